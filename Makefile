@@ -1,0 +1,43 @@
+# One command each for the people who use the project; `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+VENV_ARGS ?=
+ARGS ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-all lint tensorboard clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+setup: $(STAMP) ## Create .venv with the tested versions (PIP_ARGS and VENV_ARGS are passed on)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV_ARGS) $(VENV)
+	$(BIN)/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: setup ## Train both stages (ARGS="seed=1 experiment=report")
+	$(BIN)/python train.py $(ARGS)
+
+test: setup ## Run the quick tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: setup ## Run every test, the slow ones too
+	$(BIN)/python -m pytest -m '' $(ARGS)
+
+lint: setup ## Check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+tensorboard: setup ## Show the curves of every run in outputs/, on localhost
+	$(BIN)/tensorboard --logdir outputs --host localhost $(ARGS)
+
+clean: ## Remove .venv, caches and build products; outputs/ and data/ stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,80 @@
+"""Stage 1: an autoencoder that learns to reconstruct its images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import lightning as L
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from aeprobe.networks import mlp
+from aeprobe.optimization import Optimization
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Autoencoder(L.LightningModule):
+    """Encodes an image as a short code and reconstructs it from there.
+
+    Args:
+        widths: units of the encoder's layers, from the pixels to the code; the decoder mirrors them.
+        activation: between layers, the name of a class in torch.nn; none follows the code, and a Sigmoid
+            follows the decoder's last layer.
+        optimization: makes the optimizer and the schedule; needed to train, not to use.
+    """
+
+    stage = "autoencoder"
+
+    def __init__(
+        self, widths: Sequence[int], activation: str = "ReLU", optimization: Optimization | None = None
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters({"widths": list(widths), "activation": activation}, logger=False)
+        self.encoder = mlp(widths, activation)
+        self.decoder = mlp(widths[::-1], activation, output=nn.Sigmoid())
+        self.optimization = optimization
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The codes, (N, code), of images, float (N, 1, 28, 28)."""
+        code: Tensor = self.encoder(images.flatten(1))
+        return code
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Reconstructions in [0, 1], float (N, 1, 28, 28), of images of the same shape."""
+        pixels: Tensor = self.decoder(self.encode(images))
+        return pixels.view_as(images)
+
+    def _step(self, batch: Batch, split: str) -> dict[str, Tensor]:
+        images, _ = batch
+        loss = mse_loss(self(images), images)  # mean over pixels and images
+        if split != "train":  # train/* is gathered by callbacks.Recorder
+            self.log(f"{split}/loss", loss, batch_size=len(images), on_epoch=True, logger=False, sync_dist=True)
+        return {"loss": loss}
+
+    def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
+        """One step on images, float (N, 1, 28, 28)."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Logs val/loss."""
+        self._step(batch, "val")
+
+    def test_step(self, batch: Batch, _: int) -> None:
+        """Logs test/loss."""
+        self._step(batch, "test")
+
+    def predict_step(self, batch: Batch, _: int = 0) -> dict[str, Tensor]:
+        """Codes, (N, code), and reconstructions in [0, 1], (N, 1, 28, 28)."""
+        code = self.encode(batch[0])
+        return {"code": code, "reconstruction": self.decoder(code).view_as(batch[0])}
+
+    def configure_optimizers(self) -> Any:
+        """Everything trains."""
+        assert self.optimization is not None, "an Autoencoder trains with an Optimization"
+        return self.optimization.configure(self.parameters(), self.trainer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Names the class, so that the file is complete by itself."""
+        checkpoint["stage"] = self.stage

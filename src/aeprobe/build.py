@@ -1,0 +1,170 @@
+"""From a checked configuration to the pieces of one stage; all that can fail early fails here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aeprobe.runtime
+
+from aeprobe import checkpoints
+from aeprobe.autoencoder import Autoencoder
+from aeprobe.checkpoints import Checkpoint
+from aeprobe.classifier import Classifier
+from aeprobe.config import AutoencoderConfig, Config, Stage
+from aeprobe.data import MNISTDataModule
+from aeprobe.errors import AeprobeError
+from aeprobe.networks import describe
+from aeprobe.optimization import Optimization
+
+
+@dataclass
+class Experiment:
+    """What one stage is made of.
+
+    Attributes:
+        stage: "autoencoder", "classifier" or "test".
+        module: what is trained or tested.
+        data: the images, read and split.
+        seed: of this run; for "test" that of the run that is tested, unless another was typed.
+        settings: the stage's own; None for "test".
+        ckpt: the file that the weights come from, and the number of steps that made them.
+    """
+
+    stage: str
+    module: Autoencoder | Classifier
+    data: MNISTDataModule
+    seed: int
+    settings: AutoencoderConfig | None = None
+    ckpt: Path | None = None
+    steps: int = 0
+
+    def describe(self) -> str:
+        """One line: architecture, number of weights that train, sizes of the splits."""
+        kept = self.module.hparams
+        weights = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+        sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.data.splits.items())
+        architecture = describe(kept["widths"], kept["activation"])
+        return f"{self.module.stage} {architecture}, {weights:,} trainable weights; images: {sizes}"
+
+
+def build_autoencoder(config: Config) -> Experiment:
+    """Stage 1, with new weights."""
+    own = config.autoencoder
+    optimization = Optimization(own.optimizer, own.scheduler)
+    if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
+        Optimization(config.classifier.optimizer, config.classifier.scheduler)
+    data = _data(config, config.seed, own.batch_size)
+    if config.stage == Stage.all:
+        _require_classes(config.classifier.widths, data)
+    aeprobe.runtime.seed(config.seed)
+    module = Autoencoder(own.widths, own.activation, optimization)
+    return Experiment("autoencoder", module, data, config.seed, own)
+
+
+def build_classifier(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:
+    """Stage 2, on the encoder of `ckpt`, with a new head.
+
+    Raises:
+        AeprobeError: `ckpt` holds no autoencoder, or it contradicts what was typed.
+    """
+    own = config.classifier
+    optimization = Optimization(own.optimizer, own.scheduler)
+    path = checkpoints.find(ckpt, "autoencoder")
+    source = checkpoints.read(path)
+    autoencoder = checkpoints.restore(source, path)
+    if not isinstance(autoencoder, Autoencoder):
+        raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
+    _require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
+    widths, activation = checkpoints.architecture(source)["autoencoder"]
+    if widths[-1] != own.widths[0]:
+        raise AeprobeError(
+            f"classifier.widths={own.widths} begins with {own.widths[0]}, but the encoder in {path} is "
+            f"{describe(widths, activation)}: its code has {widths[-1]} numbers"
+        )
+    data = _data(config, config.seed, own.batch_size, source, path, typed)
+    _require_classes(own.widths, data)
+    aeprobe.runtime.seed(config.seed)
+    module = Classifier(widths, activation, own.widths, own.activation, str(own.loss_on), optimization)
+    module.encoder.load_state_dict(autoencoder.encoder.state_dict())
+    return Experiment("classifier", module, data, config.seed, own, path)
+
+
+def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:
+    """The module of a finished run, to be measured again on the data that it was made for."""
+    path = checkpoints.find(ckpt, "classifier")
+    source = checkpoints.read(path)
+    module = checkpoints.restore(source, path)
+    _require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
+    seed = config.seed if "seed" in typed else source["datamodule_hyper_parameters"]["seed"]
+    data = _data(config, seed, 1, source, path, typed)
+    if isinstance(module, Classifier):
+        _require_classes(list(module.hparams["widths"]), data)
+    return Experiment("test", module, data, seed, None, path, source["global_step"])
+
+
+def _data(
+    config: Config,
+    seed: int,
+    batch_size: int,
+    source: Checkpoint | None = None,
+    path: Path | None = None,
+    typed: Mapping[str, str] | None = None,
+) -> MNISTDataModule:
+    """The data module, read and split; what a checkpoint says of the data wins over the configuration."""
+    own, typed = config.data, typed or {}
+    identity: dict[str, Any] = {
+        "name": str(own.name),
+        "val_size": own.val_size,
+        "mean": own.mean,
+        "std": own.std,
+    }
+    identity["split_seed"] = seed
+    root = own.root
+    if source is not None:
+        stored = source["datamodule_hyper_parameters"]
+        for key, value in identity.items():
+            group = key == "name" and "data" in typed
+            if (f"data.{key}" in typed or group) and value != stored[key]:
+                raise AeprobeError(
+                    f"data.{key}={value}: the checkpoint {path} was trained with data.{key}={stored[key]}; "
+                    "drop the override"
+                )
+        identity = {key: stored[key] for key in identity}
+        if identity["name"] == "folder" and "data.root" not in typed:
+            root = stored["root"]
+    data = MNISTDataModule(
+        **identity, root=root, batch_size=batch_size, eval_batch_size=own.eval_batch_size, seed=seed
+    )
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def _require_classes(widths: list[int], data: MNISTDataModule) -> None:
+    if data.classes > widths[-1]:
+        raise AeprobeError(
+            f"classifier.widths={widths} ends with {widths[-1]}, but the labels go up to {data.classes - 1}: "
+            f"give the head {data.classes} outputs or more"
+        )
+
+
+def _require_typed_architecture(
+    config: Config, typed: Mapping[str, str], source: Checkpoint, path: Path, stages: tuple[str, ...]
+) -> None:
+    """Holds the widths and activations that a person typed against the checkpoint's."""
+    found = checkpoints.architecture(source)
+    for stage in stages:
+        own: AutoencoderConfig = getattr(config, stage)
+        for key, value in (("widths", own.widths), ("activation", own.activation)):
+            if f"{stage}.{key}" not in typed:
+                continue
+            if stage not in found:
+                raise AeprobeError(f"{typed[f'{stage}.{key}']}: {path} holds no {stage}; drop the override")
+            widths, activation = found[stage]
+            if value != (widths if key == "widths" else activation):
+                wanted = describe(own.widths, own.activation if key == "activation" else activation)
+                raise AeprobeError(
+                    f"{typed[f'{stage}.{key}']}: the {stage} in {path} is {describe(widths, activation)}, "
+                    f"not {wanted}; drop the override"
+                )

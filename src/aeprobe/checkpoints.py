@@ -1,0 +1,139 @@
+"""Checkpoints: the only place that reads or writes one.
+
+A file is read with `weights_only=True`, so that it cannot run code, and after every byte of it was checked
+against the checksums that its zip format keeps, since torch itself loads a flipped byte without a word.
+"""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from aeprobe.autoencoder import Autoencoder
+from aeprobe.classifier import Classifier
+from aeprobe.errors import AeprobeError
+from aeprobe.rundir import read_metrics, write_atomically
+
+Checkpoint = dict[str, Any]
+MODULES: dict[str, type[Autoencoder] | type[Classifier]] = {
+    "autoencoder": Autoencoder,
+    "classifier": Classifier,
+}
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's way to its files: complete or absent, and read safely."""
+
+    def save_checkpoint(self, checkpoint: Checkpoint, path: Any, storage_options: Any = None) -> None:
+        """Writes a checkpoint; an interruption leaves the old file as it was."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getvalue())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Checkpoint:
+        """Reads a checkpoint onto the CPU."""
+        return read(Path(path))
+
+
+def load(run: str | Path) -> Autoencoder | Classifier:
+    """The module of a run, in eval mode on the CPU.
+
+    Args:
+        run: a run directory (of `stage=all`: its classifier), or a .ckpt file.
+
+    Raises:
+        AeprobeError: there is no such checkpoint, or it is not one of this project.
+    """
+    path = find(run, "classifier")
+    return restore(read(path), path)
+
+
+def find(run: str | Path, stage: str) -> Path:
+    """The file that `run` means: itself, or the checkpoint that a run directory's metrics.json names.
+
+    Args:
+        run: a .ckpt file or a run directory.
+        stage: which run to take in a directory of `stage=all`.
+
+    Raises:
+        AeprobeError: there is none.
+    """
+    path = Path(run)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise AeprobeError(f"ckpt={path}: there is no such file or directory")
+    if not (path / "metrics.json").exists() and (path / stage / "metrics.json").exists():
+        path = path / stage
+    if not (path / "checkpoints").is_dir():
+        raise AeprobeError(f"ckpt={path}: the directory holds no checkpoint; give a run directory or a .ckpt file")
+    file = path / "checkpoints" / f"{read_metrics(path).get('checkpoint')}.ckpt"
+    if not file.is_file():
+        raise AeprobeError(f"ckpt={path}: the run has no {file.name}; was it interrupted in its first epoch?")
+    return file
+
+
+def read(path: Path) -> Checkpoint:
+    """The content of a checkpoint file, on the CPU.
+
+    Raises:
+        AeprobeError: the file is no checkpoint of this project, or it is damaged.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            raise AeprobeError(f"ckpt={path}: is not a checkpoint, or was cut short")
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise AeprobeError(f"ckpt={path}: is damaged in {damaged}; use another copy")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except AeprobeError:
+        raise
+    except OSError as error:
+        raise AeprobeError(f"ckpt={path}: cannot be read ({error.strerror})") from error
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        KeyError,
+    ) as error:
+        raise AeprobeError(f"ckpt={path}: is not a checkpoint of plain weights; nothing of it was run") from error
+    keys = {"stage", "state_dict", "hyper_parameters", "datamodule_hyper_parameters"}
+    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys() or checkpoint["stage"] not in MODULES:
+        raise AeprobeError(f"ckpt={path}: is a checkpoint, but not one of this project's stages")
+    return checkpoint
+
+
+def restore(checkpoint: Checkpoint, path: Path) -> Autoencoder | Classifier:
+    """The module that a checkpoint holds, in eval mode.
+
+    Raises:
+        AeprobeError: its weights do not fit the architecture that it names.
+    """
+    settings = checkpoint["hyper_parameters"]
+    try:
+        module = MODULES[checkpoint["stage"]](**settings)
+        module.load_state_dict(checkpoint["state_dict"], strict=True)
+    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
+        found = [tuple(w.shape) for k, w in checkpoint["state_dict"].items() if k.endswith("weight")]
+        raise AeprobeError(
+            f"ckpt={path}: its layers {found} do not fit the architecture that it names, {settings}"
+        ) from error
+    return module.eval()
+
+
+def architecture(checkpoint: Checkpoint) -> dict[str, tuple[list[int], str]]:
+    """Widths and activation of each stage that a checkpoint holds, by the stage's name."""
+    settings = checkpoint["hyper_parameters"]
+    own = (settings["widths"], settings["activation"])
+    if checkpoint["stage"] == "autoencoder":
+        return {"autoencoder": own}
+    return {"autoencoder": (settings["encoder_widths"], settings["encoder_activation"]), "classifier": own}

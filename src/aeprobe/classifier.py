@@ -1,0 +1,126 @@
+"""Stage 2: a classifier on the codes of a frozen encoder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from aeprobe.networks import mlp
+from aeprobe.optimization import Optimization
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Classifier(L.LightningModule):
+    """A small head on an encoder that never changes.
+
+    Args:
+        encoder_widths: units of the encoder's layers, from the pixels to the code.
+        encoder_activation: between the encoder's layers, the name of a class in torch.nn.
+        widths: units of the head's layers, from the code to the classes.
+        activation: between the head's layers.
+        loss_on: what the cross-entropy is given: "logits", or "softmax" as in the report's code.
+        optimization: makes the optimizer and the schedule; needed to train, not to use.
+    """
+
+    stage = "classifier"
+
+    def __init__(
+        self,
+        encoder_widths: Sequence[int],
+        encoder_activation: str,
+        widths: Sequence[int],
+        activation: str = "ReLU",
+        loss_on: str = "logits",
+        optimization: Optimization | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(
+            {
+                "encoder_widths": list(encoder_widths),
+                "encoder_activation": encoder_activation,
+                "widths": list(widths),
+                "activation": activation,
+                "loss_on": loss_on,
+            },
+            logger=False,
+        )
+        self.encoder = mlp(encoder_widths, encoder_activation).requires_grad_(False)
+        self.head = mlp(widths, activation)
+        self.loss_on = loss_on
+        self.optimization = optimization
+        self.val_accuracy = MulticlassAccuracy(widths[-1], average="micro")
+        self.test_accuracy = MulticlassAccuracy(widths[-1], average="micro")
+        self.confusion_matrix = MulticlassConfusionMatrix(widths[-1])
+        self.test_correct: list[Tensor] = []
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Lightning calls this before every epoch; the frozen encoder stays in eval mode."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """The codes, (N, code), of images, float (N, 1, 28, 28). Codes pass as they are."""
+        codes: Tensor = images if images.ndim == 2 else self.encoder(images.flatten(1))
+        return codes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, (N, classes), of images, float (N, 1, 28, 28), or of codes, (N, code)."""
+        logits: Tensor = self.head(self.encode(images))
+        return logits
+
+    def _step(self, batch: Batch, split: str) -> dict[str, Tensor]:
+        inputs, labels = batch  # images, or their codes, computed once by MNISTDataModule.encode
+        logits = self(inputs)
+        scores = logits.softmax(1) if self.loss_on == "softmax" else logits
+        loss = cross_entropy(scores, labels)
+        correct = logits.argmax(1) == labels
+        if split == "train":  # train/* is gathered by callbacks.Recorder
+            return {"loss": loss, "accuracy": correct.float().mean()}
+        accuracy = self.val_accuracy if split == "val" else self.test_accuracy
+        accuracy.update(logits, labels)
+        self.log(f"{split}/loss", loss, batch_size=len(labels), on_epoch=True, logger=False, sync_dist=True)
+        self.log(f"{split}/accuracy", accuracy, on_epoch=True, logger=False)
+        if split == "test":
+            self.confusion_matrix.update(logits, labels)
+            self.test_correct.append(correct)
+        return {"loss": loss}
+
+    def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
+        """One step on images or codes, with labels, int64 (N,)."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Logs val/loss and val/accuracy."""
+        self._step(batch, "val")
+
+    def test_step(self, batch: Batch, _: int) -> None:
+        """Logs test/loss and test/accuracy; fills `confusion_matrix` and `test_correct`."""
+        self._step(batch, "test")
+
+    def on_test_start(self) -> None:
+        """Forgets an earlier test."""
+        self.confusion_matrix.reset()
+        self.test_correct.clear()
+
+    def predict_step(self, batch: Batch, _: int = 0) -> dict[str, Tensor]:
+        """Class probabilities in [0, 1], (N, classes), and the most probable labels, int64 (N,)."""
+        probabilities = self(batch[0]).softmax(1)
+        return {"probabilities": probabilities, "label": probabilities.argmax(1)}
+
+    def configure_optimizers(self) -> Any:
+        """Only the head trains."""
+        assert self.optimization is not None, "a Classifier trains with an Optimization"
+        return self.optimization.configure(self.head.parameters(), self.trainer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Names the class, so that the file is complete by itself."""
+        checkpoint["stage"] = self.stage

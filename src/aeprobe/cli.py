@@ -1,0 +1,140 @@
+"""The command line around Hydra: one job, and one line for every expected failure."""
+
+import logging
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from aeprobe.config import nearest
+from aeprobe.errors import AeprobeError
+from aeprobe.rundir import Metrics, discard_unused
+from aeprobe.validation import config_error, validate
+
+log = logging.getLogger("aeprobe")
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+_wants_traceback = _FULL_ERROR in os.environ  # the person's own choice
+_failed_jobs: list[str] = []
+
+
+def run(main: Callable[[], object]) -> int:
+    """Runs the decorated main function and returns the exit status.
+
+    Hydra prints its errors over several lines and exits. With HYDRA_FULL_ERROR it raises them instead, so
+    that they can be told in one line; the variable is taken back before a job starts.
+    """
+    if not _wants_traceback:
+        os.environ[_FULL_ERROR] = "1"
+    try:
+        main()
+    except KeyboardInterrupt:
+        tell(KeyboardInterrupt("interrupted"))
+        return 130
+    except (AeprobeError, HydraException, OmegaConfBaseException, OSError) as error:
+        if _wants_traceback:
+            raise
+        tell(error)
+        return 1
+    if _failed_jobs:
+        tell(AeprobeError(f"{len(_failed_jobs)} failed: {', '.join(_failed_jobs)}"))
+        return 1
+    return 0
+
+
+def job(cfg: DictConfig) -> None:
+    """One run: validate, then build and train. The heavy imports happen in between."""
+    if not _wants_traceback:
+        os.environ.pop(_FULL_ERROR, None)
+    hydra = HydraConfig.get()
+    directory = shortest(Path(hydra.runtime.output_dir))
+    overrides = list(hydra.overrides.task)
+    try:
+        config = validate(cfg, overrides)
+        from aeprobe import runner
+
+        metrics = runner.run(config, directory, overrides)
+        _say_result(metrics, directory)
+    except AeprobeError as error:
+        discard_unused(directory, Path(str(cfg.get("outputs"))))
+        if _wants_traceback:
+            raise
+        tell(error)
+        if hydra.mode != RunMode.MULTIRUN:
+            sys.exit(1)
+        _failed_jobs.append(directory.name)  # sys.exit would end the other jobs too
+
+
+def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:
+    """The final numbers, where they are, and what to type next."""
+    for stage, of_stage in metrics.items():
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in of_stage["final"].items())
+        log.info("%s (%s checkpoint)  %s", stage, of_stage["checkpoint"], numbers)
+    log.info("run directory: %s", directory)
+    if "test" not in metrics:
+        stage = "test" if "classifier" in metrics else "classifier"
+        log.info("next: python train.py stage=%s %s", stage, override("ckpt", str(directory)))
+
+
+def shortest(path: Path) -> Path:
+    """The path as a person would type it: relative where it lies below the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def tell(error: BaseException) -> None:
+    """Prints one line for an expected failure on standard error."""
+    sys.stdout.flush()
+    print(f"error: {_one_line(error)}", file=sys.stderr)
+
+
+def override(key: str, value: str) -> str:
+    """`key=value`, quoted as Hydra's grammar and then the shell need it.
+
+    >>> print(override("ckpt", "a b=c"))
+    'ckpt="a b=c"'
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_./+@-]+", value):
+        value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return shlex.quote(f"{key}={value}") if not re.fullmatch(r"[\w./+@=-]+", value) else f"{key}={value}"
+
+
+def _one_line(error: BaseException) -> str:
+    cause = error.__cause__
+    text = re.sub(r"\s+", " ", str(error)).strip()
+    resolver = re.search(r"AeprobeError raised while resolving interpolation: (.*?)(?: full_key:|$)", text)
+    if resolver:
+        return resolver[1]
+    if isinstance(error, MissingConfigException):
+        missing, _, options = str(error).partition("Available options in")
+        found = re.search(r"Could not find '([^']+)'", missing)
+        names = ", ".join(re.findall(r"^\t([\w-]+)$", options, re.MULTILINE))
+        return f"{found[1] if found else missing}: no such file in conf/" + (
+            f"; there are {names}" if names else ""
+        )
+    if isinstance(error, ConfigCompositionException):
+        key = re.search(r"Could not override '([^']+)'", str(error))
+        if key:
+            return f"{key[1]}: no such key; {nearest(key[1])}"
+        given = re.search(r"override '?([^'\n]+?)'?(?: :|$)", text)
+        if isinstance(cause, OmegaConfBaseException):
+            what = config_error(cause)
+            key = re.match(r"[\w.]+: ", what)
+            return (
+                f"{given[1]}: {what[key.end() :]}" if given and key and given[1].startswith(key[0][:-2]) else what
+            )
+    if isinstance(error, OmegaConfBaseException):
+        return config_error(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: cannot be used ({error.strerror}); choose another path"
+    if "hydra.cc" in text:  # the grammar of overrides
+        text = re.sub(r"See https?://\S+ for details", "", text).strip()
+        return f"{text}; write KEY=VALUE, and quote a value that has = , [ ] or spaces: 'ckpt=\"a=b\"'"
+    return text

@@ -1,0 +1,206 @@
+"""The images: unpacked and checked once, kept as uint8 in memory, handed out in whole batches."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.datasets import MNIST
+from torchvision.datasets.mnist import read_image_file, read_label_file
+from torchvision.transforms import v2
+
+from aeprobe.errors import AeprobeError
+from aeprobe.idx import BUNDLE, FILES, check_idx, unpack
+
+ENCODE_BATCH = 5_000  # images whose pixels are floats at one time: 16 MB
+
+Transform = Callable[[Tensor], Tensor]
+
+
+class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Images, uint8 (N, 1, 28, 28), and labels, int64 (N,), in memory.
+
+    A DataLoader asks `__getitems__` for a whole batch at a time, so no Python runs per sample.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, transform: Transform | None = None) -> None:
+        self.images = images
+        self.labels = labels
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, label = self.__getitems__([index])
+        return image[0], label[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """A batch: images, float (n, 1, 28, 28), transformed, and labels, int64 (n,)."""
+        chosen = torch.as_tensor(indices)
+        images = self.images[chosen]
+        return (self.transform(images) if self.transform else images), self.labels[chosen]
+
+
+class EpochSampler(Sampler[int]):
+    """A random order that depends on (seed, epoch) alone; Lightning calls `set_epoch`.
+
+    Of several processes, process `rank` of `world` takes every world-th index.
+    """
+
+    def __init__(self, size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.size, self.seed, self.rank, self.world = size, seed, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch, counted from 0."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self.size, self.world))
+
+    def __iter__(self) -> Iterator[int]:
+        order = seeded_permutation(self.size, self.seed, self.epoch + 1)
+        return iter(order[self.rank :: self.world].tolist())
+
+
+def seeded_permutation(size: int, seed: int, stream: int = 0) -> Tensor:
+    """A permutation of 0 … size-1, int64 (size,), from its own generator: one for each (seed, stream)."""
+    generator = torch.Generator().manual_seed(seed * 2**20 + stream)
+    return torch.randperm(size, generator=generator)
+
+
+class MNISTDataModule(L.LightningDataModule):
+    """MNIST, or a folder of IDX files of the same form, split into train, val and test.
+
+    Args:
+        name: "mnist" (ROOT/MNIST/raw, unpacked from the bundle) or "folder" (ROOT itself).
+        root: a directory.
+        val_size: training images held out by a permutation seeded with `split_seed`; with 0 the test set
+            doubles as validation.
+        split_seed: chooses the held-out images.
+        mean: subtracted from pixels in [0, 1].
+        std: divides them after that.
+        batch_size: of training.
+        eval_batch_size: of validation and test.
+        seed: the order of the training batches, with the epoch.
+    """
+
+    def __init__(
+        self,
+        name: str = "mnist",
+        root: str = "data",
+        val_size: int = 5000,
+        split_seed: int = 0,
+        mean: float = 0.0,
+        std: float = 1.0,
+        batch_size: int = 100,
+        eval_batch_size: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.name, self.root, self.val_size, self.split_seed = name, Path(root), val_size, split_seed
+        self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.identity = {
+            "name": name,
+            "val_size": val_size,
+            "split_seed": split_seed,
+            "mean": mean,
+            "std": std,
+        }
+        self.save_hyperparameters(self.identity | {"root": root, "seed": seed}, logger=False)
+        to_float = v2.ToDtype(torch.float32, scale=True)
+        self.transform = v2.Compose([to_float, v2.Normalize([mean], [std], inplace=True)])
+        self.splits: dict[str, ImageDataset] = {}
+
+    def prepare_data(self) -> None:
+        """Puts MNIST's files in place and checks them.
+
+        Raises:
+            AeprobeError: a file has another checksum, or the directory cannot be written.
+        """
+        if self.name == "mnist" and BUNDLE.is_dir():
+            unpack(self.root / "MNIST" / "raw")
+        elif self.name == "mnist":  # a copy of the project without its data: torchvision's mirrors
+            MNIST(self.root, download=True)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the files and splits them, once.
+
+        Raises:
+            AeprobeError: a folder's file is missing or malformed, or `val_size` leaves nothing to train on.
+        """
+        if self.splits:
+            return
+        images, labels = self._read("train")
+        if self.val_size >= len(labels):
+            raise AeprobeError(
+                f"data.val_size={self.val_size}: {self.root} has {len(labels)} training images; hold out fewer"
+            )
+        order = seeded_permutation(len(labels), self.split_seed)
+        held_out, kept = order[: self.val_size].sort().values, order[self.val_size :].sort().values
+        train = self._dataset(images[kept], labels[kept])
+        test = self._dataset(*self._read("test"))
+        val = self._dataset(images[held_out], labels[held_out]) if self.val_size else test
+        self.splits = {"train": train, "val": val, "test": test}
+
+    def encode(self, encoder: Transform, splits: Sequence[str] = ("train", "val", "test")) -> None:
+        """Replaces the images of some splits by `encoder(images)`, computed once and kept as float."""
+        shared = self.splits["val"] is self.splits["test"]
+        for name in splits:
+            if not (shared and name == "val"):
+                self.splits[name] = _encoded(self.splits[name], encoder)
+        if shared:
+            self.splits["val"] = self.splits["test"]
+
+    @property
+    def classes(self) -> int:
+        """One more than the largest label."""
+        return 1 + max(int(split.labels.max()) for split in self.splits.values())
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of (images or codes, labels), in a new order each epoch."""
+        split = self.splits["train"]
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = EpochSampler(len(split), self.seed, rank, world)
+        return DataLoader(split, batch_size=self.batch_size, sampler=sampler, collate_fn=whole)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Batches of the validation split, in its order."""
+        return DataLoader(self.splits["val"], batch_size=self.eval_batch_size, collate_fn=whole)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Batches of the test split, in its order."""
+        return DataLoader(self.splits["test"], batch_size=self.eval_batch_size, collate_fn=whole)
+
+    def _dataset(self, images: Tensor, labels: Tensor) -> ImageDataset:
+        return ImageDataset(images, labels, self.transform)
+
+    def _read(self, split: str) -> tuple[Tensor, Tensor]:
+        """Images, uint8 (N, 1, 28, 28), and labels, int64 (N,)."""
+        if self.name == "mnist":
+            stored = MNIST(self.root, train=split == "train")
+            return stored.data.unsqueeze(1), stored.targets
+        images, labels = (self.root / name for name in FILES[split])
+        count = check_idx(images, 2051, (28, 28))
+        found = check_idx(labels, 2049, ())
+        if count != found:
+            raise AeprobeError(f"{images} has {count} images, but {labels} has {found} labels: they must agree")
+        return read_image_file(str(images)).unsqueeze(1), read_label_file(str(labels)).long()
+
+
+def whole(batch: Any) -> Any:
+    """The collate function for a dataset that returns whole batches: nothing is left to do."""
+    return batch
+
+
+def _encoded(split: ImageDataset, encoder: Transform) -> ImageDataset:
+    batches = DataLoader(split, batch_size=ENCODE_BATCH, collate_fn=whole)
+    with torch.inference_mode():
+        codes = torch.cat([encoder(images) for images, _ in batches])
+    return ImageDataset(codes.clone(), split.labels)

@@ -1,0 +1,68 @@
+"""How a stage is optimized: its optimizer and schedule, from their nodes in the configuration."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from torch import nn
+from torch.optim import Optimizer
+
+from aeprobe.config import nearest
+from aeprobe.errors import AeprobeError
+
+
+class Optimization:
+    """Makes a stage's optimizer and learning-rate schedule.
+
+    Args:
+        optimizer: `_target_`, `_partial_: true` and arguments, as in conf/optimizer.
+        scheduler: the same, as in conf/scheduler; `_target_: null` for none. It steps once per optimizer
+            step; an argument that is "auto" becomes the number of optimizer steps of the whole training.
+
+    Raises:
+        AeprobeError: the classes refuse the arguments.
+    """
+
+    def __init__(self, optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) -> None:
+        self._optimizer = _make_partial(optimizer, "optimizer")
+        self._scheduler = _make_partial(scheduler, "scheduler") if scheduler["_target_"] else None
+        weight = nn.Parameter(torch.zeros(1))
+        try:  # refuse a bad value now, not after the run directory is made
+            probe = self._optimizer([weight])
+            self._schedule(probe, total=1000)
+        except (TypeError, ValueError, RuntimeError) as error:
+            text = str(error).partition("\n")[0]
+            raise AeprobeError(f"optimizer and scheduler cannot be made: {text}") from error
+
+    def configure(self, parameters: Iterable[nn.Parameter], trainer: L.Trainer) -> Any:
+        """What `configure_optimizers` returns."""
+        optimizer = self._optimizer(parameters)
+        scheduler = self._schedule(optimizer, int(trainer.estimated_stepping_batches)) if self._scheduler else None
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _schedule(self, optimizer: Optimizer, total: int) -> Any:
+        if self._scheduler is None:
+            return None
+        auto = {key: total for key, value in self._scheduler.keywords.items() if value == "auto"}
+        return self._scheduler(optimizer, **auto)
+
+
+def _make_partial(node: Mapping[str, Any], name: str) -> "partial[Any]":
+    """The class that `_target_` names, with the arguments bound; validate() has checked that it is torch's."""
+    try:
+        made: partial[Any] = instantiate(dict(node), _convert_="all")  # plain lists: a checkpoint holds them
+    except Exception as error:
+        raise AeprobeError(f"{name}._target_={node['_target_']}: there is no such class in this torch") from error
+    known = inspect.signature(made.func).parameters
+    for key in made.keywords:
+        if key not in known:
+            raise AeprobeError(f"{name}.{key}: {node['_target_']} takes no such argument; {nearest(key, known)}")
+    return made

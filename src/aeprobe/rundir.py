@@ -1,0 +1,144 @@
+"""A run directory: its name, who owns it, and metrics.json, the contract that others read.
+
+Needs no torch, so that tables and pages over many runs start at once.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from aeprobe.errors import AeprobeError
+
+SCHEMA = 1
+Metrics = dict[str, Any]
+
+
+def job_name(overrides: Sequence[str]) -> str:
+    """The directory of a multirun's job: readable, at most 120 characters, no two settings alike.
+
+    >>> job_name(["sweep=lr", "seed=0", "autoencoder.optimizer.lr=0.001"])
+    'autoencoder.optimizer.lr-0.001_seed-0_43f5a6ba'
+    """
+    settings = sorted(o for o in overrides if not o.startswith("sweep="))
+    digest = hashlib.sha256("\n".join(settings).encode()).hexdigest()[:8]
+    words = (re.sub(r"[^A-Za-z0-9._+-]+", "-", setting).strip("-.") for setting in settings)
+    return f"{'_'.join(words)[:111]}_{digest}".lstrip("_")
+
+
+def sweep_name(name: str) -> str:
+    """The sweep's name, if it can be the name of one folder.
+
+    Raises:
+        AeprobeError: it cannot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,119}", str(name)):
+        raise AeprobeError(f"sweep={name}: must be a folder's name of letters, digits and . _ + -")
+    return str(name)
+
+
+OmegaConf.register_new_resolver("aeprobe.job_name", job_name, replace=True)
+OmegaConf.register_new_resolver("aeprobe.sweep_name", sweep_name, replace=True)
+
+
+class RunDirectory:
+    """One run's directory. It belongs to one run, from `claim` on.
+
+    Attributes:
+        path: the directory.
+        metrics: what metrics.json says.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics: Metrics = {}
+
+    def claim(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
+        """Takes the directory for a new run and writes `.hydra/` into it.
+
+        Raises:
+            AeprobeError: it already holds a run, or it cannot be written.
+        """
+        hydra = self.path / ".hydra"
+        try:
+            hydra.mkdir(parents=True)  # exclusive: of two runs, one gets it
+            self.checkpoints.mkdir()
+        except FileExistsError:
+            raise AeprobeError(f"{self.path} already holds a run: choose another hydra.run.dir=") from None
+        except OSError as error:
+            raise AeprobeError(
+                f"{self.path} cannot be written ({error.strerror}): choose another outputs="
+            ) from None
+        OmegaConf.save(OmegaConf.create(config), hydra / "config.yaml")
+        OmegaConf.save(OmegaConf.create(list(overrides)), hydra / "overrides.yaml")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Holds best.ckpt and last.ckpt."""
+        return self.path / "checkpoints"
+
+    def write(self, **changes: Any) -> None:
+        """Changes top-level keys of metrics.json; the file is replaced atomically."""
+        self.metrics |= changes
+        text = json.dumps(_finite(self.metrics), indent=1, allow_nan=False)
+        write_atomically(self.path / "metrics.json", text.encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that is complete or absent, whatever happens meanwhile."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)  # noqa: PTH101 - NamedTemporaryFile makes 0600
+            os.replace(file.name, path)  # noqa: PTH105
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def read_metrics(path: Path) -> Metrics:
+    """metrics.json of a run directory.
+
+    Raises:
+        AeprobeError: there is none, or it is none of ours.
+    """
+    file = path / "metrics.json"
+    try:
+        metrics: Metrics = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise AeprobeError(f"{path} is no run directory: it has no metrics.json") from None
+    except (OSError, ValueError) as error:
+        raise AeprobeError(f"{file} cannot be read: {error}") from None
+    found = metrics.get("schema") if isinstance(metrics, dict) else None
+    if found != SCHEMA:
+        raise AeprobeError(f"{file} has schema {found}, expected {SCHEMA}: it is not a run of this project")
+    return metrics
+
+
+def discard_unused(path: Path, outputs: Path) -> None:
+    """Removes a run directory that nothing was written into, and its empty parents up to `outputs`."""
+    for directory in (path, *path.parents):
+        try:
+            directory.rmdir()
+        except OSError:  # not empty, or not there
+            return
+        if directory.resolve() == outputs.resolve():
+            return
+
+
+def _finite(value: Any) -> Any:
+    """The same value, with null for every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,63 @@
+"""What every process that computes must do before its first tensor operation.
+
+Importing this module does it, so it stands first among the imports of every module that computes (ruff
+sorts it there). Three things need to be early:
+
+- **Denormal numbers are flushed to zero.** Adam with weight decay drives the weights that get no gradient
+  into the denormal range within two or three epochs, and an Intel Xeon then takes ten times as long per
+  step. The mode is per thread and is inherited when a worker thread starts, so it has to be set before the
+  first parallel operation.
+- **torchvision is imported once, here,** because its wheel refuses to import beside a CPU-only torch.
+- **Lightning's notices are turned down** to what concerns this run.
+"""
+
+import logging
+import warnings
+
+import torch
+
+torch.set_flush_denormal(True)
+
+
+def _import_torchvision() -> None:
+    """Imports torchvision, also where its compiled operators do not fit the installed torch.
+
+    The wheel on the package index is built for CUDA. Beside a CPU-only torch its library cannot be loaded,
+    and it then fails while describing two detection operators that were never registered
+    (pytorch/vision issue 9085). Nothing here detects objects: their names are all that the import needs.
+    """
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        for name in ("nms", "qnms"):
+            _OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision  # noqa: F401
+
+
+_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
+_import_torchvision()
+
+logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory
+warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # callbacks.Recorder logs
+warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # inside Lightning 2.6
+
+
+def seed(value: int) -> None:
+    """Seeds Python's, NumPy's and torch's global generators.
+
+    Args:
+        value: 0 to 2**32 - 1.
+    """
+    from lightning.pytorch import seed_everything  # noqa: TID251
+
+    seed_everything(value, verbose=False)
+
+
+def threads(number: int | None) -> int:
+    """Sets how many threads one tensor operation may use; None keeps torch's choice. Returns the number."""
+    if number is not None:
+        torch.set_num_threads(number)
+    return torch.get_num_threads()
