@@ -16,6 +16,7 @@ from aeprobe.data import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.networks import describe
 from aeprobe.optimization import Optimization
+from aeprobe.rundir import find_checkpoint
 
 
 @dataclass
@@ -70,7 +71,7 @@ def build_classifier(config: Config, typed: Mapping[str, str], ckpt: str | Path)
     """
     own = config.classifier
     optimization = Optimization(own.optimizer, own.scheduler)
-    path = checkpoints.find(ckpt, "autoencoder")
+    path = find_checkpoint(ckpt, "autoencoder")
     source = checkpoints.read(path)
     autoencoder = checkpoints.restore(source, path)
     if not isinstance(autoencoder, Autoencoder):
@@ -92,7 +93,7 @@ def build_classifier(config: Config, typed: Mapping[str, str], ckpt: str | Path)
 
 def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:
     """The module of a finished run, to be measured again on the data that it was made for."""
-    path = checkpoints.find(ckpt, "classifier")
+    path = find_checkpoint(ckpt, "classifier")
     source = checkpoints.read(path)
     module = checkpoints.restore(source, path)
     _require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))

@@ -18,7 +18,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.classifier import Classifier
 from aeprobe.errors import AeprobeError
-from aeprobe.rundir import read_metrics, write_atomically
+from aeprobe.rundir import find_checkpoint, write_atomically
 
 Checkpoint = dict[str, Any]
 MODULES: dict[str, type[Autoencoder] | type[Classifier]] = {
@@ -50,33 +50,8 @@ def load(run: str | Path) -> Autoencoder | Classifier:
     Raises:
         AeprobeError: there is no such checkpoint, or it is not one of this project.
     """
-    path = find(run, "classifier")
+    path = find_checkpoint(run, "classifier")
     return restore(read(path), path)
-
-
-def find(run: str | Path, stage: str) -> Path:
-    """The file that `run` means: itself, or the checkpoint that a run directory's metrics.json names.
-
-    Args:
-        run: a .ckpt file or a run directory.
-        stage: which run to take in a directory of `stage=all`.
-
-    Raises:
-        AeprobeError: there is none.
-    """
-    path = Path(run)
-    if path.is_file():
-        return path
-    if not path.exists():
-        raise AeprobeError(f"ckpt={path}: there is no such file or directory")
-    if not (path / "metrics.json").exists() and (path / stage / "metrics.json").exists():
-        path = path / stage
-    if not (path / "checkpoints").is_dir():
-        raise AeprobeError(f"ckpt={path}: the directory holds no checkpoint; give a run directory or a .ckpt file")
-    file = path / "checkpoints" / f"{read_metrics(path).get('checkpoint')}.ckpt"
-    if not file.is_file():
-        raise AeprobeError(f"ckpt={path}: the run has no {file.name}; was it interrupted in its first epoch?")
-    return file
 
 
 def read(path: Path) -> Checkpoint:

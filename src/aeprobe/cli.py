@@ -102,7 +102,8 @@ def override(key: str, value: str) -> str:
     'ckpt="a b=c"'
     """
     if not re.fullmatch(r"[A-Za-z0-9_./+@-]+", value):
-        value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        # Hydra undoes a backslash only where a quote follows it.
+        value = '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
     return shlex.quote(f"{key}={value}") if not re.fullmatch(r"[\w./+@=-]+", value) else f"{key}={value}"
 
 

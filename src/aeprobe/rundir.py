@@ -124,6 +124,31 @@ def read_metrics(path: Path) -> Metrics:
     return metrics
 
 
+def find_checkpoint(run: str | Path, stage: str) -> Path:
+    """The file that `run` means: itself, or the checkpoint that a run directory's metrics.json names.
+
+    Args:
+        run: a .ckpt file or a run directory.
+        stage: which run to take in a directory of `stage=all`.
+
+    Raises:
+        AeprobeError: there is none.
+    """
+    path = Path(run)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise AeprobeError(f"ckpt={path}: there is no such file or directory")
+    if not (path / "metrics.json").exists() and (path / stage / "metrics.json").exists():
+        path = path / stage
+    if not (path / "checkpoints").is_dir():
+        raise AeprobeError(f"ckpt={path}: the directory holds no checkpoint; give a run directory or a .ckpt file")
+    file = path / "checkpoints" / f"{read_metrics(path).get('checkpoint')}.ckpt"
+    if not file.is_file():
+        raise AeprobeError(f"ckpt={path}: the run has no {file.name}; was it interrupted in its first epoch?")
+    return file
+
+
 def discard_unused(path: Path, outputs: Path) -> None:
     """Removes a run directory that nothing was written into, and its empty parents up to `outputs`."""
     for directory in (path, *path.parents):

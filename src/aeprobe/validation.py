@@ -23,6 +23,7 @@ from aeprobe.config import (
     nearest,
 )
 from aeprobe.errors import AeprobeError
+from aeprobe.rundir import find_checkpoint
 
 
 def typed_values(overrides: Sequence[str]) -> dict[str, str]:
@@ -99,6 +100,8 @@ def _check_root(config: Config) -> None:
             f"ckpt={config.ckpt}: stage={config.stage} starts from new weights; drop ckpt=, "
             "or use stage=classifier or stage=test"
         )
+    if config.ckpt:
+        find_checkpoint(config.ckpt, "autoencoder" if config.stage == Stage.classifier else "classifier")
 
 
 def _check_data(data: DataConfig) -> None:

@@ -1,0 +1,74 @@
+"""The real command line, the real images, few steps."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from aeprobe import idx, runner
+from aeprobe.validation import validate
+
+REPO = Path(__file__).parent.parent
+TINY = ("trainer=debug", "trainer.limit_train_batches=5")
+
+
+@dataclass
+class Result:
+    """What a command printed, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+Train = Callable[..., Result]
+
+
+def train(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> Result:
+    """`python train.py ARGUMENTS` in `cwd`."""
+    command = [sys.executable, str(REPO / "train.py"), *arguments]
+    env = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"} | (environment or {})
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(directory: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The same run in this process: composed, validated, run. Returns metrics by stage."""
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        config = validate(compose("config", overrides=list(overrides)), overrides)
+    return runner.run(config, directory, overrides)
+
+
+def metrics(directory: Path) -> dict[str, Any]:
+    """metrics.json of a run directory."""
+    return dict(json.loads((directory / "metrics.json").read_text()))
+
+
+def only(directory: Path) -> Path:
+    """The one entry of a directory."""
+    (entry,) = directory.iterdir()
+    return entry
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data.root that holds MNIST, unpacked once for all tests."""
+    path = tmp_path_factory.mktemp("data")
+    idx.unpack(path / "MNIST" / "raw")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """The directory of a short `stage=all` run, made by the real command line. Not to be written into."""
+    cwd = tmp_path_factory.mktemp("trained")
+    result = train("seed=3", *TINY, f"data.root={root}", cwd=cwd)
+    assert result.status == 0, result.err
+    return only(cwd / "outputs" / "all")

@@ -1,0 +1,195 @@
+"""The command line as a person meets it: help, wrong input, quoting, directories."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import TINY, metrics, only, train
+
+from aeprobe.cli import override
+
+# What is typed, and words that the one line must hold: what is wrong, what was given, what to do.
+REFUSED = [
+    ("autoencoder.lr=3", ["autoencoder.lr", "did you mean autoencoder.optimizer.lr?"]),
+    ("+autoencoder.lr=3", ["autoencoder.lr", "did you mean autoencoder.optimizer.lr?"]),
+    ("autoencoder.optimizer.lrr=1", ["autoencoder.optimizer.lrr", "did you mean autoencoder.optimizer.lr?"]),
+    ("autoencoder.max_epoch=3", ["did you mean autoencoder.max_epochs?"]),
+    ("trainer.max_epochs=3", ["trainer.max_epochs", "did you mean autoencoder.max_epochs?"]),
+    ("~seed", ["seed", "has no value", "seed=VALUE"]),
+    ("seed=abc", ["seed=abc", "Integer"]),
+    ("seed=1.5", ["seed=1.5", "Integer"]),
+    ("seed=-1", ["seed=-1", "between 0 and 4294967295"]),
+    ("seed=4294967296", ["seed=4294967296", "between 0 and 4294967295"]),
+    ("stage=tset", ["stage=tset", "all, autoencoder, classifier, test"]),
+    ("experiment=repotr", ["experiment/repotr", "report, report_softmax"]),
+    ("autoencoder.optimizer.lr=0", ["autoencoder.optimizer.lr=0", "above 0"]),
+    ("autoencoder.optimizer.lr=nan", ["autoencoder.optimizer.lr=nan", "finite"]),
+    ("autoencoder.optimizer.lr=abc", ["autoencoder.optimizer.lr=abc", "number"]),
+    ("classifier.optimizer.weight_decay=-1", ["classifier.optimizer.weight_decay=-1", "0 or more"]),
+    ("autoencoder.optimizer.betas=[0.9,1.0]", ["autoencoder.optimizer.betas=[0.9, 1.0]"]),
+    ("autoencoder.optimizer._target_=os.system", ["os.system", "class of torch.optim"]),
+    ("autoencoder.optimizer=adamw", ["optimizer@autoencoder.optimizer=NAME"]),
+    ("autoencoder.batch_size=0", ["autoencoder.batch_size=0", "at least 1"]),
+    ("classifier.max_epochs=0", ["classifier.max_epochs=0", "at least 1"]),
+    ("data.val_size=60000", ["data.val_size=60000", "59999"]),
+    ("data.val_size=-1", ["data.val_size=-1"]),
+    ("data.std=0", ["data.std=0", "above 0"]),
+    ("autoencoder.widths=[784]", ["autoencoder.widths=[784]", "two or more"]),
+    ("autoencoder.widths=[784,0,30]", ["autoencoder.widths=[784, 0, 30]", "two or more numbers from 1"]),
+    ("autoencoder.widths=[785,30]", ["autoencoder.widths=[785, 30]", "784 first"]),
+    ("autoencoder.widths=[784,31]", ["31 numbers", "begins with 30"]),
+    ("autoencoder.activation=relu", ["autoencoder.activation=relu", "ReLU"]),
+    ("trainer.accelerator=abacus", ["trainer.accelerator=abacus", "cpu"]),
+    ("trainer.limit_train_batches=1.5", ["trainer.limit_train_batches=1.5", "fraction"]),
+    ("stage=classifier", ["needs ckpt=", "ckpt=outputs/autoencoder/RUN"]),
+    ("stage=test", ["needs ckpt=", "ckpt=outputs/classifier/RUN"]),
+    ("stage=classifier ckpt=nowhere", ["ckpt=nowhere", "no such file or directory"]),
+    ("stage=classifier ckpt=empty", ["ckpt=empty", "holds no checkpoint"]),
+    ("stage=autoencoder ckpt=empty", ["ckpt=empty", "drop ckpt="]),
+    ("stage=autoencoder classifier.max_epochs=3", ["classifier.max_epochs=3", "does not train the classifier"]),
+    ("stage=autoencoder optimizer@classifier.optimizer=sgd", ["does not train the classifier"]),
+    ("ckpt=a=b", ["mismatched input '='", "quote"]),
+    ("outputs=a_file", ["a_file", "choose another"]),
+    ("-m sweep=a/b", ["sweep=a/b", "folder's name"]),
+]
+
+
+@pytest.mark.parametrize(("typed", "words"), REFUSED, ids=[typed for typed, _ in REFUSED])
+def test_wrong_input_gets_one_line_and_leaves_nothing(tmp_path: Path, typed: str, words: list[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a_file").write_text("not a directory")
+    result = train(*typed.split(), cwd=tmp_path)
+    assert result.status == 1
+    assert result.out == ""
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1, result.err
+    for word in words:
+        assert word in result.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a_file", "empty"]
+
+
+def test_an_unknown_option_is_argparses(tmp_path: Path) -> None:
+    result = train("--sage=test", cwd=tmp_path)
+    assert result.status == 2
+    assert "Traceback" not in result.err
+
+
+def test_the_person_can_ask_for_the_traceback(tmp_path: Path) -> None:
+    result = train("seed=-1", cwd=tmp_path, environment={"HYDRA_FULL_ERROR": "1"})
+    assert result.status == 1
+    assert "Traceback" in result.err
+    assert "seed=-1" in result.err
+
+
+def test_help_and_the_printed_configuration_need_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('torch was imported')")
+    path = {"PYTHONPATH": str(tmp_path)}
+    shown = train("--help", cwd=tmp_path, environment=path)
+    assert shown.status == 0
+    for word in ("stage=all", "stage=autoencoder", "stage=classifier", "stage=test", "report, report_softmax"):
+        assert word in shown.out
+    assert shown.out.count("  python train.py") == 5
+    printed = train("--cfg", "job", "experiment=report", cwd=tmp_path, environment=path)
+    assert printed.status == 0
+    assert "val_size: 0" in printed.out
+    refused = train("seed=-1", cwd=tmp_path, environment=path)
+    assert "seed=-1" in refused.err
+
+
+def test_an_accelerator_that_is_not_here(tmp_path: Path, root: Path) -> None:
+    import torch
+
+    missing = "mps" if torch.cuda.is_available() else "gpu"
+    result = train(f"trainer.accelerator={missing}", f"data.root={root}", cwd=tmp_path)
+    assert result.status == 1
+    assert result.err.startswith(f"error: trainer.accelerator={missing}")
+    assert "trainer.accelerator=cpu" in result.err
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_changed_data_file_stops_the_run_before_it_begins(tmp_path: Path) -> None:
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "train-labels-idx1-ubyte").write_bytes(b"something else")
+    result = train(cwd=tmp_path)
+    assert result.status == 1
+    assert "train-labels-idx1-ubyte has SHA-256" in result.err
+    assert "expected 65a50cbb" in result.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_data_root_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "a_file").write_text("")
+    result = train("data.root=a_file", cwd=tmp_path)
+    assert result.status == 1
+    assert result.err.startswith("error: data: a_file/MNIST/raw")
+    assert "data.root=" in result.err
+
+
+@pytest.mark.parametrize(
+    "value", ["plain/path-1.2", "a b", "a=b", "x[1]", "it's", 'say "no"', "back\\slash", '\\"', "end\\", "ä,ö"]
+)
+def test_an_override_survives_the_shell_and_hydra(value: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (argument,) = shlex.split(override("ckpt", value))
+    assert OverridesParser.create().parse_override(argument).value() == value
+
+
+def test_the_next_command_works_as_printed_in_a_strange_place(tmp_path: Path, root: Path) -> None:
+    """`=`, spaces and brackets in the path, and a working directory that is not the project's."""
+    outputs = "my outputs=[1], really"
+    first = train("stage=autoencoder", *TINY, f"data.root={root}", override_arg("outputs", outputs), cwd=tmp_path)
+    assert first.status == 0, first.err
+    (command,) = [line for line in first.out.splitlines() if line.startswith("next: ")]
+    typed = shlex.split(command)[3:]
+    second = train(*typed, *TINY, f"data.root={root}", cwd=tmp_path)
+    assert second.status == 0, second.err
+    run = only(tmp_path / "outputs" / "classifier")
+    assert metrics(run)["ckpt"].startswith(f"{outputs}/autoencoder/")
+    # and its weights do not need stage 1's directory any more
+    (tmp_path / outputs).rename(tmp_path / "gone")
+    again = train("stage=test", f"ckpt={run}", "trainer.limit_test_batches=2", f"data.root={root}", cwd=tmp_path)
+    assert again.status == 0, again.err
+    assert metrics(only(tmp_path / "outputs" / "test"))["final"] == {
+        k: v for k, v in metrics(run)["final"].items() if k.startswith("test/")
+    }
+
+
+def override_arg(key: str, value: str) -> str:
+    """One argument, as the shell would pass it on."""
+    (argument,) = shlex.split(override(key, value))
+    return argument
+
+
+def test_a_multirun_gives_each_job_its_directory_and_outlives_a_refused_one(tmp_path: Path, root: Path) -> None:
+    arguments = ("stage=autoencoder", "seed=0,1", "autoencoder.optimizer.lr=1e-3,-1", *TINY, f"data.root={root}")
+    result = train("-m", "sweep=lr", *arguments, cwd=tmp_path)
+    assert result.status == 1
+    jobs = [path for path in (tmp_path / "outputs" / "sweeps" / "lr").iterdir() if path.is_dir()]
+    assert sorted(metrics(job)["seed"] for job in jobs) == [0, 1]
+    assert all("lr-0.001" in job.name and len(job.name) <= 120 for job in jobs)
+    assert result.err.count("must be a finite number above 0") == 2
+    assert "2 failed" in result.err
+
+
+def test_two_runs_started_at_once_take_two_directories(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:  # unpacking the same data.root, too
+        both = list(pool.map(lambda _: train("stage=autoencoder", *TINY, cwd=tmp_path), range(2)))
+    assert [result.status for result in both] == [0, 0], [result.err for result in both]
+    runs = list((tmp_path / "outputs" / "autoencoder").iterdir())
+    assert len(runs) == 2
+    assert {metrics(run)["status"] for run in runs} == {"completed"}
+
+
+def test_a_directory_that_holds_a_run_is_not_written_into(tmp_path: Path, root: Path) -> None:
+    arguments = ("stage=autoencoder", *TINY, f"data.root={root}", "hydra.run.dir=mine")
+    assert train(*arguments, cwd=tmp_path).status == 0
+    before = metrics(tmp_path / "mine")
+    result = train(*arguments, "seed=1", cwd=tmp_path)
+    assert result.status == 1
+    assert "mine already holds a run" in result.err
+    assert metrics(tmp_path / "mine") == before

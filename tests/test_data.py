@@ -1,0 +1,179 @@
+import gzip
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from aeprobe import idx
+from aeprobe.data import EpochSampler, ImageDataset, MNISTDataModule, seeded_permutation, whole
+from aeprobe.errors import AeprobeError
+
+
+def write_folder(root: Path, count: int = 300, labels: int | None = None, side: int = 28) -> Path:
+    """Made-up IDX files: `count` training and test images of side x side pixels, labels 0, 1, 2."""
+    root.mkdir(exist_ok=True)
+    pixels = torch.randint(
+        0, 256, (count, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    for images_name, labels_name in idx.FILES.values():
+        header = struct.pack(">4I", 2051, count, side, side)
+        (root / images_name).write_bytes(header + bytes(pixels.flatten().tolist()))
+        n = count if labels is None else labels
+        (root / labels_name).write_bytes(struct.pack(">2I", 2049, n) + bytes(i % 3 for i in range(n)))
+    return root
+
+
+@pytest.fixture(scope="module")
+def mnist(root: Path) -> MNISTDataModule:
+    module = MNISTDataModule(root=str(root), val_size=5000)
+    module.setup()
+    return module
+
+
+def rows(images: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images}
+
+
+def test_mnist_is_whole_and_right(mnist: MNISTDataModule) -> None:
+    sizes = {name: len(split) for name, split in mnist.splits.items()}
+    assert sizes == {"train": 55_000, "val": 5_000, "test": 10_000}
+    train, val = mnist.splits["train"], mnist.splits["val"]
+    assert train.images.dtype == torch.uint8
+    counts = torch.bincount(torch.cat([train.labels, val.labels]))
+    assert counts.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert mnist.splits["test"].labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+
+
+def test_the_split_is_disjoint_complete_and_seeded(root: Path, mnist: MNISTDataModule) -> None:
+    train, val = rows(mnist.splits["train"].images), rows(mnist.splits["val"].images)
+    assert len(train) == 55_000  # MNIST has no image twice
+    assert len(val) == 5_000
+    assert not train & val
+    again, other = (MNISTDataModule(root=str(root), split_seed=seed) for seed in (0, 1))
+    again.setup()
+    other.setup()
+    assert torch.equal(again.splits["val"].images, mnist.splits["val"].images)
+    assert not torch.equal(other.splits["val"].images, mnist.splits["val"].images)
+
+
+def test_without_a_validation_split_the_test_set_doubles(root: Path) -> None:
+    module = MNISTDataModule(root=str(root), val_size=0)
+    module.setup()
+    assert len(module.splits["train"]) == 60_000
+    assert module.splits["val"] is module.splits["test"]
+    module.encode(lambda images: images.flatten(1)[:, :30])
+    assert module.splits["val"] is module.splits["test"]
+    assert module.splits["train"].images.shape == (60_000, 30)
+
+
+def test_a_batch_is_float_in_0_1_then_normalized(root: Path) -> None:
+    plain, shifted = (MNISTDataModule(root=str(root), mean=m, std=s) for m, s in ((0.0, 1.0), (0.5, 0.25)))
+    plain.setup()
+    shifted.setup()
+    images, labels = next(iter(plain.val_dataloader()))
+    assert images.dtype == torch.float32
+    assert images.shape == (1000, 1, 28, 28)
+    assert labels.dtype == torch.int64
+    expected = plain.splits["val"].images[:1000].float() / 255
+    torch.testing.assert_close(images, expected)
+    torch.testing.assert_close(next(iter(shifted.val_dataloader()))[0], (expected - 0.5) / 0.25)
+
+
+def test_the_loader_asks_for_whole_batches() -> None:
+    asked: list[int] = []
+
+    class Spy(ImageDataset):
+        def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+            asked.append(len(indices))
+            return super().__getitems__(indices)
+
+    data = Spy(torch.arange(25, dtype=torch.uint8).view(25, 1, 1, 1), torch.arange(25))
+    batches = list(DataLoader(data, batch_size=10, collate_fn=whole))
+    assert asked == [10, 10, 5]
+    assert torch.cat([labels for _, labels in batches]).tolist() == list(range(25))
+
+
+def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
+    def order(seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[int]:
+        sampler = EpochSampler(1001, seed, rank, world)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(0, 3) == order(0, 3)
+    assert order(0, 3) != order(0, 4)
+    assert order(0, 3) != order(1, 3)
+    assert sorted(order(0, 3)) == list(range(1001))
+    parts = [order(0, 3, rank, 2) for rank in (0, 1)]
+    assert [len(p) for p in parts] == [501, 500]
+    assert order(0, 3)[0::2] == parts[0]
+    assert order(0, 3)[1::2] == parts[1]
+    assert seeded_permutation(10, 2**32 - 1, 2**20 - 1).sort().values.tolist() == list(range(10))
+
+
+def test_two_processes_unpack_at_once(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from aeprobe.idx import unpack; unpack(Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(tmp_path / "MNIST" / "raw")]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    names = sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir())
+    assert names == sorted(idx.checksums())  # and no temporary file
+    idx.unpack(tmp_path / "MNIST" / "raw")
+
+
+@pytest.mark.parametrize("fault", ["altered", "truncated"])
+def test_a_wrong_file_is_named_with_both_checksums(tmp_path: Path, fault: str) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    name = "t10k-labels-idx1-ubyte"
+    content = bytearray(gzip.decompress((idx.BUNDLE / f"{name}.gz").read_bytes()))
+    content[100] ^= 1
+    wrong = bytes(content if fault == "altered" else content[:500])
+    (raw / name).write_bytes(wrong)
+    with pytest.raises(AeprobeError, match=rf"{name} has SHA-256 \w{{64}}, expected {idx.checksums()[name]}"):
+        idx.unpack(raw)
+    assert (raw / name).read_bytes() == wrong  # left for the person to look at
+
+
+def test_own_images(tmp_path: Path) -> None:
+    module = MNISTDataModule("folder", str(write_folder(tmp_path / "own")), val_size=50)
+    module.prepare_data()
+    module.setup()
+    assert {name: len(split) for name, split in module.splits.items()} == {"train": 250, "val": 50, "test": 300}
+    assert module.classes == 3
+    first = module.splits["test"]
+    assert first.labels[:4].tolist() == [0, 1, 2, 0]
+    assert first.images[0].flatten().tolist() == list(
+        (tmp_path / "own" / "t10k-images-idx3-ubyte").read_bytes()[16:800]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"side": 27}, r"shape \(27, 27\), expected 2051 and \(28, 28\)"),
+        ({"labels": 299}, "has 300 images, but .* has 299 labels"),
+        ({"count": 0}, "0 items"),
+    ],
+)
+def test_own_images_of_the_wrong_form(tmp_path: Path, change: dict[str, int], words: str) -> None:
+    module = MNISTDataModule("folder", str(write_folder(tmp_path / "own", **change)), val_size=0)
+    with pytest.raises(AeprobeError, match=words):
+        module.setup()
+
+
+def test_own_images_missing_cut_or_too_few(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "own")
+    module = MNISTDataModule("folder", str(folder), val_size=300)
+    with pytest.raises(AeprobeError, match="has 300 training images; hold out fewer"):
+        module.setup()
+    images = folder / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-1])
+    with pytest.raises(AeprobeError, match="has 235215 bytes, expected 235216"):
+        MNISTDataModule("folder", str(folder), val_size=0).setup()
+    images.unlink()
+    with pytest.raises(AeprobeError, match="train-images-idx3-ubyte cannot be read"):
+        MNISTDataModule("folder", str(folder), val_size=0).setup()
