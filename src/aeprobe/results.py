@@ -1,0 +1,197 @@
+"""Many runs, one table: `python -m aeprobe.results DIR [DIR …]`, a row for each setting, seeds folded.
+
+Reads metrics.json alone and imports no torch. It works while a sweep still runs, and on one that died.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from aeprobe.errors import AeprobeError
+from aeprobe.rundir import read_metrics
+
+STAGES = ("autoencoder", "classifier")
+
+
+@dataclass
+class Run:
+    """One run; the two stages of a `stage=all` run together, their metrics named "STAGE METRIC".
+
+    Attributes:
+        path: its directory.
+        settings: the overrides that made it, by key, without `sweep` and `seed`.
+        seed: as the run used it.
+        status: "completed", "running", "interrupted" or "failed"; of two stages the less finished one.
+        error: one line, or None.
+        metrics: the final metrics, by name.
+    """
+
+    path: Path
+    settings: dict[str, str]
+    seed: str
+    status: str = "completed"
+    error: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def find_runs(directories: Iterable[Path]) -> list[Run]:
+    """Every run below the directories.
+
+    Raises:
+        AeprobeError: there is none, or a metrics.json is not of this project.
+    """
+    directories = list(directories)
+    found = {path.parent for directory in directories for path in directory.rglob("metrics.json")}
+    stages: dict[Path, list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted(found):
+        metrics = read_metrics(path)
+        whole = metrics["config"]["stage"] == "all" and path.name in STAGES
+        stages[path.parent if whole else path].append(metrics)
+    if not stages:
+        names = ", ".join(map(str, directories))
+        raise AeprobeError(f"{names}: no run below it (no metrics.json); give a run's or a sweep's directory")
+    return [_run(path, of_path) for path, of_path in stages.items()]
+
+
+def _run(path: Path, stages: Sequence[dict[str, Any]]) -> Run:
+    pairs = (override.partition("=") for override in stages[0]["overrides"])
+    settings = {key: value for key, _, value in pairs if key not in ("sweep", "seed")}
+    run = Run(path, settings, str(stages[0]["seed"]))
+    both = stages[0]["config"]["stage"] == "all"
+    for stage in stages:
+        prefix = f"{stage['stage']} " if both else ""
+        run.metrics |= {prefix + k: v for k, v in stage["final"].items() if v is not None}
+        if stage["status"] != "completed":
+            run.status, run.error = stage["status"], stage["error"]
+    if both and len(stages) < len(STAGES) and run.status == "completed":
+        run.status = "running"  # between the stages
+    return run
+
+
+def fold(runs: Sequence[Run], by: str | None = None) -> tuple[list[str], dict[tuple[str, ...], list[Run]]]:
+    """Groups completed runs by the settings that vary, or by one key.
+
+    Returns:
+        The names of the settings, and the runs of each combination of their values.
+    """
+    keys = [by] if by else sorted({key for run in runs for key in run.settings})
+    values = {
+        key: [run.seed if key == "seed" else run.settings.get(key, "default") for run in runs] for key in keys
+    }
+    varying = [key for key in keys if by or len(set(values[key])) > 1]
+    groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+    for index, run in enumerate(runs):
+        if run.status == "completed":
+            groups[tuple(values[key][index] for key in varying)].append(run)
+    return varying, groups
+
+
+def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = None) -> list[dict[str, Any]]:
+    """One row per setting, the best first.
+
+    Args:
+        runs: from `find_runs`.
+        by: a single key to group by, instead of all that vary.
+        metric: the name to sort by and to show alone; by default the classifier's val/accuracy where there
+            is one, else val/loss, and all are shown.
+
+    Returns:
+        Rows of {"settings": {…}, "n": …, "seeds": […], "metrics": {name: {"mean": …, "sd": …}}}; sd is None
+        for a single run.
+
+    Raises:
+        AeprobeError: no run has that metric.
+    """
+    varying, groups = fold(runs, by)
+    names = list(dict.fromkeys(name for group in groups.values() for run in group for name in run.metrics))
+    if metric is not None and metric not in names:
+        raise AeprobeError(f"--metric {metric}: no run has it; there are {', '.join(names) or 'none'}")
+    rows = []
+    for key, group in groups.items():
+        shown = {}
+        for name in [metric] if metric else names:
+            found = [run.metrics[name] for run in group if name in run.metrics]
+            if found:
+                shown[name] = {"mean": statistics.fmean(found), "sd": _deviation(found)}
+        settings = dict(zip(varying, key, strict=True))
+        seeds = sorted((run.seed for run in group), key=int)
+        rows.append({"settings": settings, "n": len(group), "seeds": seeds, "metrics": shown})
+    order = metric or next((n for n in names if n.endswith("val/accuracy")), next(iter(names), ""))
+    order = order if metric or "accuracy" in order else next((n for n in names if n.endswith("val/loss")), order)
+    sign = -1 if "accuracy" in order else 1
+    worst = {"mean": sign * float("inf")}
+    return sorted(rows, key=lambda row: sign * row["metrics"].get(order, worst)["mean"])
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _cell(found: dict[str, float | None] | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found['mean']:.4f}" if found["sd"] is None else f"{found['mean']:.4f} ± {found['sd']:.4f}"
+
+
+def _write_csv(rows: list[dict[str, Any]], names: list[str]) -> None:
+    writer = csv.writer(sys.stdout)
+    settings = list(rows[0]["settings"]) if rows else []
+    writer.writerow([*settings, "n", *(column for name in names for column in (name, f"{name} sd"))])
+    for row in rows:
+        found = [row["metrics"].get(name, {"mean": "", "sd": ""}) for name in names]
+        numbers = [number for value in found for number in (value["mean"], value["sd"])]
+        writer.writerow([*row["settings"].values(), row["n"], *numbers])
+
+
+def _write_table(rows: list[dict[str, Any]], names: list[str], unfinished: list[Run]) -> None:
+    shown = names if len(names) == 1 else [name for name in names if "train/" not in name]
+    table = Table(*(rows[0]["settings"] if rows else []), "n", *(name.replace(" ", "\n") for name in shown))
+    for row in rows:
+        cells = [_cell(row["metrics"].get(name)) for name in shown]
+        table.add_row(*row["settings"].values(), str(row["n"]), *cells)
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
+    console.print(table)
+    for run in unfinished:
+        console.print(f"{run.status}: {run.path}  {run.error or ''}", soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser("python -m aeprobe.results", description="One table over many runs.")
+    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR")
+    parser.add_argument("--by", metavar="KEY", help="group by this setting alone (seed: a row for each seed)")
+    parser.add_argument("--metric", metavar="NAME", help="sort by this metric, and show it alone")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", dest="form", action="store_const", const="csv")
+    form.add_argument("--json", dest="form", action="store_const", const="json")
+    given = parser.parse_args(arguments)
+    try:
+        runs = find_runs(given.directories)
+        rows = summarize(runs, given.by, given.metric)
+    except AeprobeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    unfinished = [run for run in runs if run.status != "completed"]
+    if given.form == "json":
+        left = [{"path": str(run.path), "status": run.status, "error": run.error} for run in unfinished]
+        print(json.dumps({"rows": rows, "unfinished": left}, indent=1))
+    elif given.form == "csv":
+        _write_csv(rows, names)
+    else:
+        _write_table(rows, names, unfinished)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
