@@ -13,11 +13,12 @@ import aeprobe.runtime  # noqa: F401
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import RunDirectory
@@ -129,18 +130,45 @@ def _experiment(trainer: L.Trainer) -> SummaryWriter:
     return writer
 
 
-class Bar(TQDMProgressBar):
-    """A progress bar within the epoch that leaves the epochs' lines alone."""
+class Bar(ProgressBar):
+    """A bar within the epoch; it makes room for the epoch's line.
+
+    Lightning's own bar redraws for validation and test too, and counts epochs from 0.
+    """
 
     def __init__(self) -> None:
-        super().__init__(refresh_rate=50, leave=False)  # each refresh takes about a millisecond
+        super().__init__()
+        self._bar: tqdm[Any] | None = None
 
-    def get_metrics(self, *_: Any) -> dict[str, int | str | float | dict[str, float]]:
-        """Nothing but the progress: the lines carry the numbers."""
-        return {}
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Draws an empty bar."""
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self._bar = tqdm(
+            total=int(self.total_train_batches), desc=epoch, unit="step", leave=False, mininterval=0.2
+        )
 
-    def init_validation_tqdm(self) -> Any:
-        """No bar for the second that validation takes."""
-        bar = super().init_validation_tqdm()
-        bar.disable = True
-        return bar
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Counts a step; tqdm redraws a few times a second."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_validation_start(self, *_: Any) -> None:
+        """Clears the bar."""
+        self._close()
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Clears the bar, where nothing was validated."""
+        self._close()
+
+    def on_exception(self, *_: Any) -> None:
+        """Leaves a clean line for the error."""
+        self._close()
+
+    def disable(self) -> None:
+        """Lightning disables the bar of every process but the first."""
+        self.on_train_epoch_start = lambda *_: None  # type: ignore[method-assign]
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

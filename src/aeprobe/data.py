@@ -36,9 +36,10 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, label = self.__getitems__([index])
-        return image[0], label[0]
+    def __getitem__(self, index: int | slice) -> tuple[Tensor, Tensor]:
+        """One image, float (1, 28, 28), and its label; for a slice, a batch of them."""
+        images = self.images[index]
+        return (self.transform(images) if self.transform else images), self.labels[index]
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """A batch: images, float (n, 1, 28, 28), transformed, and labels, int64 (n,)."""

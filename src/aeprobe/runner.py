@@ -72,7 +72,9 @@ def _run_stage(experiment: Experiment, config: Config, overrides: Sequence[str],
     with _recorded(directory):
         _write_header(directory, experiment, config, overrides, trainer)
         log.info("%s", experiment.describe())
-        log.info("%s, %d threads; run directory %s", trainer.strategy.root_device, torch.get_num_threads(), path)
+        threads = torch.get_num_threads()
+        log.info("%s, %d thread%s", trainer.strategy.root_device, threads, "s"[: threads > 1])
+        log.info("run directory: %s", path)
         seconds = {"total": 0.0, "fit": 0.0, "figures": 0.0}
         if isinstance(experiment.module, Classifier):
             experiment.data.encode(experiment.module.encode, ("test",) if experiment.settings is None else ALL)
@@ -95,7 +97,7 @@ def _trainer(settings: TrainerConfig, experiment: Experiment, recorder: Recorder
     own = experiment.settings
     epochs = 0 if own is None else min(own.max_epochs, settings.limit_epochs or own.max_epochs)
     bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
-    callbacks: list[Callback] = [recorder, Bar()] if bar else [recorder]
+    callbacks: list[Callback] = [Bar(), recorder] if bar else [recorder]
     if own is not None:
         callbacks.append(_checkpoint(directory, "last", save_on_train_epoch_end=True))
         if experiment.data.val_size:
