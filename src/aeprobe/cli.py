@@ -78,6 +78,7 @@ def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:
     for stage, of_stage in metrics.items():
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in of_stage["final"].items())
         log.info("%s (%s checkpoint)  %s", stage, of_stage["checkpoint"], numbers)
+    log.info("run directory: %s", directory)
     if "test" not in metrics:
         stage = "test" if "classifier" in metrics else "classifier"
         log.info("next: python train.py stage=%s %s", stage, override("ckpt", str(directory)))

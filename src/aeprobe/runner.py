@@ -73,8 +73,8 @@ def _run_stage(experiment: Experiment, config: Config, overrides: Sequence[str],
         _write_header(directory, experiment, config, overrides, trainer)
         log.info("%s", experiment.describe())
         threads = torch.get_num_threads()
-        log.info("%s, %d thread%s", trainer.strategy.root_device, threads, "s"[: threads > 1])
-        log.info("run directory: %s", path)
+        device = trainer.strategy.root_device
+        log.info("on %s with %d thread%s, into %s", device, threads, "s"[: threads > 1], path)
         seconds = {"total": 0.0, "fit": 0.0, "figures": 0.0}
         if isinstance(experiment.module, Classifier):
             experiment.data.encode(experiment.module.encode, ("test",) if experiment.settings is None else ALL)

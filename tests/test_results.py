@@ -1,0 +1,90 @@
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aeprobe.results import main
+
+
+def write_run(path: Path, overrides: list[str], seed: int, stage: str = "autoencoder", **changes: Any) -> None:
+    """metrics.json of a made-up run: its val/loss is lr x (1 + seed / 100)."""
+    lr = float(next((o.partition("=")[2] for o in overrides if "lr=" in o), "1e-3"))
+    metrics = {
+        "schema": 1,
+        "stage": stage,
+        "status": "completed",
+        "error": None,
+        "seed": seed,
+        "overrides": [*overrides, f"seed={seed}"],
+        "config": {"stage": "all" if path.name == stage else stage},
+        "final": {"val/loss": lr * (1 + seed / 100), "train/loss": None},
+    }
+    path.mkdir(parents=True)
+    (path / "metrics.json").write_text(json.dumps(metrics | changes))
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    for lr in ("3e-3", "1e-3"):
+        for seed in (0, 1, 2):
+            write_run(tmp_path / "s" / f"{lr}-{seed}", [f"autoencoder.optimizer.lr={lr}", "sweep=s", "x=1"], seed)
+    nan = {"status": "failed", "error": "train/loss became nan", "final": {}}
+    write_run(tmp_path / "s" / "bad", ["autoencoder.optimizer.lr=9", "sweep=s", "x=1"], 0, **nan)
+    return tmp_path / "s"
+
+
+def test_seeds_are_folded_and_only_what_varies_is_a_column(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(sweep), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["settings"] for row in found["rows"]] == [
+        {"autoencoder.optimizer.lr": "1e-3"},
+        {"autoencoder.optimizer.lr": "3e-3"},
+    ]
+    values = [1e-3, 1.01e-3, 1.02e-3]
+    best = found["rows"][0]
+    assert best["seeds"] == ["0", "1", "2"]
+    assert best["metrics"] == {
+        "val/loss": {"mean": pytest.approx(1.01e-3), "sd": pytest.approx(statistics.stdev(values))}
+    }
+    assert [(run["status"], run["error"]) for run in found["unfinished"]] == [("failed", "train/loss became nan")]
+
+
+def test_a_row_for_each_seed_and_the_other_forms(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(sweep), "--by", "seed", "--csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "seed,n,val/loss,val/loss sd"
+    assert [line.split(",")[:2] for line in lines[1:]] == [["0", "2"], ["1", "2"], ["2", "2"]]
+    assert main([str(sweep)]) == 0
+    table = capsys.readouterr().out
+    assert "0.0010 ± 0.0000" in table
+    assert "failed: " in table
+    assert "train/loss became nan" in table
+
+
+def test_the_stages_of_one_run_are_one_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path / str(seed) / "autoencoder", [], seed)
+        final = {"val/accuracy": 0.9 + seed / 100}
+        write_run(tmp_path / str(seed) / "classifier", [], seed, "classifier", final=final)
+    write_run(tmp_path / "2" / "autoencoder", [], 2)  # its classifier has not begun
+    assert main([str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (row,) = found["rows"]
+    assert row["metrics"]["classifier val/accuracy"]["mean"] == pytest.approx(0.905)
+    assert row["metrics"]["autoencoder val/loss"]["mean"] == pytest.approx(1.005e-3)
+    assert [run["status"] for run in found["unfinished"]] == ["running"]
+
+
+def test_what_it_cannot_read(tmp_path: Path, sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / "empty")]) == 1
+    assert "no run below it" in capsys.readouterr().err
+    assert main([str(sweep), "--metric", "val/accuracy"]) == 1
+    assert "no run has it; there are val/loss" in capsys.readouterr().err
+    (tmp_path / "empty" / "metrics.json").write_text('{"schema": 2}')
+    assert main([str(tmp_path / "empty")]) == 1
+    assert "has schema 2, expected 1" in capsys.readouterr().err
