@@ -144,6 +144,7 @@ def _write_header(
         seed=experiment.seed,
         overrides=list(overrides),
         config=plain(config),
+        data=_data_used(experiment),
         versions={"python": platform.python_version()} | {name: version(name) for name in packages},
         device=str(trainer.strategy.root_device),
         threads=torch.get_num_threads(),
@@ -153,6 +154,13 @@ def _write_header(
         epochs=[],
         final={},
     )
+
+
+def _data_used(experiment: Experiment) -> dict[str, Any]:
+    """The data as they are used: those of a checkpoint win over the configuration."""
+    data = experiment.data
+    images = {name: len(split) for name, split in data.splits.items()}
+    return data.identity | {"root": str(data.root), "images": images}
 
 
 def _test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, recorder: Recorder) -> Metrics:

@@ -1,0 +1,162 @@
+"""The numbers of runs beside the report's, and what they say in a sentence."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from aeprobe import ranges
+from aeprobe.runs import Spread, StageRun, spread
+
+FILE = Path(__file__).parent / "assets" / "report.yaml"
+NONE = "–"
+GAP = 0.05  # of the training loss: a larger one between validation and training is called a gap
+FALL = 0.01  # of the validation loss in the last epoch: a larger one means that training was not at its end
+NAMES = {
+    "val/loss": "Validation MSE",
+    "test/loss": "Test MSE",
+    "test/accuracy": "Test accuracy",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row of the first table: our number, the report's and the range of the seeds, as text.
+
+    Attributes:
+        kind: "inside" or "outside" of the range of the seeds; "unknown" where none is on file.
+        verdict: a sentence without its full stop; empty where there is nothing to hold the number against.
+    """
+
+    name: str
+    ours: str
+    report: str
+    range: str
+    kind: str
+    verdict: str
+
+
+@cache
+def report() -> dict[str, Any]:
+    """The report's numbers, from assets/report.yaml."""
+    content = OmegaConf.to_container(OmegaConf.load(FILE))
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def wilson(correct: float, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % Wilson interval of a fraction, correct / total, in [0, 1].
+
+    >>> [round(end, 4) for end in wilson(9300, 10000)]
+    [0.9248, 0.9348]
+    """
+    share = correct / total
+    centre = share + z * z / (2 * total)
+    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return (centre - half) / (1 + z * z / total), (centre + half) / (1 + z * z / total)
+
+
+def number(value: float | None) -> str:
+    """A loss with four decimals, or three significant digits where four decimals are none."""
+    if value is None:
+        return NONE
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2e}"
+
+
+def percent(value: float | None) -> str:
+    r"""A fraction as a percentage with two decimals.
+
+    >>> percent(0.93)
+    '93.00\xa0%'
+    """
+    return NONE if value is None else f"{100 * value:.2f}\u00a0%"
+
+
+def shown(value: Spread | None, key: str, runs: int = 1) -> str:
+    """A number, or mean ± standard deviation (n) where there are several runs."""
+    form = percent if key.endswith("accuracy") else number
+    if value is None:
+        return NONE
+    if runs == 1:
+        return form(value.mean)
+    return f"{form(value.mean)} ± {form(value.sd)} (n\u00a0=\u00a0{value.n})"
+
+
+def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
+    """A final number of some runs of one stage beside the report's and the seeds'; None where they have none."""
+    ours = spread(run.last(key) for run in runs)
+    if ours is None:
+        return None
+    known = ranges.find(runs[0], key)
+    said = report()[runs[0].stage].get(key) if runs[0].dataset == report()["dataset"] else None
+    form = percent if key.endswith("accuracy") else number
+    kind, verdict = "unknown", ""
+    if known:
+        kind = "inside" if known["min"] <= ours.mean <= known["max"] else "outside"
+        verdict = f"{kind} the range of {known['n']} seeds of this experiment"
+    if said:
+        beside = _beside(ours.mean, said, known)
+        verdict = f"{verdict}; {beside}" if known else f"{beside}; no range of seeds of this experiment is on file"
+    return Comparison(
+        name=NAMES[key],
+        ours=shown(ours, key, len(runs)),
+        report=said["text"] if said else NONE,
+        range=f"{form(known['min'])} to {form(known['max'])}" if known else NONE,
+        kind=kind,
+        verdict=verdict,
+    )
+
+
+def _beside(ours: float, said: dict[str, Any], known: dict[str, Any] | None) -> str:
+    """The report's number, taken as exactly as it is printed, beside ours or beside the range of ours."""
+    low, high = said["value"] - said["within"], said["value"] + said["within"]
+    if known:
+        inside = low <= known["max"] and high >= known["min"]
+        return f"the report's {said['text']} is {'inside' if inside else 'outside'} it"
+    if low <= ours <= high:
+        return f"agrees with the report's {said['text']}, as far as that is printed"
+    return f"{'above' if ours > high else 'below'} the report's {said['text']}"
+
+
+def fitting(runs: Sequence[StageRun]) -> str:
+    """One sentence on over- and underfitting, from the final gap between training and validation."""
+    train, val = (spread(run.last(f"{split}/loss") for run in runs) for split in ("train", "val"))
+    if train is None or val is None or not train.mean:
+        return "Whether it over- or underfits cannot be said: it takes a training and a validation loss."
+    gap = val.mean / train.mean - 1
+    fell = spread(_last_fall(run) for run in runs)
+    numbers = (
+        f"the validation loss, {number(val.mean)}, is {abs(gap):.1%} {'above' if gap >= 0 else 'below'} "
+        f"the training loss, {number(train.mean)}"
+    )
+    linear = report()["references"][0]
+    widths = runs[0].setting("autoencoder.widths") or [0]
+    comparable = runs[0].stage == "autoencoder" and runs[0].dataset == "mnist" and widths[-1] == 30
+    if gap > GAP:
+        return f"It overfits: {numbers}."
+    if comparable and val.mean > linear["mse"]:
+        return (
+            f"It underfits rather than overfits: {numbers}, and a linear projection of the same size, "
+            f"{linear['name']}, reaches {number(linear['mse'])}."
+        )
+    if fell and fell.mean > FALL:
+        return (
+            f"It underfits rather than overfits: {numbers}, and still fell by {fell.mean:.1%} "
+            "in the last epoch, so that more training would help."
+        )
+    return f"It neither over- nor underfits to speak of: {numbers}."
+
+
+def _last_fall(run: StageRun) -> float | None:
+    """The share by which the validation loss fell in the last epoch."""
+    losses = [loss for loss in run.series("val/loss") if loss]
+    return 1 - losses[-1] / losses[-2] if len(losses) > 1 else None
+
+
+def recognised(matrix: list[list[int]]) -> list[float]:
+    """The share of each class that is classified right; 0 for a class without images."""
+    return [row[i] / sum(row) if sum(row) else 0.0 for i, row in enumerate(matrix)]
