@@ -46,5 +46,5 @@ def band(
         content = io.BytesIO()
         figure.savefig(content, format="png")
     ends = [f"{mean[i]:.4g} ± {sd[i]:.2g} in epoch {epochs[i]}" for i in (0, -1)] if known else ["nothing yet"]
-    alt = f"{title}, mean and standard deviation over {len(runs)} runs: {' and '.join(dict.fromkeys(ends))}."
+    alt = f"Mean and standard deviation over {len(runs)} runs: {' and '.join(dict.fromkeys(ends))}."
     return Picture(content.getvalue(), title, alt, {"epoch": epochs, "mean": mean, "sd": sd})

@@ -61,10 +61,10 @@ def wilson(correct: float, total: int, z: float = 1.959964) -> tuple[float, floa
 
 
 def number(value: float | None) -> str:
-    """A loss with four decimals, or three significant digits where four decimals are none."""
+    """A loss with four decimals, or three significant digits where four decimals would be zeros."""
     if value is None:
         return NONE
-    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2e}"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.00005 else f"{value:.2e}"
 
 
 def percent(value: float | None) -> str:
@@ -77,13 +77,19 @@ def percent(value: float | None) -> str:
 
 
 def shown(value: Spread | None, key: str, runs: int = 1) -> str:
-    """A number, or mean ± standard deviation (n) where there are several runs."""
-    form = percent if key.endswith("accuracy") else number
+    """A number, or mean ± standard deviation where there are several runs; with its n where not all have it."""
     if value is None:
         return NONE
+    form = percent if key.endswith("accuracy") else number
     if runs == 1:
         return form(value.mean)
-    return f"{form(value.mean)} ± {form(value.sd)} (n\u00a0=\u00a0{value.n})"
+    mean = f"{100 * value.mean:.2f}" if form is percent else number(value.mean)
+    return f"{mean} ±\u00a0{form(value.sd)}{fewer(value, runs)}"
+
+
+def fewer(value: Spread, runs: int) -> str:
+    """A remark, where a number is known of some of the runs only."""
+    return f" (n\u00a0=\u00a0{value.n})" if value.n < runs else ""
 
 
 def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aeprobe.comparison import NONE, Comparison, compare, report, shown
+from aeprobe.comparison import NONE, Comparison, compare, fewer, report, shown
 from aeprobe.runs import Runs, StageRun, spread
 from aeprobe.scores import interval, tested
 
@@ -61,6 +61,16 @@ def warnings(runs: Runs) -> list[str]:
     return said
 
 
+def title(runs: Runs) -> str:
+    """The page's heading."""
+    images = "MNIST" if _every(runs)[0].dataset == report()["dataset"] else "other images"
+    if not runs["classifier"]:
+        return f"An autoencoder on {images}"
+    if not runs["autoencoder"]:
+        return f"A small classifier on an autoencoder's code of {images}"
+    return f"An autoencoder on {images}, and what a small classifier reads from its code"
+
+
 def trained(runs: Runs) -> list[str]:
     """One sentence for each stage."""
     said = []
@@ -96,13 +106,12 @@ def facts(runs: Runs) -> list[tuple[str, str]]:
         taken = spread(run.metrics["seconds"].get("total") for run in of_stage)
         if taken:
             total += taken.mean
-            more = f" ± {duration(taken.sd)} (n\u00a0=\u00a0{taken.n})" if len(of_stage) > 1 else ""
+            more = f" ±\u00a0{duration(taken.sd)}{fewer(taken, len(of_stage))}" if len(of_stage) > 1 else ""
             rows.append((f"Time, {stage}", duration(taken.mean) + more))
     if len(rows) == 2:
         rows.insert(0, ("Time, both stages", duration(total)))
-    rows.append(
-        ("Seed" if len(every) == 1 else "Seeds", ", ".join(dict.fromkeys(str(r.metrics["seed"]) for r in every)))
-    )
+    seeds = list(dict.fromkeys(str(run.metrics["seed"]) for run in every))
+    rows.append(("Seed" if len(seeds) == 1 else "Seeds", ", ".join(seeds)))
     places = (f"{run.metrics.get('device')}, {run.metrics.get('threads')} threads" for run in every)
     rows.append(("Computed on", "; ".join(dict.fromkeys(places))))
     return rows
@@ -161,7 +170,8 @@ def _measured(runs: Sequence[StageRun], name: str, what: str) -> tuple[str, str,
     ):
         found = spread(run.last(f"{split}/{name}") for run in runs)
         if found:
-            return shown(found, name, len(runs)), f"{words} {what}", remark
+            several = f", mean of {found.n} runs" if len(runs) > 1 else ""
+            return shown(found, name, len(runs)), f"{words} {what}{several}", remark
     return NONE, what, "No epoch was finished"
 
 

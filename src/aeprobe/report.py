@@ -36,7 +36,8 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     """
     if not runs:
         raise AeprobeError("no run directory given: expected one or more")
-    page = render(gather(runs), str(shortest(runs[0].resolve())))
+    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    page = render(gather(runs), f"{shortest(runs[0].resolve())}{more}")
     file = output or runs[0] / "report.html"
     try:
         write_atomically(file, page.encode())
@@ -56,6 +57,7 @@ def render(runs: Runs, name: str) -> str:
     )
     return environment.get_template("report.html.j2").render(
         name=name,
+        title=overview.title(runs),
         report=report(),
         warnings=overview.warnings(runs),
         trained=overview.trained(runs),

@@ -1,8 +1,9 @@
 """The page's tables of results: our losses, accuracies and counts beside the report's, as text."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
-from aeprobe.comparison import NONE, number, percent, recognised, report, wilson
+from aeprobe.comparison import NONE, fewer, number, percent, recognised, report, wilson
 from aeprobe.runs import Spread, StageRun, across, spread
 from aeprobe.tables import Table, ours
 
@@ -74,15 +75,14 @@ def digits(runs: Sequence[StageRun], label: str) -> Table | None:
     shares = [recognised(m) for m in matrices]
     best = [max(range(len(s)), key=s.__getitem__) for s in shares]
     of = f" of {sum(matrices[0][digit]):,}"
-    counted = (
-        f"{right.mean:,.0f}{of}"
-        if len(matrices) == 1
-        else f"{right.mean:,.1f} ± {right.sd:.1f}{of} (n\u00a0=\u00a0{right.n})"
-    )
-    names = [f"{d} ({percent(s[d])})" for d, s in zip(best, shares, strict=True)]
+    if len(matrices) == 1:
+        counted, named = f"{right.mean:,.0f}{of}", f"{best[0]} ({percent(shares[0][best[0]])})"
+    else:
+        counted = f"{right.mean:,.1f} ±\u00a0{right.sd:.1f}{of}{fewer(right, len(runs))}"
+        named = ", ".join(f"{d} in {n} of {len(best)} runs" for d, n in Counter(best).most_common())
     rows = [
         [f"Images of digit {digit} right", counted, f"{said['correct']:,}"],
-        ["Best recognised digit", ", ".join(names), str(said["best"])],
+        ["Best recognised digit", named, str(said["best"])],
     ]
     return Table(label, "The confusion matrix beside the report's", ["", ours(runs), "The report"], rows)
 
@@ -135,8 +135,7 @@ def _cell(value: Spread | None, form: Form, runs: int) -> str:
         return NONE
     if runs == 1:
         return form(value.mean)
-    fewer = f" (n\u00a0=\u00a0{value.n})" if value.n < runs else ""
-    return f"{form(value.mean)} ±\u00a0{form(value.sd)}{fewer}"
+    return f"{form(value.mean)} ±\u00a0{form(value.sd)}{fewer(value, runs)}"
 
 
 def _hundredth(value: float) -> str:

@@ -47,14 +47,10 @@ def data(runs: Sequence[StageRun]) -> Table:
     rows = [
         ["Dataset", "MNIST" if mnist else run.dataset, "MNIST"],
         ["Training images", counts["train"], train],
-        [
-            "Validation images",
-            f"the {counts['test']} of the test set" if shared else counts["val"],
-            f"the {test} of the test set",
-        ],
+        ["Validation images", "the test set" if shared else counts["val"], "the test set"],
         ["Test images", counts["test"], test],
         ["Pixels", scale, NONE],
-        [_plural("Seed", len(runs)), ", ".join(str(r.metrics["seed"]) for r in runs), NONE],
+        ["Seed" if len(runs) == 1 else "Seeds", ", ".join(str(r.metrics["seed"]) for r in runs), NONE],
     ]
     return Table("Figure 1", "Data protocol", ["", ours(runs), "The report"], rows, marked=_differing(rows))
 
@@ -91,12 +87,8 @@ def references(runs: Sequence[StageRun]) -> Table | None:
     """Our test MSE beside that of others with a code of as many numbers."""
     value = spread(run.last("test/loss") for run in runs)
     widths = runs[0].setting("autoencoder.widths")
-    if (
-        value is None
-        or runs[0].dataset != report()["dataset"]
-        or not isinstance(widths, list)
-        or widths[-1:] != [30]
-    ):
+    alike = runs[0].dataset == report()["dataset"] and isinstance(widths, list) and widths[-1:] == [30]
+    if value is None or not alike:
         return None
     rows = [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]
     rows.insert(0, [ours(runs), shown(value, "test/loss", len(runs)), ""])
@@ -120,10 +112,6 @@ def _differing(rows: list[list[str]]) -> set[int]:
     return {i for i, (_, ours, theirs) in enumerate(rows) if NONE not in (ours, theirs) and ours != theirs}
 
 
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
-
-
 def _group(node: Any) -> dict[str, Any]:
     return node if isinstance(node, dict) else {}
 
@@ -143,7 +131,7 @@ def _class(target: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    return NONE if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return NONE if value is None else f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
 
 
 def _epochs(runs: Sequence[StageRun], wanted: Any) -> str:

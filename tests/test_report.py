@@ -1,0 +1,139 @@
+"""The page by its content, from run directories that no training made."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished_runs import config, metrics, write_run, write_stage
+from page_reader import made
+
+
+def test_captions_begin_with_the_reports_numbers_and_follow_its_order(tmp_path: Path) -> None:
+    page = made(write_run(tmp_path / "run"))
+    numbers = [int(found[1]) for c in page.captions if (found := re.match(r"Figures? (\d+)", c))]
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(1, 22)) - {5, 6}  # which stand in "Figures 4, 5 and 6"
+    assert any(caption.startswith("Figures 4, 5 and 6 ·") for caption in page.captions)
+    beyond = [caption for caption in page.captions if caption.startswith("Beyond the report ·")]
+    assert len(beyond) == 6
+    assert page.captions.index(beyond[0]) > max(i for i, c in enumerate(page.captions) if c.startswith("Figure"))
+
+
+def test_every_picture_is_inside_and_says_what_it_shows(tmp_path: Path) -> None:
+    page = made(write_run(tmp_path / "run"))
+    assert len(page.pictures) == 20
+    assert all(str(p["src"]).startswith("data:image/png;base64,") and p["alt"] for p in page.pictures)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page.source)
+    assert "url(" not in page.source
+    assert "@import" not in page.source
+
+
+def test_figure_8_stands_beside_the_reports_ten_numbers(tmp_path: Path) -> None:
+    table = made(write_run(tmp_path / "run")).table("Figure 8")
+    assert table["Epoch"] == ["Report", "Ours, last batch", "Ours, mean"]
+    assert table["1"] == ["0.0352", "0.0290", "0.0300"]
+    assert table["10"] == ["0.0165", "0.0200", "0.0210"]
+
+
+def test_figure_14_is_compared_on_the_reports_scale(tmp_path: Path) -> None:
+    page = made(write_run(tmp_path / "run"))
+    loss, accuracy = page.table("Figure 14 · Loss"), page.table("Figure 14 · Accuracy")
+    assert loss["1"] == ["0.0161", "0.0160", "0.5000"]  # softmax_loss_last / 100; the mean is that on logits
+    assert loss["10"] == ["0.0149", "0.0151", "0.3200"]
+    assert accuracy["9"] == ["94", "93", "91.00"]
+
+
+def test_softmax_runs_have_their_own_loss_on_that_scale(tmp_path: Path) -> None:
+    of = metrics("classifier", config=config(classifier__loss_on="softmax"))
+    for row in of["epochs"]:
+        row |= {"train/loss": 1.55, "train/loss_last": 1.54}
+    page = made(write_stage(tmp_path / "run", of))
+    assert page.table("Figure 14 · Loss")["3"] == ["0.0155", "0.0154", "0.0155"]
+    assert page.table("Figure 13")["Loss"] == ["cross-entropy on softmax outputs"] * 2
+
+
+def test_settings_stand_beside_the_reports_and_differences_are_marked(tmp_path: Path) -> None:
+    page = made(write_run(tmp_path / "run", autoencoder__optimizer__lr=0.003))
+    assert page.table("Figure 1")["Training images"] == ["60,000", "60,000"]
+    assert page.table("Figure 7")["Learning rate"] == ["0.003", "0.001"]
+    assert page.table("Figure 13")["Loss"] == ["cross-entropy on logits", "cross-entropy on softmax outputs"]
+    rows = re.findall(r'<tr class="differs">\s*<th scope="row">(.*?)</th>', page.source)
+    assert rows == ["Learning rate", "Loss"]
+
+
+def test_headline_and_confusion_matrix(tmp_path: Path) -> None:
+    page = made(write_run(tmp_path / "run"))
+    assert page.table("Figure 19")["Mean test accuracy"] == ["92.92 %", "92.40 to 93.41 %", "93 %"]
+    assert page.table("Figure 21")["Images of digit 2 right"] == ["965 of 1,032", "959"]
+    assert page.table("Figure 21")["Best recognised digit"] == ["1 (98.94 %)", "1"]
+    first_screen = page.text[: page.text.index("Contents")]
+    for said in (
+        "0.0205",
+        "about 0.02",
+        "92.92 %",
+        "92.40 to 93.41",
+        "82 s",
+        "python train.py experiment=report seed=0",
+    ):
+        assert said in first_screen.replace("\u00a0", " ")
+
+
+def test_several_seeds_give_mean_and_deviation_and_bands(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"run{seed}", seed, shift=0.002 * seed) for seed in range(3)]
+    page = made(*runs)
+    assert page.table("Figure 8")["1"] == ["0.0352", "0.0310 ± 0.0020", "0.0320 ± 0.0020"]
+    assert page.table("Figure 8")["Epoch"][1] == "Ours, last batch (n = 3)"
+    assert [row[0] for row in page.table("Figure 19").values()] == ["Accuracy", "92.92 %", "92.94 %", "92.96 %"]
+    assert "python train.py -m seed=0,1,2 experiment=report" in page.text
+    bands = [c for c in page.captions if "Mean and standard deviation over 3 runs" in c]
+    assert [re.match(r"Figure (\d+)", c)[1] for c in bands] == ["8", "9", "10", "14", "14", "15", "16", "17", "18"]  # type: ignore[index]
+    assert "0.0315 ± 0.002 in epoch 1" in next(c for c in bands if c.startswith("Figure 10"))
+    assert (tmp_path / "run0" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"status": "running"}, "is not finished: it is still running, or its process was ended; 3 of 10 epochs"),
+        ({"status": "failed", "error": "ValueError: no"}, "failed; 3 of 10 epochs are here: ValueError: no"),
+        ({"status": "interrupted", "error": "interrupted"}, "was interrupted; 3 of 10 epochs are here"),
+    ],
+)
+def test_an_unfinished_run_says_so_and_shows_what_there_is(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    of = metrics("autoencoder", **changes, final={}, seconds={"total": None, "fit": None, "figures": None})
+    of["epochs"] = of["epochs"][:3]
+    write_stage(tmp_path / "run" / "autoencoder", of, figures=False)
+    page = made(tmp_path / "run")
+    assert said in page.text[: page.text.index("Contents")]
+    assert "the classifier is not there" in page.text
+    assert page.table("Figure 8")["3"] == ["0.0233", "0.0270", "0.0280"]
+    assert page.table("Figure 8")["4"] == ["0.0222", "–", "–"]
+    assert page.table("Figure 7")["Epochs"] == ["3 of 10", "10"]
+    assert "0.0275 validation MSE per pixel" in page.text
+    assert "Not drawn in this run: Figures 4, 5 and 6 (architecture), Figure 8" in page.text
+    assert not page.pictures
+
+
+def test_a_run_without_one_epoch_still_has_a_page(tmp_path: Path) -> None:
+    for stage in ("autoencoder", "classifier"):
+        bare = metrics(
+            stage, status="running", final={}, epochs=[], seconds={}, versions={}, confusion_matrix=None
+        )
+        write_stage(tmp_path / "run" / stage, bare, figures=False)
+    assert made(tmp_path / "run").text.count("no epoch was finished") == 2
+
+
+def test_a_run_that_was_cut_short_on_purpose_says_so(tmp_path: Path) -> None:
+    text = made(write_run(tmp_path / "run", trainer__limit_train_batches=20)).text
+    assert "was cut short by trainer.limit_train_batches=20" in text
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "classifier"])
+def test_a_stage_of_its_own(tmp_path: Path, stage: str) -> None:
+    page = made(write_stage(tmp_path / "run", metrics(stage, config=config(stage))))
+    assert ("Figure 8" in page.text) == (stage == "autoencoder")
+    assert ("Figure 20" in page.text) == (stage == "classifier")
+    assert "is not there" not in page.text
