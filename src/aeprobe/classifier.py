@@ -84,7 +84,10 @@ class Classifier(L.LightningModule):
         loss = cross_entropy(scores, labels)
         correct = logits.argmax(1) == labels
         if split == "train":  # train/* is gathered by callbacks.Recorder
-            return {"loss": loss, "accuracy": correct.float().mean()}
+            metrics = {"loss": loss, "accuracy": correct.float().mean()}
+            if self.trainer.is_last_batch:  # what the report prints of an epoch, whatever the loss is on
+                metrics["softmax_loss_last"] = cross_entropy(logits.detach().softmax(1), labels)
+            return metrics
         accuracy = self.val_accuracy if split == "val" else self.test_accuracy
         accuracy.update(logits, labels)
         self.log(f"{split}/loss", loss, batch_size=len(labels), on_epoch=True, logger=False, sync_dist=True)
