@@ -31,10 +31,10 @@ def loss_per_epoch(epoch: Array, mean: Array, last: Array) -> Drawing:
 def loss_and_accuracy_per_epoch(epoch: Array, loss: Mapping[str, Array], accuracy: Mapping[str, Array]) -> Drawing:
     """Stage 2's training loss and accuracy: "mean" over the epoch, and of its "last" batch."""
     figure = Figure((8, 6), dpi=DPI)
-    panels = {"loss": (loss, 0.555), "accuracy": (accuracy, 0.09)}
+    panels = {"loss": (loss, 0.59), "accuracy": (accuracy, 0.09)}
     for what, (values, bottom) in panels.items():
         unit = "cross-entropy" if what == "loss" else "accuracy"
-        axes = figure.add_axes((0.105, bottom, 0.875, 0.375))
+        axes = figure.add_axes((0.105, bottom, 0.86, 0.345))
         style(axes, f"Stage 2: training {what} per epoch", "epoch", unit, what)
         _epochs(axes, epoch, values["last"], "last batch", ORANGE, "s--")
         _epochs(axes, epoch, values["mean"], "mean over the epoch", DARK, "o-")
@@ -64,25 +64,24 @@ def training_curve(
         epoch_step: optimizer steps at each epoch's end, (epochs,).
         epoch_mean: mean over that epoch's samples, (epochs,).
     """
+    alt = (
+        f"Over {epoch_step[-1]:,} steps the training {what} goes from {_say(value[0], what)} to "
+        f"{_say(value[-1], what)}; its mean over an epoch {_change(epoch_mean, None, what)}."
+    )
     every = -(-len(step) // MOST_STEPS)
-    step, value = step[every - 1 :: every], value[every - 1 :: every]
+    step, value = step[::every], value[::every]
     title = f"Stage {stage}: training {what} per step"
     figure, axes = new_axes(title, "optimizer step", _unit(stage, what), what=what)
     label = "each step" if every == 1 else f"every {every}{_ordinal(every)} step"
     axes.plot(step, value, color=PALE, lw=0.9, label=label, marker="." if len(step) < 3 else "")
     edges = np.concatenate([[0], epoch_step])
-    axes.stairs(epoch_mean, edges, baseline=None, color=DARK, lw=2, label="mean of each epoch")
+    axes.stairs(epoch_mean, edges, baseline=None, color=DARK, lw=2, zorder=3, label="mean of each epoch")
     axes.set_xlim(0, epoch_step[-1])
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if what == "loss":
         _log_scale(axes, value)
     legend = axes.legend(frameon=False, loc="lower right" if what == "accuracy" else "upper right")
     legend.get_lines()[0].set_linewidth(3)
-    unit = "accuracy" if what == "accuracy" else "loss"
-    alt = (
-        f"Over {epoch_step[-1]:,} steps the training {unit} goes from {_say(value[0], what)} to "
-        f"{_say(value[-1], what)}; its mean over an epoch {_change(epoch_mean, None, what)}."
-    )
     data = {"step": step.tolist(), "value": value.tolist(), "every": every}
     data |= {"epoch_step": epoch_step.tolist(), "epoch_mean": epoch_mean.tolist()}
     return Drawing(f"train_{what}", [report], title, alt, figure, data)

@@ -90,7 +90,7 @@ def _part(axes: Axes, part: Part, x: float, first: bool) -> None:
             _box(axes, at, middle, width, colour)
         if i:
             last = i == len(part.widths) - 1
-            name = part.output if last else part.activation
+            name = (part.output or "linear") if last else part.activation
             axes.annotate("", (at - 17, middle), (at - SPACE + 17, middle), arrowprops={"arrowstyle": "->"})
             axes.text(at - SPACE / 2, middle + 6, name, ha="center", va="bottom", fontsize=9, color="#a04a00")
             axes.text(

@@ -15,7 +15,7 @@ from torch import Tensor
 from aeprobe import curves, figures, pictures
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.classifier import Classifier
-from aeprobe.data import ImageDataset
+from aeprobe.data import ImageDataset, seeded_permutation
 from aeprobe.diagram import Part, architecture
 from aeprobe.figures import Array, Drawing
 from aeprobe.pca import principal_components
@@ -68,7 +68,7 @@ def of_images(splits: Splits, seed: int) -> Iterator[Drawing]:
     yield figures.class_histogram(counts, same=splits["val"] is splits["test"])
     train = splits["train"]
     size = min(SAMPLES, len(train))
-    indices = np.random.default_rng(seed).choice(len(train), size, replace=False)
+    indices = seeded_permutation(len(train), seed)[:size].numpy()
     yield pictures.samples(pixels(train, indices), train.labels[indices].numpy(), indices)
 
 
@@ -157,7 +157,7 @@ def pixels(split: ImageDataset, indices: Any) -> Array:
 
 def one_of_each(labels: Tensor, seed: int) -> Array:
     """The index of a random image of each class, in the classes' order, for at most ten classes."""
-    order = np.random.default_rng(seed).permutation(len(labels))
+    order = seeded_permutation(len(labels), seed).numpy()
     first: Array = np.unique(labels.numpy()[order], return_index=True)[1]
     indices: Array = order[first][:10]
     return indices

@@ -105,7 +105,7 @@ def batch_accuracy(values: Array, size: int = 100) -> Drawing:
     figure, axes = new_axes(title, "batch", "accuracy", what="accuracy")
     axes.plot(batch, values, "o-", color=DARK, lw=0.8, ms=4, label="one batch")
     axes.axhline(mean, color=ORANGE, lw=2, ls="--", label=f"mean {mean:.2%}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
     axes.set_xlim(0.5 - len(batch) / 100, len(batch) + 0.5 + len(batch) / 100)
     axes.legend(frameon=False, ncols=2)
     axes.margins(y=0.16)
@@ -138,7 +138,7 @@ def confusion_matrix(matrix: Array) -> Drawing:
     axes.set_xlabel("predicted digit")
     axes.set_ylabel("true digit")
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
-    beside = figure.add_axes((0.76, 0.105, 0.215, 0.825))
+    beside = figure.add_axes((0.76, 0.105, 0.2, 0.825))
     beside.barh(range(classes), [r or 0 for r in recall], color=PALE)
     for i, value in enumerate(recall):
         text = "no image" if value is None else f"{value:.1%}"
@@ -159,7 +159,7 @@ def confusion_matrix(matrix: Array) -> Drawing:
 def new_axes(title: str, x: str, y: str, what: str = "", bottom: float = 0.125) -> tuple[Figure, Axes]:
     """A figure of 800 x 420 pixels; fixed margins, since a layout engine would draw everything twice."""
     figure = Figure((8, 4.2), dpi=DPI)
-    axes = figure.add_axes((0.105, bottom, 0.875, 0.9 - bottom))
+    axes = figure.add_axes((0.105, bottom, 0.86, 0.9 - bottom))
     style(axes, title, x, y, what)
     return figure, axes
 

@@ -5,10 +5,10 @@ one of the image, so that nothing is resampled.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, combinations
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
@@ -16,6 +16,7 @@ from aeprobe.figures import DPI, Array, Drawing, style
 
 ZOOM, SIDE, GAP, LEFT = 2, 56, 10, 124  # pixels of the figure: a tile's side, the gap, the rows' labels
 COLUMNS = 10
+Row = tuple[str, Array, Sequence[str]]  # a label, the images, words below each image or none
 # Okabe and Ito's colours for the colour-blind and three more; the digit itself is drawn beside its colour.
 CLASS_COLOURS = (
     "#000000", "#a65e00", "#0072b2", "#009e73", "#c4a000", "#56b4e9", "#d55e00", "#cc79a7", "#7a3fb0", "#707070",
@@ -28,12 +29,10 @@ def samples(images: Array, labels: Array, indices: Array) -> Drawing:
     zoom = 3
     size = 28 * zoom + 3 * GAP
     title = "Training images and their labels"
-    figure, axes = _canvas(max(count * size + 40, 400), 28 * zoom + 82, title)
+    figure = _canvas(max(count * size + 40, 400), 28 * zoom + 82, title)
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         _tile(figure, image, 20 + i * size, 40, zoom)
-        axes.text(
-            20 + i * size + 14 * zoom, 40 + 28 * zoom + 8, f"label {label}", ha="center", va="top", fontsize=11
-        )
+        _write(figure, 20 + i * size + 14 * zoom, 48 + 28 * zoom, f"label {label}", ha="center", fontsize=11)
     alt = f"{count} random training images, labelled {', '.join(map(str, labels))}."
     data = {"indices": indices.tolist(), "labels": labels.tolist()}
     return Drawing("samples", [3], "Training images", alt, figure, data)
@@ -48,7 +47,7 @@ def reconstructions(images: Array, labels: Array, of_epochs: Mapping[int, Array]
         of_epochs: reconstructions of the same form, by the epoch after which they were made.
         errors: MSE per pixel, (epochs, N).
     """
-    rows = [("input", images, [f"digit {label}" for label in labels])]
+    rows: list[Row] = [("input", images, [f"digit {label}" for label in labels])]
     for (epoch, made), mse in zip(of_epochs.items(), errors, strict=True):
         rows.append((f"epoch {epoch}\nMSE {mse.mean():.4f}", made, [f"{e:.4f}" for e in mse]))
     title = "Validation images and their reconstructions, with the MSE of each"
@@ -74,9 +73,9 @@ def pca_baseline(
         fitted: training images that PCA was fitted on.
     """
     pca, own = mse
-    rows: list[tuple[str, Array, list[str]]] = [
+    rows: list[Row] = [
         ("input", images, []),
-        (f"PCA, {components} numbers\nMSE {pca:.4f}", linear, []),
+        (f"PCA with {components}\nMSE {pca:.4f}", linear, []),
         (f"autoencoder\nMSE {own:.4f}", ours, []),
     ]
     title = "The autoencoder beside PCA: test images and their reconstructions"
@@ -92,14 +91,14 @@ def pca_baseline(
 def best_and_worst(images: Array, made: Array, errors: Array, labels: Array, indices: Array) -> Drawing:
     """The worst and the best reconstructions, (2N, 28, 28): worst first, then the best, best last."""
     half = len(images) // 2
-    rows: list[tuple[str, Array, list[str]]] = []
+    rows: list[Row] = []
     for name, part in (("worst", slice(None, half)), ("best", slice(None, -half - 1, -1))):
         rows.append((f"{name} {half}:\ninput", images[part], []))
         rows.append(("reconstruction\nand its MSE", made[part], [f"{e:.4f}" for e in errors[part]]))
     title = f"The {half} worst and the {half} best reconstructions of the test set"
     alt = (
         f"The {half} worst test images have an MSE of {errors[0]:.4f} to {errors[half - 1]:.4f}, "
-        f"the {half} best of {errors[half]:.4f} to {errors[-1]:.4f}."
+        f"the {half} best of {errors[-1]:.4f} to {errors[half]:.4f}."
     )
     data = {"indices": indices.tolist(), "labels": labels.tolist(), "mse": errors.tolist()}
     return Drawing("best_and_worst", [], "Worst and best reconstructions", alt, _grid(title, rows), data)
@@ -152,8 +151,8 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
         own = points[labels == label]
         colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
         axes.plot(*own.T, ls="", marker=f"${label}$", ms=5, color=colour, mew=0)
-    for label in np.unique(labels):
-        x, y = np.median(points[labels == label], axis=0)
+    middles = {label: np.median(points[labels == label], axis=0) for label in np.unique(labels)}
+    for label, (x, y) in zip(middles, _apart(np.array([*middles.values()]), np.ptp(points, axis=0)), strict=True):
         text = axes.text(x, y, str(label), fontsize=22, fontweight="bold", ha="center", va="center")
         text.set_color(CLASS_COLOURS[label % len(CLASS_COLOURS)])
         text.set_path_effects(white)
@@ -166,30 +165,48 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
     return Drawing("codes", [], "Codes of the test images", alt, figure, data)
 
 
-def _grid(title: str, rows: Sequence[tuple[str, Array, Sequence[str]]]) -> Figure:
+def _apart(places: Array, extent: Array) -> Array:
+    """Moves labels, (n, 2), that would cover one another away from each other, by as little as needed."""
+    near = 0.055 * np.where(extent > 0, extent, 1)
+    places = places.copy()
+    for _ in range(50):
+        for i, j in combinations(range(len(places)), 2):
+            gap = (places[i] - places[j]) / near
+            distance = float(np.hypot(*gap))
+            if distance < 1:
+                push = (gap / distance if distance else np.array([0, 1])) * (1 - distance) / 2 * near
+                places[i] += push
+                places[j] -= push
+    return places
+
+
+def _grid(title: str, rows: Sequence[Row]) -> Figure:
     """Rows of images, each with a label before it and perhaps words below each image."""
     below = [14 * (1 + max((w.count("\n") for w in words), default=-1)) for _, _, words in rows]
     tops = list(accumulate((SIDE + 10 + space for space in below), initial=38))
     most = max((len(images) for _, images, _ in rows), default=0)
-    figure, axes = _canvas(max(LEFT + most * (SIDE + GAP) + 10, 660), tops[-1] + 6, title)
-    for (label, images, words), (top, _) in zip(rows, pairwise(tops), strict=True):
-        axes.text(14, top + SIDE / 2, label, va="center", fontsize=10)
+    figure = _canvas(max(LEFT + most * (SIDE + GAP) + 10, 660), tops[-1] + 6, title)
+    for (label, images, words), top in zip(rows, tops, strict=False):
+        _write(figure, 14, top + SIDE / 2, label, va="center", fontsize=10)
         for i, image in enumerate(images):
             left = LEFT + i * (SIDE + GAP)
             _tile(figure, image, left, top, ZOOM)
             if words:
-                axes.text(left + SIDE / 2, top + SIDE + 2, words[i], ha="center", va="top", fontsize=8.5)
+                _write(figure, left + SIDE / 2, top + SIDE + 2, words[i], ha="center", fontsize=8.5)
     return figure
 
 
-def _canvas(width: int, height: int, title: str) -> tuple[Figure, Axes]:
-    """A new figure, and axes over the whole of it in its pixels, from the top left."""
+def _canvas(width: int, height: int, title: str) -> Figure:
+    """A figure without axes, which would take longer to make than all of its images."""
     figure = Figure((width / DPI, height / DPI), dpi=DPI)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.text(14, 11, title, va="top", fontsize=12, fontweight="bold")
-    return figure, axes
+    _write(figure, 14, 11, title, fontsize=12, fontweight="bold")
+    return figure
+
+
+def _write(figure: Figure, x: float, y: float, words: str, va: str = "top", **font: Any) -> None:
+    """Writes below a place that is given in pixels from the top left."""
+    width, height = figure.get_size_inches() * DPI
+    figure.text(x / width, 1 - y / height, words, va=va, **font)
 
 
 def _tile(figure: Figure, image: Array, left: int, top: int, zoom: int) -> None:
