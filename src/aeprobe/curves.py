@@ -105,6 +105,7 @@ def validation_curve(stage: int, report: int, what: str, epoch: Array, value: Ar
 def _epochs(axes: Axes, epoch: Array, values: Array, label: str, colour: str, style: str) -> None:
     axes.plot(epoch, values, style, color=colour, label=label, ms=5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(epoch[0] - 0.5, epoch[-1] + 0.5)
 
 
 def _log_scale(axes: Axes, values: Array) -> None:

@@ -131,6 +131,7 @@ def of_classifier(
     yield _mistakes(module, images, test, min(int(matrix.sum()), len(test)))
 
 
+@torch.no_grad()
 def predict(module: Autoencoder, test: ImageDataset, count: int) -> tuple[Tensor, Array]:
     """Codes, (count, code), and the MSE per pixel, (count,), of the first images."""
     codes, errors = [], []
@@ -142,10 +143,10 @@ def predict(module: Autoencoder, test: ImageDataset, count: int) -> tuple[Tensor
     return torch.cat(codes), torch.cat(errors).numpy()
 
 
+@torch.no_grad()
 def reconstruct(module: Autoencoder, split: ImageDataset, indices: Any) -> Tensor:
     """Reconstructions, float (n, 1, 28, 28), in the space of the transformed images."""
-    with torch.no_grad():
-        made: Tensor = module(_inputs(module, split, indices))
+    made: Tensor = module(_inputs(module, split, indices))
     return made.float().cpu()
 
 
@@ -213,6 +214,7 @@ def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing
     )
 
 
+@torch.no_grad()
 def _mistakes(module: Classifier, images: ImageDataset, test: ImageDataset, tested: int) -> Drawing:
     inputs = _inputs(module, test, torch.arange(tested))
     made = module.predict_step((inputs, inputs))
