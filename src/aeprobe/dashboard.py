@@ -66,10 +66,11 @@ def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping
 
 
 def add_projector(writer: SummaryWriter, codes: Tensor, labels: Tensor, images: Tensor, step: int) -> None:
-    """Adds codes, (N, code), labels, (N,), and their images, uint8 (N, 1, 28, 28); the first thousand."""
-    names = [str(label) for label in labels[:PROJECTED].tolist()]
-    sprite = images[:PROJECTED].float() / 255
-    writer.add_embedding(codes[:PROJECTED], metadata=names, label_img=sprite, tag="codes", global_step=step)
+    """Adds the first thousand codes, (N, code), with their labels, (N,), and images, uint8 (N, 1, 28, 28)."""
+    codes = codes[:PROJECTED]
+    names = [str(label) for label in labels[: len(codes)].tolist()]
+    sprite = images[: len(codes)].float() / 255
+    writer.add_embedding(codes, metadata=names, label_img=sprite, tag="codes", global_step=step)
 
 
 def add_batches(writer: SummaryWriter, accuracies: Sequence[float]) -> None:

@@ -25,7 +25,6 @@ EXTREMES = 10
 MISTAKES = 20
 SHOWN_CODES = 2_000
 PCA_IMAGES = 20_000  # a third of MNIST: the test MSE differs from that of all 60,000 by 0.1 %
-EVAL_BATCH = 1_000
 Splits = Mapping[str, ImageDataset]
 
 
@@ -129,18 +128,6 @@ def of_classifier(
     matrix = np.array(results["confusion_matrix"])
     yield figures.confusion_matrix(matrix)
     yield _mistakes(module, images, test, min(int(matrix.sum()), len(test)))
-
-
-@torch.no_grad()
-def predict(module: Autoencoder, test: ImageDataset, count: int) -> tuple[Tensor, Array]:
-    """Codes, (count, code), and the MSE per pixel, (count,), of the first images."""
-    codes, errors = [], []
-    for indices in torch.arange(count).split(EVAL_BATCH):
-        images = _inputs(module, test, indices)
-        made = module.predict_step((images, images))
-        codes.append(made["code"].float().cpu())
-        errors.append((made["reconstruction"] - images).square().mean((1, 2, 3)).float().cpu())
-    return torch.cat(codes), torch.cat(errors).numpy()
 
 
 @torch.no_grad()

@@ -137,7 +137,7 @@ def confusion_matrix(matrix: Array) -> Drawing:
     axes.set_yticks(range(classes))
     axes.set_xlabel("predicted digit")
     axes.set_ylabel("true digit")
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
+    axes.set_title(title, loc="left", y=1, fontsize=12, fontweight="bold")
     beside = figure.add_axes((0.76, 0.105, 0.2, 0.825))
     beside.barh(range(classes), [r or 0 for r in recall], color=PALE)
     for i, value in enumerate(recall):
@@ -166,7 +166,7 @@ def new_axes(title: str, x: str, y: str, what: str = "", bottom: float = 0.125) 
 
 def style(axes: Axes, title: str, x: str, y: str, what: str = "") -> None:
     """Title, labels and grid; `what` is "accuracy" for an axis in percent."""
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
+    axes.set_title(title, loc="left", y=1, fontsize=12, fontweight="bold")  # y: or its place is searched for
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,8 +1,10 @@
 """When to draw: once, after testing, into figures/ and TensorBoard."""
 
+import gc
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -72,12 +74,12 @@ class Gallery(L.Callback):
         module = self.experiment.module.eval()
         step = trainer.global_step if self.experiment.settings else self.experiment.steps
         history = History(recorder.epochs, recorder.steps, recorder.epoch_steps)
-        with torch.no_grad():
+        with torch.no_grad(), _uncollected():
             if self.images:
                 for made in drawing.of_images(self.splits, self.experiment.seed):
                     self._show(made, writer, step)
             if isinstance(module, Autoencoder):
-                self._draw_autoencoder(module, history, trainer, writer, step)
+                self._draw_autoencoder(module, history, writer, step)
             else:
                 test = self.experiment.data.splits["test"]  # codes by now
                 for made in drawing.of_classifier(module, self.splits["test"], test, history, results):
@@ -87,12 +89,10 @@ class Gallery(L.Callback):
         if self.experiment.settings:
             dashboard.add_hparams(writer, hyperparameters(self.experiment, trainer), results["final"], step)
 
-    def _draw_autoencoder(
-        self, module: Autoencoder, history: History, trainer: L.Trainer, writer: SummaryWriter, step: int
-    ) -> None:
+    def _draw_autoencoder(self, module: Autoencoder, history: History, writer: SummaryWriter, step: int) -> None:
         test = self.splits["test"]
-        tested = min(len(test), int(trainer.num_test_batches[0]) * self.experiment.data.eval_batch_size)
-        codes, errors = drawing.predict(module, test, tested)
+        codes = torch.cat(module.test_codes).float().cpu()
+        errors = torch.cat(module.test_errors).float().cpu().numpy()
         for made in drawing.of_autoencoder(module, history, self.splits, self._rows(self.made), codes, errors):
             if made.name == "reconstructions":
                 self._save(made)  # TensorBoard has a slider over the epochs instead
@@ -102,7 +102,7 @@ class Gallery(L.Callback):
             (made,) = self._rows([epoch])
             dashboard.add_png(writer, f"figures/{made.name}", _png(made), _size(made), self.steps[epoch])
         dashboard.add_graph(writer, {"encoder": module.encoder, "decoder": module.decoder})
-        dashboard.add_projector(writer, codes, test.labels[:tested], test.images[:tested], step)
+        dashboard.add_projector(writer, codes, test.labels, test.images, step)
 
     def _rows(self, epochs: Any) -> list[Drawing]:
         """The picture of these epochs' reconstructions, if there are any."""
@@ -152,6 +152,18 @@ def hyperparameters(experiment: Experiment, trainer: L.Trainer) -> dict[str, int
     }
     rest = {f"optimizer.{key}": value for key, value in optimizer.items()}
     return {key: v if isinstance(v, int | float) else str(v) for key, v in (values | rest).items()}
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Figures make so many objects that Python would search all of torch's for garbage several times meanwhile."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _png(made: Drawing) -> bytes:

@@ -4,7 +4,7 @@ Images are float (N, 28, 28) in [0, 1], drawn as MNIST shows them, white on blac
 one of the image, so that nothing is resampled.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, combinations
 from typing import Any
 
@@ -30,8 +30,8 @@ def samples(images: Array, labels: Array, indices: Array) -> Drawing:
     size = 28 * zoom + 3 * GAP
     title = "Training images and their labels"
     figure = _canvas(max(count * size + 40, 400), 28 * zoom + 82, title)
-    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-        _tile(figure, image, 20 + i * size, 40, zoom)
+    _put(figure, ((20 + i * size, 40, image) for i, image in enumerate(images)), zoom)
+    for i, label in enumerate(labels):
         _write(figure, 20 + i * size + 14 * zoom, 48 + 28 * zoom, f"label {label}", ha="center", fontsize=11)
     alt = f"{count} random training images, labelled {', '.join(map(str, labels))}."
     data = {"indices": indices.tolist(), "labels": labels.tolist()}
@@ -186,13 +186,15 @@ def _grid(title: str, rows: Sequence[Row]) -> Figure:
     tops = list(accumulate((SIDE + 10 + space for space in below), initial=38))
     most = max((len(images) for _, images, _ in rows), default=0)
     figure = _canvas(max(LEFT + most * (SIDE + GAP) + 10, 660), tops[-1] + 6, title)
+    tiles = []
     for (label, images, words), top in zip(rows, tops, strict=False):
         _write(figure, 14, top + SIDE / 2, label, va="center", fontsize=10)
         for i, image in enumerate(images):
             left = LEFT + i * (SIDE + GAP)
-            _tile(figure, image, left, top, ZOOM)
+            tiles.append((left, top, image))
             if words:
                 _write(figure, left + SIDE / 2, top + SIDE + 2, words[i], ha="center", fontsize=8.5)
+    _put(figure, tiles, ZOOM)
     return figure
 
 
@@ -204,12 +206,18 @@ def _canvas(width: int, height: int, title: str) -> Figure:
 
 
 def _write(figure: Figure, x: float, y: float, words: str, va: str = "top", **font: Any) -> None:
-    """Writes below a place that is given in pixels from the top left."""
+    """Writes at a place that is given in pixels from the top left."""
     width, height = figure.get_size_inches() * DPI
     figure.text(x / width, 1 - y / height, words, va=va, **font)
 
 
-def _tile(figure: Figure, image: Array, left: int, top: int, zoom: int) -> None:
-    bottom = round(figure.get_figheight() * DPI) - top - 28 * zoom
-    pixels = np.kron(image, np.ones((zoom, zoom)))
-    figure.figimage(pixels, left, bottom, cmap="gray", vmin=0, vmax=1, origin="upper")
+def _put(figure: Figure, tiles: Iterable[tuple[int, int, Array]], zoom: int) -> None:
+    """Puts images at their (left, top), all in one layer: to scale and blend each by itself takes longer."""
+    width, height = (round(inches * DPI) for inches in figure.get_size_inches())
+    layer = np.zeros((height, width, 4), np.uint8)  # transparent
+    side = 28 * zoom
+    for left, top, image in tiles:
+        place = layer[top : top + side, left : left + side]
+        place[..., :3] = np.round(255 * image).astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1)[..., None]
+        place[..., 3] = 255
+    figure.figimage(layer, origin="upper")
