@@ -16,7 +16,7 @@ from aeprobe import idx, runner
 from aeprobe.validation import validate
 
 REPO = Path(__file__).parent.parent
-TINY = ("trainer=debug", "trainer.limit_train_batches=5")
+TINY = ("trainer=debug", "trainer.limit_train_batches=5", "trainer.figures=false")
 
 
 @dataclass

@@ -35,6 +35,8 @@ class Autoencoder(L.LightningModule):
         self.encoder = mlp(widths, activation)
         self.decoder = mlp(widths[::-1], activation, output=nn.Sigmoid())
         self.optimization = optimization
+        self.test_codes: list[Tensor] = []
+        self.test_errors: list[Tensor] = []
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes, (N, code), of images, float (N, 1, 28, 28)."""
@@ -48,9 +50,14 @@ class Autoencoder(L.LightningModule):
 
     def _step(self, batch: Batch, split: str) -> dict[str, Tensor]:
         images, _ = batch
-        loss = mse_loss(self(images), images)  # mean over pixels and images
+        code = self.encode(images)
+        reconstruction = self.decoder(code).view_as(images)
+        loss = mse_loss(reconstruction, images)  # mean over pixels and images
         if split != "train":  # train/* is gathered by callbacks.Recorder
             self.log(f"{split}/loss", loss, batch_size=len(images), on_epoch=True, logger=False, sync_dist=True)
+        if split == "test":
+            self.test_codes.append(code)
+            self.test_errors.append((reconstruction - images).square().mean((1, 2, 3)))
         return {"loss": loss}
 
     def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
@@ -62,8 +69,13 @@ class Autoencoder(L.LightningModule):
         self._step(batch, "val")
 
     def test_step(self, batch: Batch, _: int) -> None:
-        """Logs test/loss."""
+        """Logs test/loss; keeps each image's code and MSE in `test_codes` and `test_errors`."""
         self._step(batch, "test")
+
+    def on_test_start(self) -> None:
+        """Forgets an earlier test."""
+        self.test_codes.clear()
+        self.test_errors.clear()
 
     def predict_step(self, batch: Batch, _: int = 0) -> dict[str, Tensor]:
         """Codes, (N, code), and reconstructions in [0, 1], (N, 1, 28, 28)."""

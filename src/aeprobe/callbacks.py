@@ -33,6 +33,11 @@ class Recorder(L.Callback):
         directory: the run's.
         name: the stage, as it is printed.
 
+    Attributes:
+        epochs: the rows of metrics.json.
+        steps: "step" and each tag of the steps' curves, a number for every optimizer step of this process.
+        epoch_steps: optimizer steps at each of its epochs' ends.
+
     Raises:
         AeprobeError: from the epoch in which a training metric is no longer finite.
     """
@@ -41,6 +46,8 @@ class Recorder(L.Callback):
         self.directory = directory
         self.name = name
         self.epochs: list[dict[str, Any]] = []
+        self.steps: dict[str, list[float]] = {}
+        self.epoch_steps: list[int] = []
         self._row: dict[str, Any] = {}
         self._steps: list[dict[str, Tensor]] = []
         self._rates: list[float] = []
@@ -87,13 +94,16 @@ class Recorder(L.Callback):
         if self._row:
             return
         sizes = torch.tensor(self._sizes, dtype=torch.float64)
-        values = {key: torch.stack([step[key] for step in self._steps]).cpu().double() for key in self._steps[0]}
+        last = {key: value for key, value in self._steps[-1].items() if key.endswith("_last")}
+        keys = [key for key in self._steps[0] if key not in last]
+        values = {key: torch.stack([step[key] for step in self._steps]).cpu().double() for key in keys}
         values["loss"] *= trainer.accumulate_grad_batches  # Lightning divides the loss that it hands on
         self._row["epoch"] = trainer.current_epoch + 1
         for key, value in values.items():
             self._require_finite(trainer, f"train/{key}", value)
             self._row[f"train/{key}"] = float((value * sizes).sum() / sizes.sum())
             self._row[f"train/{key}_last"] = float(value[-1])
+        self._row |= {f"train/{key}": value.item() for key, value in last.items()}
         self._write_steps(trainer, values)
 
     def _require_finite(self, trainer: L.Trainer, tag: str, values: Tensor) -> None:
@@ -112,6 +122,9 @@ class Recorder(L.Callback):
         series["train/lr"] = self._rates[::batches]
         writer: Any = _experiment(trainer).file_writer  # open while training
         first = trainer.global_step - len(series["train/lr"]) + 1
+        self.epoch_steps.append(trainer.global_step)
+        for tag, numbers in ({"step": [*range(first, trainer.global_step + 1)]} | series).items():
+            self.steps.setdefault(tag, []).extend(numbers)
         for step, row in enumerate(zip(*series.values(), strict=True), start=first):
             tagged = zip(series, row, strict=True)
             # One event for all tags of a step: a quarter of the time of add_scalar for each.

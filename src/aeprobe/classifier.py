@@ -59,6 +59,7 @@ class Classifier(L.LightningModule):
         self.test_accuracy = MulticlassAccuracy(widths[-1], average="micro")
         self.confusion_matrix = MulticlassConfusionMatrix(widths[-1])
         self.test_correct: list[Tensor] = []
+        self.last_batch = False  # of a training epoch
 
     def train(self, mode: bool = True) -> "Classifier":
         """Lightning calls this before every epoch; the frozen encoder stays in eval mode."""
@@ -84,7 +85,10 @@ class Classifier(L.LightningModule):
         loss = cross_entropy(scores, labels)
         correct = logits.argmax(1) == labels
         if split == "train":  # train/* is gathered by callbacks.Recorder
-            return {"loss": loss, "accuracy": correct.float().mean()}
+            metrics = {"loss": loss, "accuracy": correct.float().mean()}
+            if self.last_batch:  # what the report prints of an epoch, whatever the loss is on
+                metrics["softmax_loss_last"] = cross_entropy(logits.detach().softmax(1), labels)
+            return metrics
         accuracy = self.val_accuracy if split == "val" else self.test_accuracy
         accuracy.update(logits, labels)
         self.log(f"{split}/loss", loss, batch_size=len(labels), on_epoch=True, logger=False, sync_dist=True)
@@ -93,6 +97,10 @@ class Classifier(L.LightningModule):
             self.confusion_matrix.update(logits, labels)
             self.test_correct.append(correct)
         return {"loss": loss}
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Notes whether the step that follows is the epoch's last."""
+        self.last_batch = self.trainer.is_last_batch
 
     def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
         """One step on images or codes, with labels, int64 (N,)."""

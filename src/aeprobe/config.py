@@ -91,6 +91,8 @@ class TrainerConfig:
     limit_epochs: int | None = MISSING
     threads: int | None = MISSING
     progress: str = MISSING
+    figures: bool = MISSING
+    figure_epochs: list[int] = MISSING
 
 
 @dataclass

@@ -87,7 +87,7 @@ class RunDirectory:
     def write(self, **changes: Any) -> None:
         """Changes top-level keys of metrics.json; the file is replaced atomically."""
         self.metrics |= changes
-        text = json.dumps(_finite(self.metrics), indent=1, allow_nan=False)
+        text = json.dumps(finite(self.metrics), indent=1, allow_nan=False)
         write_atomically(self.path / "metrics.json", text.encode())
 
 
@@ -160,10 +160,10 @@ def discard_unused(path: Path, outputs: Path) -> None:
             return
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same value, with null for every number that is not finite."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -27,11 +27,13 @@ from aeprobe.classifier import Classifier
 from aeprobe.config import Config, Stage, TrainerConfig
 from aeprobe.data import seeded_permutation
 from aeprobe.errors import AeprobeError
+from aeprobe.gallery import Gallery
 from aeprobe.rundir import SCHEMA, Metrics, RunDirectory
 from aeprobe.validation import typed_values
 
 log = logging.getLogger("aeprobe")
 ALL = ("train", "val", "test")
+OURS = ("limit_epochs", "threads", "progress", "figures", "figure_epochs")  # of trainer.*; the rest is Lightning's
 REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
 
 
@@ -67,7 +69,12 @@ def _run_stage(experiment: Experiment, config: Config, overrides: Sequence[str],
     started = time.perf_counter()
     directory = RunDirectory(path)
     recorder = Recorder(directory, experiment.stage)
-    trainer = _trainer(config.trainer, experiment, recorder)
+    gallery: Gallery | None = None
+    if config.trainer.figures:
+        alone = config.stage == experiment.stage == Stage.classifier  # else stage 1 shows the images
+        images = experiment.stage == Stage.autoencoder or alone
+        gallery = Gallery(experiment, directory, config.trainer.figure_epochs, images)
+    trainer = _trainer(config.trainer, experiment, recorder, gallery)
     directory.claim(plain(config), overrides)
     with _recorded(directory):
         _write_header(directory, experiment, config, overrides, trainer)
@@ -82,12 +89,20 @@ def _run_stage(experiment: Experiment, config: Config, overrides: Sequence[str],
             trainer.fit(experiment.module, experiment.data)
             seconds["fit"] = time.perf_counter() - started
         results = _test(trainer, experiment, directory, recorder)
+        if gallery is not None:
+            began = time.perf_counter()
+            gallery.draw(trainer, recorder, results)
+            seconds["figures"] = time.perf_counter() - began
+        for logger in trainer.loggers:
+            logger.finalize("success")
         seconds["total"] = time.perf_counter() - started
         directory.write(status="completed", seconds=seconds, **results)
     return directory.metrics
 
 
-def _trainer(settings: TrainerConfig, experiment: Experiment, recorder: Recorder) -> L.Trainer:
+def _trainer(
+    settings: TrainerConfig, experiment: Experiment, recorder: Recorder, gallery: Gallery | None
+) -> L.Trainer:
     """Lightning's Trainer, writing below the recorder's directory.
 
     Raises:
@@ -98,11 +113,13 @@ def _trainer(settings: TrainerConfig, experiment: Experiment, recorder: Recorder
     epochs = 0 if own is None else min(own.max_epochs, settings.limit_epochs or own.max_epochs)
     bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
     callbacks: list[Callback] = [Bar(), recorder] if bar else [recorder]
+    if gallery is not None:
+        callbacks.append(gallery)
     if own is not None:
         callbacks.append(_checkpoint(directory, "last", save_on_train_epoch_end=True))
         if experiment.data.val_size:
             callbacks.append(_checkpoint(directory, "best", monitor="val/loss"))
-    passed = {k: v for k, v in asdict(settings).items() if k not in ("limit_epochs", "threads", "progress")}
+    passed = {k: v for k, v in asdict(settings).items() if k not in OURS}
     try:
         return L.Trainer(
             max_epochs=epochs,
@@ -180,8 +197,6 @@ def _test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, r
     tested = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
     final |= tested
     write_scalars(trainer, tested, steps)
-    for logger in trainer.loggers:
-        logger.finalize("success")
     results: Metrics = {"checkpoint": name, "final": final}
     if isinstance(module, Classifier):
         results["confusion_matrix"] = module.confusion_matrix.compute().int().tolist()

@@ -123,6 +123,8 @@ def _check_trainer(trainer: TrainerConfig) -> None:
         value = getattr(trainer, name)
         ok = value is None or (value >= 1 if isinstance(value, int) else 0 < value <= 1)
         _require(ok, f"trainer.{name}", value, "null, a number of batches (1, 2, …) or a fraction (0.1, 1.0)")
+    epochs = trainer.figure_epochs
+    _require(all(epoch >= 1 for epoch in epochs), "trainer.figure_epochs", epochs, "epochs, counted from 1")
     if trainer.gradient_clip_val is not None:
         _number("trainer.gradient_clip_val", trainer.gradient_clip_val, 0, "null, or above 0", above=True)
     choices = {

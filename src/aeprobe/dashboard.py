@@ -1,0 +1,84 @@
+"""What TensorBoard is given beside the curves.
+
+All its tags, by who writes them:
+
+callbacks.Recorder (the step of every scalar is the number of optimizer steps so far):
+    train/loss_step, train/accuracy_step, train/lr           every step
+    train/loss, train/loss_last, val/loss                    every epoch
+    train/accuracy, train/accuracy_last, val/accuracy        every epoch of a classifier
+    train/softmax_loss_last                                  every epoch of a classifier
+runner, after testing:
+    test/loss, test/accuracy                                 of the tested checkpoint
+here, once at the end, where `trainer.figures` is true:
+    figures/NAME              an image for each figure; figures/reconstructions one for each epoch that it shows
+    final/val/loss, final/val/accuracy                       of the tested checkpoint, which may not be the last
+    test_batch_accuracy                                      the step is the number of the test batch
+    and the graph, the hparams (their metrics are final/val/* and test/*) and the projector (the codes of 1,000
+    test images with their labels and a sprite).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+METRICS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")
+PROJECTED = 1_000
+RGBA = 4
+
+
+def add_png(writer: SummaryWriter, tag: str, png: bytes, size: tuple[int, int], step: int) -> None:
+    """Adds a file's bytes as they are: add_figure would draw the figure, and compress it, once more."""
+    image = Summary.Image(width=size[0], height=size[1], colorspace=RGBA, encoded_image_string=png)
+    _add(writer, Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+
+
+def add_graph(writer: SummaryWriter, layers: Mapping[str, nn.Module]) -> None:
+    """Adds the network that these layers make one after the other; the first takes flat images."""
+    network = nn.Sequential()
+    for name, layer in layers.items():
+        network.add_module(name, layer)
+    weight = next(network.parameters())
+    with torch.no_grad():
+        writer.add_graph(network, weight.new_zeros(1, weight.shape[1]))
+
+
+def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping[str, float], step: int) -> None:
+    """Adds a run's row to the table.
+
+    Args:
+        writer: of the run.
+        values: the settings; every run should have the same, since the table takes its columns from the first.
+        final: as in metrics.json.
+        step: optimizer steps so far.
+    """
+    for name, value in final.items():
+        if name.startswith("val/"):  # the last val/* in the curve is of another checkpoint
+            writer.add_scalar(f"final/{name}", value, step)
+    for summary in hparams(dict(values), dict.fromkeys(METRICS, 0.0)):  # the table reads the scalars
+        _add(writer, summary)
+
+
+def add_projector(writer: SummaryWriter, codes: Tensor, labels: Tensor, images: Tensor, step: int) -> None:
+    """Adds the first thousand codes, (N, code), with their labels, (N,), and images, uint8 (N, 1, 28, 28)."""
+    codes = codes[:PROJECTED]
+    names = [str(label) for label in labels[: len(codes)].tolist()]
+    sprite = images[: len(codes)].float() / 255
+    writer.add_embedding(codes, metadata=names, label_img=sprite, tag="codes", global_step=step)
+
+
+def add_batches(writer: SummaryWriter, accuracies: Sequence[float]) -> None:
+    """Adds the accuracy of each test batch, counted from 1."""
+    for batch, value in enumerate(accuracies, start=1):
+        writer.add_scalar("test_batch_accuracy", value, batch)
+
+
+def _add(writer: SummaryWriter, summary: Summary, step: int | None = None) -> None:
+    file: Any = writer._get_file_writer()  # opens it where the Trainer has closed it
+    file.add_summary(summary, step)

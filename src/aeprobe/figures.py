@@ -1,0 +1,176 @@
+"""What to draw, as counts: arrays in, a matplotlib Figure out. Knows no Lightning and no files.
+
+Curves are in aeprobe.curves, pictures of digits and codes in aeprobe.pictures, networks in aeprobe.diagram. One
+style serves all: dark blue for what the figure is about, orange for what stands beside it, pale blue behind.
+The three differ in lightness, so they survive greyscale and colour blindness.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+DARK, ORANGE, PALE, GREY = "#08457e", "#e07b00", "#a9cfec", "#606060"
+DPI = 100
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure of a run.
+
+    Attributes:
+        name: of its files, and of its tag in TensorBoard.
+        report: the numbers of the report's figures that it answers; none for what goes beyond the report.
+        title: a heading.
+        alt: one or two sentences that state the finding in numbers.
+        figure: drawn at 100 dots per inch.
+        data: the plotted numbers, as plain values for JSON.
+    """
+
+    name: str
+    report: list[int]
+    title: str
+    alt: str
+    figure: Figure
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def class_histogram(counts: Mapping[str, Array], same: bool = False) -> Drawing:
+    """Images per class in each split.
+
+    Args:
+        counts: of "train", "val" and "test", each int (classes,).
+        same: whether the test set doubles as validation.
+    """
+    labels = {"train": "training", "val": "validation", "test": "test"}
+    shown = [name for name in labels if not (same and name == "val")]
+    if same:
+        labels["test"] = "test = validation"
+    classes = np.arange(len(counts["train"]))
+    figure, axes = new_axes("Images per class in each split", "digit", "images", bottom=0.13)
+    width = 0.84 / len(shown)
+    for i, (name, colour) in enumerate(zip(shown, (DARK, ORANGE, PALE), strict=False)):
+        place = classes + (i - (len(shown) - 1) / 2) * width
+        label = f"{labels[name]} ({counts[name].sum():,})"
+        axes.bar(place, counts[name], width, color=colour, label=label)
+        if name == "train":
+            for x, count in zip(place, counts[name], strict=True):
+                axes.text(x, count, f"{count:,}", ha="center", va="bottom", fontsize=8.5)
+    axes.set_xticks(classes)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_ylim(0, 1.22 * max(1, *(int(counts[name].max()) for name in shown)))
+    axes.legend(loc="upper center", ncols=3, frameon=False)
+    train = counts["train"]
+    sizes = ", ".join(f"{counts[name].sum():,} {labels[name]}" for name in shown)
+    alt = (
+        f"{sizes} images. In the training split digit {train.argmax()} is the most frequent with "
+        f"{train.max():,} images and digit {train.argmin()} the rarest with {train.min():,}."
+    )
+    data = {name: values.tolist() for name, values in counts.items()}
+    return Drawing("class_histogram", [2], "Images per class", alt, figure, data)
+
+
+def error_histogram(errors: Array, split: str = "test") -> Drawing:
+    """The reconstruction errors of a split's images: MSE per pixel, (N,)."""
+    mean, median = float(errors.mean()), float(np.median(errors))
+    counts, edges = np.histogram(errors, bins=min(60, max(5, len(errors) // 10)))
+    title = f"Reconstruction error of each {split} image"
+    figure, axes = new_axes(title, "MSE per pixel", "images")
+    axes.stairs(counts, edges, fill=True, color=PALE)
+    axes.axvline(mean, color=DARK, lw=2, label=f"mean {mean:.4f}")
+    axes.axvline(median, color=ORANGE, lw=2, ls="--", label=f"median {median:.4f}")
+    axes.set_xlim(0, edges[-1])
+    axes.legend(frameon=False)
+    high = float(np.quantile(errors, 0.95))
+    alt = (
+        f"Of {len(errors):,} {split} images the mean error is {mean:.4f} and the median {median:.4f}; "
+        f"5 % have more than {high:.4f}, the worst has {errors.max():.4f}."
+    )
+    data = {"edges": edges.tolist(), "counts": counts.tolist(), "mean": mean, "median": median}
+    return Drawing("error_histogram", [], title, alt, figure, data)
+
+
+def batch_accuracy(values: Array, size: int = 100) -> Drawing:
+    """The accuracy of each test batch, (batches,), of `size` images in a shuffled order."""
+    mean, spread = float(values.mean()), float(values.std())
+    batch = np.arange(1, len(values) + 1)
+    title = f"Accuracy of each test batch of {size}"
+    figure, axes = new_axes(title, "batch", "accuracy", what="accuracy")
+    axes.plot(batch, values, "o-", color=DARK, lw=0.8, ms=4, label="one batch")
+    axes.axhline(mean, color=ORANGE, lw=2, ls="--", label=f"mean {mean:.2%}")
+    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
+    axes.set_xlim(0.5 - len(batch) / 100, len(batch) + 0.5 + len(batch) / 100)
+    axes.legend(frameon=False, ncols=2)
+    axes.margins(y=0.16)
+    alt = (
+        f"Over {len(values)} test batches of {size} the accuracy has mean {mean:.2%} and standard deviation "
+        f"{spread:.2%}; the lowest is {values.min():.0%}, the highest {values.max():.0%}."
+    )
+    data = {"batch": batch.tolist(), "value": values.tolist(), "mean": mean}
+    return Drawing("batch_accuracy", [20], title, alt, figure, data)
+
+
+def confusion_matrix(matrix: Array) -> Drawing:
+    """Which digit is taken for which: counts, rows true, columns predicted, int (classes, classes)."""
+    classes, total = len(matrix), int(matrix.sum())
+    rows = matrix.sum(1)
+    share = matrix / np.maximum(rows, 1)[:, None]
+    recall = [float(share[i, i]) if rows[i] else None for i in range(classes)]  # None: no such image
+    title = f"Confusion matrix: {np.trace(matrix):,} of {total:,} test images right"
+    figure = Figure((8, 6.4), dpi=DPI)
+    axes = figure.add_axes((0.075, 0.105, 0.66, 0.825))
+    axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1, aspect="auto")  # sqrt: single errors stay visible
+    small = min(9.5, 95 / classes)
+    for (i, j), count in np.ndenumerate(matrix):
+        if count:
+            colour = "white" if share[i, j] > 0.35 else "black"
+            weight = "bold" if i == j else "normal"
+            axes.text(j, i, f"{count}", ha="center", va="center", color=colour, fontsize=small, fontweight=weight)
+    axes.set_xticks(range(classes))
+    axes.set_yticks(range(classes))
+    axes.set_xlabel("predicted digit")
+    axes.set_ylabel("true digit")
+    axes.set_title(title, loc="left", y=1, fontsize=12, fontweight="bold")
+    beside = figure.add_axes((0.76, 0.105, 0.2, 0.825))
+    beside.barh(range(classes), [r or 0 for r in recall], color=PALE)
+    for i, value in enumerate(recall):
+        text = "no image" if value is None else f"{value:.1%}"
+        beside.text(0.03, i, text, va="center", fontsize=small)
+    beside.set(ylim=(classes - 0.5, -0.5), xlim=(0, 1), yticks=[])
+    beside.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+    beside.set_xlabel("right, of each class")
+    beside.spines[["top", "right"]].set_visible(False)
+    alt = f"{np.trace(matrix):,} of {total:,} test images are classified right ({np.trace(matrix) / total:.2%}). "
+    known = [i for i in range(classes) if recall[i] is not None]
+    best = max(known, key=lambda i: recall[i] or 0)
+    worst = min(known, key=lambda i: recall[i] or 0)
+    alt += f"Digit {best} is recognised best ({recall[best]:.1%}) and digit {worst} worst ({recall[worst]:.1%})."
+    data = {"matrix": matrix.tolist(), "class_accuracy": recall}
+    return Drawing("confusion_matrix", [21], "Confusion matrix", alt, figure, data)
+
+
+def new_axes(title: str, x: str, y: str, what: str = "", bottom: float = 0.125) -> tuple[Figure, Axes]:
+    """A figure of 800 x 420 pixels; fixed margins, since a layout engine would draw everything twice."""
+    figure = Figure((8, 4.2), dpi=DPI)
+    axes = figure.add_axes((0.105, bottom, 0.86, 0.9 - bottom))
+    style(axes, title, x, y, what)
+    return figure, axes
+
+
+def style(axes: Axes, title: str, x: str, y: str, what: str = "") -> None:
+    """Title, labels and grid; `what` is "accuracy" for an axis in percent."""
+    axes.set_title(title, loc="left", y=1, fontsize=12, fontweight="bold")  # y: or its place is searched for
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", lw=0.8)
+    axes.set_axisbelow(True)
+    if what == "accuracy":
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
