@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config import nearest
+from aeprobe.config import Stage, nearest
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import Metrics, discard_unused
 from aeprobe.validation import config_error, validate
@@ -63,6 +63,10 @@ def job(cfg: DictConfig) -> None:
 
         metrics = runner.run(config, directory, overrides)
         _say_result(metrics, directory)
+        if config.stage == Stage.all:
+            from aeprobe.report import write_report
+
+            log.info("page: %s", write_report([directory]))
     except AeprobeError as error:
         discard_unused(directory, Path(str(cfg.get("outputs"))))
         if _wants_traceback:
