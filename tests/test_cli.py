@@ -174,6 +174,7 @@ def test_a_multirun_gives_each_job_its_directory_and_outlives_a_refused_one(tmp_
     assert "2 failed" in result.err
 
 
+@pytest.mark.slow  # also unpacks the data
 def test_two_runs_started_at_once_take_two_directories(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
