@@ -72,7 +72,9 @@ def architecture(stage: int, parts: Sequence[Part]) -> Drawing:
         for part in parts
     }
     report = [4, 5, 6] if stage == 1 else [12]
-    return Drawing("architecture", report, f"Stage {stage}: architecture", f"{alt}.", figure, data)
+    return Drawing(
+        "architecture", report, f"Stage {stage}: architecture", f"{alt[0].upper()}{alt[1:]}.", figure, data
+    )
 
 
 def _part(axes: Axes, part: Part, x: float, first: bool) -> None:

@@ -91,7 +91,7 @@ def error_histogram(errors: Array, split: str = "test") -> Drawing:
     high = float(np.quantile(errors, 0.95))
     alt = (
         f"Of {len(errors):,} {split} images the mean error is {mean:.4f} and the median {median:.4f}; "
-        f"5 % have more than {high:.4f}, the worst has {errors.max():.4f}."
+        f"5% have more than {high:.4f}, the worst has {errors.max():.4f}."
     )
     data = {"edges": edges.tolist(), "counts": counts.tolist(), "mean": mean, "median": median}
     return Drawing("error_histogram", [], title, alt, figure, data)
@@ -144,7 +144,7 @@ def confusion_matrix(matrix: Array) -> Drawing:
         text = "no image" if value is None else f"{value:.1%}"
         beside.text(0.03, i, text, va="center", fontsize=small)
     beside.set(ylim=(classes - 0.5, -0.5), xlim=(0, 1), yticks=[])
-    beside.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+    beside.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
     beside.set_xlabel("right, of each class")
     beside.spines[["top", "right"]].set_visible(False)
     alt = f"{np.trace(matrix):,} of {total:,} test images are classified right ({np.trace(matrix) / total:.2%}). "
@@ -173,4 +173,4 @@ def style(axes: Axes, title: str, x: str, y: str, what: str = "") -> None:
     axes.grid(axis="y", color="#dddddd", lw=0.8)
     axes.set_axisbelow(True)
     if what == "accuracy":
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")

@@ -75,7 +75,7 @@ def pca_baseline(
     pca, own = mse
     rows: list[Row] = [
         ("input", images, []),
-        (f"PCA with {components}\nMSE {pca:.4f}", linear, []),
+        (f"{components}-d PCA\nMSE {pca:.4f}", linear, []),
         (f"autoencoder\nMSE {own:.4f}", ours, []),
     ]
     title = "The autoencoder beside PCA: test images and their reconstructions"
@@ -117,7 +117,7 @@ def mistakes(images: Array, true: Array, predicted: Array, probability: Array, t
     wrong, of = total
     title = f"The most confident of {wrong:,} mistakes in {of:,} test images"
     columns = zip(true, predicted, probability, strict=True)
-    words = [f"{t} → {p}\n{100 * q:.1f} %" for t, p, q in columns]
+    words = [f"{t} → {p}\n{q:.1%}" for t, p, q in columns]
     rows = [
         ("true →\npredicted,\nprobability" if i == 0 else "", images[i : i + COLUMNS], words[i : i + COLUMNS])
         for i in range(0, len(images), COLUMNS)
