@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config import Stage, nearest
-from aeprobe.errors import AeprobeError
-from aeprobe.rundir import Metrics, discard_unused
+from aeprobe.errors import AeprobeError, tell
+from aeprobe.rundir import Metrics, discard_unused, shortest
 from aeprobe.validation import config_error, validate
 
 log = logging.getLogger("aeprobe")
@@ -37,15 +37,15 @@ def run(main: Callable[[], object]) -> int:
     try:
         main()
     except KeyboardInterrupt:
-        tell(KeyboardInterrupt("interrupted"))
+        tell("interrupted")
         return 130
     except (AeprobeError, HydraException, OmegaConfBaseException, OSError) as error:
         if _wants_traceback:
             raise
-        tell(error)
+        tell(_one_line(error))
         return 1
     if _failed_jobs:
-        tell(AeprobeError(f"{len(_failed_jobs)} failed: {', '.join(_failed_jobs)}"))
+        tell(f"{len(_failed_jobs)} failed: {', '.join(_failed_jobs)}")
         return 1
     return 0
 
@@ -71,7 +71,7 @@ def job(cfg: DictConfig) -> None:
         discard_unused(directory, Path(str(cfg.get("outputs"))))
         if _wants_traceback:
             raise
-        tell(error)
+        tell(_one_line(error))
         if hydra.mode != RunMode.MULTIRUN:
             sys.exit(1)
         _failed_jobs.append(directory.name)  # sys.exit would end the other jobs too
@@ -86,17 +86,6 @@ def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:
     if "test" not in metrics:
         stage = "test" if "classifier" in metrics else "classifier"
         log.info("next: python train.py stage=%s %s", stage, override("ckpt", str(directory)))
-
-
-def shortest(path: Path) -> Path:
-    """The path as a person would type it: relative where it lies below the working directory."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def tell(error: BaseException) -> None:
-    """Prints one line for an expected failure on standard error."""
-    sys.stdout.flush()
-    print(f"error: {_one_line(error)}", file=sys.stderr)
 
 
 def override(key: str, value: str) -> str:

@@ -1,10 +1,8 @@
 """When to draw: once, after testing, into figures/ and TensorBoard."""
 
-import gc
 import io
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -74,7 +72,7 @@ class Gallery(L.Callback):
         module = self.experiment.module.eval()
         step = trainer.global_step if self.experiment.settings else self.experiment.steps
         history = History(recorder.epochs, recorder.steps, recorder.epoch_steps)
-        with torch.no_grad(), _uncollected():
+        with torch.no_grad():
             if self.images:
                 for made in drawing.of_images(self.splits, self.experiment.seed):
                     self._show(made, writer, step)
@@ -152,18 +150,6 @@ def hyperparameters(experiment: Experiment, trainer: L.Trainer) -> dict[str, int
     }
     rest = {f"optimizer.{key}": value for key, value in optimizer.items()}
     return {key: v if isinstance(v, int | float) else str(v) for key, v in (values | rest).items()}
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Figures make so many objects that Python would search all of torch's for garbage several times meanwhile."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _png(made: Drawing) -> bytes:

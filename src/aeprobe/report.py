@@ -14,11 +14,10 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aeprobe import overview, ranges
-from aeprobe.cli import shortest, tell
 from aeprobe.comparison import report
-from aeprobe.errors import AeprobeError
+from aeprobe.errors import AeprobeError, tell
 from aeprobe.page import sections
-from aeprobe.rundir import write_atomically
+from aeprobe.rundir import shortest, write_atomically
 from aeprobe.runs import Runs, gather
 
 
@@ -90,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         file = ranges.write(given.ranges, given.runs) if given.ranges else write_report(given.runs, given.output)
     except AeprobeError as error:
-        tell(error)
+        tell(str(error))
         return 1
     print(shortest(file.resolve()))
     return 0

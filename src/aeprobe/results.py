@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from aeprobe.errors import AeprobeError
+from aeprobe.errors import AeprobeError, tell
 from aeprobe.rundir import read_metrics
 
 STAGES = ("autoencoder", "classifier")
@@ -179,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = find_runs(given.directories)
         rows = summarize(runs, given.by, given.metric)
     except AeprobeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(str(error))
         return 1
     names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     unfinished = [run for run in runs if run.status != "completed"]

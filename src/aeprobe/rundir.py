@@ -149,6 +149,11 @@ def find_checkpoint(run: str | Path, stage: str) -> Path:
     return file
 
 
+def shortest(path: Path) -> Path:
+    """The path as a person would type it: relative where it lies below the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def discard_unused(path: Path, outputs: Path) -> None:
     """Removes a run directory that nothing was written into, and its empty parents up to `outputs`."""
     for directory in (path, *path.parents):
