@@ -194,3 +194,25 @@ def test_a_directory_that_holds_a_run_is_not_written_into(tmp_path: Path, root: 
     assert result.status == 1
     assert "mine already holds a run" in result.err
     assert metrics(tmp_path / "mine") == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("ckpt=notes.ckpt", "ckpt=notes.ckpt: is not a checkpoint"),
+        ("ckpt=RUN/classifier", "holds a classifier, but stage=classifier starts from an autoencoder"),
+        ("ckpt=RUN autoencoder.widths=[784,64,30]", "is 784-500-200-100-30 with ReLU, not 784-64-30 with ReLU"),
+    ],
+    ids=["no checkpoint", "wrong stage", "other architecture"],
+)
+def test_a_checkpoint_that_does_not_serve(
+    tmp_path: Path, root: Path, trained: Path, typed: str, words: str
+) -> None:
+    (tmp_path / "notes.ckpt").write_text("not a checkpoint")
+    arguments = typed.replace("RUN", str(trained)).split()
+    result = train("stage=classifier", *arguments, f"data.root={root}", cwd=tmp_path)
+    assert result.status == 1
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1, result.err
+    assert words in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.ckpt"]
