@@ -1,6 +1,6 @@
-import torch
-
 import aeprobe.runtime
+
+import torch
 
 
 def test_denormal_numbers_are_flushed_in_the_worker_threads_too() -> None:
