@@ -152,12 +152,14 @@ class Bar(ProgressBar):
     def __init__(self) -> None:
         super().__init__()
         self._bar: tqdm[Any] | None = None
+        self._enabled = True
 
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Draws an empty bar."""
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        total = int(self.total_train_batches)
         self._bar = tqdm(
-            total=int(self.total_train_batches), desc=epoch, unit="step", leave=False, mininterval=0.2
+            total=total, desc=epoch, unit="step", leave=False, mininterval=0.2, disable=not self._enabled
         )
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -179,7 +181,7 @@ class Bar(ProgressBar):
 
     def disable(self) -> None:
         """Lightning disables the bar of every process but the first."""
-        self.on_train_epoch_start = lambda *_: None  # type: ignore[method-assign]
+        self._enabled = False
 
     def _close(self) -> None:
         if self._bar is not None:

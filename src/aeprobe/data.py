@@ -36,16 +36,14 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int | slice) -> tuple[Tensor, Tensor]:
-        """One image, float (1, 28, 28), and its label; for a slice, a batch of them."""
+    def __getitem__(self, index: int | slice | Tensor) -> tuple[Tensor, Tensor]:
+        """One image, float (1, 28, 28), transformed, and its label; for several indices a batch of them."""
         images = self.images[index]
         return (self.transform(images) if self.transform else images), self.labels[index]
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """A batch: images, float (n, 1, 28, 28), transformed, and labels, int64 (n,)."""
-        chosen = torch.as_tensor(indices)
-        images = self.images[chosen]
-        return (self.transform(images) if self.transform else images), self.labels[chosen]
+        return self[torch.as_tensor(indices)]
 
 
 class EpochSampler(Sampler[int]):
