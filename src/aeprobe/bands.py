@@ -3,13 +3,10 @@
 import io
 from collections.abc import Sequence
 
-import matplotlib
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from aeprobe.figures import DARK, ORANGE, new_axes
 from aeprobe.runs import Picture, StageRun, across
-
-DARK, ORANGE = "#08457e", "#e07b00"
 
 
 def band(
@@ -29,22 +26,16 @@ def band(
     epochs = [epoch for epoch, _ in known]
     mean = [scale * point.mean for _, point in known]
     sd = [scale * point.sd for _, point in known]
-    with matplotlib.rc_context({"font.size": 10}):
-        figure = Figure((8, 4.2), dpi=120, layout="constrained")
-        axes = figure.subplots()
-        low, high = ([m + sign * s for m, s in zip(mean, sd, strict=True)] for sign in (-1, 1))
-        axes.fill_between(epochs, low, high, color=DARK, alpha=0.22, lw=0, label="± 1 standard deviation")
-        axes.plot(epochs, mean, "o-", color=DARK, ms=4, label=f"mean of {len(runs)} runs")
-        if report:
-            axes.plot(range(1, len(report) + 1), report, "s--", color=ORANGE, ms=4, label="the report")
-        axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y", color="#dddddd")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
+    figure, axes = new_axes(title, "epoch", "")
+    low, high = ([m + sign * s for m, s in zip(mean, sd, strict=True)] for sign in (-1, 1))
+    axes.fill_between(epochs, low, high, color=DARK, alpha=0.22, lw=0, label="± 1 standard deviation")
+    axes.plot(epochs, mean, "o-", color=DARK, ms=4, label=f"mean of {len(runs)} runs")
+    if report:
+        axes.plot(range(1, len(report) + 1), report, "s--", color=ORANGE, ms=4, label="the report")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
     ends = [f"{mean[i]:.4g} ± {sd[i]:.2g} in epoch {epochs[i]}" for i in (0, -1)] if known else ["nothing yet"]
     alt = f"Mean and standard deviation over {len(runs)} runs: {' and '.join(dict.fromkeys(ends))}."
     return Picture(content.getvalue(), title, alt, {"epoch": epochs, "mean": mean, "sd": sd})
