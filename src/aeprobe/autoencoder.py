@@ -22,18 +22,23 @@ class Autoencoder(L.LightningModule):
         widths: units of the encoder's layers, from the pixels to the code; the decoder mirrors them.
         activation: between layers, the name of a class in torch.nn; none follows the code, and a Sigmoid
             follows the decoder's last layer.
+        initialization: of all layers, as in `mlp`.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
     """
 
     stage = "autoencoder"
 
     def __init__(
-        self, widths: Sequence[int], activation: str = "ReLU", optimization: Optimization | None = None
+        self,
+        widths: Sequence[int],
+        activation: str = "ReLU",
+        initialization: str = "torch",
+        optimization: Optimization | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"widths": list(widths), "activation": activation}, logger=False)
-        self.encoder = mlp(widths, activation)
-        self.decoder = mlp(widths[::-1], activation, output=nn.Sigmoid())
+        self.encoder = mlp(widths, activation, initialization=initialization)
+        self.decoder = mlp(widths[::-1], activation, nn.Sigmoid(), initialization)
         self.optimization = optimization
         self.test_codes: list[Tensor] = []
         self.test_errors: list[Tensor] = []

@@ -59,7 +59,7 @@ def build_autoencoder(config: Config) -> Experiment:
     if config.stage == Stage.all:
         _require_classes(config.classifier.widths, data)
     aeprobe.runtime.seed(config.seed)
-    module = Autoencoder(own.widths, own.activation, optimization)
+    module = Autoencoder(own.widths, own.activation, str(own.initialization), optimization)
     return Experiment("autoencoder", module, data, config.seed, own)
 
 
@@ -86,7 +86,16 @@ def build_classifier(config: Config, typed: Mapping[str, str], ckpt: str | Path)
     data = _data(config, config.seed, own.batch_size, source, path, typed)
     _require_classes(own.widths, data)
     aeprobe.runtime.seed(config.seed)
-    module = Classifier(widths, activation, own.widths, own.activation, str(own.loss_on), optimization)
+    module = Classifier(
+        widths,
+        activation,
+        own.widths,
+        own.activation,
+        own.standardize,
+        str(own.initialization),
+        str(own.loss_on),
+        optimization,
+    )
     module.encoder.load_state_dict(autoencoder.encoder.state_dict())
     return Experiment("classifier", module, data, config.seed, own, path)
 

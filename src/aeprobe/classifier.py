@@ -7,11 +7,11 @@ import aeprobe.runtime  # noqa: F401
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from aeprobe.networks import mlp
+from aeprobe.networks import Standardize, mlp
 from aeprobe.optimization import Optimization
 
 Batch = tuple[Tensor, Tensor]
@@ -25,6 +25,9 @@ class Classifier(L.LightningModule):
         encoder_activation: between the encoder's layers, the name of a class in torch.nn.
         widths: units of the head's layers, from the code to the classes.
         activation: between the head's layers.
+        standardize: whether the head sees codes of mean 0 and standard deviation 1, by the statistics that
+            `fit_standardization` took; they are part of the checkpoint.
+        initialization: of the head, as in `mlp`.
         loss_on: what the cross-entropy is given: "logits", or "softmax" as in the report's code.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
     """
@@ -37,6 +40,8 @@ class Classifier(L.LightningModule):
         encoder_activation: str,
         widths: Sequence[int],
         activation: str = "ReLU",
+        standardize: bool = False,
+        initialization: str = "torch",
         loss_on: str = "logits",
         optimization: Optimization | None = None,
     ) -> None:
@@ -47,12 +52,14 @@ class Classifier(L.LightningModule):
                 "encoder_activation": encoder_activation,
                 "widths": list(widths),
                 "activation": activation,
+                "standardize": standardize,
                 "loss_on": loss_on,
             },
             logger=False,
         )
         self.encoder = mlp(encoder_widths, encoder_activation).requires_grad_(False)
-        self.head = mlp(widths, activation)
+        first = [Standardize(widths[0])] if standardize else []
+        self.head = nn.Sequential(*first, *mlp(widths, activation, initialization=initialization))
         self.loss_on = loss_on
         self.optimization = optimization
         self.val_accuracy = MulticlassAccuracy(widths[-1], average="micro")
@@ -66,6 +73,11 @@ class Classifier(L.LightningModule):
         super().train(mode)
         self.encoder.eval()
         return self
+
+    def fit_standardization(self, codes: Tensor) -> None:
+        """Takes the statistics of the training codes, (N, code), where the head standardises."""
+        if isinstance(self.head[0], Standardize):
+            self.head[0].fit(codes)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:

@@ -35,6 +35,13 @@ class LossOn(StrEnum):
     softmax = "softmax"
 
 
+class Initialization(StrEnum):
+    """The weights that a stage starts from."""
+
+    torch = "torch"
+    he = "he"
+
+
 class Dataset(StrEnum):
     """Where the images come from."""
 
@@ -48,6 +55,7 @@ class AutoencoderConfig:
 
     widths: list[int] = MISSING
     activation: str = MISSING
+    initialization: Initialization = MISSING
     batch_size: int = MISSING
     max_epochs: int = MISSING
     optimizer: dict[str, Any] = field(default_factory=dict)
@@ -58,6 +66,7 @@ class AutoencoderConfig:
 class ClassifierConfig(AutoencoderConfig):
     """Stage 2."""
 
+    standardize: bool = MISSING
     loss_on: LossOn = MISSING
 
 

@@ -135,6 +135,8 @@ def hyperparameters(experiment: Experiment, trainer: L.Trainer) -> dict[str, int
         "stage": experiment.stage,
         "widths": "-".join(map(str, kept["widths"])),
         "activation": kept["activation"],
+        "initialization": str(own.initialization),
+        "standardize": int(kept.get("standardize", False)),
         "loss_on": kept.get("loss_on", "pixels"),
         "batch_size": own.batch_size,
         "epochs": trainer.max_epochs or 0,

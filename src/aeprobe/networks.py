@@ -3,19 +3,28 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
-def mlp(widths: Sequence[int], activation: str = "ReLU", output: nn.Module | None = None) -> nn.Sequential:
+def mlp(
+    widths: Sequence[int],
+    activation: str = "ReLU",
+    output: nn.Module | None = None,
+    initialization: str = "torch",
+) -> nn.Sequential:
     """A multilayer perceptron: linear layers with an activation between them, none after the last.
 
     Args:
         widths: units of the input, of each hidden layer and of the output; at least two.
         activation: the name of an activation in torch.nn.
         output: what follows the last layer, such as `nn.Sigmoid()`.
+        initialization: "torch" for `nn.Linear`'s own, uniform with a variance of 1 / (3 fan_in), or "he" for
+            normal weights with a variance of 2 / fan_in and zero biases (He et al., ICCV 2015): what ReLU and its
+            kin need so that a signal keeps its size through many layers.
 
     Returns:
-        A module from (N, widths[0]) to (N, widths[-1]), with torch's own initialisation.
+        A module from (N, widths[0]) to (N, widths[-1]).
 
     Raises:
         ValueError: fewer than two widths.
@@ -24,9 +33,39 @@ def mlp(widths: Sequence[int], activation: str = "ReLU", output: nn.Module | Non
         raise ValueError(f"a network needs two widths or more, got {list(widths)}")
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), getattr(nn, activation)()]
+        layer = nn.Linear(fan_in, fan_out)
+        if initialization == "he":
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        layers += [layer, getattr(nn, activation)()]
     layers.pop()
     return nn.Sequential(*layers, *([] if output is None else [output]))
+
+
+class Standardize(nn.Module):
+    """Shifts and scales each feature to mean 0 and standard deviation 1; the statistics are buffers.
+
+    Args:
+        features: numbers per sample. Until `fit`, samples pass as they are.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+
+    def fit(self, samples: Tensor) -> None:
+        """Takes the statistics of samples, float (N, features); a feature that never varies is only shifted."""
+        std, mean = torch.std_mean(samples, dim=0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 0, std, 1))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Standardised samples, (N, features)."""
+        return (samples - self.mean) / self.std
 
 
 def describe(widths: Sequence[int], activation: str) -> str:

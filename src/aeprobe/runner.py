@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,16 @@ OURS = ("limit_epochs", "threads", "progress", "figures", "figure_epochs")  # of
 REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
 
 
-def run(config: Config, directory: Path, overrides: Sequence[str]) -> dict[str, Metrics]:
+def run(
+    config: Config, directory: Path, overrides: Sequence[str], callbacks: Sequence[Callback] = ()
+) -> dict[str, Metrics]:
     """Runs the stages that `config.stage` names and returns their metrics by the stage's name.
 
     Args:
         config: as `validate` returned it.
         directory: this run's; with stage=all each stage has a directory of its own below it.
         overrides: what the person typed.
+        callbacks: for the Trainer, besides the project's own.
 
     Raises:
         AeprobeError: the input is wrong (nothing was written), or training failed (metrics.json says so).
@@ -51,21 +55,23 @@ def run(config: Config, directory: Path, overrides: Sequence[str]) -> dict[str, 
     aeprobe.runtime.threads(config.trainer.threads)
     typed = typed_values(overrides)
     ckpt = Path(config.ckpt or "")
+    run_stage = partial(_run_stage, config=config, overrides=overrides, callbacks=callbacks)
     if config.stage == Stage.test:
-        return {"test": _run_stage(build_test(config, typed, ckpt), config, overrides, directory)}
+        return {"test": run_stage(build_test(config, typed, ckpt), directory)}
     both = config.stage == Stage.all
     metrics: dict[str, Metrics] = {}
     if config.stage.trains("autoencoder"):
         ckpt = directory / "autoencoder" if both else directory
-        metrics["autoencoder"] = _run_stage(build_autoencoder(config), config, overrides, ckpt)
+        metrics["autoencoder"] = run_stage(build_autoencoder(config), ckpt)
     if config.stage.trains("classifier"):
         experiment = build_classifier(config, {} if both else typed, ckpt)
-        path = directory / "classifier" if both else directory
-        metrics["classifier"] = _run_stage(experiment, config, overrides, path)
+        metrics["classifier"] = run_stage(experiment, directory / "classifier" if both else directory)
     return metrics
 
 
-def _run_stage(experiment: Experiment, config: Config, overrides: Sequence[str], path: Path) -> Metrics:
+def _run_stage(
+    experiment: Experiment, path: Path, config: Config, overrides: Sequence[str], callbacks: Sequence[Callback]
+) -> Metrics:
     started = time.perf_counter()
     directory = RunDirectory(path)
     recorder = Recorder(directory, experiment.stage)
@@ -75,6 +81,7 @@ def _run_stage(experiment: Experiment, config: Config, overrides: Sequence[str],
         images = experiment.stage == Stage.autoencoder or alone
         gallery = Gallery(experiment, directory, config.trainer.figure_epochs, images)
     trainer = _trainer(config.trainer, experiment, recorder, gallery)
+    trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
     directory.claim(plain(config), overrides)
     with _recorded(directory):
         _write_header(directory, experiment, config, overrides, trainer)
@@ -85,6 +92,8 @@ def _run_stage(experiment: Experiment, config: Config, overrides: Sequence[str],
         seconds = {"total": 0.0, "fit": 0.0, "figures": 0.0}
         if isinstance(experiment.module, Classifier):
             experiment.data.encode(experiment.module.encode, ("test",) if experiment.settings is None else ALL)
+            if experiment.settings is not None:
+                experiment.module.fit_standardization(experiment.data.splits["train"].images)
         if experiment.settings is not None:
             trainer.fit(experiment.module, experiment.data)
             seconds["fit"] = time.perf_counter() - started

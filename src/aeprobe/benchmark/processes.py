@@ -1,0 +1,72 @@
+"""Whole processes: how soon they answer, what memory they take, and the experiment beside the report's loop."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aeprobe.benchmark.stages import summary
+from aeprobe.errors import AeprobeError
+
+TRAIN = Path(__file__).parents[3] / "train.py"
+IMPORTS = "import aeprobe.runtime, torch, torchvision, lightning"
+
+
+def run(arguments: Sequence[str]) -> tuple[float, int]:
+    """Runs `python ARGUMENTS`; returns its seconds and its peak resident memory in bytes.
+
+    Raises:
+        AeprobeError: it failed.
+    """
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as errors:
+        command = [sys.executable, *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)  # noqa: S603 - our own words
+        _, status, usage = os.wait4(process.pid, 0)  # the usage of this process alone
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        if process.returncode:
+            text = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+            raise AeprobeError(f"`python {' '.join(arguments)}` failed: {text}")
+    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def start_up(rounds: int) -> dict[str, Any]:
+    """Seconds of commands that train nothing; the first call of each, which fills the disk cache, is dropped."""
+    commands = {
+        "--help": [str(TRAIN), "--help"],
+        "--cfg job": [str(TRAIN), "--cfg", "job"],
+        "imports": ["-c", IMPORTS],
+    }
+    return {name: summary([run(command)[0] for _ in range(rounds + 1)][1:]) for name, command in commands.items()}
+
+
+def memory() -> dict[str, int]:
+    """Peak resident bytes of a run with both stages and all images (few steps), and of its imports alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        short = ["trainer.limit_train_batches=20", "trainer.limit_epochs=2", f"outputs={folder}"]
+        peak = run([str(TRAIN), *short])[1]
+    imports = run(["-c", IMPORTS])[1]
+    return {"run": peak, "imports": imports, "beyond": peak - imports}
+
+
+def whole(pairs: int, threads: int | None) -> dict[str, Any]:
+    """The experiment as a whole process, with figures and page, beside the report's loops, pair by pair."""
+    limit = [] if threads is None else [f"trainer.threads={threads}"]
+    report = f"import torch; torch.set_num_threads({threads}); " if threads else ""
+    report += "from aeprobe.benchmark import loops; loops.report_whole(10)"
+    rounds = []
+    for _ in range(pairs):
+        with tempfile.TemporaryDirectory() as folder:
+            ours = run([str(TRAIN), "experiment=report", f"outputs={folder}", *limit])[0]
+        rounds.append((ours, run(["-c", report])[0]))
+    return {
+        "ours": summary([ours for ours, _ in rounds]),
+        "report": summary([other for _, other in rounds]),
+        "ratio": summary([other / ours for ours, other in rounds]),
+    }

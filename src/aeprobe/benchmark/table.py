@@ -1,0 +1,79 @@
+"""The benchmark on the terminal: what was measured, beside its targets."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from aeprobe.benchmark.stages import drift
+
+MB = 1e6
+
+
+def targets(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], float, float]]:
+    """What has a target: its name, the summary of what was measured, what it must be, what it should be."""
+    first, second = result["stages"]["autoencoder"], result["stages"]["classifier"]
+    for place, name in (("start", "at the start"), ("later", "after epoch 6")):
+        ratios = first[place]["ratios"]
+        yield f"stage-1 step, ours ÷ bare, {name}", ratios["ours / bare"], 1.15, 1.05
+        yield f"stage-1 step, ours ÷ floor, {name}", ratios["ours / floor"], 1.75, 1.35
+    yield "the same, after epoch 6 ÷ at the start", drift(first), 1.10, 1.02
+    yield "stage-2 epoch, ours ÷ bare", second["epoch"]["ratios"]["ours / bare"], 2.2, 1.4
+    if result["whole"]:
+        yield "whole process, report's loop ÷ ours", result["whole"]["ratio"], 7, 12
+    beyond = result["memory"]["beyond"] / MB
+    yield "memory beyond the imports, MB", {"median": beyond, "low": beyond, "high": beyond, "n": 1}, 400, 200
+    yield "--help, seconds", result["start-up"]["--help"], 1.0, 0.6
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the tables."""
+    console = Console()
+    machine = result["machine"]
+    console.print(
+        f"{machine['processor']}, {machine['cores']} cores, {result['threads']} threads, "
+        f"torch {result['versions']['torch']}, lightning {result['versions']['lightning']}\n"
+        "medians [least – greatest] of n"
+    )
+    console.print(_targets(result))
+    console.print(_loops(result))
+    if result["scale"]:
+        console.print(_scale(result["scale"]))
+
+
+def _targets(result: dict[str, Any]) -> Table:
+    made = Table("what", "measured", "n", "must", "aim", "met")
+    for name, found, must, aim in targets(result):
+        larger = must < aim  # only the whole process gains by being more
+        good, best = ((found["median"] >= t) if larger else (found["median"] <= t) for t in (must, aim))
+        sign = "≥" if larger else "≤"
+        met = "aim" if best else "must" if good else "no"
+        made.add_row(name, words(found), str(found["n"]), f"{sign} {must:g}", f"{aim:g}", met)
+    return made
+
+
+def _loops(result: dict[str, Any]) -> Table:
+    made = Table("", "floor", "bare", "ours", "report's loop", "n")
+    places = (("start", "ms a step, start"), ("later", "ms a step, after epoch 6"), ("epoch", "seconds an epoch"))
+    for number, stage in enumerate(("autoencoder", "classifier"), start=1):
+        for place, name in places:
+            found = result["stages"][stage][place]
+            cells = [words(found[loop]) for loop in ("floor", "bare", "ours", "report")]
+            made.add_row(f"stage {number}, {name}", *cells, str(found["ours"]["n"]))
+    return made
+
+
+def _scale(rows: list[dict[str, Any]]) -> Table:
+    made = Table("images", "seconds an epoch", "µs an image", "peak, MB")
+    for row in rows:
+        each = f"{row['microseconds per image']:.1f}"
+        made.add_row(f"{row['images']:,}", f"{row['seconds']:.2f}", each, f"{row['peak'] / MB:.0f}")
+    return made
+
+
+def words(found: dict[str, float]) -> str:
+    """A summary in a cell, such as "1.07 [1.02 – 1.13]"."""
+    digits = 2 if found["median"] < 100 else 0
+    text = f"{found['median']:.{digits}f}"
+    return text if found["n"] == 1 else f"{text} [{found['low']:.{digits}f} – {found['high']:.{digits}f}]"
