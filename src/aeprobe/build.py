@@ -11,7 +11,7 @@ from aeprobe import checkpoints
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.checkpoints import Checkpoint
 from aeprobe.classifier import Classifier
-from aeprobe.config import AutoencoderConfig, Config, Stage
+from aeprobe.config import Config, Stage, StageConfig
 from aeprobe.data import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.networks import describe
@@ -36,7 +36,7 @@ class Experiment:
     module: Autoencoder | Classifier
     data: MNISTDataModule
     seed: int
-    settings: AutoencoderConfig | None = None
+    settings: StageConfig | None = None
     ckpt: Path | None = None
     steps: int = 0
 
@@ -56,6 +56,7 @@ def build_autoencoder(config: Config) -> Experiment:
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
         Optimization(config.classifier.optimizer, config.classifier.scheduler)
     data = _data(config, config.seed, own.batch_size)
+    data.shift, data.shift_epochs = own.shift, own.max_epochs if own.shift_epochs is None else own.shift_epochs
     if config.stage == Stage.all:
         _require_classes(config.classifier.widths, data)
     aeprobe.runtime.seed(config.seed)
@@ -92,6 +93,7 @@ def build_classifier(config: Config, typed: Mapping[str, str], ckpt: str | Path)
         own.widths,
         own.activation,
         own.standardize,
+        own.code_noise,
         str(own.initialization),
         str(own.loss_on),
         optimization,
@@ -165,7 +167,7 @@ def _require_typed_architecture(
     """Holds the widths and activations that a person typed against the checkpoint's."""
     found = checkpoints.architecture(source)
     for stage in stages:
-        own: AutoencoderConfig = getattr(config, stage)
+        own: StageConfig = getattr(config, stage)
         for key, value in (("widths", own.widths), ("activation", own.activation)):
             if f"{stage}.{key}" not in typed:
                 continue

@@ -26,6 +26,21 @@ from aeprobe.rundir import RunDirectory
 log = logging.getLogger("aeprobe")
 
 
+class EpochSeed(L.Callback):
+    """Seeds torch anew for every epoch, so that its shifts and noise depend on (seed, epoch) alone.
+
+    Args:
+        seed: the run's.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Each process draws its own."""
+        torch.manual_seed((self.seed * 2**20 + trainer.current_epoch) * 2**10 + trainer.global_rank)
+
+
 class Recorder(L.Callback):
     """Writes every epoch's row to metrics.json and TensorBoard, and prints it as a line.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from aeprobe.networks import Standardize, mlp
+from aeprobe.networks import GaussianNoise, Standardize, mlp
 from aeprobe.optimization import Optimization
 
 Batch = tuple[Tensor, Tensor]
@@ -27,6 +27,7 @@ class Classifier(L.LightningModule):
         activation: between the head's layers.
         standardize: whether the head sees codes of mean 0 and standard deviation 1, by the statistics that
             `fit_standardization` took; they are part of the checkpoint.
+        code_noise: standard deviation of normal noise on the head's input, while training.
         initialization: of the head, as in `mlp`.
         loss_on: what the cross-entropy is given: "logits", or "softmax" as in the report's code.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
@@ -41,6 +42,7 @@ class Classifier(L.LightningModule):
         widths: Sequence[int],
         activation: str = "ReLU",
         standardize: bool = False,
+        code_noise: float = 0.0,
         initialization: str = "torch",
         loss_on: str = "logits",
         optimization: Optimization | None = None,
@@ -53,12 +55,14 @@ class Classifier(L.LightningModule):
                 "widths": list(widths),
                 "activation": activation,
                 "standardize": standardize,
+                "code_noise": code_noise,
                 "loss_on": loss_on,
             },
             logger=False,
         )
         self.encoder = mlp(encoder_widths, encoder_activation).requires_grad_(False)
-        first = [Standardize(widths[0])] if standardize else []
+        first: list[nn.Module] = [Standardize(widths[0])] if standardize else []
+        first += [GaussianNoise(code_noise)] if code_noise else []
         self.head = nn.Sequential(*first, *mlp(widths, activation, initialization=initialization))
         self.loss_on = loss_on
         self.optimization = optimization

@@ -50,8 +50,8 @@ class Dataset(StrEnum):
 
 
 @dataclass
-class AutoencoderConfig:
-    """Stage 1. The optimizer's and the scheduler's keys are those of the class that `_target_` names."""
+class StageConfig:
+    """What both stages have. Optimizer and scheduler have the keys of the class that `_target_` names."""
 
     widths: list[int] = MISSING
     activation: str = MISSING
@@ -63,10 +63,19 @@ class AutoencoderConfig:
 
 
 @dataclass
-class ClassifierConfig(AutoencoderConfig):
+class AutoencoderConfig(StageConfig):
+    """Stage 1."""
+
+    shift: int = MISSING
+    shift_epochs: int | None = MISSING
+
+
+@dataclass
+class ClassifierConfig(StageConfig):
     """Stage 2."""
 
     standardize: bool = MISSING
+    code_noise: float = MISSING
     loss_on: LossOn = MISSING
 
 

@@ -9,6 +9,7 @@ import aeprobe.runtime  # noqa: F401
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.datasets import MNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
@@ -74,6 +75,19 @@ def seeded_permutation(size: int, seed: int, stream: int = 0) -> Tensor:
     return torch.randperm(size, generator=generator)
 
 
+def randomly_shifted(images: Tensor, most: int) -> Tensor:
+    """Each image moved by -most … most pixels along each axis, by torch's global generator; zeros move in.
+
+    Args:
+        images: float (N, 1, height, width).
+        most: pixels.
+    """
+    count, _, height, width = images.shape
+    windows = pad(images, [most] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, 1, shifts, shifts, …)
+    down, right = torch.randint(0, 2 * most + 1, (2, count), device=images.device)
+    return windows[torch.arange(count, device=images.device), :, down, right]
+
+
 class MNISTDataModule(L.LightningDataModule):
     """MNIST, or a folder of IDX files of the same form, split into train, val and test.
 
@@ -88,6 +102,11 @@ class MNISTDataModule(L.LightningDataModule):
         batch_size: of training.
         eval_batch_size: of validation and test.
         seed: the order of the training batches, with the epoch.
+
+    Attributes:
+        shift: pixels by which a training image is moved at most, up or down and left or right; 0 for none.
+        shift_epochs: in how many epochs, from the first, they are moved.
+        splits: "train", "val" and "test", after `setup`.
     """
 
     def __init__(
@@ -116,6 +135,7 @@ class MNISTDataModule(L.LightningDataModule):
         to_float = v2.ToDtype(torch.float32, scale=True)
         self.transform = v2.Compose([to_float, v2.Normalize([mean], [std], inplace=True)])
         self.splits: dict[str, ImageDataset] = {}
+        self.shift = self.shift_epochs = 0
 
     def prepare_data(self) -> None:
         """Puts MNIST's files in place and checks them.
@@ -176,6 +196,17 @@ class MNISTDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Batches of the test split, in its order."""
         return DataLoader(self.splits["test"], batch_size=self.eval_batch_size, collate_fn=whole)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Moves the images of a training batch, each its own way."""
+        if (
+            self.shift
+            and self.trainer
+            and self.trainer.training
+            and self.trainer.current_epoch < self.shift_epochs
+        ):
+            return randomly_shifted(batch[0], self.shift), batch[1]
+        return batch
 
     def _dataset(self, images: Tensor, labels: Tensor) -> ImageDataset:
         return ImageDataset(images, labels, self.transform)

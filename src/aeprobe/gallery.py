@@ -137,6 +137,7 @@ def hyperparameters(experiment: Experiment, trainer: L.Trainer) -> dict[str, int
         "activation": kept["activation"],
         "initialization": str(own.initialization),
         "standardize": int(kept.get("standardize", False)),
+        "code_noise": float(kept.get("code_noise", 0.0)),
         "loss_on": kept.get("loss_on", "pixels"),
         "batch_size": own.batch_size,
         "epochs": trainer.max_epochs or 0,

@@ -68,6 +68,22 @@ class Standardize(nn.Module):
         return (samples - self.mean) / self.std
 
 
+class GaussianNoise(nn.Module):
+    """Adds normal noise while training, and nothing after.
+
+    Args:
+        std: its standard deviation, in the samples' units.
+    """
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Samples of the same shape."""
+        return samples + self.std * torch.randn_like(samples) if self.training else samples
+
+
 def describe(widths: Sequence[int], activation: str) -> str:
     """One phrase for an architecture, such as "784-500-200-100-30 with ReLU"."""
     return f"{'-'.join(map(str, widths))} with {activation}"

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 
 from aeprobe import checkpoints
 from aeprobe.build import Experiment, build_autoencoder, build_classifier, build_test
-from aeprobe.callbacks import Bar, Recorder, write_scalars
+from aeprobe.callbacks import Bar, EpochSeed, Recorder, write_scalars
 from aeprobe.classifier import Classifier
 from aeprobe.config import Config, Stage, TrainerConfig
 from aeprobe.data import seeded_permutation
@@ -121,7 +121,9 @@ def _trainer(
     own = experiment.settings
     epochs = 0 if own is None else min(own.max_epochs, settings.limit_epochs or own.max_epochs)
     bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
-    callbacks: list[Callback] = [Bar(), recorder] if bar else [recorder]
+    callbacks: list[Callback] = [EpochSeed(experiment.seed), recorder]
+    if bar:
+        callbacks.append(Bar())
     if gallery is not None:
         callbacks.append(gallery)
     if own is not None:

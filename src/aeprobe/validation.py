@@ -14,11 +14,11 @@ from aeprobe.config import (
     ARCHITECTURE,
     OPTIMIZER_NUMBERS,
     PIXELS,
-    AutoencoderConfig,
     Config,
     DataConfig,
     Dataset,
     Stage,
+    StageConfig,
     TrainerConfig,
     nearest,
 )
@@ -57,6 +57,10 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
     _check_trainer(config.trainer)
     _check_stage("autoencoder", config.autoencoder)
     _check_stage("classifier", config.classifier)
+    shift, epochs, noise = config.autoencoder.shift, config.autoencoder.shift_epochs, config.classifier.code_noise
+    _require(0 <= shift <= 14, "autoencoder.shift", shift, "from 0 to 14 pixels")
+    _require(epochs is None or epochs >= 0, "autoencoder.shift_epochs", epochs, "null, or 0 or more")
+    _number("classifier.code_noise", noise, 0, "a finite number, 0 or more")
     _check_widths(config)
     _check_typed(config.stage, typed_values(overrides))
     return config
@@ -140,7 +144,7 @@ def _check_trainer(trainer: TrainerConfig) -> None:
         _require(value in allowed, f"trainer.{name}", value, f"one of {words}")
 
 
-def _check_stage(name: str, stage: AutoencoderConfig) -> None:
+def _check_stage(name: str, stage: StageConfig) -> None:
     _require(stage.batch_size >= 1, f"{name}.batch_size", stage.batch_size, "at least 1")
     _require(1 <= stage.max_epochs < 2**20, f"{name}.max_epochs", stage.max_epochs, "at least 1")
     known = stage.activation in ACTIVATIONS
@@ -168,7 +172,7 @@ def _check_optimizer_number(key: str, value: object) -> None:
         _number(key, value, 0, "a finite number, 0 or more")
 
 
-def _check_targets(name: str, stage: AutoencoderConfig) -> None:
+def _check_targets(name: str, stage: StageConfig) -> None:
     """A configuration is data: the only code it may name are torch's optimizers and schedulers."""
     for key, package in (("optimizer", "torch.optim"), ("scheduler", "torch.optim.lr_scheduler")):
         node: Mapping[str, Any] = getattr(stage, key)

@@ -7,6 +7,7 @@ import multiprocessing as mp
 import os
 import sys
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -48,9 +49,15 @@ class Contender:
         return seconds
 
     def stop(self) -> None:
-        """Ends the process in the middle of its training."""
+        """Ends the loop in the middle of its training."""
+        with suppress(OSError):  # it has ended by itself
+            self._pipe.send(0)
+        self._process.join(timeout=20)
         self._process.kill()
-        self._process.join()
+
+
+class _Done(BaseException):
+    """Not an Exception, so that nobody takes it for a failure."""
 
 
 class _Metronome:
@@ -70,6 +77,8 @@ class _Metronome:
 
     def _wait(self) -> None:
         self.left = self.pipe.recv()
+        if not self.left:
+            raise _Done
         self.began = time.perf_counter()
 
 
@@ -84,5 +93,7 @@ def _serve(pipe: Connection, name: str, stage: str, threads: int | None, setting
     aeprobe.runtime.threads(threads)
     try:
         LOOPS[name](stage, _Metronome(pipe).tick, **settings)
+    except _Done:
+        return
     except Exception as error:
         pipe.send(f"{type(error).__name__}: {error}")
