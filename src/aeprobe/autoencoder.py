@@ -6,6 +6,7 @@ from typing import Any
 import aeprobe.runtime  # noqa: F401
 
 import lightning as L
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -42,6 +43,13 @@ class Autoencoder(L.LightningModule):
         self.optimization = optimization
         self.test_codes: list[Tensor] = []
         self.test_errors: list[Tensor] = []
+
+    @torch.no_grad()
+    def start_at(self, image: Tensor) -> None:
+        """Sets the output's biases so that no signal at all decodes to `image`, float in [0, 1], (1, 28, 28)."""
+        output = self.decoder[-2]
+        assert isinstance(output, nn.Linear)
+        output.bias.copy_(image.flatten().logit(eps=0.01))
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes, (N, code), of images, float (N, 1, 28, 28)."""

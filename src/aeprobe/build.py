@@ -11,7 +11,7 @@ from aeprobe import checkpoints
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.checkpoints import Checkpoint
 from aeprobe.classifier import Classifier
-from aeprobe.config import Config, Stage, StageConfig
+from aeprobe.config import Config, Initialization, Stage, StageConfig
 from aeprobe.data import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.networks import describe
@@ -61,6 +61,8 @@ def build_autoencoder(config: Config) -> Experiment:
         _require_classes(config.classifier.widths, data)
     aeprobe.runtime.seed(config.seed)
     module = Autoencoder(own.widths, own.activation, str(own.initialization), optimization)
+    if own.initialization == Initialization.he:
+        module.start_at(data.mean_image())
     return Experiment("autoencoder", module, data, config.seed, own)
 
 

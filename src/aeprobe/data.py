@@ -177,6 +177,12 @@ class MNISTDataModule(L.LightningDataModule):
         if shared:
             self.splits["val"] = self.splits["test"]
 
+    def mean_image(self) -> Tensor:
+        """The mean of the training images as a network sees them, float (1, 28, 28)."""
+        train = self.splits["train"]
+        sums = [train[start : start + ENCODE_BATCH][0].sum(0) for start in range(0, len(train), ENCODE_BATCH)]
+        return torch.stack(sums).sum(0) / len(train)
+
     @property
     def classes(self) -> int:
         """One more than the largest label."""
