@@ -177,3 +177,16 @@ def test_own_images_missing_cut_or_too_few(tmp_path: Path) -> None:
     images.unlink()
     with pytest.raises(AeprobeError, match="train-images-idx3-ubyte cannot be read"):
         MNISTDataModule("folder", str(folder), val_size=0).setup()
+
+
+def test_the_images_are_kept_on_a_device_as_bytes(root: Path) -> None:
+    module = MNISTDataModule(root=str(root), val_size=0)
+    module.setup()
+    module.to("meta")  # a device that any torch has; only its name can be looked at
+    assert {split.images.device.type for split in module.splits.values()} == {"meta"}
+    assert {split.labels.device.type for split in module.splits.values()} == {"meta"}
+    assert module.splits["train"].images.dtype == torch.uint8
+    assert module.splits["val"] is module.splits["test"]
+    images, _ = module.splits["train"][torch.arange(7)]
+    assert images.device.type == "meta"
+    assert images.dtype == torch.float32

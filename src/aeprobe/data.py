@@ -168,6 +168,14 @@ class MNISTDataModule(L.LightningDataModule):
         val = self._dataset(images[held_out], labels[held_out]) if self.val_size else test
         self.splits = {"train": train, "val": val, "test": test}
 
+    def to(self, device: torch.device | str) -> None:
+        """Keeps the splits on a device, as they are: a batch is gathered, and becomes float, where it is used."""
+        shared = self.splits["val"] is self.splits["test"]
+        for name, split in self.splits.items():
+            self.splits[name] = ImageDataset(split.images.to(device), split.labels.to(device), split.transform)
+        if shared:
+            self.splits["val"] = self.splits["test"]
+
     def encode(self, encoder: Transform, splits: Sequence[str] = ("train", "val", "test")) -> None:
         """Replaces the images of some splits by `encoder(images)`, computed once and kept as float."""
         shared = self.splits["val"] is self.splits["test"]

@@ -69,7 +69,7 @@ class Gallery(L.Callback):
             return
         assert isinstance(trainer.logger, TensorBoardLogger)
         writer: SummaryWriter = trainer.logger.experiment
-        module = self.experiment.module.eval()
+        module = self.experiment.module.eval().cpu()
         step = trainer.global_step if self.experiment.settings else self.experiment.steps
         history = History(recorder.epochs, recorder.steps, recorder.epoch_steps)
         with torch.no_grad():

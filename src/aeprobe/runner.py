@@ -90,14 +90,18 @@ def _run_stage(
         device = trainer.strategy.root_device
         log.info("on %s with %d thread%s, into %s", device, threads, "s"[: threads > 1], path)
         seconds = {"total": 0.0, "fit": 0.0, "figures": 0.0}
+        experiment.data.to(device)
         if isinstance(experiment.module, Classifier):
-            experiment.data.encode(experiment.module.encode, ("test",) if experiment.settings is None else ALL)
+            experiment.data.encode(
+                experiment.module.to(device).encode, ("test",) if experiment.settings is None else ALL
+            )
             if experiment.settings is not None:
                 experiment.module.fit_standardization(experiment.data.splits["train"].images)
         if experiment.settings is not None:
             trainer.fit(experiment.module, experiment.data)
             seconds["fit"] = time.perf_counter() - started
         results = _test(trainer, experiment, directory, recorder)
+        experiment.data.to("cpu")
         if gallery is not None:
             began = time.perf_counter()
             gallery.draw(trainer, recorder, results)

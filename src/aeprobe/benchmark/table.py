@@ -1,14 +1,17 @@
 """The benchmark on the terminal: what was measured, beside its targets."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from aeprobe.benchmark.stages import drift
 
 MB = 1e6
+WIDTH = 130  # where the output is no terminal
 
 
 def targets(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], float, float]]:
@@ -29,12 +32,13 @@ def targets(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], flo
 
 def show(result: dict[str, Any]) -> None:
     """Prints the tables."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     machine = result["machine"]
     console.print(
         f"{machine['processor']}, {machine['cores']} cores, {result['threads']} threads, "
         f"torch {result['versions']['torch']}, lightning {result['versions']['lightning']}\n"
-        "medians [least – greatest] of n"
+        "medians [least – greatest] of n",
+        markup=False,
     )
     console.print(_targets(result))
     console.print(_loops(result))
@@ -43,7 +47,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _targets(result: dict[str, Any]) -> Table:
-    made = Table("what", "measured", "n", "must", "aim", "met")
+    made = Table("what", "measured", "n", "must", "aim", "met", box=SIMPLE)
     for name, found, must, aim in targets(result):
         larger = must < aim  # only the whole process gains by being more
         good, best = ((found["median"] >= t) if larger else (found["median"] <= t) for t in (must, aim))
@@ -54,7 +58,7 @@ def _targets(result: dict[str, Any]) -> Table:
 
 
 def _loops(result: dict[str, Any]) -> Table:
-    made = Table("", "floor", "bare", "ours", "report's loop", "n")
+    made = Table("", "floor", "bare", "ours", "report's loop", "n", box=SIMPLE)
     places = (("start", "ms a step, start"), ("later", "ms a step, after epoch 6"), ("epoch", "seconds an epoch"))
     for number, stage in enumerate(("autoencoder", "classifier"), start=1):
         for place, name in places:
@@ -65,7 +69,7 @@ def _loops(result: dict[str, Any]) -> Table:
 
 
 def _scale(rows: list[dict[str, Any]]) -> Table:
-    made = Table("images", "seconds an epoch", "µs an image", "peak, MB")
+    made = Table("images", "seconds an epoch", "µs an image", "peak, MB", box=SIMPLE)
     for row in rows:
         each = f"{row['microseconds per image']:.1f}"
         made.add_row(f"{row['images']:,}", f"{row['seconds']:.2f}", each, f"{row['peak'] / MB:.0f}")
