@@ -39,11 +39,11 @@ def train(*arguments: str, cwd: Path, environment: dict[str, str] | None = None)
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def run_here(directory: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def run_here(directory: Path, overrides: Sequence[str], resume: bool = False) -> dict[str, Any]:
     """The same run in this process: composed, validated, run. Returns metrics by stage."""
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         config = validate(compose("config", overrides=list(overrides)), overrides)
-    return runner.run(config, directory, overrides)
+    return runner.run(runner.Request(config, directory, overrides, resume=resume))
 
 
 def metrics(directory: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import aeprobe.runtime  # noqa: F401
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import dropout, mse_loss
 
 from aeprobe.networks import mlp
 from aeprobe.optimization import Optimization
@@ -24,6 +24,7 @@ class Autoencoder(L.LightningModule):
         activation: between layers, the name of a class in torch.nn; none follows the code, and a Sigmoid
             follows the decoder's last layer.
         initialization: of all layers, as in `mlp`.
+        pixel_dropout: share of the pixels that the encoder does not see while training; all are reconstructed.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
     """
 
@@ -34,12 +35,14 @@ class Autoencoder(L.LightningModule):
         widths: Sequence[int],
         activation: str = "ReLU",
         initialization: str = "torch",
+        pixel_dropout: float = 0.0,
         optimization: Optimization | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"widths": list(widths), "activation": activation}, logger=False)
         self.encoder = mlp(widths, activation, initialization=initialization)
         self.decoder = mlp(widths[::-1], activation, nn.Sigmoid(), initialization)
+        self.pixel_dropout = pixel_dropout
         self.optimization = optimization
         self.test_codes: list[Tensor] = []
         self.test_errors: list[Tensor] = []
@@ -63,7 +66,8 @@ class Autoencoder(L.LightningModule):
 
     def _step(self, batch: Batch, split: str) -> dict[str, Tensor]:
         images, _ = batch
-        code = self.encode(images)
+        hide = split == "train" and self.pixel_dropout > 0
+        code = self.encode(dropout(images, self.pixel_dropout) if hide else images)
         reconstruction = self.decoder(code).view_as(images)
         loss = mse_loss(reconstruction, images)  # mean over pixels and images
         if split != "train":  # train/* is gathered by callbacks.Recorder

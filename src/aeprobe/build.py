@@ -60,14 +60,16 @@ def build_autoencoder(config: Config) -> Experiment:
     if config.stage == Stage.all:
         _require_classes(config.classifier.widths, data)
     aeprobe.runtime.seed(config.seed)
-    module = Autoencoder(own.widths, own.activation, str(own.initialization), optimization)
+    module = Autoencoder(own.widths, own.activation, str(own.initialization), own.pixel_dropout, optimization)
     if own.initialization == Initialization.he:
         module.start_at(data.mean_image())
     return Experiment("autoencoder", module, data, config.seed, own)
 
 
-def build_classifier(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:
-    """Stage 2, on the encoder of `ckpt`, with a new head.
+def build_classifier(
+    config: Config, typed: Mapping[str, str], ckpt: str | Path, resuming: bool = False
+) -> Experiment:
+    """Stage 2, on the encoder of `ckpt`, with a new head; to resume it, `ckpt` is its own.
 
     Raises:
         AeprobeError: `ckpt` holds no autoencoder, or it contradicts what was typed.
@@ -76,8 +78,8 @@ def build_classifier(config: Config, typed: Mapping[str, str], ckpt: str | Path)
     optimization = Optimization(own.optimizer, own.scheduler)
     path = find_checkpoint(ckpt, "autoencoder")
     source = checkpoints.read(path)
-    autoencoder = checkpoints.restore(source, path)
-    if not isinstance(autoencoder, Autoencoder):
+    trained = checkpoints.restore(source, path)
+    if not resuming and not isinstance(trained, Autoencoder):
         raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
     _require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
     widths, activation = checkpoints.architecture(source)["autoencoder"]
@@ -100,7 +102,7 @@ def build_classifier(config: Config, typed: Mapping[str, str], ckpt: str | Path)
         str(own.loss_on),
         optimization,
     )
-    module.encoder.load_state_dict(autoencoder.encoder.state_dict())
+    module.encoder.load_state_dict(trained.encoder.state_dict())
     return Experiment("classifier", module, data, config.seed, own, path)
 
 

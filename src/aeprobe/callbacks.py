@@ -1,29 +1,16 @@
-"""When to record and what to print. The numbers of training are gathered here, not in the modules.
+"""What happens beside the training: seeds, stops, checkpoints and the bar."""
 
-`self.log` on every training step costs nearly a millisecond, more than the classifier's arithmetic. So the
-steps' metrics stay tensors until the epoch's end, and are then written all at once: a value for every step
-in TensorBoard, their mean over samples in metrics.json.
-"""
-
-import logging
-import time
+from pathlib import Path
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from tensorboard.compat.proto.summary_pb2 import Summary
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from tqdm import tqdm
 
-from aeprobe.errors import AeprobeError
-from aeprobe.rundir import RunDirectory
-
-log = logging.getLogger("aeprobe")
+from aeprobe.interruption import Interruption
 
 
 class EpochSeed(L.Callback):
@@ -41,121 +28,56 @@ class EpochSeed(L.Callback):
         torch.manual_seed((self.seed * 2**20 + trainer.current_epoch) * 2**10 + trainer.global_rank)
 
 
-class Recorder(L.Callback):
-    """Writes every epoch's row to metrics.json and TensorBoard, and prints it as a line.
+class Stop(L.Callback):
+    """Ends the training after the step in which a signal came; what the epoch did until then is discarded.
 
     Args:
-        directory: the run's.
-        name: the stage, as it is printed.
-
-    Attributes:
-        epochs: the rows of metrics.json.
-        steps: "step" and each tag of the steps' curves, a number for every optimizer step of this process.
-        epoch_steps: optimizer steps at each of its epochs' ends.
-
-    Raises:
-        AeprobeError: from the epoch in which a training metric is no longer finite.
+        interruption: hears the signals.
     """
 
-    def __init__(self, directory: RunDirectory, name: str) -> None:
-        self.directory = directory
-        self.name = name
-        self.epochs: list[dict[str, Any]] = []
-        self.steps: dict[str, list[float]] = {}
-        self.epoch_steps: list[int] = []
-        self._row: dict[str, Any] = {}
-        self._steps: list[dict[str, Tensor]] = []
-        self._rates: list[float] = []
-        self._sizes: list[int] = []
-        self._began = 0.0
-        self._ended = 0.0
+    def __init__(self, interruption: Interruption) -> None:
+        self.interruption = interruption
 
-    def on_train_epoch_start(self, *_: Any) -> None:
-        """Begins an epoch's row."""
-        self._row, self._steps, self._rates, self._sizes = {}, [], [], []
-        self._began = time.perf_counter()
+    def on_train_batch_start(self, *_: Any) -> None:
+        """From here to the end of the step, a first signal waits."""
+        self.interruption.wait()
 
-    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        """Notes the rate of this step, before the schedule changes it."""
-        self._rates.append(trainer.optimizers[0].param_groups[0]["lr"])
-
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        """Keeps the step's metrics as tensors."""
-        self._steps.append(outputs)
-        self._sizes.append(len(batch[1]))
-        self._ended = time.perf_counter()
-
-    def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
-        """Closes the training part of the row, before best.ckpt could be saved."""
-        self._close_training(trainer)
-
-    def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Adds the validation metrics."""
-        values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        self._row |= values
-
-    def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Ends the row: to metrics.json, TensorBoard and the log."""
-        self._close_training(trainer)
-        self._row["seconds"] = self._ended - self._began
-        self.epochs.append(self._row)
-        self.directory.write(epochs=self.epochs)
-        write_scalars(trainer, {k: v for k, v in self._row.items() if "/" in k}, trainer.global_step)
-        words = [f"{k} {v:.4f}" for k, v in self._row.items() if "/" in k and not k.endswith("_last")]
-        epoch = f"epoch {self._row['epoch']}/{trainer.max_epochs}"
-        log.info("%s %s  %s  %.1f s", self.name, epoch, "  ".join(words), self._row["seconds"])
-
-    def _close_training(self, trainer: L.Trainer) -> None:
-        if self._row:
-            return
-        sizes = torch.tensor(self._sizes, dtype=torch.float64)
-        last = {key: value for key, value in self._steps[-1].items() if key.endswith("_last")}
-        keys = [key for key in self._steps[0] if key not in last]
-        values = {key: torch.stack([step[key] for step in self._steps]).cpu().double() for key in keys}
-        values["loss"] *= trainer.accumulate_grad_batches  # Lightning divides the loss that it hands on
-        self._row["epoch"] = trainer.current_epoch + 1
-        for key, value in values.items():
-            self._require_finite(trainer, f"train/{key}", value)
-            self._row[f"train/{key}"] = float((value * sizes).sum() / sizes.sum())
-            self._row[f"train/{key}_last"] = float(value[-1])
-        self._row |= {f"train/{key}": value.item() for key, value in last.items()}
-        self._write_steps(trainer, values)
-
-    def _require_finite(self, trainer: L.Trainer, tag: str, values: Tensor) -> None:
-        bad = (~values.isfinite()).nonzero()
-        if len(bad):
-            step, rate = int(bad[0]), self._rates[int(bad[0])]
-            raise AeprobeError(
-                f"{self.name}: {tag} became {float(values[step])} in epoch {trainer.current_epoch + 1}, "
-                f"step {step + 1} of {len(values)}, at a rate of {rate:g}: try a lower {self.name}.optimizer.lr"
-            )
-
-    def _write_steps(self, trainer: L.Trainer, values: dict[str, Tensor]) -> None:
-        """One event per optimizer step, which may have taken several batches."""
-        batches = trainer.accumulate_grad_batches
-        series = {f"train/{k}_step": [part.mean().item() for part in v.split(batches)] for k, v in values.items()}
-        series["train/lr"] = self._rates[::batches]
-        writer: Any = _experiment(trainer).file_writer  # open while training
-        first = trainer.global_step - len(series["train/lr"]) + 1
-        self.epoch_steps.append(trainer.global_step)
-        for tag, numbers in ({"step": [*range(first, trainer.global_step + 1)]} | series).items():
-            self.steps.setdefault(tag, []).extend(numbers)
-        for step, row in enumerate(zip(*series.values(), strict=True), start=first):
-            tagged = zip(series, row, strict=True)
-            # One event for all tags of a step: a quarter of the time of add_scalar for each.
-            writer.add_summary(Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in tagged]), step)
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Acts on it."""
+        self.interruption.act()
 
 
-def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:
-    """Writes values to TensorBoard at a number of optimizer steps."""
-    for tag, value in values.items():
-        _experiment(trainer).add_scalar(tag, value, step)
+class Checkpoint(ModelCheckpoint):
+    """Lightning's, at the end of an epoch, with a state that names files alone: a run directory can be moved.
+
+    Args:
+        directory: of the checkpoints.
+        name: of the file, without its suffix.
+        monitor: keeps the checkpoint with the lowest value; None: the newest.
+    """
+
+    def __init__(self, directory: Path, name: str, monitor: str | None = None) -> None:
+        super().__init__(
+            directory, filename=name, monitor=monitor, enable_version_counter=False, save_on_train_epoch_end=True
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's, without directories."""
+        state = super().state_dict()
+        paths = {key: Path(state[key]).name for key in PATHS if state[key]}
+        best = {Path(path).name: score for path, score in state["best_k_models"].items()}
+        return state | paths | {"best_k_models": best, "dirpath": ""}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Puts the files where this run's checkpoints are now."""
+        assert self.dirpath is not None
+        here = Path(self.dirpath)
+        paths = {key: str(here / state_dict[key]) for key in PATHS if state_dict[key]}
+        best = {str(here / name): score for name, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | paths | {"best_k_models": best, "dirpath": self.dirpath})
 
 
-def _experiment(trainer: L.Trainer) -> SummaryWriter:
-    assert isinstance(trainer.logger, TensorBoardLogger)
-    writer: SummaryWriter = trainer.logger.experiment
-    return writer
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class Bar(ProgressBar):

@@ -61,7 +61,7 @@ def job(cfg: DictConfig) -> None:
         config = validate(cfg, overrides)
         from aeprobe import runner
 
-        metrics = runner.run(config, directory, overrides)
+        metrics = runner.run(runner.Request(config, directory, overrides))
         _say_result(metrics, directory)
         if config.stage == Stage.all:
             from aeprobe.report import write_report

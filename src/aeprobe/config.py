@@ -61,6 +61,10 @@ class StageConfig:
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
 
+    def epochs(self, trainer: "TrainerConfig") -> int:
+        """How many are trained."""
+        return min(self.max_epochs, trainer.limit_epochs or self.max_epochs)
+
 
 @dataclass
 class AutoencoderConfig(StageConfig):
@@ -68,6 +72,7 @@ class AutoencoderConfig(StageConfig):
 
     shift: int = MISSING
     shift_epochs: int | None = MISSING
+    pixel_dropout: float = MISSING
 
 
 @dataclass

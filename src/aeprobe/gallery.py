@@ -16,9 +16,9 @@ from torch.utils.tensorboard import SummaryWriter
 from aeprobe import dashboard, drawing, pictures
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.build import Experiment
-from aeprobe.callbacks import Recorder
 from aeprobe.drawing import History
 from aeprobe.figures import DPI, Drawing
+from aeprobe.recorder import Recorder
 from aeprobe.rundir import Metrics, RunDirectory, finite, write_atomically
 
 

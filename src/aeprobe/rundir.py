@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from aeprobe.errors import AeprobeError
@@ -59,6 +60,12 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.metrics: Metrics = {}
+        self._lock = FileLock(path / ".lock", timeout=0)
+
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a run, complete or not."""
+        return (self.path / ".hydra" / "config.yaml").exists()
 
     def claim(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
         """Takes the directory for a new run and writes `.hydra/` into it.
@@ -68,16 +75,69 @@ class RunDirectory:
         """
         hydra = self.path / ".hydra"
         try:
-            hydra.mkdir(parents=True)  # exclusive: of two runs, one gets it
-            self.checkpoints.mkdir()
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.lock()  # of two runs, one gets it
+            if self.begun:
+                raise FileExistsError
+            hydra.mkdir(exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+            write_atomically(hydra / "overrides.yaml", OmegaConf.to_yaml(list(overrides)).encode())
+            write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(config).encode())
         except FileExistsError:
             raise AeprobeError(f"{self.path} already holds a run: choose another hydra.run.dir=") from None
         except OSError as error:
             raise AeprobeError(
                 f"{self.path} cannot be written ({error.strerror}): choose another outputs="
             ) from None
-        OmegaConf.save(OmegaConf.create(config), hydra / "config.yaml")
-        OmegaConf.save(OmegaConf.create(list(overrides)), hydra / "overrides.yaml")
+
+    def lock(self) -> None:
+        """Keeps other processes out until `end`; a process that dies keeps nobody out.
+
+        Raises:
+            AeprobeError: another process is at work in it.
+        """
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise AeprobeError(f"{self.path}: another process is running it; wait for it, or stop it") from None
+
+    @property
+    def stage(self) -> str | None:
+        """The stage that metrics.json names; None before it is written."""
+        return read_metrics(self.path)["stage"] if (self.path / "metrics.json").exists() else None
+
+    def complete(self, epochs: int) -> bool:
+        """Whether nothing is left to do for a run of so many epochs; then its lock is released."""
+        if not (self.path / "metrics.json").exists():
+            return False
+        found = read_metrics(self.path)
+        if found["status"] != "completed" or len(found["epochs"]) < epochs:
+            return False
+        self.metrics = found
+        self._lock.release()
+        return True
+
+    def reopen(self, anew: bool) -> None:
+        """Takes up the run that it holds, after `lock`.
+
+        The event files go: the Recorder writes them again, since a killed process may have left too few or
+        too many.
+
+        Args:
+            anew: whether nothing of it is kept.
+        """
+        leftovers = [*self.path.glob(".metrics.json.*"), *self.checkpoints.glob(".*.ckpt.*")]
+        leftovers += (self.path / "tensorboard").glob("events.out.tfevents.*")
+        leftovers += self.checkpoints.glob("*.ckpt") if anew else []
+        for path in leftovers:
+            path.unlink()
+        self.metrics = {} if anew else read_metrics(self.path)
+        self.checkpoints.mkdir(exist_ok=True)
+
+    def end(self, status: str, error: str | None = None, **results: Any) -> None:
+        """Writes how the run ended, and lets others in."""
+        self.write(status=status, error=error, **results)
+        self._lock.release()
 
     @property
     def checkpoints(self) -> Path:

@@ -60,6 +60,8 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
     shift, epochs, noise = config.autoencoder.shift, config.autoencoder.shift_epochs, config.classifier.code_noise
     _require(0 <= shift <= 14, "autoencoder.shift", shift, "from 0 to 14 pixels")
     _require(epochs is None or epochs >= 0, "autoencoder.shift_epochs", epochs, "null, or 0 or more")
+    share = config.autoencoder.pixel_dropout
+    _require(0 <= share < 1, "autoencoder.pixel_dropout", share, "a share, from 0 up to, but not, 1")
     _number("classifier.code_noise", noise, 0, "a finite number, 0 or more")
     _check_widths(config)
     _check_typed(config.stage, typed_values(overrides))

@@ -153,7 +153,7 @@ def ours(stage: str, tick: Tick, *, batches: int | None, ckpt: str | None, outpu
     overrides += [f"trainer.limit_train_batches={batches}"] if batches else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = validate(compose("config", overrides=overrides), overrides)
-    runner.run(config, Path(outputs), overrides, callbacks=[Ticks(tick)])
+    runner.run(runner.Request(config, Path(outputs), overrides, callbacks=[Ticks(tick)]))
 
 
 LOOPS: dict[str, Callable[..., None]] = {"floor": floor, "bare": bare, "ours": ours, "report": report}

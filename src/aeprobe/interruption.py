@@ -1,0 +1,56 @@
+"""SIGINT, SIGTERM and SIGUSR1: once for a clean end after the step, twice for an end at once."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class Interrupted(BaseException):
+    """A run was told to stop. No Exception, so that nobody takes it for a failure.
+
+    Attributes:
+        status: the exit status that says so, 128 and the signal's number.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        # A queue sends SIGUSR1 before its time limit: the same to us as the SIGTERM that follows.
+        self.status = 128 + (signum if signum == signal.SIGINT else signal.SIGTERM)
+
+
+class Interruption:
+    """Hears the signals while it is entered. Outside of a training step they raise `Interrupted` where they come.
+
+    Attributes:
+        signum: the signal that waits for the end of the step, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._waiting = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def wait(self) -> None:
+        """Lets a first signal wait until `act`."""
+        self._waiting = True
+
+    def act(self) -> None:
+        """Raises `Interrupted` if a signal came meanwhile."""
+        self._waiting = False
+        if self.signum is not None:
+            raise Interrupted(self.signum)
+
+    def _hear(self, signum: int, _frame: FrameType | None) -> None:
+        again, self.signum = self.signum is not None, signum
+        if again or not self._waiting:
+            raise Interrupted(signum)

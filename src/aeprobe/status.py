@@ -1,0 +1,88 @@
+"""What metrics.json says of a run besides its numbers: how it began, and how it ended."""
+
+import logging
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import torch
+from omegaconf import OmegaConf
+
+from aeprobe.build import Experiment
+from aeprobe.config import Config
+from aeprobe.errors import AeprobeError
+from aeprobe.interruption import Interrupted
+from aeprobe.rundir import SCHEMA, Metrics, RunDirectory
+
+log = logging.getLogger("aeprobe")
+PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "aeprobe")
+
+
+def header(experiment: Experiment, config: Config, overrides: Sequence[str], device: torch.device) -> Metrics:
+    """What metrics.json says of a run that begins."""
+    data = experiment.data
+    images = {name: len(split) for name, split in data.splits.items()}
+    return {
+        "schema": SCHEMA,
+        "stage": experiment.stage,
+        "status": "running",
+        "error": None,
+        "seed": experiment.seed,
+        "overrides": list(overrides),
+        "config": plain(config),
+        # As they are used: those of a checkpoint win over the configuration.
+        "data": data.identity | {"root": str(data.root), "images": images},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "ckpt": str(experiment.ckpt) if experiment.ckpt else None,
+        "checkpoint": "best" if experiment.settings and data.val_size else "last",
+        "seconds": {"total": None, "fit": None, "figures": None},
+        "epochs": [],
+        "final": {},
+    }
+
+
+@contextmanager
+def recorded(directory: RunDirectory) -> Iterator[None]:
+    """Keeps train.log, and sees to it that metrics.json tells how the run ended.
+
+    Raises:
+        AeprobeError: instead of whatever went wrong.
+        Interrupted: as it came.
+    """
+    handler = logging.FileHandler(directory.path / "train.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    except AeprobeError as error:
+        handler.emit(logging.LogRecord("aeprobe", logging.ERROR, "", 0, f"error: {error}", None, None))
+        directory.end("failed", str(error))
+        raise
+    except Interrupted as error:
+        directory.end("interrupted", f"interrupted by {error}")
+        raise
+    except (KeyboardInterrupt, SystemExit) as error:  # Lightning answers an interruption with sys.exit
+        directory.end("interrupted", "interrupted")
+        raise KeyboardInterrupt from error
+    except Exception as error:
+        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        handler.emit(log.makeRecord("aeprobe", logging.ERROR, "", 0, what, (), sys.exc_info()))
+        directory.end("failed", what)
+        raise AeprobeError(f"{what} (unexpected; the traceback is in {directory.path / 'train.log'})") from error
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The configuration as plain values, with the enums as their words."""
+    container = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

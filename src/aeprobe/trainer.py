@@ -1,0 +1,63 @@
+"""Lightning's Trainer as every stage uses it."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import aeprobe.runtime  # noqa: F401
+
+import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from aeprobe.build import Experiment
+from aeprobe.callbacks import Bar, Checkpoint, EpochSeed
+from aeprobe.checkpoints import AtomicCheckpointIO
+from aeprobe.config import TrainerConfig
+from aeprobe.errors import AeprobeError
+from aeprobe.rundir import RunDirectory
+
+OURS = ("limit_epochs", "threads", "progress", "figures", "figure_epochs")  # of trainer.*; the rest is Lightning's
+
+
+def make_trainer(
+    settings: TrainerConfig, experiment: Experiment, directory: RunDirectory, callbacks: Sequence[Callback]
+) -> L.Trainer:
+    """A Trainer for one stage.
+
+    Args:
+        settings: `trainer.*`.
+        experiment: what is trained or tested.
+        directory: where it writes.
+        callbacks: besides those that every run has.
+
+    Raises:
+        AeprobeError: this machine has no such accelerator, or not so many devices.
+    """
+    own = experiment.settings
+    bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
+    every: list[Callback] = [EpochSeed(experiment.seed), *callbacks, *([Bar()] if bar else [])]
+    if own is not None:  # best before last, which keeps the state of both
+        every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if experiment.data.val_size else []
+        every += [Checkpoint(directory.checkpoints, "last")]
+    passed = {k: v for k, v in asdict(settings).items() if k not in OURS}
+    try:
+        return L.Trainer(
+            max_epochs=own.epochs(settings) if own else 0,
+            logger=TensorBoardLogger(directory.path, name="", version="tensorboard", default_hp_metric=False),
+            callbacks=every,
+            plugins=[AtomicCheckpointIO()],
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10**6,  # the Recorder writes the curves
+            use_distributed_sampler=False,  # EpochSampler divides an epoch itself
+            **passed,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        what = " ".join(str(error).split())
+        raise AeprobeError(
+            f"trainer.accelerator={settings.accelerator} trainer.devices={settings.devices}: {what} "
+            "Use trainer.accelerator=cpu or auto"
+        ) from error
