@@ -5,18 +5,18 @@ from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, mse_loss
 
 from aeprobe.networks import mlp
 from aeprobe.optimization import Optimization
+from aeprobe.stage_module import StageModule
 
 Batch = tuple[Tensor, Tensor]
 
 
-class Autoencoder(L.LightningModule):
+class Autoencoder(StageModule):
     """Encodes an image as a short code and reconstructs it from there.
 
     Args:
@@ -103,7 +103,3 @@ class Autoencoder(L.LightningModule):
         """Everything trains."""
         assert self.optimization is not None, "an Autoencoder trains with an Optimization"
         return self.optimization.configure(self.parameters(), self.trainer)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Names the class, so that the file is complete by itself."""
-        checkpoint["stage"] = self.stage

@@ -38,13 +38,15 @@ class Stop(L.Callback):
     def __init__(self, interruption: Interruption) -> None:
         self.interruption = interruption
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        """From here to the end of the step, a first signal waits."""
-        self.interruption.wait()
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """From here on, a first signal waits for the end of a step."""
+        self.interruption.waiting = True
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Acts on it."""
         self.interruption.act()
+        if trainer.is_last_batch:
+            self.interruption.waiting = False
 
 
 class Checkpoint(ModelCheckpoint):
@@ -60,6 +62,11 @@ class Checkpoint(ModelCheckpoint):
         super().__init__(
             directory, filename=name, monitor=monitor, enable_version_counter=False, save_on_train_epoch_end=True
         )
+
+    @property
+    def state_key(self) -> str:
+        """Lightning's is composed anew at each of six hooks a step."""
+        return f"Checkpoint {self.filename}"
 
     def state_dict(self) -> dict[str, Any]:
         """Lightning's, without directories."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -13,11 +12,12 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from aeprobe.networks import GaussianNoise, Standardize, mlp
 from aeprobe.optimization import Optimization
+from aeprobe.stage_module import StageModule
 
 Batch = tuple[Tensor, Tensor]
 
 
-class Classifier(L.LightningModule):
+class Classifier(StageModule):
     """A small head on an encoder that never changes.
 
     Args:
@@ -144,7 +144,3 @@ class Classifier(L.LightningModule):
         """Only the head trains."""
         assert self.optimization is not None, "a Classifier trains with an Optimization"
         return self.optimization.configure(self.head.parameters(), self.trainer)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Names the class, so that the file is complete by itself."""
-        checkpoint["stage"] = self.stage

@@ -1,6 +1,7 @@
 """The images: unpacked and checked once, kept as uint8 in memory, handed out in whole batches."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.datasets import MNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
-from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import normalize, to_dtype
 
 from aeprobe.errors import AeprobeError
 from aeprobe.idx import BUNDLE, FILES, check_idx, unpack
@@ -21,6 +22,20 @@ from aeprobe.idx import BUNDLE, FILES, check_idx, unpack
 ENCODE_BATCH = 5_000  # images whose pixels are floats at one time: 16 MB
 
 Transform = Callable[[Tensor], Tensor]
+
+
+def as_floats(images: Tensor, mean: float, std: float) -> Tensor:
+    """Pixels as floats in [0, 1], then normalized: (pixel - mean) / std.
+
+    torchvision's transforms as functions, since as modules they take 0.15 ms more per batch.
+
+    Args:
+        images: uint8 (N, 1, 28, 28).
+        mean: subtracted.
+        std: divides.
+    """
+    floats: Tensor = to_dtype(images, torch.float32, scale=True)
+    return floats if (mean, std) == (0, 1) else normalize(floats, [mean], [std], inplace=True)
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -132,8 +147,7 @@ class MNISTDataModule(L.LightningDataModule):
             "std": std,
         }
         self.save_hyperparameters(self.identity | {"root": root, "seed": seed}, logger=False)
-        to_float = v2.ToDtype(torch.float32, scale=True)
-        self.transform = v2.Compose([to_float, v2.Normalize([mean], [std], inplace=True)])
+        self.transform = partial(as_floats, mean=mean, std=std)
         self.splits: dict[str, ImageDataset] = {}
         self.shift = self.shift_epochs = 0
 

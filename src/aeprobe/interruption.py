@@ -24,12 +24,13 @@ class Interruption:
     """Hears the signals while it is entered. Outside of a training step they raise `Interrupted` where they come.
 
     Attributes:
-        signum: the signal that waits for the end of the step, or None.
+        waiting: whether a first signal waits for `act` instead.
+        signum: the signal that came, or None.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._waiting = False
+        self.waiting = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
@@ -40,17 +41,12 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def wait(self) -> None:
-        """Lets a first signal wait until `act`."""
-        self._waiting = True
-
     def act(self) -> None:
         """Raises `Interrupted` if a signal came meanwhile."""
-        self._waiting = False
         if self.signum is not None:
             raise Interrupted(self.signum)
 
     def _hear(self, signum: int, _frame: FrameType | None) -> None:
         again, self.signum = self.signum is not None, signum
-        if again or not self._waiting:
+        if again or not self.waiting:
             raise Interrupted(signum)

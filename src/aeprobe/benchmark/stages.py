@@ -33,7 +33,7 @@ class Plan:
         return max(2, self.segment // 2)
 
 
-QUICK = Plan(rounds=5, segment=8, epoch=50)
+QUICK = Plan(rounds=5, segment=4, epoch=24)
 DEFAULT = Plan(rounds=7, segment=50)
 
 
