@@ -15,9 +15,9 @@ except ModuleNotFoundError as error:
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> None:
-    """One run, or one job of a multirun."""
-    cli.job(cfg)
+def main(cfg: DictConfig) -> float | None:
+    """One run, or one job of a multirun; returns its objective."""
+    return cli.job(cfg)
 
 
 if __name__ == "__main__":

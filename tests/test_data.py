@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from aeprobe import idx
-from aeprobe.data import EpochSampler, ImageDataset, MNISTDataModule, seeded_permutation, whole
+from aeprobe.data import EpochBatches, ImageDataset, MNISTDataModule, seeded_permutation
 from aeprobe.errors import AeprobeError
 
 
@@ -83,34 +82,41 @@ def test_a_batch_is_float_in_0_1_then_normalized(root: Path) -> None:
     torch.testing.assert_close(next(iter(shifted.val_dataloader()))[0], (expected - 0.5) / 0.25)
 
 
-def test_the_loader_asks_for_whole_batches() -> None:
+def test_the_loader_asks_for_whole_batches(root: Path) -> None:
     asked: list[int] = []
 
     class Spy(ImageDataset):
-        def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
-            asked.append(len(indices))
-            return super().__getitems__(indices)
+        def __getitem__(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+            asked.append(len(index))
+            return super().__getitem__(index)
 
-    data = Spy(torch.arange(25, dtype=torch.uint8).view(25, 1, 1, 1), torch.arange(25))
-    batches = list(DataLoader(data, batch_size=10, collate_fn=whole))
+    module = MNISTDataModule(root=str(root), batch_size=10, eval_batch_size=20)
+    module.splits = {
+        "train": Spy(torch.arange(25.0), torch.arange(25)),
+        "val": Spy(torch.zeros(45), torch.arange(45)),
+    }
+    labels = torch.cat([labels for _, labels in module.train_dataloader()])
     assert asked == [10, 10, 5]
-    assert torch.cat([labels for _, labels in batches]).tolist() == list(range(25))
+    assert sorted(labels.tolist()) == list(range(25)) != labels.tolist()
+    assert torch.cat([labels for _, labels in module.val_dataloader()]).tolist() == list(range(45))
+    assert asked[3:] == [20, 20, 5]
+    assert (len(module.train_dataloader()), len(module.val_dataloader())) == (3, 3)
 
 
 def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
-    def order(seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[int]:
-        sampler = EpochSampler(1001, seed, rank, world)
+    def batches(seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[list[int]]:
+        sampler = EpochBatches(1001, 100, seed, rank, world)
         sampler.set_epoch(epoch)
-        return list(sampler)
+        assert len(list(sampler)) == len(sampler) == 11
+        return [batch.tolist() for batch in sampler]
 
-    assert order(0, 3) == order(0, 3)
-    assert order(0, 3) != order(0, 4)
-    assert order(0, 3) != order(1, 3)
-    assert sorted(order(0, 3)) == list(range(1001))
-    parts = [order(0, 3, rank, 2) for rank in (0, 1)]
-    assert [len(p) for p in parts] == [501, 500]
-    assert order(0, 3)[0::2] == parts[0]
-    assert order(0, 3)[1::2] == parts[1]
+    assert batches(0, 3) == batches(0, 3)
+    assert batches(0, 3) != batches(0, 4)
+    assert batches(0, 3) != batches(1, 3)
+    assert sorted(index for batch in batches(0, 3) for index in batch) == list(range(1001))
+    first, second = (batches(0, 3, rank, 2) for rank in (0, 1))
+    for batch, one, other in zip(batches(0, 3), first, second, strict=True):
+        assert (batch[0::2], batch[1::2]) == (one, other)
     assert seeded_permutation(10, 2**32 - 1, 2**20 - 1).sort().values.tolist() == list(range(10))
 
 

@@ -41,7 +41,7 @@ def dataset(count: int, mean: float = 0.0, std: float = 1.0) -> ImageDataset:
 
 def measured(module: Autoencoder, split: ImageDataset, count: int) -> tuple[torch.Tensor, np.ndarray]:
     """Codes and errors of the first images, as the module keeps them when it is tested."""
-    images = split.__getitems__(range(count))
+    images = split[:count]
     module.log = lambda *_, **__: None  # type: ignore[method-assign]
     module.test_codes.clear()
     module.test_errors.clear()

@@ -1,6 +1,7 @@
 """The experiments on file: what they may change, and that the fast path computes what a plain loop computes."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from aeprobe import checkpoints
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.classifier import Classifier
-from aeprobe.data import EpochSampler, MNISTDataModule
+from aeprobe.data import EpochBatches, MNISTDataModule
 from aeprobe.validation import validate
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
@@ -64,9 +65,8 @@ def plain_losses(
     module: nn.Module, images: torch.Tensor, targets: torch.Tensor, parameters: list[nn.Parameter], loss_of: object
 ) -> list[float]:
     optimizer = torch.optim.Adam(parameters, lr=1e-3, weight_decay=1e-5, foreach=False, fused=False)
-    order = torch.tensor(list(EpochSampler(len(images), seed=5)))
     losses = []
-    for indices in order.split(100)[:STEPS]:
+    for indices in islice(EpochBatches(len(images), 100, seed=5), STEPS):
         loss = loss_of(module(images[indices]), targets[indices])  # type: ignore[operator]
         optimizer.zero_grad()
         loss.backward()

@@ -5,8 +5,9 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
@@ -14,16 +15,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config import Stage, nearest
+from aeprobe import objective, sweep
+from aeprobe.config import Config, Stage, nearest
 from aeprobe.errors import AeprobeError, tell
+from aeprobe.interruption import Interrupted, Interruption
 from aeprobe.rundir import Metrics, discard_unused, shortest
+from aeprobe.sweep import FailedJobs
 from aeprobe.validation import config_error, validate
 
 log = logging.getLogger("aeprobe")
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _wants_traceback = _FULL_ERROR in os.environ  # the person's own choice
-_failed_jobs: list[str] = []
 
 
 def run(main: Callable[[], object]) -> int:
@@ -35,46 +38,94 @@ def run(main: Callable[[], object]) -> int:
     if not _wants_traceback:
         os.environ[_FULL_ERROR] = "1"
     try:
-        main()
-    except KeyboardInterrupt:
-        tell("interrupted")
-        return 130
+        if any(argument.startswith("resume=") for argument in sys.argv[1:]):
+            _resume(sys.argv[1:])  # a stored configuration, not a composed one
+        else:
+            main()
+    except (KeyboardInterrupt, Interrupted) as error:
+        tell("interrupted" + getattr(error, "advice", ""))
+        return error.status if isinstance(error, Interrupted) else 130
     except (AeprobeError, HydraException, OmegaConfBaseException, OSError) as error:
         if _wants_traceback:
             raise
         tell(_one_line(error))
         return 1
-    if _failed_jobs:
-        tell(f"{len(_failed_jobs)} failed: {', '.join(_failed_jobs)}")
+    if FailedJobs.names:
+        names = ", ".join(FailedJobs.names)
+        tell(f"{len(FailedJobs.names)} failed in {FailedJobs.directory}: {names}")
         return 1
     return 0
 
 
-def job(cfg: DictConfig) -> None:
-    """One run: validate, then build and train. The heavy imports happen in between."""
+def job(cfg: DictConfig) -> float | None:
+    """One run, or one job of a multirun: validate, then build and train. Returns its objective.
+
+    The heavy imports happen in between.
+    """
     if not _wants_traceback:
         os.environ.pop(_FULL_ERROR, None)
     hydra = HydraConfig.get()
+    multirun = hydra.mode == RunMode.MULTIRUN
     directory = shortest(Path(hydra.runtime.output_dir))
     overrides = list(hydra.overrides.task)
     try:
         config = validate(cfg, overrides)
-        from aeprobe import runner
-
-        metrics = runner.run(runner.Request(config, directory, overrides))
-        _say_result(metrics, directory)
-        if config.stage == Stage.all:
-            from aeprobe.report import write_report
-
-            log.info("page: %s", write_report([directory]))
+        before = sweep.status(directory, config) if multirun else None
+        if before:
+            log.info("%s: %s", directory.name, SAID[before])
+        metrics = _execute(config, directory, overrides, resume=before is not None, anew=before == "failed")
+        return objective.value(config, metrics)
     except AeprobeError as error:
-        discard_unused(directory, Path(str(cfg.get("outputs"))))
         if _wants_traceback:
             raise
         tell(_one_line(error))
-        if hydra.mode != RunMode.MULTIRUN:
+        if not multirun:
+            discard_unused(directory, Path(str(cfg.get("outputs"))))
             sys.exit(1)
-        _failed_jobs.append(directory.name)  # sys.exit would end the other jobs too
+        if not any(directory.rglob("metrics.json")):
+            sweep.refuse(directory, cfg, overrides, _one_line(error))
+        return objective.worst(cfg.objective, cfg.stage)  # sys.exit would end the other jobs too
+
+
+SAID = {
+    "completed": "completed before, with the same settings",
+    "interrupted": "was interrupted, goes on",
+    "failed": "failed before, begins anew",
+}
+
+
+def _resume(arguments: Sequence[str]) -> None:
+    from aeprobe.resume import resume
+
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    run = resume(arguments)
+    os.environ.pop(_FULL_ERROR, None)
+    _execute(run.config, run.directory, run.overrides, resume=True, start=run.start)
+
+
+def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: Any) -> dict[str, Metrics]:
+    """Runs, says what came out, and makes the page of a whole experiment."""
+    with Interruption() as interruption:
+        try:
+            from aeprobe import runner
+
+            request = runner.Request(config, directory, overrides, interruption=interruption, **how)
+            metrics = runner.run(request)
+            if not request.ran:
+                log.info("%s is completed: nothing is left to do", directory)
+                return metrics
+            _say_result(metrics, directory)
+            if config.stage == Stage.all:
+                from aeprobe.report import write_report
+
+                log.info("page: %s", write_report([directory]))
+        except Interrupted as error:
+            if any(directory.rglob("metrics.json")):
+                error.advice = f"; go on with: python train.py {override('resume', str(directory))}"
+            else:
+                discard_unused(directory, Path(config.outputs))
+            raise
+    return metrics
 
 
 def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 PIXELS = 28 * 28
 ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Tanh")
@@ -127,10 +127,18 @@ class Config:
     ckpt: str | None = MISSING
     outputs: str = MISSING
     sweep: str = MISSING
+    objective: str | None = MISSING
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     data: DataConfig = field(default_factory=DataConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The configuration as plain values, with the enums as their words."""
+    container = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
 def known_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:

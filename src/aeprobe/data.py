@@ -1,6 +1,6 @@
 """The images: unpacked and checked once, kept as uint8 in memory, handed out in whole batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def as_floats(images: Tensor, mean: float, std: float) -> Tensor:
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     """Images, uint8 (N, 1, 28, 28), and labels, int64 (N,), in memory.
 
-    A DataLoader asks `__getitems__` for a whole batch at a time, so no Python runs per sample.
+    A DataLoader asks for a whole batch at a time, by a tensor of indices.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, transform: Transform | None = None) -> None:
@@ -57,19 +57,23 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         images = self.images[index]
         return (self.transform(images) if self.transform else images), self.labels[index]
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """A batch: images, float (n, 1, 28, 28), transformed, and labels, int64 (n,)."""
-        return self[torch.as_tensor(indices)]
 
+class EpochBatches(Sampler[Tensor]):
+    """Batches of indices in a random order that depends on (seed, epoch) alone; Lightning calls `set_epoch`.
 
-class EpochSampler(Sampler[int]):
-    """A random order that depends on (seed, epoch) alone; Lightning calls `set_epoch`.
+    Of several processes, process `rank` of `world` takes every world-th index of each batch, so that
+    together they take the same steps as one.
 
-    Of several processes, process `rank` of `world` takes every world-th index.
+    Args:
+        size: number of samples.
+        batch: their number in a step of all processes together; the last batch may be smaller.
+        seed: of the order.
+        rank: this process.
+        world: number of processes.
     """
 
-    def __init__(self, size: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        self.size, self.seed, self.rank, self.world = size, seed, rank, world
+    def __init__(self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.size, self.batch, self.seed, self.rank, self.world = size, batch, seed, rank, world
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -77,11 +81,11 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.size, self.world))
+        return -(-self.size // self.batch)
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[Tensor]:
         order = seeded_permutation(self.size, self.seed, self.epoch + 1)
-        return iter(order[self.rank :: self.world].tolist())
+        return (batch[self.rank :: self.world] for batch in order.split(self.batch))
 
 
 def seeded_permutation(size: int, seed: int, stream: int = 0) -> Tensor:
@@ -213,17 +217,23 @@ class MNISTDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of (images or codes, labels), in a new order each epoch."""
         split = self.splits["train"]
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(len(split), self.seed, rank, world)
-        return DataLoader(split, batch_size=self.batch_size, sampler=sampler, collate_fn=whole)
+        return _loader(split, EpochBatches(len(split), self.batch_size, self.seed, *self._place()))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the validation split, in its order."""
-        return DataLoader(self.splits["val"], batch_size=self.eval_batch_size, collate_fn=whole)
+        return self._in_order("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Batches of the test split, in its order."""
-        return DataLoader(self.splits["test"], batch_size=self.eval_batch_size, collate_fn=whole)
+        return self._in_order("test")
+
+    def _in_order(self, name: str) -> DataLoader[Any]:
+        split, (rank, world) = self.splits[name], self._place()
+        return _loader(split, torch.arange(rank, len(split), world).split(self.eval_batch_size))
+
+    def _place(self) -> tuple[int, int]:
+        """This process, and the number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Moves the images of a training batch, each its own way."""
@@ -252,13 +262,17 @@ class MNISTDataModule(L.LightningDataModule):
         return read_image_file(str(images)).unsqueeze(1), read_label_file(str(labels)).long()
 
 
-def whole(batch: Any) -> Any:
-    """The collate function for a dataset that returns whole batches: nothing is left to do."""
+def _loader(split: ImageDataset, batches: Iterable[Tensor]) -> DataLoader[Any]:
+    """Hands the indices of whole batches to the dataset: no Python runs per sample."""
+    return DataLoader(split, sampler=batches, batch_size=None, collate_fn=_whole)
+
+
+def _whole(batch: Any) -> Any:
     return batch
 
 
 def _encoded(split: ImageDataset, encoder: Transform) -> ImageDataset:
-    batches = DataLoader(split, batch_size=ENCODE_BATCH, collate_fn=whole)
+    batches = _loader(split, torch.arange(len(split)).split(ENCODE_BATCH))
     with torch.inference_mode():
         codes = torch.cat([encoder(images) for images, _ in batches])
     return ImageDataset(codes.clone(), split.labels)

@@ -160,7 +160,7 @@ def shown_pixels(split: ImageDataset, made: Tensor) -> Array:
 
 def errors_of(split: ImageDataset, indices: Any, made: Sequence[Tensor]) -> Array:
     """MSE per pixel, as the loss has it, (len(made), n), of several reconstructions of the same images."""
-    images = split.__getitems__(indices)[0]
+    images = split[torch.as_tensor(indices)][0]
     errors: Array = (torch.stack(list(made)) - images).square().mean((2, 3, 4)).numpy()
     return errors
 
@@ -217,7 +217,7 @@ def _mistakes(module: Classifier, images: ImageDataset, test: ImageDataset, test
 def _inputs(module: Autoencoder | Classifier, split: ImageDataset, indices: Any) -> Tensor:
     """Images or codes, where the module is and with its precision."""
     weight = next(module.parameters())
-    return split.__getitems__(indices)[0].to(weight)
+    return split[torch.as_tensor(indices)][0].to(weight)
 
 
 def _range(split: ImageDataset) -> tuple[float, float]:

@@ -12,7 +12,10 @@ class Interrupted(BaseException):
 
     Attributes:
         status: the exit status that says so, 128 and the signal's number.
+        advice: what to do next, to follow "interrupted".
     """
+
+    advice = ""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)

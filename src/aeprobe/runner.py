@@ -16,14 +16,14 @@ from aeprobe import checkpoints
 from aeprobe.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.callbacks import Stop
 from aeprobe.classifier import Classifier
-from aeprobe.config import Config, Stage
+from aeprobe.config import Config, Stage, plain
 from aeprobe.data import seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.gallery import Gallery
 from aeprobe.interruption import Interruption
 from aeprobe.recorder import Recorder, write_scalars
 from aeprobe.rundir import Metrics, RunDirectory, shortest
-from aeprobe.status import header, plain, recorded
+from aeprobe.status import header, recorded
 from aeprobe.trainer import make_trainer
 from aeprobe.validation import typed_values
 
@@ -45,6 +45,7 @@ class Request:
         start: the checkpoint to go on from, instead of last.ckpt.
         interruption: hears the signals, if it was entered.
         callbacks: for the Trainer, besides the project's own.
+        ran: whether anything was left to do; set by `run`.
     """
 
     config: Config
@@ -55,6 +56,7 @@ class Request:
     start: Path | None = None
     interruption: Interruption = field(default_factory=Interruption)
     callbacks: Sequence[Callback] = ()
+    ran: bool = False
 
 
 def run(request: Request) -> dict[str, Metrics]:
@@ -91,6 +93,7 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
     own = _reopen(directory, request) if resuming else None
     if directory.metrics.get("status") == "completed":
         return directory.metrics
+    request.ran = True
     experiment = build(own)
     recorder = Recorder(directory, experiment.stage)
     gallery = _gallery(experiment, directory, request.config)

@@ -6,15 +6,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
 import torch
-from omegaconf import OmegaConf
 
 from aeprobe.build import Experiment
-from aeprobe.config import Config
+from aeprobe.config import Config, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.interruption import Interrupted
 from aeprobe.rundir import SCHEMA, Metrics, RunDirectory
@@ -79,10 +77,3 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
-
-
-def plain(config: Config) -> dict[str, Any]:
-    """The configuration as plain values, with the enums as their words."""
-    container = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}

@@ -65,7 +65,7 @@ def make_trainer(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=10**6,  # the Recorder writes the curves
-            use_distributed_sampler=False,  # EpochSampler divides an epoch itself
+            use_distributed_sampler=False,  # EpochBatches divides a batch itself
             **(passed | {"profiler": settings.profiler or Unprofiled()}),
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:

@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aeprobe import objective
 from aeprobe.config import (
     ACTIVATIONS,
     ARCHITECTURE,
@@ -106,6 +107,7 @@ def _check_root(config: Config) -> None:
             f"ckpt={config.ckpt}: stage={config.stage} starts from new weights; drop ckpt=, "
             "or use stage=classifier or stage=test"
         )
+    objective.resolve(config.objective, config.stage)
     if config.ckpt:
         find_checkpoint(config.ckpt, "autoencoder" if config.stage == Stage.classifier else "classifier")
 

@@ -1,0 +1,101 @@
+"""A multirun's jobs: which of them are done, and which failed. Needs no torch."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from aeprobe.config import Config, plain
+from aeprobe.errors import AeprobeError
+from aeprobe.rundir import SCHEMA, RunDirectory, read_metrics
+
+STAGES = ("autoencoder", "classifier")
+SHOWN_ONLY = ("sweep", "trainer.progress")  # settings that change no number
+
+
+def status(directory: Path, config: Config) -> str | None:
+    """How an earlier run of this job ended: "completed", "interrupted", "failed"; None: there was none.
+
+    Raises:
+        AeprobeError: the directory holds a run of another configuration.
+    """
+    parts = [directory / stage for stage in STAGES] if config.stage == "all" else [directory]
+    begun = [part for part in parts if RunDirectory(part).begun]
+    for part in begun:
+        _require_same(part, config)
+    if not begun:
+        (directory / "metrics.json").unlink(missing_ok=True)  # it was refused
+        return None
+    found = [read_metrics(p)["status"] if (p / "metrics.json").exists() else "running" for p in begun]
+    if "failed" in found:
+        return "failed"
+    return "completed" if found == ["completed"] * len(parts) else "interrupted"
+
+
+def _require_same(part: Path, config: Config) -> None:
+    stored = OmegaConf.to_container(OmegaConf.load(part / ".hydra" / "config.yaml"))
+    assert isinstance(stored, dict)
+    before, now = flat(stored), flat(plain(config))
+    for key in sorted({*before, *now} - {*SHOWN_ONLY}):
+        if before.get(key) != now.get(key):
+            raise AeprobeError(
+                f"{part} holds a run with {key}={before.get(key)}, not {now.get(key)}: choose another sweep="
+            )
+
+
+def flat(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration's values by their dotted keys.
+
+    >>> flat({"seed": 0, "data": {"root": "data"}})
+    {'seed': 0, 'data.root': 'data'}
+    """
+    made: dict[str, Any] = {}
+    for key, value in config.items():
+        made |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return made
+
+
+def refuse(directory: Path, cfg: DictConfig, overrides: Sequence[str], error: str) -> None:
+    """Writes metrics.json for a job that was refused before it began."""
+    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    assert isinstance(config, dict)
+    directory.mkdir(parents=True, exist_ok=True)
+    RunDirectory(directory).write(
+        schema=SCHEMA,
+        stage=config.get("stage"),
+        status="failed",
+        error=error,
+        seed=config.get("seed"),
+        overrides=list(overrides),
+        config=config,
+        epochs=[],
+        final={},
+    )
+
+
+class FailedJobs(Callback):
+    """Notes which jobs of this command failed, wherever they ran.
+
+    Attributes:
+        names: of the failed jobs' directories.
+        directory: the sweep's, once one began.
+    """
+
+    names: tuple[str, ...] = ()
+    directory: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Notes the time."""
+        self.began = time.time()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Reads what the jobs left behind."""
+        directory = Path(config.hydra.sweep.dir)
+        FailedJobs.directory = directory
+        written = [path for path in directory.rglob("metrics.json") if path.stat().st_mtime >= self.began - 1]
+        failed = [path.parent for path in sorted(written) if read_metrics(path.parent)["status"] == "failed"]
+        jobs = (path.parent if path.name in STAGES else path for path in failed)
+        FailedJobs.names = tuple(dict.fromkeys(str(path.relative_to(directory)) for path in jobs))

@@ -1,0 +1,255 @@
+"""An interrupted run goes on, and ends with the bits of one that was never interrupted."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import REPO, metrics, run_here, train
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from aeprobe import checkpoints
+
+# Everything that could depend on chance: shifts, dropout, noise, a schedule, a best checkpoint, both stages.
+SETTINGS = (
+    "seed=7",
+    "experiment=best",
+    "autoencoder.max_epochs=4",
+    "autoencoder.shift_epochs=3",
+    "classifier.max_epochs=3",
+    "classifier.code_noise=0.1",
+    "trainer.limit_train_batches=30",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+    "trainer.figures=false",
+)
+KILL = """
+import os, signal, sys
+from pathlib import Path
+import lightning as L
+sys.path.insert(0, {tests!r})
+from conftest import run_here
+from aeprobe import runner
+class Kill(L.Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        if module.stage == {stage!r} and trainer.current_epoch == {epoch} and index == {index}:
+            os.kill(os.getpid(), signal.{signal})
+class Killed(runner.Request):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.callbacks = [Kill()]
+        self.interruption.__enter__()
+runner.Request = Killed
+run_here(Path({path!r}), {overrides!r}, resume={resume!r})
+"""
+
+
+def killed(
+    path: Path, overrides: list[str], stage: str, epoch: int, index: int, how: str, resume: bool = False
+) -> int:
+    """Runs until a step, where a signal comes; returns the exit status."""
+    code = KILL.format(
+        tests=str(REPO / "tests"),
+        stage=stage,
+        epoch=epoch,
+        index=index,
+        signal=how,
+        path=str(path),
+        overrides=overrides,
+        resume=resume,
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+
+
+def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(
+        str(directory / "tensorboard"), size_guidance={"scalars": 0}, purge_orphaned_data=False
+    )
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def without_times(directory: Path) -> dict[str, Any]:
+    found = metrics(directory)
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in found["epochs"]]
+    return {k: v for k, v in found.items() if k not in ("seconds", "epochs", "ckpt", "overrides")} | {"rows": rows}
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    for stage in ("autoencoder", "classifier"):
+        assert without_times(one / stage) == without_times(other / stage)
+        assert scalars(one / stage) == scalars(other / stage)
+        for name in ("best", "last"):
+            a, b = (checkpoints.read(run / stage / "checkpoints" / f"{name}.ckpt") for run in (one, other))
+            for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
+                assert same(a[key], b[key]), (stage, name, key)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """The run that nothing interrupted."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    run_here(path, [*SETTINGS, f"data.root={root}"])
+    return path
+
+
+def resumed(path: Path, *more: str) -> str:
+    result = train(f"resume={path}", *more, cwd=path.parent)
+    assert result.status == 0, result.err
+    return result.out
+
+
+@pytest.mark.parametrize(
+    ("stage", "epoch", "index", "how", "status"),
+    [
+        ("autoencoder", 0, 10, "SIGKILL", -9),
+        ("autoencoder", 2, 29, "SIGKILL", -9),
+        ("classifier", 1, 5, "SIGKILL", -9),
+        ("autoencoder", 3, 3, "SIGTERM", 1),
+    ],
+)
+def test_a_killed_run_ends_as_the_uninterrupted_one(
+    whole: Path, tmp_path: Path, root: Path, stage: str, epoch: int, index: int, how: str, status: int
+) -> None:
+    path = tmp_path / "run"
+    assert killed(path, [*SETTINGS, f"data.root={root}"], stage, epoch, index, how) == status
+    found = metrics(path / stage)
+    assert found["status"] == ("interrupted" if how == "SIGTERM" else "running")
+    assert len(found["epochs"]) == epoch
+    moved = tmp_path / "elsewhere" / "renamed"
+    shutil.move(path, moved)
+    resumed(moved)
+    assert_equal_runs(whole, moved)
+    assert "nothing is left to do" in resumed(moved)
+
+
+def test_a_run_is_killed_twice(whole: Path, tmp_path: Path, root: Path) -> None:
+    path, overrides = tmp_path / "run", [*SETTINGS, f"data.root={root}"]
+    assert killed(path, overrides, "autoencoder", 1, 0, "SIGKILL") == -9
+    assert killed(path, overrides, "classifier", 2, 7, "SIGKILL", resume=True) == -9
+    resumed(path)
+    assert_equal_runs(whole, path)
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_the_real_command_and_says_how_to_go_on(
+    tmp_path: Path, root: Path, how: signal.Signals, status: int
+) -> None:
+    command = [
+        sys.executable,
+        str(REPO / "train.py"),
+        "stage=autoencoder",
+        "hydra.run.dir=run",
+        f"data.root={root}",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists())
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert err == "error: interrupted; go on with: python train.py resume=run\n"
+    found = metrics(tmp_path / "run")
+    assert (found["status"], found["error"]) == ("interrupted", f"interrupted by {how.name}")
+    assert len(found["epochs"]) >= 1
+
+
+def wait_for(condition: Any, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_finished_run_is_lengthened(tmp_path: Path, root: Path) -> None:
+    short = ["stage=autoencoder", "trainer.limit_train_batches=10", "trainer.figures=false", f"data.root={root}"]
+    run_here(tmp_path / "long", [*short, "autoencoder.max_epochs=3"])
+    run_here(tmp_path / "run", [*short, "autoencoder.max_epochs=1"])
+    resumed(tmp_path / "run", "autoencoder.max_epochs=3")
+    a, b = without_times(tmp_path / "long"), without_times(tmp_path / "run")
+    assert a["rows"] == b["rows"]
+    assert (a["final"], a["config"]["autoencoder"]) == (b["final"], b["config"]["autoencoder"])
+    assert scalars(tmp_path / "long") == scalars(tmp_path / "run")
+
+
+REFUSED = [
+    (["autoencoder.widths=[784,30]"], "would change what was already trained"),
+    (["seed=1"], "would change what was already trained"),
+    (["autoencoder.batch_size=10"], "would change what was already trained"),
+    (["data=folder"], "would change what was already trained"),
+    (["autoencoder.max_epochs=20"], "the schedule OneCycleLR was made for 4 epochs"),
+    (["-m"], "drop -m"),
+    (["autoencoder.max_epochs=abc"], "autoencoder.max_epochs"),
+]
+
+
+@pytest.mark.parametrize(("typed", "words"), REFUSED, ids=[" ".join(typed) for typed, _ in REFUSED])
+def test_what_would_change_the_past_is_refused(whole: Path, typed: list[str], words: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    result = train(f"resume={whole}", *typed, cwd=whole.parent)
+    assert result.status == 1
+    assert words in result.err
+    assert result.err.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
+
+
+def test_an_autoencoder_whose_classifier_began_is_not_lengthened(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    result = train(f"resume={tmp_path / 'run'}", "autoencoder.max_epochs=20", cwd=tmp_path)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "limit_epochs" in result.err or "the classifier was trained on this encoder" in result.err
+
+
+def test_no_run_is_no_traceback(tmp_path: Path) -> None:
+    for given in ("nowhere", ".", "nowhere/checkpoints/best.ckpt"):
+        result = train(f"resume={given}", cwd=tmp_path)
+        assert (result.status, result.err.count("\n")) == (1, 1), result.err
+
+
+def test_two_at_once_are_one_too_many(whole: Path, tmp_path: Path) -> None:
+    from aeprobe.errors import AeprobeError
+    from aeprobe.rundir import RunDirectory
+
+    shutil.copytree(whole, tmp_path / "run")
+    first = RunDirectory(tmp_path / "run" / "autoencoder")
+    first.lock()
+    with pytest.raises(AeprobeError, match="another process is running it"):
+        RunDirectory(tmp_path / "run" / "autoencoder").lock()
+    result = train(f"resume={tmp_path / 'run'}", cwd=tmp_path)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "another process is running it" in result.err
+    assert (tmp_path / "run" / "autoencoder" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_damaged_last_checkpoint_is_refused_and_the_best_taken_when_told_to(
+    whole: Path, tmp_path: Path, root: Path
+) -> None:
+    path = tmp_path / "run"
+    assert killed(path, [*SETTINGS, f"data.root={root}"], "autoencoder", 3, 3, "SIGKILL") == -9
+    last = path / "autoencoder" / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    result = train(f"resume={path}", cwd=tmp_path)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    best = last.with_name("best.ckpt")
+    assert "is damaged" in result.err
+    assert "best.ckpt goes on from the best epoch" in result.err
+    resumed(path.parent / path.name / "autoencoder" / "checkpoints" / "best.ckpt")
+    assert metrics(path / "classifier")["status"] == "completed"
+    assert best.exists()
+    assert_equal_runs(whole, path)
