@@ -163,17 +163,6 @@ def override_arg(key: str, value: str) -> str:
     return argument
 
 
-def test_a_multirun_gives_each_job_its_directory_and_outlives_a_refused_one(tmp_path: Path, root: Path) -> None:
-    arguments = ("stage=autoencoder", "seed=0,1", "autoencoder.optimizer.lr=1e-3,-1", *TINY, f"data.root={root}")
-    result = train("-m", "sweep=lr", *arguments, cwd=tmp_path)
-    assert result.status == 1
-    jobs = [path for path in (tmp_path / "outputs" / "sweeps" / "lr").iterdir() if path.is_dir()]
-    assert sorted(metrics(job)["seed"] for job in jobs) == [0, 1]
-    assert all("lr-0.001" in job.name and len(job.name) <= 120 for job in jobs)
-    assert result.err.count("must be a finite number above 0") == 2
-    assert "2 failed" in result.err
-
-
 @pytest.mark.slow  # also unpacks the data
 def test_two_runs_started_at_once_take_two_directories(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor

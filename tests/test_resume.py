@@ -31,9 +31,9 @@ SETTINGS = (
 KILL = """
 import os, signal, sys
 from pathlib import Path
-import lightning as L
 sys.path.insert(0, {tests!r})
 from conftest import run_here
+import lightning as L
 from aeprobe import runner
 class Kill(L.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
@@ -77,6 +77,7 @@ def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
 def without_times(directory: Path) -> dict[str, Any]:
     found = metrics(directory)
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in found["epochs"]]
+    del found["config"]["sweep"]  # the time
     return {k: v for k, v in found.items() if k not in ("seconds", "epochs", "ckpt", "overrides")} | {"rows": rows}
 
 

@@ -84,8 +84,10 @@ class EpochBatches(Sampler[Tensor]):
         return -(-self.size // self.batch)
 
     def __iter__(self) -> Iterator[Tensor]:
+        # A generator: when a run is resumed, Lightning asks for the iterator before it sets the epoch.
         order = seeded_permutation(self.size, self.seed, self.epoch + 1)
-        return (batch[self.rank :: self.world] for batch in order.split(self.batch))
+        for batch in order.split(self.batch):
+            yield batch[self.rank :: self.world]
 
 
 def seeded_permutation(size: int, seed: int, stream: int = 0) -> Tensor:
@@ -264,7 +266,9 @@ class MNISTDataModule(L.LightningDataModule):
 
 def _loader(split: ImageDataset, batches: Iterable[Tensor]) -> DataLoader[Any]:
     """Hands the indices of whole batches to the dataset: no Python runs per sample."""
-    return DataLoader(split, sampler=batches, batch_size=None, collate_fn=_whole)
+    # A generator of its own: else each iterator takes a number from torch's, earlier in a resumed run than in others.
+    own = torch.Generator()
+    return DataLoader(split, sampler=batches, batch_size=None, collate_fn=_whole, generator=own)
 
 
 def _whole(batch: Any) -> Any:

@@ -10,6 +10,7 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from aeprobe import objective
+from aeprobe.config import Stage
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.rundir import read_metrics
 
@@ -34,6 +37,7 @@ class Run:
         status: "completed", "running", "interrupted" or "failed"; of two stages the less finished one.
         error: one line, or None.
         metrics: the final metrics, by name.
+        objective: the name of the one that its search looked at, or None.
     """
 
     path: Path
@@ -42,6 +46,7 @@ class Run:
     status: str = "completed"
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    objective: str | None = None
 
 
 def find_runs(directories: Iterable[Path]) -> list[Run]:
@@ -68,6 +73,9 @@ def _run(path: Path, stages: Sequence[dict[str, Any]]) -> Run:
     settings = {key: value for key, _, value in pairs if key not in ("sweep", "seed")}
     run = Run(path, settings, str(stages[0]["seed"]))
     both = stages[0]["config"]["stage"] == "all"
+    with suppress(AeprobeError, ValueError):  # of a refused job it may be what was wrong
+        wanted = objective.resolve(stages[0]["config"].get("objective"), Stage(stages[0]["config"]["stage"]))
+        run.objective = wanted and (" ".join(wanted) if both else wanted[1])
     for stage in stages:
         prefix = f"{stage['stage']} " if both else ""
         run.metrics |= {prefix + k: v for k, v in stage["final"].items() if v is not None}
@@ -102,8 +110,7 @@ def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = N
     Args:
         runs: from `find_runs`.
         by: a single key to group by, instead of all that vary.
-        metric: the name to sort by and to show alone; by default the classifier's val/accuracy where there
-            is one, else val/loss, and all are shown.
+        metric: the name to sort by and to show alone; by default the runs' objective, and all are shown.
 
     Returns:
         Rows of {"settings": {…}, "n": …, "seeds": […], "metrics": {name: {"mean": …, "sd": …}}}; sd is None
@@ -116,7 +123,7 @@ def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = N
     names = list(dict.fromkeys(name for group in groups.values() for run in group for name in run.metrics))
     if metric is not None and metric not in names:
         raise AeprobeError(f"--metric {metric}: no run has it; there are {', '.join(names) or 'none'}")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for key, group in groups.items():
         shown = {}
         for name in [metric] if metric else names:
@@ -126,8 +133,7 @@ def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = N
         settings = dict(zip(varying, key, strict=True))
         seeds = sorted((run.seed for run in group), key=int)
         rows.append({"settings": settings, "n": len(group), "seeds": seeds, "metrics": shown})
-    order = metric or next((n for n in names if n.endswith("val/accuracy")), next(iter(names), ""))
-    order = order if metric or "accuracy" in order else next((n for n in names if n.endswith("val/loss")), order)
+    order = metric or next((run.objective for run in runs if run.objective in names), "") or "".join(names[:1])
     sign = -1 if "accuracy" in order else 1
     worst = {"mean": sign * float("inf")}
     return sorted(rows, key=lambda row: sign * row["metrics"].get(order, worst)["mean"])
@@ -140,7 +146,10 @@ def _deviation(values: Sequence[float]) -> float | None:
 def _cell(found: dict[str, float | None] | None) -> str:
     if found is None:
         return "-"
-    return f"{found['mean']:.4f}" if found["sd"] is None else f"{found['mean']:.4f} ± {found['sd']:.4f}"
+    mean, sd = found["mean"], found["sd"]
+    assert mean is not None
+    digits = 5 if abs(mean) < 0.1 else 4
+    return f"{mean:.{digits}f}" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
 def _write_csv(rows: list[dict[str, Any]], names: list[str]) -> None:

@@ -131,7 +131,7 @@ class RunDirectory:
         leftovers += self.checkpoints.glob("*.ckpt") if anew else []
         for path in leftovers:
             path.unlink()
-        self.metrics = {} if anew else read_metrics(self.path)
+        self.metrics = {} if anew else read_metrics(self.path) | {"status": "running"}
         self.checkpoints.mkdir(exist_ok=True)
 
     def end(self, status: str, error: str | None = None, **results: Any) -> None:

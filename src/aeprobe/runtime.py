@@ -39,7 +39,9 @@ def _import_torchvision() -> None:
 _OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 _import_torchvision()
 
-logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+for name in ("utilities.rank_zero", "trainer.connectors.signal_connector"):
+    logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # a run outside of the queue
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory
 warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # callbacks.Recorder logs
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # inside Lightning 2.6
