@@ -60,7 +60,7 @@ def test_a_row_for_each_seed_and_the_other_forms(sweep: Path, capsys: pytest.Cap
     assert [line.split(",")[:2] for line in lines[1:]] == [["0", "2"], ["1", "2"], ["2", "2"]]
     assert main([str(sweep)]) == 0
     table = capsys.readouterr().out
-    assert "0.0010 ± 0.0000" in table
+    assert "0.00101 ± 0.00001" in table
     assert "failed: " in table
     assert "train/loss became nan" in table
 

@@ -266,7 +266,7 @@ class MNISTDataModule(L.LightningDataModule):
 
 def _loader(split: ImageDataset, batches: Iterable[Tensor]) -> DataLoader[Any]:
     """Hands the indices of whole batches to the dataset: no Python runs per sample."""
-    # A generator of its own: else each iterator takes a number from torch's, earlier in a resumed run than in others.
+    # Its own generator: else an iterator takes a number from torch's, earlier in a resumed run than in others.
     own = torch.Generator()
     return DataLoader(split, sampler=batches, batch_size=None, collate_fn=_whole, generator=own)
 
