@@ -20,7 +20,7 @@ from aeprobe.config import Config, Stage, nearest
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted, Interruption
 from aeprobe.rundir import Metrics, discard_unused, shortest
-from aeprobe.sweep import FailedJobs
+from aeprobe.sweep import FailedJobs, OtherRunError
 from aeprobe.validation import config_error, validate
 
 log = logging.getLogger("aeprobe")
@@ -75,6 +75,8 @@ def job(cfg: DictConfig) -> float | None:
             log.info("%s: %s", directory.name, SAID[before])
         metrics = _execute(config, directory, overrides, resume=before is not None, anew=before == "failed")
         return objective.value(config, metrics)
+    except OtherRunError:
+        raise  # nothing may be written; Hydra runs the other jobs, then raises it
     except AeprobeError as error:
         if _wants_traceback:
             raise
@@ -85,6 +87,9 @@ def job(cfg: DictConfig) -> float | None:
         if not any(directory.rglob("metrics.json")):
             sweep.refuse(directory, cfg, overrides, _one_line(error))
         return objective.worst(cfg.objective, cfg.stage)  # sys.exit would end the other jobs too
+    finally:
+        if not _wants_traceback:
+            os.environ[_FULL_ERROR] = "1"
 
 
 SAID = {

@@ -16,11 +16,15 @@ STAGES = ("autoencoder", "classifier")
 SHOWN_ONLY = ("sweep", "trainer.progress")  # settings that change no number
 
 
+class OtherRunError(AeprobeError):
+    """A job's directory holds a run of other settings; it is left as it is."""
+
+
 def status(directory: Path, config: Config) -> str | None:
     """How an earlier run of this job ended: "completed", "interrupted", "failed"; None: there was none.
 
     Raises:
-        AeprobeError: the directory holds a run of another configuration.
+        OtherRunError: the directory holds a run of another configuration.
     """
     parts = [directory / stage for stage in STAGES] if config.stage == "all" else [directory]
     begun = [part for part in parts if RunDirectory(part).begun]
@@ -41,7 +45,7 @@ def _require_same(part: Path, config: Config) -> None:
     before, now = flat(stored), flat(plain(config))
     for key in sorted({*before, *now} - {*SHOWN_ONLY}):
         if before.get(key) != now.get(key):
-            raise AeprobeError(
+            raise OtherRunError(
                 f"{part} holds a run with {key}={before.get(key)}, not {now.get(key)}: choose another sweep="
             )
 
