@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint tensorboard clean
+.PHONY: help setup run test test-all lint bench tensorboard clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -34,6 +34,9 @@ lint: setup ## Check style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: setup ## Measure steps, epochs and start-up beside plain loops (ARGS="--quick", "--full", "--scale")
+	$(BIN)/python -m aeprobe.benchmark $(ARGS)
 
 tensorboard: setup ## Show the curves of every run in outputs/, on localhost
 	$(BIN)/tensorboard --logdir outputs --host localhost $(ARGS)

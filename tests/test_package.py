@@ -39,7 +39,7 @@ def test_every_yaml_says_in_one_line_what_it_is_for() -> None:
 
 def test_make_help_lists_every_target() -> None:
     shown = subprocess.run(["make", "help"], cwd=REPO, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "run", "test", "test-all", "lint", "tensorboard", "clean"):
+    for target in ("setup", "run", "test", "test-all", "lint", "bench", "tensorboard", "clean"):
         assert re.search(rf"^{target} +\w", shown, re.MULTILINE)
 
 

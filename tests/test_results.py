@@ -88,3 +88,15 @@ def test_what_it_cannot_read(tmp_path: Path, sweep: Path, capsys: pytest.Capture
     (tmp_path / "empty" / "metrics.json").write_text('{"schema": 2}')
     assert main([str(tmp_path / "empty")]) == 1
     assert "has schema 2, expected 1" in capsys.readouterr().err
+
+
+def test_a_table_for_a_document_shows_what_was_asked_for(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(sweep), "--markdown", "--show", "val/"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "| autoencoder.optimizer.lr | n | val/loss |",
+        "| --- | --- | --- |",
+        "| 1e-3 | 3 | 0.00101 ± 0.00001 |",
+        "| 3e-3 | 3 | 0.00303 ± 0.00003 |",
+    ]
+    assert main([str(sweep), "--markdown", "--show", "nothing"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "| autoencoder.optimizer.lr | n |"

@@ -162,6 +162,15 @@ def _write_csv(rows: list[dict[str, Any]], names: list[str]) -> None:
         writer.writerow([*row["settings"].values(), row["n"], *numbers])
 
 
+def _write_markdown(rows: list[dict[str, Any]], names: list[str]) -> None:
+    settings = list(rows[0]["settings"]) if rows else []
+    print("| " + " | ".join([*settings, "n", *names]) + " |")
+    print("|" + " --- |" * (len(settings) + 1 + len(names)))
+    for row in rows:
+        cells = [_cell(row["metrics"].get(name)) for name in names]
+        print("| " + " | ".join([*row["settings"].values(), str(row["n"]), *cells]) + " |")
+
+
 def _write_table(rows: list[dict[str, Any]], names: list[str], unfinished: list[Run]) -> None:
     shown = names if len(names) == 1 else [name for name in names if "train/" not in name]
     table = Table(*(rows[0]["settings"] if rows else []), "n", *(name.replace(" ", "\n") for name in shown))
@@ -180,8 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR")
     parser.add_argument("--by", metavar="KEY", help="group by this setting alone (seed: a row for each seed)")
     parser.add_argument("--metric", metavar="NAME", help="sort by this metric, and show it alone")
+    parser.add_argument("--show", metavar="TEXT", default="", help="show the metrics with this in their name")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", dest="form", action="store_const", const="csv")
+    form.add_argument("--markdown", dest="form", action="store_const", const="markdown")
     form.add_argument("--json", dest="form", action="store_const", const="json")
     given = parser.parse_args(arguments)
     try:
@@ -190,13 +201,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AeprobeError as error:
         tell(str(error))
         return 1
-    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    names = [n for n in dict.fromkeys(name for row in rows for name in row["metrics"]) if given.show in n]
     unfinished = [run for run in runs if run.status != "completed"]
     if given.form == "json":
         left = [{"path": str(run.path), "status": run.status, "error": run.error} for run in unfinished]
         print(json.dumps({"rows": rows, "unfinished": left}, indent=1))
     elif given.form == "csv":
         _write_csv(rows, names)
+    elif given.form == "markdown":
+        _write_markdown(rows, names)
     else:
         _write_table(rows, names, unfinished)
     return 0
