@@ -118,10 +118,10 @@ def resumed(path: Path, *more: str) -> str:
 @pytest.mark.parametrize(
     ("stage", "epoch", "index", "how", "status"),
     [
-        ("autoencoder", 0, 10, "SIGKILL", -9),
+        pytest.param("autoencoder", 0, 10, "SIGKILL", -9, marks=pytest.mark.slow),
         ("autoencoder", 2, 29, "SIGKILL", -9),
-        ("classifier", 1, 5, "SIGKILL", -9),
-        ("autoencoder", 3, 3, "SIGTERM", 1),
+        pytest.param("classifier", 1, 5, "SIGKILL", -9, marks=pytest.mark.slow),
+        pytest.param("autoencoder", 3, 3, "SIGTERM", 1, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_ends_as_the_uninterrupted_one(
@@ -139,6 +139,7 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(
     assert "nothing is left to do" in resumed(moved)
 
 
+@pytest.mark.slow
 def test_a_run_is_killed_twice(whole: Path, tmp_path: Path, root: Path) -> None:
     path, overrides = tmp_path / "run", [*SETTINGS, f"data.root={root}"]
     assert killed(path, overrides, "autoencoder", 1, 0, "SIGKILL") == -9
@@ -236,6 +237,7 @@ def test_two_at_once_are_one_too_many(whole: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "autoencoder" / "checkpoints" / "last.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_last_checkpoint_is_refused_and_the_best_taken_when_told_to(
     whole: Path, tmp_path: Path, root: Path
 ) -> None:

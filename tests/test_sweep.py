@@ -61,6 +61,7 @@ def test_a_grid_outlives_a_refused_and_a_failing_job_and_trains_only_what_is_mis
     assert sorted(run["status"] for run in table["unfinished"]) == ["failed", "failed"]
 
 
+@pytest.mark.slow
 def test_a_job_of_both_stages_goes_on_where_the_sweep_was_killed(tmp_path: Path, root: Path) -> None:
     command = [sys.executable, str(REPO / "train.py"), "-m", "sweep=s", "seed=0,1", f"data.root={root}"]
     command += ["trainer.limit_train_batches=40", "autoencoder.max_epochs=3", "classifier.max_epochs=1"]
@@ -96,6 +97,7 @@ def test_another_configuration_in_a_jobs_directory_is_never_overwritten(tmp_path
     assert metrics(job)["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_two_sweeps_of_one_name_at_once_lose_nothing(tmp_path: Path, root: Path) -> None:
     command = [sys.executable, str(REPO / "train.py"), "-m", "sweep=s", "stage=autoencoder", "seed=0,1,2", *TINY]
     both = [
