@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.datasets import MNIST
-from torchvision.datasets.mnist import read_image_file, read_label_file
+from torchvision.datasets.mnist import read_label_file
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
 from aeprobe.errors import AeprobeError
@@ -261,7 +261,9 @@ class MNISTDataModule(L.LightningDataModule):
         found = check_idx(labels, 2049, ())
         if count != found:
             raise AeprobeError(f"{images} has {count} images, but {labels} has {found} labels: they must agree")
-        return read_image_file(str(images)).unsqueeze(1), read_label_file(str(labels)).long()
+        # Mapped, not read: torchvision holds a file three times while it reads it, which counts for many images.
+        stored = torch.from_file(str(images), shared=False, size=16 + count * 784, dtype=torch.uint8)
+        return stored[16:].view(count, 1, 28, 28), read_label_file(str(labels)).long()
 
 
 def _loader(split: ImageDataset, batches: Iterable[Tensor]) -> DataLoader[Any]:

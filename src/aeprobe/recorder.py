@@ -47,7 +47,8 @@ class Recorder(L.Callback):
         self.steps: dict[str, list[float]] = {}
         self.epoch_steps: list[int] = []
         self._row: dict[str, Any] = {}
-        self._steps: list[dict[str, Tensor]] = []
+        self._values: dict[str, Tensor] = {}
+        self._last: dict[str, Tensor] = {}
         self._rates: list[float] = []
         self._sizes: list[int] = []
         self._began = 0.0
@@ -73,7 +74,7 @@ class Recorder(L.Callback):
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Begins an epoch's row."""
-        self._row, self._steps, self._rates, self._sizes = {}, [], [], []
+        self._row, self._values, self._last, self._rates, self._sizes = {}, {}, {}, [], []
         self._began = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
@@ -81,8 +82,18 @@ class Recorder(L.Callback):
         self._rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        """Keeps the step's metrics as tensors."""
-        self._steps.append(outputs)
+        """Keeps the step's metrics, in one tensor for all steps of the epoch.
+
+        A list of small tensors would do, but each of them keeps the allocator from reusing the memory around
+        it: 0.1 MB a step, until the epoch's end.
+        """
+        for key, value in outputs.items():
+            if key.endswith("_last"):
+                self._last[key] = value
+            elif key not in self._values:
+                self._values[key] = value.new_empty(int(trainer.num_training_batches))
+            if key in self._values:
+                self._values[key][index] = value
         self._sizes.append(len(batch[1]))
         self._ended = time.perf_counter()
 
@@ -111,9 +122,8 @@ class Recorder(L.Callback):
         if self._row:
             return
         sizes = torch.tensor(self._sizes, dtype=torch.float64)
-        last = {key: value for key, value in self._steps[-1].items() if key.endswith("_last")}
-        keys = [key for key in self._steps[0] if key not in last]
-        values = {key: torch.stack([step[key] for step in self._steps]).cpu().double() for key in keys}
+        last, count = self._last, len(self._sizes)
+        values = {key: found[:count].cpu().double() for key, found in self._values.items()}
         values["loss"] *= trainer.accumulate_grad_batches  # Lightning divides the loss that it hands on
         self._row["epoch"] = trainer.current_epoch + 1
         for key, value in values.items():
