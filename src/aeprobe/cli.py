@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe import objective, sweep
+from aeprobe import objective, processes, sweep
 from aeprobe.config import Config, Stage, nearest
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted, Interruption
@@ -37,18 +38,22 @@ def run(main: Callable[[], object]) -> int:
     """
     if not _wants_traceback:
         os.environ[_FULL_ERROR] = "1"
+    processes.follow()
     try:
+        sweep.require_one_process(sys.argv[1:])
+        if not processes.here().first:
+            sys.argv.append("hydra.run.dir=.")  # it makes no directory of its own
         if any(argument.startswith("resume=") for argument in sys.argv[1:]):
             _resume(sys.argv[1:])  # a stored configuration, not a composed one
         else:
             main()
     except (KeyboardInterrupt, Interrupted) as error:
-        tell("interrupted" + getattr(error, "advice", ""))
+        _tell("interrupted" if isinstance(error, KeyboardInterrupt) else error.what + error.advice)
         return error.status if isinstance(error, Interrupted) else 130
     except (AeprobeError, HydraException, OmegaConfBaseException, OSError) as error:
         if _wants_traceback:
             raise
-        tell(_one_line(error))
+        _tell(_one_line(error))
         return 1
     if FailedJobs.names:
         names = ", ".join(FailedJobs.names)
@@ -80,7 +85,9 @@ def job(cfg: DictConfig) -> float | None:
     except AeprobeError as error:
         if _wants_traceback:
             raise
-        tell(_one_line(error))
+        _tell(_one_line(error))
+        if not processes.here().first:
+            sys.exit(1)
         if not multirun:
             discard_unused(directory, Path(str(cfg.get("outputs"))))
             sys.exit(1)
@@ -110,12 +117,19 @@ def _resume(arguments: Sequence[str]) -> None:
 
 def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: Any) -> dict[str, Metrics]:
     """Runs, says what came out, and makes the page of a whole experiment."""
-    with Interruption() as interruption:
+    first = processes.here().first
+    alone = config.trainer.strategy != "ddp" or config.trainer.devices == 1 or processes.launched() is not None
+    others = nullcontext() if alone else processes.started(config.trainer.devices)
+    if not first:
+        log.setLevel(logging.CRITICAL)
+    with Interruption() as interruption, others:
         try:
             from aeprobe import runner
 
             request = runner.Request(config, directory, overrides, interruption=interruption, **how)
             metrics = runner.run(request)
+            if not first:
+                return metrics
             if not request.ran:
                 log.info("%s is completed: nothing is left to do", directory)
                 return metrics
@@ -124,7 +138,11 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
                 from aeprobe.report import write_report
 
                 log.info("page: %s", write_report([directory]))
-        except Interrupted as error:
+        except (AeprobeError, Interrupted) as error:
+            if not first:
+                sys.exit(getattr(error, "status", 1))  # the first process says it, for all
+            if not isinstance(error, Interrupted):
+                raise
             if any(directory.rglob("metrics.json")):
                 error.advice = f"; go on with: python train.py {override('resume', str(directory))}"
             else:
@@ -154,6 +172,12 @@ def override(key: str, value: str) -> str:
         # Hydra undoes a backslash only where a quote follows it.
         value = '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
     return shlex.quote(f"{key}={value}") if not re.fullmatch(r"[\w./+@=-]+", value) else f"{key}={value}"
+
+
+def _tell(text: str) -> None:
+    """One line for each machine: its processes were all given the same command."""
+    if "LOCAL_RANK" not in os.environ or os.environ["LOCAL_RANK"] == "0":
+        tell(text)
 
 
 def _one_line(error: BaseException) -> str:
