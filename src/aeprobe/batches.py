@@ -20,8 +20,7 @@ class EpochBatches(Sampler[Tensor]):
     """Batches of indices in a random order that depends on (seed, epoch) alone; Lightning calls `set_epoch`.
 
     Of several processes, process `rank` of `world` takes every world-th index of each batch, so that
-    together they take the same steps as one. Where a last batch has nothing left for a process, it gets the
-    last index of the batch once more, with a share of 0: every process has to take part in every step.
+    together they take the same steps as one. A small last batch may leave nothing for some of them.
 
     Args:
         size: number of samples.
@@ -46,7 +45,7 @@ class EpochBatches(Sampler[Tensor]):
         # A generator: when a run is resumed, Lightning asks for the iterator before it sets the epoch.
         order = seeded_permutation(self.size, self.seed, self.epoch + 1)
         for batch in order.split(self.batch):
-            yield batch[min(self.rank, len(batch) - 1) :: self.world]
+            yield batch[self.rank :: self.world]
 
     @property
     def sizes(self) -> Tensor:

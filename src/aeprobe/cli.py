@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -41,11 +42,11 @@ def run(main: Callable[[], object]) -> int:
     processes.follow()
     try:
         sweep.require_one_process(sys.argv[1:])
-        if not processes.here().first:
-            sys.argv.append("hydra.run.dir=.")  # it makes no directory of its own
         if any(argument.startswith("resume=") for argument in sys.argv[1:]):
             _resume(sys.argv[1:])  # a stored configuration, not a composed one
         else:
+            if not processes.here().first:
+                sys.argv.append("hydra.run.dir=.")  # it makes no directory of its own
             main()
     except (KeyboardInterrupt, Interrupted) as error:
         _tell("interrupted" if isinstance(error, KeyboardInterrupt) else error.what + error.advice)
@@ -178,6 +179,8 @@ def _tell(text: str) -> None:
     """One line for each machine: its processes were all given the same command."""
     if "LOCAL_RANK" not in os.environ or os.environ["LOCAL_RANK"] == "0":
         tell(text)
+    else:
+        time.sleep(1)  # torchrun ends all when one has ended: let the line come first
 
 
 def _one_line(error: BaseException) -> str:

@@ -58,6 +58,13 @@ def join(accelerator: str) -> Place:
     return place
 
 
+def leave() -> None:
+    """Ends the acquaintance: torch's threads would not survive the end of the interpreter."""
+    if _stores:
+        dist.destroy_process_group()
+        _stores.clear()
+
+
 def first(make: Callable[[], T]) -> T:
     """What `make` returns in the first process; the others wait for it."""
     if not _stores:
@@ -116,7 +123,7 @@ def shared_fate(interruption: Interruption) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not _stores:
+        if not _stores or interruption.ending:  # alone, or known already
             raise
         interruption.ending = True  # who starts the processes also ends them, once one has ended
         cause = _cause(error)

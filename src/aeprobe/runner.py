@@ -68,11 +68,14 @@ def run(request: Request) -> dict[str, Metrics]:
         AeprobeError: the input is wrong (nothing was written), or training failed (metrics.json says so).
     """
     trainer = request.config.trainer
-    with shared_fate(request.interruption):
-        place = collectives.join(trainer.accelerator)
-        aeprobe.runtime.threads(trainer.threads, place.local_world)
-        request.directory = collectives.first(lambda: request.directory)  # each has a name of its own for it
-        return _run_stages(request)
+    try:
+        with shared_fate(request.interruption):
+            place = collectives.join(trainer.accelerator)
+            aeprobe.runtime.threads(trainer.threads, place.local_world)
+            request.directory = collectives.first(lambda: request.directory)  # each has a name of its own for it
+            return _run_stages(request)
+    finally:
+        collectives.leave()
 
 
 def _run_stages(request: Request) -> dict[str, Metrics]:

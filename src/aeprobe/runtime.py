@@ -46,6 +46,7 @@ warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # 
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory
 warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # callbacks.Recorder logs
 warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # torch 2.6 has no other name for it
+warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # of a resumed run
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # inside Lightning 2.6
 
 

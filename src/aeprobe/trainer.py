@@ -43,7 +43,8 @@ class Parts(DDPStrategy):
     """DDP whose processes may have unequal parts of a batch, or none of it.
 
     DDP takes the mean of the processes' gradients. So each process's loss, and the metrics beside it, are
-    multiplied by its share of the batch: their mean over the processes is that of the whole batch.
+    multiplied by its share of the batch: their mean over the processes is that of the whole batch. A process
+    that is left nothing takes part with a black image and a share of 0: the others wait for its gradients.
     """
 
     def __init__(self) -> None:
@@ -53,12 +54,14 @@ class Parts(DDPStrategy):
     def _configure_launcher(self) -> None:
         """None: aeprobe.processes, torchrun or srun has started them."""
 
-    def training_step(self, *arguments: Any) -> dict[str, Tensor]:
-        """One step on this process's part."""
-        metrics: dict[str, Tensor] = super().training_step(*arguments)  # type: ignore[assignment]
+    def training_step(self, batch: Any, step: int) -> dict[str, Tensor]:
+        """One step on this process's part of the epoch's batch number `step`."""
         assert self.lightning_module is not None
         batches: EpochBatches = self.lightning_module.trainer.train_dataloader.sampler  # type: ignore[union-attr]
-        share = batches.share(arguments[1])
+        share = batches.share(step)
+        if share == 0:
+            batch = [part.new_zeros(1, *part.shape[1:]) for part in batch]
+        metrics: dict[str, Tensor] = super().training_step(batch, step)  # type: ignore[assignment]
         return {key: value * share for key, value in metrics.items()}
 
 
