@@ -142,7 +142,7 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
             logger.finalize("success")
         seconds["total"] = time.perf_counter() - started
         directory.end("completed", seconds=seconds, **results)
-        collectives.wait()  # the next stage reads it
+    collectives.wait()  # the next stage reads it
     return directory.metrics
 
 
