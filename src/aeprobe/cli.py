@@ -27,21 +27,23 @@ from aeprobe.validation import config_error, validate
 
 log = logging.getLogger("aeprobe")
 
-_FULL_ERROR = "HYDRA_FULL_ERROR"
-_wants_traceback = _FULL_ERROR in os.environ  # the person's own choice
+_FULL_ERROR, _OURS = "HYDRA_FULL_ERROR", "AEPROBE_FULL_ERROR"
+_wants_traceback = _FULL_ERROR in os.environ and _OURS not in os.environ  # the person's own choice
 
 
 def run(main: Callable[[], object]) -> int:
     """Runs the decorated main function and returns the exit status.
 
     Hydra prints its errors over several lines and exits. With HYDRA_FULL_ERROR it raises them instead, so
-    that they can be told in one line; the variable is taken back before a job starts.
+    that they can be told in one line; the variable is taken back before a job starts. A launcher's processes
+    inherit it before that: a second one tells them that it is not the person's.
     """
     if not _wants_traceback:
-        os.environ[_FULL_ERROR] = "1"
+        os.environ[_FULL_ERROR] = os.environ[_OURS] = "1"
     processes.follow()
     try:
         sweep.require_one_process(sys.argv[1:])
+        sweep.require_extras(sys.argv[1:])
         if any(argument.startswith("resume=") for argument in sys.argv[1:]):
             _resume(sys.argv[1:])  # a stored configuration, not a composed one
         else:
@@ -56,11 +58,9 @@ def run(main: Callable[[], object]) -> int:
             raise
         _tell(_one_line(error))
         return 1
-    if FailedJobs.names:
-        names = ", ".join(FailedJobs.names)
-        tell(f"{len(FailedJobs.names)} failed in {FailedJobs.directory}: {names}")
-        return 1
-    return 0
+    for what, names in FailedJobs.names.items():
+        tell(f"{len(names)} {what} in {FailedJobs.directory}: {', '.join(names)}")
+    return 1 if FailedJobs.names else 0
 
 
 def job(cfg: DictConfig) -> float | None:
@@ -83,21 +83,35 @@ def job(cfg: DictConfig) -> float | None:
         return objective.value(config, metrics)
     except OtherRunError:
         raise  # nothing may be written; Hydra runs the other jobs, then raises it
+    except Interrupted as error:
+        if not multirun or hydra.launcher._target_.endswith("BasicLauncher"):
+            raise
+        tell(
+            f"{directory.name}: {error.what}"
+        )  # this process is the job's alone: the command waits for the others
+        return None
     except AeprobeError as error:
         if _wants_traceback:
             raise
-        _tell(_one_line(error))
-        if not processes.here().first:
-            sys.exit(1)
-        if not multirun:
-            discard_unused(directory, Path(str(cfg.get("outputs"))))
-            sys.exit(1)
-        if not any(directory.rglob("metrics.json")):
-            sweep.refuse(directory, cfg, overrides, _one_line(error))
-        return objective.worst(cfg.objective, cfg.stage)  # sys.exit would end the other jobs too
+        return _failed(error, cfg, directory, overrides if multirun else None)
     finally:
         if not _wants_traceback:
             os.environ[_FULL_ERROR] = "1"
+
+
+def _failed(
+    error: AeprobeError, cfg: DictConfig, directory: Path, overrides: Sequence[str] | None
+) -> float | None:
+    """Tells it, and ends the process; a job of a multirun, which has overrides, gets a metrics.json instead."""
+    _tell(_one_line(error))
+    if not processes.here().first:
+        sys.exit(1)
+    if overrides is None:
+        discard_unused(directory, Path(str(cfg.get("outputs"))))
+        sys.exit(1)
+    if not any(directory.rglob("metrics.json")):
+        sweep.refuse(directory, cfg, overrides, _one_line(error))
+    return objective.worst(cfg.objective, cfg.stage)  # sys.exit would end the other jobs too
 
 
 SAID = {

@@ -1,10 +1,11 @@
-"""SIGINT, SIGTERM and SIGUSR1: once for a clean end after the step, twice for an end at once."""
+"""SIGINT, SIGTERM, SIGUSR1 and SIGUSR2: once for a clean end after the step, twice for an end at once."""
 
 import signal
 from types import FrameType
 from typing import Any
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 class Interrupted(BaseException):
@@ -23,7 +24,7 @@ class Interrupted(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
-        # A queue sends SIGUSR1 before its time limit: the same to us as the SIGTERM that follows.
+        # A queue sends SIGUSR1 or SIGUSR2 before its time limit: the same to us as the SIGTERM that follows.
         self.status = 128 + (signum if signum == signal.SIGINT else signal.SIGTERM)
 
 
