@@ -141,18 +141,23 @@ class FailedJobs(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Notes the time."""
         self.began = time.time()
+        FailedJobs.names.clear()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Reads what the jobs left behind."""
         FailedJobs.directory = directory = Path(config.hydra.sweep.dir)
-        FailedJobs.names.clear()
         for file in sorted(directory.rglob("metrics.json")):
-            path, ended = file.parent, read_metrics(file.parent)["status"]
+            path, ended = file.parent, str(read_metrics(file.parent)["status"])
             if ended == "completed" or file.stat().st_mtime < self.began - 1 or RunDirectory(path).alive:
                 continue
             job = str((path.parent if path.name in STAGES else path).relative_to(directory))
-            of_kind = FailedJobs.names.setdefault(SAID.get(str(ended), "failed"), [])
-            of_kind += [job] if job not in of_kind else []
+            FailedJobs.note(ended, job)
+
+    @classmethod
+    def note(cls, ended: str, job: str) -> None:
+        """Adds a job to the names, by the status that it was left with."""
+        of_kind = cls.names.setdefault(SAID.get(ended, ended), [])
+        of_kind += [job] if job not in of_kind else []
 
 
 SAID = {"running": "ended without a result", "interrupted": "interrupted, to go on by the same command"}
