@@ -28,7 +28,7 @@ def job_name(overrides: Sequence[str]) -> str:
     >>> job_name(["sweep=lr", "seed=0", "autoencoder.optimizer.lr=0.001"])
     'autoencoder.optimizer.lr-0.001_seed-0_43f5a6ba'
     """
-    settings = sorted(o for o in overrides if not o.startswith("sweep="))
+    settings = sorted(o for o in overrides if not o.startswith(("sweep=", "search=")))
     digest = hashlib.sha256("\n".join(settings).encode()).hexdigest()[:8]
     words = (re.sub(r"[^A-Za-z0-9._+-]+", "-", setting).strip("-.") for setting in settings)
     return f"{'_'.join(words)[:111]}_{digest}".lstrip("_")

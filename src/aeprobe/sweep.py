@@ -107,11 +107,14 @@ def refuse(directory: Path, cfg: DictConfig, overrides: Sequence[str], error: st
 
 
 def require_extras(arguments: Sequence[str]) -> None:
-    """Refuses a launcher or a search whose packages are not installed.
+    """Refuses a search that is no multirun, and a launcher or a search whose packages are not installed.
 
     Raises:
-        AeprobeError: says how to install them.
+        AeprobeError: says what to type.
     """
+    search = [argument for argument in arguments if argument.startswith("search=")]
+    if search and not {"-m", "--multirun"} & {*arguments}:
+        raise AeprobeError(f"{search[0]}: a search has many runs: python train.py -m {search[0]} sweep=NAME")
     for argument, package in EXTRAS.items():
         if argument in arguments and find_spec(package) is None:
             raise AeprobeError(
