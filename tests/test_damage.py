@@ -1,4 +1,4 @@
-"""Files damaged in any way, at any place: refused by name, or read as what they were; never wrong, never a crash."""
+"""Files damaged in any way, anywhere: refused by name, or read as what they were; never wrong, never a crash."""
 
 import shutil
 from collections.abc import Callable
