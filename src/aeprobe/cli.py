@@ -50,6 +50,11 @@ def run(main: Callable[[], object]) -> int:
             raise
         tell(_one_line(error))
         return 1
+    except Exception as error:
+        if _wants_traceback:
+            raise
+        tell(_unforeseen(error, sys.argv[1:]))
+        return 1
     if FailedJobs.names:
         names = ", ".join(FailedJobs.names)
         tell(f"{len(FailedJobs.names)} failed in {FailedJobs.directory}: {names}")
@@ -154,6 +159,13 @@ def override(key: str, value: str) -> str:
         # Hydra undoes a backslash only where a quote follows it.
         value = '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
     return shlex.quote(f"{key}={value}") if not re.fullmatch(r"[\w./+@=-]+", value) else f"{key}={value}"
+
+
+def _unforeseen(error: Exception, arguments: Sequence[str]) -> str:
+    text = re.sub(r"\s+", " ", str(error)).strip()
+    if isinstance(error, ValueError) and text.startswith("Config group override"):  # Hydra's, with no key in it
+        return f"{' '.join(arguments)}: a group of settings takes the name of a file in conf/"
+    return f"{type(error).__name__}: {text} (unexpected; set {_FULL_ERROR}=1 for the traceback)"
 
 
 def _one_line(error: BaseException) -> str:
