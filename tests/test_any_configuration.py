@@ -19,13 +19,15 @@ from unittest.mock import patch
 import pytest
 import torch
 from conftest import FIGURES, REPO, Result, train
+from hydra import compose, initialize_config_dir
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from test_data import write_folder
 
 from aeprobe import checkpoints, cli
-from aeprobe.config import Config, known_keys
+from aeprobe.config import ACTIVATIONS, Config, Initialization, LossOn, Stage, known_keys
+from aeprobe.sweep import flat
 
 MANY = settings.default.max_examples if settings.default else 0
 SECONDS = 60  # more for one small run is a hang
@@ -44,6 +46,17 @@ def keys() -> list[str]:
         group = node.partition(".")[2]
         found |= {f"{node}.{key}" for name in options(group) for key in OmegaConf.load(path(group, name))}
     return sorted(found)
+
+
+def defaults() -> dict[str, Any]:
+    """The value that each key has somewhere in conf/."""
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        schedulers = [
+            f"scheduler@{stage}.scheduler={name}"
+            for stage, name in zip(STAGES, ("cosine", "onecycle"), strict=True)
+        ]
+        composed = compose("config", overrides=[*schedulers, "optimizer@classifier.optimizer=sgd"])
+    return flat(OmegaConf.to_container(composed, enum_to_str=True))  # type: ignore[arg-type]
 
 
 def path(group: str, name: str) -> Path:
@@ -76,16 +89,41 @@ VALUES = st.one_of(WORDS, WORDS, st.integers(-3, 300).map(str), INTEGERS, FLOATS
 PREFIXES = st.sampled_from(["", "", "", "", "", "", "+", "++", "~"])
 
 
+def near(value: Any) -> st.SearchStrategy[str]:
+    """Values like the one that a key has: most of them can be run."""
+    if isinstance(value, bool):
+        return st.sampled_from(["true", "false"])
+    if isinstance(value, int | float):
+        kind = type(value)
+        return st.sampled_from([0, 0.1, 0.5, 1, 2, 3.3, 10]).map(lambda factor: str(kind(value * factor)))
+    if isinstance(value, list):
+        return st.permutations(value).map(
+            lambda items: str([*value[:1], *items[1:-1], *value[-1:]]).replace(" ", "")
+        )
+    names = [
+        *ACTIVATIONS,
+        *(name for kind in (Initialization, LossOn, Stage) for name in kind),
+        "new",
+        "3",
+        "null",
+    ]
+    return st.sampled_from(names)
+
+
 @st.composite
 def overrides(draw: st.DrawFn) -> str:
-    """One odd override of any key, raw or quoted."""
-    key, value = draw(st.sampled_from(KEYS)), draw(VALUES)
+    """One override of any key: like the default, or odd, raw or quoted."""
+    key = draw(st.sampled_from(KEYS))
+    if key in DEFAULTS and draw(st.integers(0, 2)):
+        return f"{key}={draw(near(DEFAULTS[key]))}"
+    value = draw(VALUES)
     if draw(st.integers(0, 3)) == 0:
         value = cli.override("x", value)[2:] if "'" not in cli.override("x", value) else f'"{value}"'
     return f"{draw(PREFIXES)}{key}={value}"
 
 
 KEYS = keys()
+DEFAULTS = defaults()
 GROUPS = {"experiment": "experiment", "trainer": "trainer", "data": "data"} | {
     f"{node.partition('.')[2]}@{node}": node.partition(".")[2] for node in NODES
 }

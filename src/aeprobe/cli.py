@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -41,6 +43,7 @@ def run(main: Callable[[], object]) -> int:
         if any(argument.startswith("resume=") for argument in sys.argv[1:]):
             _resume(sys.argv[1:])  # a stored configuration, not a composed one
         else:
+            _check_groups(sys.argv[1:])
             main()
     except (KeyboardInterrupt, Interrupted) as error:
         tell("interrupted" + getattr(error, "advice", ""))
@@ -53,7 +56,8 @@ def run(main: Callable[[], object]) -> int:
     except Exception as error:
         if _wants_traceback:
             raise
-        tell(_unforeseen(error, sys.argv[1:]))
+        what = re.sub(r"\s+", " ", str(error)).strip()
+        tell(f"{type(error).__name__}: {what} (unexpected; set {_FULL_ERROR}=1 for the traceback)")
         return 1
     if FailedJobs.names:
         names = ", ".join(FailedJobs.names)
@@ -161,11 +165,26 @@ def override(key: str, value: str) -> str:
     return shlex.quote(f"{key}={value}") if not re.fullmatch(r"[\w./+@=-]+", value) else f"{key}={value}"
 
 
-def _unforeseen(error: Exception, arguments: Sequence[str]) -> str:
-    text = re.sub(r"\s+", " ", str(error)).strip()
-    if isinstance(error, ValueError) and text.startswith("Config group override"):  # Hydra's, with no key in it
-        return f"{' '.join(arguments)}: a group of settings takes the name of a file in conf/"
-    return f"{type(error).__name__}: {text} (unexpected; set {_FULL_ERROR}=1 for the traceback)"
+def _check_groups(arguments: Sequence[str]) -> None:
+    """Refuses a number or a list where Hydra expects the name of a file, and does not look."""
+    for argument in arguments:
+        try:
+            parsed = OverridesParser.create().parse_override(argument)
+            value = parsed.value()
+        except (HydraException, ValueError) as error:
+            if "integer string conversion" in str(error):
+                raise AeprobeError(f"{argument[:60]}…: the number has too many digits") from None
+            continue  # an option, or Hydra tells what is wrong with it
+        given = value.list if isinstance(value, ChoiceSweep) else [value]
+        if parsed.is_delete() and value is None:
+            continue
+        if parsed.package is not None or parsed.key_or_group in GROUPS:
+            for item in given:
+                if not isinstance(item, str | QuotedString | Glob | None):
+                    raise AeprobeError(f"{argument}: {parsed.key_or_group} takes the name of a file in conf/")
+
+
+GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment")
 
 
 def _one_line(error: BaseException) -> str:
