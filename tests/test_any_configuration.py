@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 from test_data import write_folder
 
 from aeprobe import checkpoints, cli
-from aeprobe.config import ACTIVATIONS, Config, Initialization, LossOn, Stage, known_keys
+from aeprobe.config import ACTIVATIONS, Config, Initialization, LossOn, known_keys
 from aeprobe.sweep import flat
 
 MANY = settings.default.max_examples if settings.default else 0
@@ -89,50 +89,57 @@ VALUES = st.one_of(WORDS, WORDS, st.integers(-3, 300).map(str), INTEGERS, FLOATS
 PREFIXES = st.sampled_from(["", "", "", "", "", "", "+", "++", "~"])
 
 
-def near(value: Any) -> st.SearchStrategy[str]:
+def near(key: str) -> st.SearchStrategy[str]:
     """Values like the one that a key has: most of them can be run."""
+    name, value = key.rpartition(".")[2], DEFAULTS[key]
+    if name in CHOSEN:
+        return st.sampled_from(CHOSEN[name])
     if isinstance(value, bool):
         return st.sampled_from(["true", "false"])
     if isinstance(value, int | float):
         kind = type(value)
-        return st.sampled_from([0, 0.1, 0.5, 1, 2, 3.3, 10]).map(lambda factor: str(kind(value * factor)))
+        return st.sampled_from([1, 2, 0.5, 3.3, 10, 0.1, 0]).map(lambda factor: str(kind(value * factor)))
     if isinstance(value, list):
-        return st.permutations(value).map(
-            lambda items: str([*value[:1], *items[1:-1], *value[-1:]]).replace(" ", "")
-        )
-    names = [
-        *ACTIVATIONS,
-        *(name for kind in (Initialization, LossOn, Stage) for name in kind),
-        "new",
-        "3",
-        "null",
-    ]
-    return st.sampled_from(names)
+        return st.permutations(value[1:-1]).map(lambda items: str([value[0], *items, value[-1]]).replace(" ", ""))
+    return st.sampled_from(["null", "1", "2", "0.5"] if value is None else [str(value), "new"])
+
+
+CHOSEN = {
+    "activation": list(ACTIVATIONS),
+    "initialization": list(Initialization),
+    "loss_on": list(LossOn),
+    "stage": ["all", "autoencoder"],
+    "objective": ["null", "val/loss", "train/loss"],
+    "ckpt": ["null"],
+    "accelerator": ["cpu", "auto"],
+    "precision": ["32-true", "bf16-mixed", "64-true", "16-mixed"],
+    "profiler": ["null", "simple", "advanced"],
+    "progress": ["true", "false", "auto"],
+}
 
 
 @st.composite
 def overrides(draw: st.DrawFn) -> str:
-    """One override of any key: like the default, or odd, raw or quoted."""
+    """One odd override of any key, raw or quoted."""
     key = draw(st.sampled_from(KEYS))
-    if key in DEFAULTS and draw(st.integers(0, 2)):
-        return f"{key}={draw(near(DEFAULTS[key]))}"
     value = draw(VALUES)
     if draw(st.integers(0, 3)) == 0:
         value = cli.override("x", value)[2:] if "'" not in cli.override("x", value) else f'"{value}"'
     return f"{draw(PREFIXES)}{key}={value}"
 
 
-KEYS = keys()
+KEYS = sorted(keys(), key=lambda key: key.count("."), reverse=True)
 DEFAULTS = defaults()
 GROUPS = {"experiment": "experiment", "trainer": "trainer", "data": "data"} | {
     f"{node.partition('.')[2]}@{node}": node.partition(".")[2] for node in NODES
 }
 CHOICES = st.sampled_from([f"{key}={name}" for key, group in GROUPS.items() for name in options(group)])
-TYPED = st.builds(
-    lambda choices, odd: [*choices, *odd],
-    st.lists(CHOICES, max_size=3),
-    st.lists(overrides(), min_size=1, max_size=3),
+NEAR = st.sampled_from(sorted({*DEFAULTS} & {*KEYS})).flatmap(
+    lambda key: near(key).map(lambda value: f"{key}={value}")
 )
+ODDLY = st.lists(overrides(), min_size=1, max_size=3)
+PLAIN = st.lists(NEAR, min_size=1, max_size=5)
+TYPED = st.builds(list.__add__, st.lists(CHOICES, max_size=2), st.one_of(ODDLY, PLAIN))
 
 
 @pytest.fixture
