@@ -21,7 +21,7 @@ from aeprobe import objective, sweep
 from aeprobe.config import Config, Stage, nearest
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted, Interruption
-from aeprobe.rundir import Metrics, discard_unused, shortest
+from aeprobe.rundir import Metrics, as_typed, discard_unused, shortest
 from aeprobe.sweep import FailedJobs, OtherRunError
 from aeprobe.validation import config_error, validate
 
@@ -76,7 +76,7 @@ def job(cfg: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     multirun = hydra.mode == RunMode.MULTIRUN
     directory = shortest(Path(hydra.runtime.output_dir))
-    overrides = list(hydra.overrides.task)
+    overrides = as_typed(hydra.overrides.task)
     try:
         config = validate(cfg, overrides)
         before = sweep.status(directory, config) if multirun else None
