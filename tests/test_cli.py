@@ -116,7 +116,7 @@ def test_an_accelerator_that_is_not_here(tmp_path: Path, root: Path) -> None:
 def test_a_fraction_that_is_less_than_a_batch(tmp_path: Path, root: Path) -> None:
     result = train("trainer.limit_test_batches=0.05", f"data.root={root}", cwd=tmp_path)
     assert (result.status, result.err.count("\n")) == (1, 1)
-    assert "trainer.limit_test_batches=0.05: is less than one of 10 batches in the test split" in result.err
+    assert "trainer.limit_test_batches=0.05: less than one of 10 batches in the test split" in result.err
     assert not (tmp_path / "outputs").exists()
 
 

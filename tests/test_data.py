@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from aeprobe import idx
-from aeprobe.data import EpochBatches, ImageDataset, MNISTDataModule, seeded_permutation
+from aeprobe.batches import EpochBatches, seeded_permutation
+from aeprobe.data import ImageDataset, MNISTDataModule
 from aeprobe.errors import AeprobeError
 
 

@@ -13,8 +13,9 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from aeprobe import checkpoints
 from aeprobe.autoencoder import Autoencoder
+from aeprobe.batches import EpochBatches
 from aeprobe.classifier import Classifier
-from aeprobe.data import EpochBatches, MNISTDataModule
+from aeprobe.data import MNISTDataModule
 from aeprobe.validation import validate
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))

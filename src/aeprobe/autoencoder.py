@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, mse_loss
 
+from aeprobe.collectives import in_order
 from aeprobe.networks import mlp
 from aeprobe.optimization import Optimization
 from aeprobe.stage_module import StageModule
@@ -71,7 +72,7 @@ class Autoencoder(StageModule):
         reconstruction = self.decoder(code).view_as(images)
         loss = mse_loss(reconstruction, images)  # mean over pixels and images
         if split != "train":  # train/* is gathered by callbacks.Recorder
-            self.log(f"{split}/loss", loss, batch_size=len(images), on_epoch=True, logger=False, sync_dist=True)
+            self.log_loss(split, loss, len(images))
         if split == "test":
             self.test_codes.append(code)
             self.test_errors.append((reconstruction - images).square().mean((1, 2, 3)))
@@ -93,6 +94,11 @@ class Autoencoder(StageModule):
         """Forgets an earlier test."""
         self.test_codes.clear()
         self.test_errors.clear()
+
+    def on_test_epoch_end(self) -> None:
+        """Brings together what several processes measured."""
+        self.test_codes[:] = [in_order(self.test_codes)]
+        self.test_errors[:] = [in_order(self.test_errors)]
 
     def predict_step(self, batch: Batch, _: int = 0) -> dict[str, Tensor]:
         """Codes, (N, code), and reconstructions in [0, 1], (N, 1, 28, 28)."""

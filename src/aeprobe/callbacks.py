@@ -38,6 +38,14 @@ class Stop(L.Callback):
     def __init__(self, interruption: Interruption) -> None:
         self.interruption = interruption
 
+    def on_train_start(self, *_: Any) -> None:
+        """Lightning has taken the signals by now."""
+        self.interruption.listen()
+
+    def on_test_start(self, *_: Any) -> None:
+        """The same."""
+        self.interruption.listen()
+
     def on_train_epoch_start(self, *_: Any) -> None:
         """From here on, a first signal waits for the end of a step."""
         self.interruption.waiting = True

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from aeprobe.collectives import in_order
 from aeprobe.networks import GaussianNoise, Standardize, mlp
 from aeprobe.optimization import Optimization
 from aeprobe.stage_module import StageModule
@@ -107,7 +108,7 @@ class Classifier(StageModule):
             return metrics
         accuracy = self.val_accuracy if split == "val" else self.test_accuracy
         accuracy.update(logits, labels)
-        self.log(f"{split}/loss", loss, batch_size=len(labels), on_epoch=True, logger=False, sync_dist=True)
+        self.log_loss(split, loss, len(labels))
         self.log(f"{split}/accuracy", accuracy, on_epoch=True, logger=False)
         if split == "test":
             self.confusion_matrix.update(logits, labels)
@@ -134,6 +135,10 @@ class Classifier(StageModule):
         """Forgets an earlier test."""
         self.confusion_matrix.reset()
         self.test_correct.clear()
+
+    def on_test_epoch_end(self) -> None:
+        """Brings together what several processes measured."""
+        self.test_correct[:] = [in_order(self.test_correct)]
 
     def predict_step(self, batch: Batch, _: int = 0) -> dict[str, Tensor]:
         """Class probabilities in [0, 1], (N, classes), and the most probable labels, int64 (N,)."""

@@ -5,19 +5,20 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe import objective, sweep
+from aeprobe import objective, processes, sweep
+from aeprobe.arguments import check_groups
 from aeprobe.config import Config, Stage, nearest
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted, Interruption
@@ -39,25 +40,29 @@ def run(main: Callable[[], object]) -> int:
     """
     if not _wants_traceback:
         os.environ[_FULL_ERROR] = "1"
+    processes.follow()
     try:
+        sweep.require_one_process(sys.argv[1:])
         if any(argument.startswith("resume=") for argument in sys.argv[1:]):
             _resume(sys.argv[1:])  # a stored configuration, not a composed one
         else:
-            _check_groups(sys.argv[1:])
+            check_groups(sys.argv[1:])
+            if not processes.here().first:
+                sys.argv.append("hydra.run.dir=.")  # it makes no directory of its own
             main()
     except (KeyboardInterrupt, Interrupted) as error:
-        tell("interrupted" + getattr(error, "advice", ""))
+        _tell("interrupted" if isinstance(error, KeyboardInterrupt) else error.what + error.advice)
         return error.status if isinstance(error, Interrupted) else 130
     except (AeprobeError, HydraException, OmegaConfBaseException, OSError) as error:
         if _wants_traceback:
             raise
-        tell(_one_line(error))
+        _tell(_one_line(error))
         return 1
     except Exception as error:
         if _wants_traceback:
             raise
         what = re.sub(r"\s+", " ", str(error)).strip()
-        tell(f"{type(error).__name__}: {what} (unexpected; set {_FULL_ERROR}=1 for the traceback)")
+        _tell(f"{type(error).__name__}: {what} (unexpected; set {_FULL_ERROR}=1 for the traceback)")
         return 1
     if FailedJobs.names:
         names = ", ".join(FailedJobs.names)
@@ -89,7 +94,9 @@ def job(cfg: DictConfig) -> float | None:
     except AeprobeError as error:
         if _wants_traceback:
             raise
-        tell(_one_line(error))
+        _tell(_one_line(error))
+        if not processes.here().first:
+            sys.exit(1)
         if not multirun:
             discard_unused(directory, Path(str(cfg.get("outputs"))))
             sys.exit(1)
@@ -119,12 +126,19 @@ def _resume(arguments: Sequence[str]) -> None:
 
 def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: Any) -> dict[str, Metrics]:
     """Runs, says what came out, and makes the page of a whole experiment."""
-    with Interruption() as interruption:
+    first = processes.here().first
+    alone = config.trainer.strategy != "ddp" or config.trainer.devices == 1 or processes.launched() is not None
+    others = nullcontext() if alone else processes.started(config.trainer.devices)
+    if not first:
+        log.setLevel(logging.CRITICAL)
+    with Interruption() as interruption, others:
         try:
             from aeprobe import runner
 
             request = runner.Request(config, directory, overrides, interruption=interruption, **how)
             metrics = runner.run(request)
+            if not first:
+                return metrics
             if not request.ran:
                 log.info("%s is completed: nothing is left to do", directory)
                 return metrics
@@ -133,7 +147,11 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
                 from aeprobe.report import write_report
 
                 log.info("page: %s", write_report([directory]))
-        except Interrupted as error:
+        except (AeprobeError, Interrupted) as error:
+            if not first:
+                sys.exit(getattr(error, "status", 1))  # the first process says it, for all
+            if not isinstance(error, Interrupted):
+                raise
             if any(directory.rglob("metrics.json")):
                 error.advice = f"; go on with: python train.py {override('resume', str(directory))}"
             else:
@@ -165,26 +183,12 @@ def override(key: str, value: str) -> str:
     return shlex.quote(f"{key}={value}") if not re.fullmatch(r"[\w./+@=-]+", value) else f"{key}={value}"
 
 
-def _check_groups(arguments: Sequence[str]) -> None:
-    """Refuses a number or a list where Hydra expects the name of a file, and does not look."""
-    for argument in arguments:
-        try:
-            parsed = OverridesParser.create().parse_override(argument)
-            value = parsed.value()
-        except (HydraException, ValueError) as error:
-            if "integer string conversion" in str(error):
-                raise AeprobeError(f"{argument[:60]}…: the number has too many digits") from None
-            continue  # an option, or Hydra tells what is wrong with it
-        given = value.list if isinstance(value, ChoiceSweep) else [value]
-        if parsed.is_delete() and value is None:
-            continue
-        if parsed.package is not None or parsed.key_or_group in GROUPS:
-            for item in given:
-                if not isinstance(item, str | QuotedString | Glob | None):
-                    raise AeprobeError(f"{argument}: {parsed.key_or_group} takes the name of a file in conf/")
-
-
-GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment")
+def _tell(text: str) -> None:
+    """One line for each machine: its processes were all given the same command."""
+    if "LOCAL_RANK" not in os.environ or os.environ["LOCAL_RANK"] == "0":
+        tell(text)
+    else:
+        time.sleep(1)  # torchrun ends all when one has ended: let the line come first
 
 
 def _one_line(error: BaseException) -> str:

@@ -101,7 +101,9 @@ class TrainerConfig:
     """Lightning's plain arguments, and ours."""
 
     accelerator: str = MISSING
+    strategy: str = MISSING
     devices: int = MISSING
+    num_nodes: int = MISSING
     precision: str = MISSING
     limit_train_batches: int | float | None = MISSING
     limit_val_batches: int | float | None = MISSING

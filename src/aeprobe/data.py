@@ -1,6 +1,6 @@
 """The images: unpacked and checked once, kept as uint8 in memory, handed out in whole batches."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import MNIST
 from torchvision.datasets.mnist import read_label_file
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
+from aeprobe.batches import EpochBatches, batches_in_order, loader, seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.idx import BUNDLE, FILES, check_idx, unpack
 
@@ -58,44 +59,6 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return (self.transform(images) if self.transform else images), self.labels[index]
 
 
-class EpochBatches(Sampler[Tensor]):
-    """Batches of indices in a random order that depends on (seed, epoch) alone; Lightning calls `set_epoch`.
-
-    Of several processes, process `rank` of `world` takes every world-th index of each batch, so that
-    together they take the same steps as one.
-
-    Args:
-        size: number of samples.
-        batch: their number in a step of all processes together; the last batch may be smaller.
-        seed: of the order.
-        rank: this process.
-        world: number of processes.
-    """
-
-    def __init__(self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        self.size, self.batch, self.seed, self.rank, self.world = size, batch, seed, rank, world
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch, counted from 0."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self.size // self.batch)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        # A generator: when a run is resumed, Lightning asks for the iterator before it sets the epoch.
-        order = seeded_permutation(self.size, self.seed, self.epoch + 1)
-        for batch in order.split(self.batch):
-            yield batch[self.rank :: self.world]
-
-
-def seeded_permutation(size: int, seed: int, stream: int = 0) -> Tensor:
-    """A permutation of 0 … size-1, int64 (size,), from its own generator: one for each (seed, stream)."""
-    generator = torch.Generator().manual_seed(seed * 2**20 + stream)
-    return torch.randperm(size, generator=generator)
-
-
 def randomly_shifted(images: Tensor, most: int) -> Tensor:
     """Each image moved by -most … most pixels along each axis, by torch's global generator; zeros move in.
 
@@ -120,8 +83,8 @@ class MNISTDataModule(L.LightningDataModule):
         split_seed: chooses the held-out images.
         mean: subtracted from pixels in [0, 1].
         std: divides them after that.
-        batch_size: of training.
-        eval_batch_size: of validation and test.
+        batch_size: of training, of all processes together.
+        eval_batch_size: of validation and test, the same.
         seed: the order of the training batches, with the epoch.
 
     Attributes:
@@ -143,6 +106,7 @@ class MNISTDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer held-out images than processes
         self.name, self.root, self.val_size, self.split_seed = name, Path(root), val_size, split_seed
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.identity = {
@@ -219,7 +183,7 @@ class MNISTDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of (images or codes, labels), in a new order each epoch."""
         split = self.splits["train"]
-        return _loader(split, EpochBatches(len(split), self.batch_size, self.seed, *self._place()))
+        return loader(split, EpochBatches(len(split), self.batch_size, self.seed, *self._place()))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the validation split, in its order."""
@@ -230,8 +194,8 @@ class MNISTDataModule(L.LightningDataModule):
         return self._in_order("test")
 
     def _in_order(self, name: str) -> DataLoader[Any]:
-        split, (rank, world) = self.splits[name], self._place()
-        return _loader(split, torch.arange(rank, len(split), world).split(self.eval_batch_size))
+        split = self.splits[name]
+        return loader(split, batches_in_order(len(split), self.eval_batch_size, *self._place()))
 
     def _place(self) -> tuple[int, int]:
         """This process, and the number of processes."""
@@ -266,19 +230,8 @@ class MNISTDataModule(L.LightningDataModule):
         return stored[16:].view(count, 1, 28, 28), read_label_file(str(labels)).long()
 
 
-def _loader(split: ImageDataset, batches: Iterable[Tensor]) -> DataLoader[Any]:
-    """Hands the indices of whole batches to the dataset: no Python runs per sample."""
-    # Its own generator: else an iterator takes a number from torch's, earlier in a resumed run than in others.
-    own = torch.Generator()
-    return DataLoader(split, sampler=batches, batch_size=None, collate_fn=_whole, generator=own)
-
-
-def _whole(batch: Any) -> Any:
-    return batch
-
-
 def _encoded(split: ImageDataset, encoder: Transform) -> ImageDataset:
-    batches = _loader(split, torch.arange(len(split)).split(ENCODE_BATCH))
+    batches = loader(split, torch.arange(len(split)).split(ENCODE_BATCH))
     with torch.inference_mode():
         codes = torch.cat([encoder(images) for images, _ in batches])
     return ImageDataset(codes.clone(), split.labels)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from aeprobe import curves, figures, pictures
 from aeprobe.autoencoder import Autoencoder
+from aeprobe.batches import seeded_permutation
 from aeprobe.classifier import Classifier
-from aeprobe.data import ImageDataset, seeded_permutation
+from aeprobe.data import ImageDataset
 from aeprobe.diagram import Part, architecture
 from aeprobe.figures import Array, Drawing
 from aeprobe.pca import principal_components

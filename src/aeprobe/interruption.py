@@ -11,16 +11,33 @@ class Interrupted(BaseException):
     """A run was told to stop. No Exception, so that nobody takes it for a failure.
 
     Attributes:
+        signum: the signal; 0 for none.
         status: the exit status that says so, 128 and the signal's number.
-        advice: what to do next, to follow "interrupted".
+        what: how to tell it.
+        advice: what to do next, to follow `what`.
     """
 
+    what = "interrupted"
     advice = ""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
+        self.signum = signum
         # A queue sends SIGUSR1 before its time limit: the same to us as the SIGTERM that follows.
         self.status = 128 + (signum if signum == signal.SIGINT else signal.SIGTERM)
+
+
+class Lost(Interrupted):
+    """Another process of the run is gone, without a word.
+
+    Args:
+        world: number of processes.
+    """
+
+    def __init__(self, world: int) -> None:
+        BaseException.__init__(self, f"the loss of one of its {world} processes")
+        self.signum, self.status = 0, 1
+        self.what = f"interrupted by {self} (killed, or out of memory?)"
 
 
 class Interruption:
@@ -28,12 +45,13 @@ class Interruption:
 
     Attributes:
         waiting: whether a first signal waits for `act` instead.
+        ending: whether the run ends anyway, and signals are of no account.
         signum: the signal that came, or None.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self.waiting = False
+        self.waiting = self.ending = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
@@ -44,12 +62,23 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def listen(self) -> None:
+        """Takes the signals back, if it is entered.
+
+        Lightning puts a handler of its own before this one; of several processes it waits for the others there,
+        which wait for this process elsewhere.
+        """
+        for number in self._before:
+            signal.signal(number, self._hear)
+
     def act(self) -> None:
         """Raises `Interrupted` if a signal came meanwhile."""
         if self.signum is not None:
             raise Interrupted(self.signum)
 
     def _hear(self, signum: int, _frame: FrameType | None) -> None:
+        if self.ending:
+            return
         again, self.signum = self.signum is not None, signum
         if again or not self.waiting:
             raise Interrupted(signum)

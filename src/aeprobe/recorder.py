@@ -18,6 +18,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from aeprobe.collectives import mean
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import RunDirectory
 
@@ -50,7 +51,6 @@ class Recorder(L.Callback):
         self._values: dict[str, Tensor] = {}
         self._last: dict[str, Tensor] = {}
         self._rates: list[float] = []
-        self._sizes: list[int] = []
         self._began = 0.0
         self._ended = 0.0
 
@@ -74,7 +74,7 @@ class Recorder(L.Callback):
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Begins an epoch's row."""
-        self._row, self._values, self._last, self._rates, self._sizes = {}, {}, {}, [], []
+        self._row, self._values, self._last, self._rates = {}, {}, {}, []
         self._began = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
@@ -94,7 +94,6 @@ class Recorder(L.Callback):
                 self._values[key] = value.new_empty(int(trainer.num_training_batches))
             if key in self._values:
                 self._values[key][index] = value
-        self._sizes.append(len(batch[1]))
         self._ended = time.perf_counter()
 
     def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
@@ -121,9 +120,10 @@ class Recorder(L.Callback):
     def _close_training(self, trainer: L.Trainer) -> None:
         if self._row:
             return
-        sizes = torch.tensor(self._sizes, dtype=torch.float64)
-        last, count = self._last, len(self._sizes)
-        values = {key: found[:count].cpu().double() for key, found in self._values.items()}
+        count = len(self._rates)
+        sizes = trainer.train_dataloader.sampler.sizes[:count]  # type: ignore[union-attr]
+        last = {key: mean(value) for key, value in self._last.items()}
+        values = {key: mean(found[:count].cpu().double()) for key, found in self._values.items()}
         values["loss"] *= trainer.accumulate_grad_batches  # Lightning divides the loss that it hands on
         self._row["epoch"] = trainer.current_epoch + 1
         for key, value in values.items():
@@ -153,6 +153,8 @@ class Recorder(L.Callback):
 
     def _write_events(self, trainer: L.Trainer, number: int) -> None:
         """One epoch to TensorBoard: its steps, then its row."""
+        if not trainer.is_global_zero:
+            return
         writer: Any = _experiment(trainer).file_writer  # open while training
         first, last = self.epoch_steps[number - 1] if number else 0, self.epoch_steps[number]
         series = {tag: values[first:last] for tag, values in self.steps.items() if tag != "step"}
@@ -165,7 +167,7 @@ class Recorder(L.Callback):
 
 def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:
     """Writes values to TensorBoard at a number of optimizer steps."""
-    for tag, value in values.items():
+    for tag, value in values.items() if trainer.is_global_zero else ():
         _experiment(trainer).add_scalar(tag, value, step)
 
 

@@ -105,6 +105,7 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
     for stage, old in zip(("autoencoder", "classifier"), before, strict=True):
         if f"{stage}.max_epochs" in typed:
             _require_lengthening(config, stage, old, typed[f"{stage}.max_epochs"], directory)
+    _require_processes(config, directory)
     return config
 
 
@@ -112,6 +113,15 @@ def _existing(cfg: DictConfig, directory: Path) -> str | None:
     """The checkpoint to check: a classifier's own holds its encoder, and stage 1's may be gone by now."""
     own = directory / "checkpoints" / "last.ckpt"
     return str(own) if cfg.stage == Stage.classifier and own.exists() else cfg.ckpt
+
+
+def _require_processes(config: Config, directory: Path) -> None:
+    """Raises AeprobeError where another number of processes would take the run up."""
+    now = config.trainer.devices * config.trainer.num_nodes
+    for part in (directory, directory / "autoencoder", directory / "classifier"):
+        before = read_metrics(part).get("processes", 1) if (part / "metrics.json").exists() else now
+        if before != now:
+            raise AeprobeError(f"resume={part}: was trained by {before} processes, not {now}: start as many again")
 
 
 def _require_lengthening(config: Config, stage: str, before: int, override: str, directory: Path) -> None:

@@ -60,11 +60,13 @@ class RunDirectory:
 
     Attributes:
         path: the directory.
+        writes: whether this process writes into it; of several, only the first does.
         metrics: what metrics.json says.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path
+        self.writes = writes
         self.metrics: Metrics = {}
         self._lock = FileLock(path / ".lock", timeout=0)
 
@@ -153,6 +155,8 @@ class RunDirectory:
     def write(self, **changes: Any) -> None:
         """Changes top-level keys of metrics.json; the file is replaced atomically."""
         self.metrics |= changes
+        if not self.writes:
+            return
         text = json.dumps(finite(self.metrics), indent=1, allow_nan=False)
         write_atomically(self.path / "metrics.json", text.encode())
 

@@ -12,15 +12,17 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from aeprobe import checkpoints
+from aeprobe import checkpoints, collectives
+from aeprobe.batches import seeded_permutation
 from aeprobe.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.callbacks import Stop
 from aeprobe.classifier import Classifier
+from aeprobe.collectives import shared_fate
 from aeprobe.config import Config, Stage, plain
-from aeprobe.data import seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.gallery import Gallery
 from aeprobe.interruption import Interruption
+from aeprobe.processes import here
 from aeprobe.recorder import Recorder, write_scalars
 from aeprobe.rundir import Metrics, RunDirectory, shortest
 from aeprobe.status import header, recorded
@@ -65,8 +67,19 @@ def run(request: Request) -> dict[str, Metrics]:
     Raises:
         AeprobeError: the input is wrong (nothing was written), or training failed (metrics.json says so).
     """
+    trainer = request.config.trainer
+    try:
+        with shared_fate(request.interruption):
+            place = collectives.join(trainer.accelerator)
+            aeprobe.runtime.threads(trainer.threads, place.local_world)
+            request.directory = collectives.first(lambda: request.directory)  # each has a name of its own for it
+            return _run_stages(request)
+    finally:
+        collectives.leave()
+
+
+def _run_stages(request: Request) -> dict[str, Metrics]:
     config, directory = request.config, request.directory
-    aeprobe.runtime.threads(config.trainer.threads)
     typed = typed_values(request.overrides)
     ckpt = Path(config.ckpt or "")
     if config.stage == Stage.test:
@@ -88,21 +101,23 @@ def run(request: Request) -> dict[str, Metrics]:
 def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Experiment]) -> Metrics:
     """One stage; `build` is given the checkpoint to go on from, or None."""
     started = time.perf_counter()
-    directory = RunDirectory(path)
-    resuming = request.resume and directory.begun
-    own = _reopen(directory, request) if resuming else None
+    directory = RunDirectory(path, writes=here().first)
+    resuming, own, directory.metrics = collectives.first(lambda: _take_up(directory, request))
     if directory.metrics.get("status") == "completed":
         return directory.metrics
     request.ran = True
+    if own is not None:
+        aeprobe.runtime.threads(directory.metrics["threads"])  # another number would give other bits
     experiment = build(own)
     recorder = Recorder(directory, experiment.stage)
     gallery = _gallery(experiment, directory, request.config)
     callbacks = [recorder, *([gallery] if gallery else []), *request.callbacks, Stop(request.interruption)]
     trainer = make_trainer(request.config.trainer, experiment, directory, callbacks)
     device = trainer.strategy.root_device
+    collectives.wait()  # an error in any process until here leaves no run behind
     if not resuming:
-        directory.claim(plain(request.config), request.overrides)
-    with recorded(directory):
+        collectives.first(lambda: directory.claim(plain(request.config), request.overrides))
+    with recorded(directory), shared_fate(request.interruption):
         if own is None:
             directory.write(**header(experiment, request.config, request.overrides, device))
         else:
@@ -110,7 +125,8 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
         log.info("%s", experiment.describe())
         threads = torch.get_num_threads()
         where = "into" if own is None else f"going on from {own.name} in"
-        log.info("on %s with %d thread%s, %s %s", device, threads, "s"[: threads > 1], where, path)
+        each = "" if here().world == 1 else f" in each of {here().world} processes"
+        log.info("on %s with %d thread%s%s, %s %s", device, threads, "s"[: threads > 1], each, where, path)
         seconds = {"total": 0.0, "fit": 0.0, "figures": 0.0}
         _prepare(experiment, device)
         if experiment.settings is not None:
@@ -126,7 +142,15 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
             logger.finalize("success")
         seconds["total"] = time.perf_counter() - started
         directory.end("completed", seconds=seconds, **results)
+    collectives.wait()  # the next stage reads it
     return directory.metrics
+
+
+def _take_up(directory: RunDirectory, request: Request) -> tuple[bool, Path | None, Metrics]:
+    """Whether the run that the directory holds goes on, from which checkpoint, and its metrics."""
+    resuming = request.resume and directory.begun
+    own = _reopen(directory, request) if resuming else None
+    return resuming, own, directory.metrics
 
 
 def _reopen(directory: RunDirectory, request: Request) -> Path | None:
@@ -149,7 +173,6 @@ def _reopen(directory: RunDirectory, request: Request) -> Path | None:
         best = shortest(directory.checkpoints / "best.ckpt")
         raise AeprobeError(f"{error}; resume={best} goes on from the best epoch instead") from error
     directory.reopen(anew=False)
-    aeprobe.runtime.threads(directory.metrics["threads"])  # another number would give other bits
     return last
 
 

@@ -12,6 +12,7 @@ sorts it there). Three things need to be early:
 """
 
 import logging
+import os
 import warnings
 
 import torch
@@ -44,6 +45,8 @@ for name in ("utilities.rank_zero", "trainer.connectors.signal_connector"):
 warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # a run outside of the queue
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory
 warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # callbacks.Recorder logs
+warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # torch 2.6 has no other name for it
+warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # of a resumed run
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # inside Lightning 2.6
 
 
@@ -58,8 +61,16 @@ def seed(value: int) -> None:
     seed_everything(value, verbose=False)
 
 
-def threads(number: int | None) -> int:
-    """Sets how many threads one tensor operation may use; None keeps torch's choice. Returns the number."""
+def threads(number: int | None, processes: int = 1) -> int:
+    """Sets how many threads one tensor operation may use, and returns the number.
+
+    Args:
+        number: None keeps torch's choice, divided between this machine's processes. OMP_NUM_THREADS, which
+            torchrun sets, is that of each process already.
+        processes: their number.
+    """
+    if number is None and processes > 1 and "OMP_NUM_THREADS" not in os.environ:
+        number = max(1, torch.get_num_threads() // processes)
     if number is not None:
         torch.set_num_threads(number)
     return torch.get_num_threads()

@@ -15,6 +15,7 @@ from aeprobe.build import Experiment
 from aeprobe.config import Config, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.interruption import Interrupted
+from aeprobe.processes import here
 from aeprobe.rundir import SCHEMA, Metrics, RunDirectory
 
 log = logging.getLogger("aeprobe")
@@ -37,7 +38,8 @@ def header(experiment: Experiment, config: Config, overrides: Sequence[str], dev
         "data": data.identity | {"root": str(data.root), "images": images},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": str(device),
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads(),  # of each process
+        "processes": here().world,
         "ckpt": str(experiment.ckpt) if experiment.ckpt else None,
         "checkpoint": "best" if experiment.settings and data.val_size else "last",
         "seconds": {"total": None, "fit": None, "figures": None},
@@ -48,13 +50,13 @@ def header(experiment: Experiment, config: Config, overrides: Sequence[str], dev
 
 @contextmanager
 def recorded(directory: RunDirectory) -> Iterator[None]:
-    """Keeps train.log, and sees to it that metrics.json tells how the run ended.
+    """Keeps train.log, and sees to it that metrics.json tells how the run ended: both by the first process alone.
 
     Raises:
         AeprobeError: instead of whatever went wrong.
         Interrupted: as it came.
     """
-    handler = logging.FileHandler(directory.path / "train.log", encoding="utf-8")
+    handler = _train_log(directory)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     try:
@@ -77,3 +79,9 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+def _train_log(directory: RunDirectory) -> logging.Handler:
+    if not directory.writes:
+        return logging.NullHandler()
+    return logging.FileHandler(directory.path / "train.log", encoding="utf-8")

@@ -1,5 +1,6 @@
 """A multirun's jobs: which of them are done, and which failed. Needs no torch."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from aeprobe import processes
 from aeprobe.config import Config, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import SCHEMA, RunDirectory, read_metrics
@@ -25,7 +27,10 @@ def status(directory: Path, config: Config) -> str | None:
 
     Raises:
         OtherRunError: the directory holds a run of another configuration.
+        AeprobeError: the job would have several processes.
     """
+    if config.trainer.strategy == "ddp":  # from a preset: `require_one_process` has looked at what was typed
+        raise AeprobeError(f"trainer.strategy=ddp: {ONE_PROCESS}")
     parts = [directory / stage for stage in STAGES] if config.stage == "all" else [directory]
     begun = [part for part in parts if RunDirectory(part).begun]
     for part in begun:
@@ -60,6 +65,26 @@ def flat(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         made |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return made
+
+
+def require_one_process(arguments: Sequence[str]) -> None:
+    """Refuses a multirun of jobs on several processes, before anything is made for it.
+
+    Raises:
+        AeprobeError: says how to launch them.
+    """
+    if not {"-m", "--multirun"} & {*arguments}:
+        return
+    asked = [a for a in arguments if re.match(r"trainer(\.strategy)?=.*\bddp\b", a)]
+    world = processes.here().world
+    if asked or world > 1:
+        raise AeprobeError(f"{asked[0] if asked else f'{world} processes were started'}: {ONE_PROCESS}")
+
+
+ONE_PROCESS = (
+    "a job of a multirun has one process; drop -m and launch each setting by itself, "
+    "for example python train.py trainer=ddp trainer.devices=2 seed=1"
+)
 
 
 def refuse(directory: Path, cfg: DictConfig, overrides: Sequence[str], error: str) -> None:

@@ -4,15 +4,20 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
 import lightning as L
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
 
+from aeprobe.batches import EpochBatches
 from aeprobe.build import Experiment
 from aeprobe.callbacks import Bar, Checkpoint, EpochSeed
 from aeprobe.checkpoints import AtomicCheckpointIO
@@ -32,6 +37,32 @@ class Unprofiled(PassThroughProfiler):
 
 
 NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class Parts(DDPStrategy):
+    """DDP whose processes may have unequal parts of a batch, or none of it.
+
+    DDP takes the mean of the processes' gradients. So each process's loss, and the metrics beside it, are
+    multiplied by its share of the batch: their mean over the processes is that of the whole batch. A process
+    that is left nothing takes part with a black image and a share of 0: the others wait for its gradients.
+    """
+
+    def __init__(self) -> None:
+        # The buffers are equal anyway, and evaluation, in which the parts' number differs, must not wait for them.
+        super().__init__(broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def _configure_launcher(self) -> None:
+        """None: aeprobe.processes, torchrun or srun has started them."""
+
+    def training_step(self, batch: Any, step: int) -> dict[str, Tensor]:
+        """One step on this process's part of the epoch's batch number `step`."""
+        assert self.lightning_module is not None
+        batches: EpochBatches = self.lightning_module.trainer.train_dataloader.sampler  # type: ignore[union-attr]
+        share = batches.share(step)
+        if share == 0:
+            batch = [part.new_zeros(1, *part.shape[1:]) for part in batch]
+        metrics: dict[str, Tensor] = super().training_step(batch, step)  # type: ignore[assignment]
+        return {key: value * share for key, value in metrics.items()}
 
 
 def make_trainer(
@@ -56,12 +87,14 @@ def make_trainer(
         every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if experiment.data.val_size else []
         every += [Checkpoint(directory.checkpoints, "last")]
     passed = {k: v for k, v in asdict(settings).items() if k not in OURS}
+    several = settings.devices * settings.num_nodes > 1
+    passed["strategy"] = Parts() if several else "auto"
     try:
         return L.Trainer(
             max_epochs=own.epochs(settings) if own else 0,
             logger=TensorBoardLogger(directory.path, name="", version="tensorboard", default_hp_metric=False),
             callbacks=every,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *([TorchElasticEnvironment()] if several else [])],
             enable_progress_bar=bar,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -73,7 +106,7 @@ def make_trainer(
         what = " ".join(str(error).split())
         raise AeprobeError(
             f"trainer.accelerator={settings.accelerator} trainer.devices={settings.devices}: {what} "
-            "Use trainer.accelerator=cpu or auto"
+            "Use fewer devices, or trainer.accelerator=cpu or auto"
         ) from error
 
 
@@ -88,6 +121,6 @@ def _require_batches(settings: TrainerConfig, experiment: Experiment) -> None:
         batches = -(-len(data.splits[split]) // size)
         if isinstance(limit, float) and int(limit * batches) < 1:
             raise AeprobeError(
-                f"trainer.limit_{split}_batches={limit}: is less than one of {batches} batches in the {split} split; "
+                f"trainer.limit_{split}_batches={limit}: less than one of {batches} batches in the {split} split; "
                 "give 1 for one batch, 1.0 for all"
             )

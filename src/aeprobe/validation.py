@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe import objective
+from aeprobe import objective, processes
 from aeprobe.config import (
     ACTIVATIONS,
     ARCHITECTURE,
@@ -56,6 +56,7 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
     _check_root(config)
     _check_data(config.data)
     _check_trainer(config.trainer)
+    _check_processes(config, typed_values(overrides))
     _check_stage("autoencoder", config.autoencoder)
     _check_stage("classifier", config.classifier)
     shift, epochs, noise = config.autoencoder.shift, config.autoencoder.shift_epochs, config.classifier.code_noise
@@ -122,7 +123,7 @@ def _check_data(data: DataConfig) -> None:
 
 
 def _check_trainer(trainer: TrainerConfig) -> None:
-    for name in ("devices", "accumulate_grad_batches", "check_val_every_n_epoch"):
+    for name in ("devices", "num_nodes", "accumulate_grad_batches", "check_val_every_n_epoch"):
         _require(getattr(trainer, name) >= 1, f"trainer.{name}", getattr(trainer, name), "at least 1")
     for name in ("limit_epochs", "threads"):
         value = getattr(trainer, name)
@@ -136,6 +137,7 @@ def _check_trainer(trainer: TrainerConfig) -> None:
     if trainer.gradient_clip_val is not None:
         _number("trainer.gradient_clip_val", trainer.gradient_clip_val, 0, "null, or above 0", above=True)
     choices = {
+        "strategy": ("auto", "ddp"),
         "accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
         "precision": ("32-true", "bf16-mixed", "16-mixed", "64-true"),
         "profiler": (None, "simple", "advanced"),
@@ -146,6 +148,32 @@ def _check_trainer(trainer: TrainerConfig) -> None:
         value = value.lower() if isinstance(value, str) else value
         words = ", ".join("null" if a is None else a for a in allowed)
         _require(value in allowed, f"trainer.{name}", value, f"one of {words}")
+
+
+def _check_processes(config: Config, typed: Mapping[str, str]) -> None:
+    """Holds the numbers of devices and machines against those that torchrun or srun has started, which win."""
+    trainer, place = config.trainer, processes.launched()
+    if trainer.strategy != "ddp":
+        several = [f"trainer.{name}={n}" for name in ("devices", "num_nodes") if (n := getattr(trainer, name)) > 1]
+        started = [f"{place.world} processes were started"] if place and place.world > 1 else []
+        if started or several:
+            what = ", ".join(started + several)
+            raise AeprobeError(f"{what}: trainer.strategy={trainer.strategy} has one process; add trainer=ddp")
+        return
+    if place is None and trainer.num_nodes > 1:
+        raise AeprobeError(
+            f"trainer.num_nodes={trainer.num_nodes}: several machines need torchrun or srun on each of them, "
+            f"for example torchrun --nnodes={trainer.num_nodes} --nproc-per-node={trainer.devices} train.py …"
+        )
+    for name, number in (("devices", place.local_world), ("num_nodes", place.nodes)) if place else ():
+        if f"trainer.{name}" in typed and getattr(trainer, name) != number:
+            raise AeprobeError(f"{typed[f'trainer.{name}']}: {number} were started; drop the override")
+        setattr(trainer, name, number)
+    world = trainer.devices * trainer.num_nodes
+    for stage in ("autoencoder", "classifier"):
+        size = getattr(config, stage).batch_size
+        if config.stage.trains(stage) and 1 <= size < world:
+            raise AeprobeError(f"{stage}.batch_size={size}: {world} processes divide it; give {world} or more")
 
 
 def _check_stage(name: str, stage: StageConfig) -> None:

@@ -1,0 +1,85 @@
+"""Which images stand in which batch: the order of an epoch, and the part of each of several processes."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+def seeded_permutation(size: int, seed: int, stream: int = 0) -> Tensor:
+    """A permutation of 0 … size-1, int64 (size,), from its own generator: one for each (seed, stream)."""
+    generator = torch.Generator().manual_seed(seed * 2**20 + stream)
+    return torch.randperm(size, generator=generator)
+
+
+class EpochBatches(Sampler[Tensor]):
+    """Batches of indices in a random order that depends on (seed, epoch) alone; Lightning calls `set_epoch`.
+
+    Of several processes, process `rank` of `world` takes every world-th index of each batch, so that
+    together they take the same steps as one. A small last batch may leave nothing for some of them.
+
+    Args:
+        size: number of samples.
+        batch: their number in a step of all processes together; the last batch may be smaller.
+        seed: of the order.
+        rank: this process.
+        world: number of processes.
+    """
+
+    def __init__(self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.size, self.batch, self.seed, self.rank, self.world = size, batch, seed, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch, counted from 0."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.size // self.batch)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        # A generator: when a run is resumed, Lightning asks for the iterator before it sets the epoch.
+        order = seeded_permutation(self.size, self.seed, self.epoch + 1)
+        for batch in order.split(self.batch):
+            yield batch[self.rank :: self.world]
+
+    @property
+    def sizes(self) -> Tensor:
+        """Samples in each step of all processes together, float64 (steps,)."""
+        return torch.tensor([self._size(step) for step in range(len(self))], dtype=torch.float64)
+
+    def share(self, step: int) -> float:
+        """This process's part of a step, relative to an equal one: the mean over the processes is 1."""
+        whole = self._size(step)
+        return len(range(self.rank, whole, self.world)) * self.world / whole
+
+    def _size(self, step: int) -> int:
+        return min(self.batch, self.size - step * self.batch)
+
+
+def batches_in_order(size: int, batch: int, rank: int = 0, world: int = 1) -> list[Tensor]:
+    """Batches of indices 0 … size-1, of which a process takes its part; of the last nothing may be left for it.
+
+    Args:
+        size: number of samples.
+        batch: their number in a batch of all processes together.
+        rank: this process.
+        world: number of processes.
+    """
+    parts = [whole[rank::world] for whole in torch.arange(size).split(batch)]
+    return [part for part in parts if len(part)]
+
+
+def loader(split: Dataset[Any], batches: Iterable[Tensor]) -> DataLoader[Any]:
+    """Hands the indices of whole batches to the dataset: no Python runs per sample."""
+    # Its own generator: else an iterator takes a number from torch's, earlier in a resumed run than in others.
+    own = torch.Generator()
+    return DataLoader(split, sampler=batches, batch_size=None, collate_fn=_whole, generator=own)
+
+
+def _whole(batch: Any) -> Any:
+    return batch

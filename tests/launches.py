@@ -1,0 +1,105 @@
+"""How tests launch one run on several processes, and what they train there."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import REPO, Result, train
+
+TRAIN = str(REPO / "train.py")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+# 308 images, of which 301 train: of a last batch of one, two of three processes get nothing.
+FOLDER = (
+    "data=folder",
+    "data.root=folder",
+    "data.val_size=7",
+    "data.eval_batch_size=101",
+    "trainer.accelerator=cpu",
+)
+SMALL = (*FOLDER, "autoencoder.batch_size=50", "autoencoder.optimizer.lr=0.01")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Without what the launch of another program may have left there."""
+    return {k: v for k, v in os.environ.items() if k not in ("HYDRA_FULL_ERROR", "RANK", "LOCAL_RANK")} | more
+
+
+def together(commands: list[list[str]], cwd: Path, variables: list[dict[str, str]]) -> list[Result]:
+    """Runs several commands at once."""
+    started = [
+        subprocess.Popen(
+            c, cwd=cwd, env=environment(**v), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for c, v in zip(commands, variables, strict=True)
+    ]
+    ended = [process.communicate(timeout=300) for process in started]
+    return [Result(p.returncode, *texts) for p, texts in zip(started, ended, strict=True)]
+
+
+def own(cwd: Path, *arguments: str) -> list[Result]:
+    return [train("trainer=ddp", *arguments, cwd=cwd)]
+
+
+def torchrun(cwd: Path, *arguments: str) -> list[Result]:
+    command = [*TORCHRUN, "--nproc-per-node=2", TRAIN, "trainer=ddp", *arguments]
+    return together([command], cwd, [{}])
+
+
+def two_nodes(cwd: Path, *arguments: str) -> list[Result]:
+    meeting = [f"--rdzv-endpoint=localhost:{free_port()}", "--rdzv-backend=c10d", "--rdzv-id=1"]
+    command = [*TORCHRUN, "--nnodes=2", "--nproc-per-node=1", *meeting, TRAIN, "trainer=ddp", *arguments]
+    return together([command, command], cwd, [{}, {}])
+
+
+def srun(cwd: Path, *arguments: str) -> list[Result]:
+    """What `srun -n2` sets, without Slurm."""
+    command = [sys.executable, TRAIN, "trainer=ddp", *arguments]
+    variables = [slurm(rank, SLURM_JOB_ID=str(os.getpid())) for rank in range(2)]
+    return together([command, command], cwd, variables)
+
+
+def slurm(rank: int, **more: str) -> dict[str, str]:
+    return {
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+        "SLURM_STEP_NODELIST": "here",
+        "SLURM_STEP_ID": "0",
+        "SLURM_PROCID": str(rank),
+        "SLURM_LOCALID": str(rank),
+        "SLURM_NODEID": "0",
+    } | more
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return int(free.getsockname()[1])
+
+
+# A run in which something is done in each process: `{body}` stands at the beginning of each step.
+PATCHED = """
+import runpy, sys
+from pathlib import Path
+from aeprobe import runtime
+import torch
+from aeprobe.autoencoder import Autoencoder
+from aeprobe.classifier import Classifier
+from aeprobe.errors import AeprobeError
+def patched(original):
+    def step(self, batch, index):
+        rank = torch.distributed.get_rank()
+{body}
+        return original(self, batch, index)
+    return step
+for module in (Autoencoder, Classifier):
+    module.training_step = patched(module.training_step)
+sys.argv = ["train.py", *{arguments!r}]
+runpy.run_path({train!r}, run_name="__main__")
+"""
+
+
+def run_patched(cwd: Path, body: str, *arguments: str) -> Result:
+    code = PATCHED.format(body="        " + body, arguments=["trainer=ddp", *arguments], train=TRAIN)
+    return together([[sys.executable, "-c", code]], cwd, [{}])[0]

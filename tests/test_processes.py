@@ -1,0 +1,80 @@
+"""Who a process is, what its part of a batch is, and how many threads it has."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from launches import slurm
+
+from aeprobe import processes, runtime
+from aeprobe.batches import EpochBatches, batches_in_order
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """An environment without a launcher's words; put back afterwards."""
+    before = dict(os.environ)
+    for name in [n for n in os.environ if n.startswith("SLURM_") or n in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]:
+        monkeypatch.delenv(name)
+    yield os.environ  # type: ignore[misc]
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_a_place_is_what_torchrun_or_srun_says(variables: dict[str, str]) -> None:
+    assert processes.launched() is None
+    assert processes.here() == processes.Place(0, 1, 0, 1)
+    words = {"WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
+    variables.update(words, RANK="4", LOCAL_RANK="1")
+    place = processes.here()
+    assert (place, place.nodes, place.first) == (processes.Place(4, 6, 1, 3), 2, False)
+    variables.update(slurm(0), SLURM_STEP_NUM_TASKS="8")  # torchrun inside of srun
+    assert processes.here() == place
+
+
+def test_sruns_words_become_torchruns(variables: dict[str, str]) -> None:
+    told = slurm(
+        5, SLURM_STEP_NUM_TASKS="6", SLURM_STEP_TASKS_PER_NODE="2(x3)", SLURM_LOCALID="1", SLURM_NODEID="2"
+    )
+    made = processes.from_slurm(told | {"SLURM_STEP_NODELIST": "gpu[07-09]", "SLURM_JOB_ID": "4711"})
+    assert (made["RANK"], made["WORLD_SIZE"], made["LOCAL_RANK"], made["LOCAL_WORLD_SIZE"]) == ("5", "6", "1", "2")
+    assert (made["GROUP_RANK"], made["MASTER_ADDR"]) == ("2", "gpu07")
+    assert 10_000 <= int(made["MASTER_PORT"]) < 30_000
+    variables.update(told)
+    assert (processes.here().nodes, processes.here().local_world) == (3, 2)
+    names = {"a[1,3]": "a1", "a,b": "a", "n-2": "n-2", "n[010-020],m": "n010"}
+    for nodes, address in names.items():
+        assert processes.from_slurm(told | {"SLURM_STEP_NODELIST": nodes})["MASTER_ADDR"] == address
+    assert processes.from_slurm({"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}) == {}  # a batch script, not srun
+    assert processes.from_slurm(slurm(0, SLURM_STEP_NUM_TASKS="1")) == {}
+
+
+def test_parts_make_up_every_batch() -> None:
+    for size, batch, world in ((1001, 100, 2), (301, 50, 4), (7, 3, 3), (5, 100, 8)):
+        samplers = [EpochBatches(size, batch, 0, rank, world) for rank in range(world)]
+        for number, parts in enumerate(zip(*samplers, strict=True)):
+            whole = list(EpochBatches(size, batch, 0))[number]
+            assert torch.equal(torch.cat(parts).sort().values, whole.sort().values)
+            shares = [sampler.share(number) for sampler in samplers]
+            assert shares == pytest.approx([len(part) * world / len(whole) for part in parts])
+            assert samplers[0].sizes[number] == len(whole)
+        seen = torch.cat([part for rank in range(world) for part in batches_in_order(size, batch, rank, world)])
+        assert seen.sort().values.tolist() == list(range(size))
+        assert min(len(part) for rank in range(world) for part in batches_in_order(size, batch, rank, world)) > 0
+
+
+def test_threads_are_divided(variables: dict[str, str]) -> None:
+    before = torch.get_num_threads()
+    try:
+        variables.pop("OMP_NUM_THREADS", None)
+        torch.set_num_threads(6)
+        assert runtime.threads(None) == 6
+        assert runtime.threads(None, 2) == 3
+        assert runtime.threads(None, 8) == 1
+        assert runtime.threads(4, 8) == 4  # of each, as typed
+        variables["OMP_NUM_THREADS"] = "4"  # torchrun has divided
+        assert runtime.threads(None, 2) == 4
+    finally:
+        torch.set_num_threads(before)
