@@ -30,6 +30,7 @@ from aeprobe.config import ACTIVATIONS, Config, Initialization, LossOn, known_ke
 from aeprobe.sweep import flat
 
 MANY = settings.default.max_examples if settings.default else 0
+SEVERAL = ("trainer.devices", "trainer=ddp", "strategy")  # start processes
 SECONDS = 60  # more for one small run is a hang
 STAGES = ("autoencoder", "classifier")
 NODES = [f"{stage}.{node}" for stage in STAGES for node in ("optimizer", "scheduler")]
@@ -134,7 +135,7 @@ GROUPS = {"experiment": "experiment", "trainer": "trainer", "data": "data"} | {
     f"{node.partition('.')[2]}@{node}": node.partition(".")[2] for node in NODES
 }
 CHOICES = st.sampled_from([f"{key}={name}" for key, group in GROUPS.items() for name in options(group)])
-NEAR = st.sampled_from(sorted({*DEFAULTS} & {*KEYS})).flatmap(
+NEAR = st.sampled_from([key for key in KEYS if key in DEFAULTS and not key.endswith("_")]).flatmap(
     lambda key: near(key).map(lambda value: f"{key}={value}")
 )
 ODDLY = st.lists(overrides(), min_size=1, max_size=3)
@@ -221,7 +222,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=MANY // 5)
 @given(typed=TYPED)
 def test_what_is_accepted_runs_or_says_why_not(here: Path, few: Path, typed: list[str]) -> None:
-    assume(not any("trainer.devices" in text for text in typed))  # would start processes
+    assume(not any(word in text for text in typed for word in SEVERAL))  # would start processes
     small = ["data=folder", f"data.root={few}", "data.val_size=20", "trainer.figures=false"]
     limits = ["trainer.limit_train_batches=2", "trainer.limit_epochs=1"]
     with new_directory(here) as directory:
@@ -235,7 +236,7 @@ def test_what_is_accepted_runs_or_says_why_not(here: Path, few: Path, typed: lis
         FIGURES["configurations run to their end"] += 1
         for run in found:
             assert (run["status"], run["error"]) == ("completed", None)
-            assert all(math.isfinite(value) for value in run["final"].values()), run["final"]
+            assert all(value is None or math.isfinite(value) for value in run["final"].values()), run["final"]
         for file in directory.rglob("*.ckpt"):
             weights = checkpoints.read(file)["state_dict"]
             assert all(weight.isfinite().all() for weight in weights.values())
@@ -246,7 +247,7 @@ def test_what_is_accepted_runs_or_says_why_not(here: Path, few: Path, typed: lis
 @given(typed=TYPED)
 def test_the_command_itself_says_the_same(here: Path, few: Path, typed: list[str]) -> None:
     """In its own process, where Python's own messages would show."""
-    assume(not any("trainer.devices" in text for text in typed))
+    assume(not any(word in text for text in typed for word in SEVERAL))
     small = ["data=folder", f"data.root={few}", "data.val_size=20", "trainer.figures=false"]
     with new_directory(here) as directory:
         result = train(*small, "trainer.limit_train_batches=2", "trainer.limit_epochs=1", *typed, cwd=directory)

@@ -29,9 +29,9 @@ def check_groups(arguments: Sequence[str]) -> None:
                 raise AeprobeError(f"{argument[:60]}…: the number has too many digits") from None
             continue  # an option, or Hydra tells what is wrong with it
         given = value.list if isinstance(value, ChoiceSweep) else [value]
-        if parsed.is_delete() and value is None:
+        if value is None and (parsed.is_delete() or parsed.key_or_group == "experiment"):
             continue
         if parsed.package is not None or parsed.key_or_group in GROUPS:
             for item in given:
-                if not isinstance(item, str | QuotedString | Glob | None):
+                if not isinstance(item, str | QuotedString | Glob):
                     raise AeprobeError(f"{argument}: {parsed.key_or_group} takes the name of a file in conf/")

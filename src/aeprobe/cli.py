@@ -53,16 +53,10 @@ def run(main: Callable[[], object]) -> int:
     except (KeyboardInterrupt, Interrupted) as error:
         _tell("interrupted" if isinstance(error, KeyboardInterrupt) else error.what + error.advice)
         return error.status if isinstance(error, Interrupted) else 130
-    except (AeprobeError, HydraException, OmegaConfBaseException, OSError) as error:
-        if _wants_traceback:
-            raise
-        _tell(_one_line(error))
-        return 1
     except Exception as error:
         if _wants_traceback:
             raise
-        what = re.sub(r"\s+", " ", str(error)).strip()
-        _tell(f"{type(error).__name__}: {what} (unexpected; set {_FULL_ERROR}=1 for the traceback)")
+        _tell(_one_line(error))
         return 1
     if FailedJobs.names:
         names = ", ".join(FailedJobs.names)
@@ -91,7 +85,7 @@ def job(cfg: DictConfig) -> float | None:
         return objective.value(config, metrics)
     except OtherRunError:
         raise  # nothing may be written; Hydra runs the other jobs, then raises it
-    except AeprobeError as error:
+    except Exception as error:
         if _wants_traceback:
             raise
         _tell(_one_line(error))
@@ -222,4 +216,6 @@ def _one_line(error: BaseException) -> str:
     if "hydra.cc" in text:  # the grammar of overrides
         text = re.sub(r"See https?://\S+ for details", "", text).strip()
         return f"{text}; write KEY=VALUE, and quote a value that has = , [ ] or spaces: 'ckpt=\"a=b\"'"
+    if not isinstance(error, AeprobeError | HydraException | OSError):
+        return f"{type(error).__name__}: {text} (unexpected; set {_FULL_ERROR}=1 for the traceback)"
     return text
