@@ -193,6 +193,7 @@ def assert_one_line(result: Result) -> None:
     assert "Traceback" not in result.out + result.err
 
 
+@pytest.mark.slow
 @settings(max_examples=MANY)
 @given(typed=TYPED)
 def test_a_configuration_is_accepted_or_refused_in_one_line(here: Path, typed: list[str]) -> None:
@@ -219,6 +220,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("few") / "images", count=120)
 
 
+@pytest.mark.slow
 @settings(max_examples=MANY // 5)
 @given(typed=TYPED)
 def test_what_is_accepted_runs_or_says_why_not(here: Path, few: Path, typed: list[str]) -> None:

@@ -1,5 +1,7 @@
 import json
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +102,15 @@ def test_a_table_for_a_document_shows_what_was_asked_for(sweep: Path, capsys: py
     ]
     assert main([str(sweep), "--markdown", "--show", "nothing"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "| autoencoder.optimizer.lr | n |"
+
+
+def test_a_thousand_runs_need_no_torch(tmp_path: Path) -> None:
+    for number in range(1000):
+        lr, batch, seed = number // 100 + 1, number // 5 % 20, number % 5
+        write_run(tmp_path / str(number), [f"autoencoder.optimizer.lr={lr}e-4", f"x={batch}"], seed)
+    code = "import sys; from aeprobe.results import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, str(tmp_path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["n"] for row in rows] == [5] * 200
+    assert rows[0]["settings"] == {"autoencoder.optimizer.lr": "1e-4", "x": "0"}

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
@@ -21,28 +21,33 @@ from aeprobe import objective, processes, sweep
 from aeprobe.arguments import check_groups
 from aeprobe.config import Config, Stage, nearest
 from aeprobe.errors import AeprobeError, tell
-from aeprobe.interruption import Interrupted, Interruption
+from aeprobe.interruption import Interrupted, Interruption, cut_short
 from aeprobe.rundir import Metrics, as_typed, discard_unused, shortest
 from aeprobe.sweep import FailedJobs, OtherRunError
 from aeprobe.validation import config_error, validate
 
+if TYPE_CHECKING:
+    from aeprobe import runner  # imports torch
+
 log = logging.getLogger("aeprobe")
 
-_FULL_ERROR = "HYDRA_FULL_ERROR"
-_wants_traceback = _FULL_ERROR in os.environ  # the person's own choice
+_FULL_ERROR, _OURS = "HYDRA_FULL_ERROR", "AEPROBE_FULL_ERROR"
+_wants_traceback = _FULL_ERROR in os.environ and _OURS not in os.environ  # the person's own choice
 
 
 def run(main: Callable[[], object]) -> int:
     """Runs the decorated main function and returns the exit status.
 
     Hydra prints its errors over several lines and exits. With HYDRA_FULL_ERROR it raises them instead, so
-    that they can be told in one line; the variable is taken back before a job starts.
+    that they can be told in one line; the variable is taken back before a job starts. A launcher's processes
+    inherit it before that: a second one tells them that it is not the person's.
     """
     if not _wants_traceback:
-        os.environ[_FULL_ERROR] = "1"
+        os.environ[_FULL_ERROR] = os.environ[_OURS] = "1"
     processes.follow()
     try:
         sweep.require_one_process(sys.argv[1:])
+        sweep.require_extras(sys.argv[1:])
         if any(argument.startswith("resume=") for argument in sys.argv[1:]):
             _resume(sys.argv[1:])  # a stored configuration, not a composed one
         else:
@@ -56,13 +61,12 @@ def run(main: Callable[[], object]) -> int:
     except Exception as error:
         if _wants_traceback:
             raise
-        _tell(_one_line(error))
-        return 1
-    if FailedJobs.names:
-        names = ", ".join(FailedJobs.names)
-        tell(f"{len(FailedJobs.names)} failed in {FailedJobs.directory}: {names}")
-        return 1
-    return 0
+        interrupted = cut_short(error)
+        _tell("interrupted" if interrupted else _one_line(error))
+        return 130 if interrupted else 1
+    for what, names in FailedJobs.names.items():
+        tell(f"{len(names)} {what} in {FailedJobs.directory}: {', '.join(names)}")
+    return 1 if FailedJobs.names else 0
 
 
 def job(cfg: DictConfig) -> float | None:
@@ -85,21 +89,35 @@ def job(cfg: DictConfig) -> float | None:
         return objective.value(config, metrics)
     except OtherRunError:
         raise  # nothing may be written; Hydra runs the other jobs, then raises it
-    except Exception as error:
-        if _wants_traceback:
+    except Interrupted as error:
+        if not multirun or hydra.launcher._target_.endswith("BasicLauncher"):
             raise
-        _tell(_one_line(error))
-        if not processes.here().first:
-            sys.exit(1)
-        if not multirun:
-            discard_unused(directory, Path(str(cfg.get("outputs"))))
-            sys.exit(1)
-        if not any(directory.rglob("metrics.json")):
-            sweep.refuse(directory, cfg, overrides, _one_line(error))
-        return objective.worst(cfg.objective, cfg.stage)  # sys.exit would end the other jobs too
+        tell(
+            f"{directory.name}: {error.what}"
+        )  # this process is the job's alone: the command waits for the others
+        return None
+    except Exception as error:
+        if _wants_traceback or cut_short(error):
+            raise
+        return _failed(error, cfg, directory, overrides if multirun else None)
     finally:
         if not _wants_traceback:
             os.environ[_FULL_ERROR] = "1"
+
+
+def _failed(
+    error: AeprobeError, cfg: DictConfig, directory: Path, overrides: Sequence[str] | None
+) -> float | None:
+    """Tells it, and ends the process; a job of a multirun, which has overrides, gets a metrics.json instead."""
+    _tell(_one_line(error))
+    if not processes.here().first:
+        sys.exit(1)
+    if overrides is None:
+        discard_unused(directory, Path(str(cfg.get("outputs"))))
+        sys.exit(1)
+    if not any(directory.rglob("metrics.json")):
+        sweep.refuse(directory, cfg, overrides, _one_line(error))
+    return objective.worst(cfg.objective, cfg.stage)  # sys.exit would end the other jobs too
 
 
 SAID = {
@@ -127,20 +145,13 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
         log.setLevel(logging.CRITICAL)
     with Interruption() as interruption, others:
         try:
-            from aeprobe import runner
+            with interruption.blamed():
+                from aeprobe import runner
 
-            request = runner.Request(config, directory, overrides, interruption=interruption, **how)
-            metrics = runner.run(request)
-            if not first:
-                return metrics
-            if not request.ran:
-                log.info("%s is completed: nothing is left to do", directory)
-                return metrics
-            _say_result(metrics, directory)
-            if config.stage == Stage.all:
-                from aeprobe.report import write_report
-
-                log.info("page: %s", write_report([directory]))
+                request = runner.Request(config, directory, overrides, interruption=interruption, **how)
+                metrics = runner.run(request)
+                if first:
+                    _finish(request, metrics)
         except (AeprobeError, Interrupted) as error:
             if not first:
                 sys.exit(getattr(error, "status", 1))  # the first process says it, for all
@@ -152,6 +163,17 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
                 discard_unused(directory, Path(config.outputs))
             raise
     return metrics
+
+
+def _finish(request: "runner.Request", metrics: dict[str, Metrics]) -> None:
+    if not request.ran:
+        log.info("%s is completed: nothing is left to do", request.directory)
+        return
+    _say_result(metrics, request.directory)
+    if request.config.stage == Stage.all:
+        from aeprobe.report import write_report
+
+        log.info("page: %s", write_report([request.directory]))
 
 
 def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:

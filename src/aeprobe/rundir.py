@@ -110,6 +110,15 @@ class RunDirectory:
             raise AeprobeError(f"{self.path}: another process is running it; wait for it, or stop it") from None
 
     @property
+    def alive(self) -> bool:
+        """Whether a process is at work in it."""
+        try:
+            with self._lock:
+                return False
+        except Timeout:
+            return True
+
+    @property
     def stage(self) -> str | None:
         """The stage that metrics.json names; None before it is written."""
         return read_metrics(self.path)["stage"] if (self.path / "metrics.json").exists() else None

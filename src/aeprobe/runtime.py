@@ -18,6 +18,7 @@ import warnings
 import torch
 
 torch.set_flush_denormal(True)
+_CHOICE = torch.get_num_threads()  # torch's, before a job of this process has typed another number
 
 
 def _import_torchvision() -> None:
@@ -65,12 +66,11 @@ def threads(number: int | None, processes: int = 1) -> int:
     """Sets how many threads one tensor operation may use, and returns the number.
 
     Args:
-        number: None keeps torch's choice, divided between this machine's processes. OMP_NUM_THREADS, which
-            torchrun sets, is that of each process already.
+        number: None for torch's own choice, divided between this machine's processes. OMP_NUM_THREADS, which
+            torchrun and joblib set, is that of each process already.
         processes: their number.
     """
-    if number is None and processes > 1 and "OMP_NUM_THREADS" not in os.environ:
-        number = max(1, torch.get_num_threads() // processes)
-    if number is not None:
-        torch.set_num_threads(number)
-    return torch.get_num_threads()
+    if number is None:
+        number = _CHOICE if "OMP_NUM_THREADS" in os.environ else max(1, _CHOICE // processes)
+    torch.set_num_threads(number)
+    return number

@@ -3,8 +3,9 @@
 import re
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -109,26 +110,58 @@ def refuse(directory: Path, cfg: DictConfig, overrides: Sequence[str], error: st
     )
 
 
+def require_extras(arguments: Sequence[str]) -> None:
+    """Refuses a launcher or a search whose packages are not installed.
+
+    Raises:
+        AeprobeError: says how to install them.
+    """
+    for argument, package in EXTRAS.items():
+        if argument in arguments and find_spec(package) is None:
+            raise AeprobeError(
+                f"{argument}: {package.removeprefix('hydra_plugins.')} is not installed: .venv/bin/python -m pip "
+                "install --constraint constraints.txt --editable '.[sweep,slurm,optuna]'"
+            )
+
+
+EXTRAS = {
+    "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    "hydra/launcher=slurm": "hydra_plugins.hydra_submitit_launcher",
+    "search=optuna": "optuna",
+}
+
+
 class FailedJobs(Callback):
-    """Notes which jobs of this command failed, wherever they ran.
+    """Notes which jobs of this command came to nothing, wherever they ran.
 
     Attributes:
-        names: of the failed jobs' directories.
+        names: of the jobs' directories, by what became of them.
         directory: the sweep's, once one began.
     """
 
-    names: tuple[str, ...] = ()
+    names: ClassVar[dict[str, list[str]]] = {}
     directory: Path | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Notes the time."""
         self.began = time.time()
+        FailedJobs.names.clear()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Reads what the jobs left behind."""
-        directory = Path(config.hydra.sweep.dir)
-        FailedJobs.directory = directory
-        written = [path for path in directory.rglob("metrics.json") if path.stat().st_mtime >= self.began - 1]
-        failed = [path.parent for path in sorted(written) if read_metrics(path.parent)["status"] == "failed"]
-        jobs = (path.parent if path.name in STAGES else path for path in failed)
-        FailedJobs.names = tuple(dict.fromkeys(str(path.relative_to(directory)) for path in jobs))
+        FailedJobs.directory = directory = Path(config.hydra.sweep.dir)
+        for file in sorted(directory.rglob("metrics.json")):
+            path, ended = file.parent, str(read_metrics(file.parent)["status"])
+            if ended == "completed" or file.stat().st_mtime < self.began - 1 or RunDirectory(path).alive:
+                continue
+            job = str((path.parent if path.name in STAGES else path).relative_to(directory))
+            FailedJobs.note(ended, job)
+
+    @classmethod
+    def note(cls, ended: str, job: str) -> None:
+        """Adds a job to the names, by the status that it was left with."""
+        of_kind = cls.names.setdefault(SAID.get(ended, ended), [])
+        of_kind += [job] if job not in of_kind else []
+
+
+SAID = {"running": "ended without a result", "interrupted": "interrupted, to go on by the same command"}
