@@ -2,13 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
+SEED := $(shell date +%s)
 VENV_ARGS ?=
+SEED := $(shell date +%s)
 ARGS ?=
+SEED := $(shell date +%s)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench tensorboard clean
+.PHONY: help setup run test test-all lint bench soak tensorboard clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -28,7 +31,7 @@ test: setup ## Run the quick tests
 	$(BIN)/python -m pytest $(ARGS)
 
 test-all: setup ## Run every test, the slow ones too
-	$(BIN)/python -m pytest -m '' $(ARGS)
+	$(BIN)/python -m pytest -m 'not soak' $(ARGS)
 
 lint: setup ## Check style, format and types
 	$(BIN)/ruff check
@@ -37,6 +40,10 @@ lint: setup ## Check style, format and types
 
 bench: setup ## Measure steps, epochs and start-up beside plain loops (ARGS="--quick", "--full", "--scale")
 	$(BIN)/python -m aeprobe.benchmark $(ARGS)
+
+soak: setup ## Kill runs, damage files and try odd configurations for up to ten minutes (SEED=1)
+	$(BIN)/python -m pytest -m 'soak or not soak' tests/test_soak.py tests/test_damage.py tests/test_any_configuration.py \
+		--hypothesis-profile=soak --hypothesis-seed=$(SEED) $(ARGS)
 
 tensorboard: setup ## Show the curves of every run in outputs/, on localhost
 	$(BIN)/tensorboard --logdir outputs --host localhost $(ARGS)

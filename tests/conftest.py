@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,18 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import HealthCheck, settings
 
 from aeprobe import idx, runner
 from aeprobe.validation import validate
 
 REPO = Path(__file__).parent.parent
+# Property tests: the same examples every time; `make soak` has more of them, others with every seed.
+SHARED = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("quick", SHARED, derandomize=True, max_examples=60)
+settings.register_profile("soak", SHARED, derandomize=False, max_examples=500)
+settings.load_profile("quick")
+FIGURES: Counter[str] = Counter()  # what `make soak` prints at its end
 TINY = ("trainer=debug", "trainer.limit_train_batches=5", "trainer.figures=false")
 
 
@@ -72,3 +80,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     result = train("seed=3", *TINY, f"data.root={root}", cwd=cwd)
     assert result.status == 0, result.err
     return only(cwd / "outputs" / "all")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The figures of a soak, and how to have the same one again."""
+    if config.getoption("--hypothesis-profile") == "soak":
+        seed = config.getoption("--hypothesis-seed")
+        terminalreporter.section(f"soak, again with: make soak SEED={seed}")
+        for name, number in FIGURES.items():
+            terminalreporter.write_line(f"{name}: {number}")

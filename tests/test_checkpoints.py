@@ -112,6 +112,16 @@ def test_a_damaged_file_is_refused_by_name(trained: Path, tmp_path: Path, fault:
         checkpoints.load(file)
 
 
+def test_a_tensor_that_is_marked_as_a_directory_is_not_read_as_nothing(trained: Path, tmp_path: Path) -> None:
+    """One bit that no checksum covers; torch itself then loads other numbers without a word."""
+    content = bytearray(find_checkpoint(trained, "autoencoder").read_bytes())
+    entry = content.rindex(b"PK\x01\x02", 0, content.rindex(b"/data/1"))
+    content[entry + 38] ^= 0x10
+    (tmp_path / "copy.ckpt").write_bytes(content)
+    with pytest.raises(AeprobeError, match=r"copy\.ckpt: is damaged in \w+/data/1"):
+        checkpoints.load(tmp_path / "copy.ckpt")
+
+
 class Hostile:
     """Pickles as a call that leaves a file behind."""
 

@@ -18,6 +18,17 @@ REFUSED = [
     ("~seed", ["seed", "has no value", "seed=VALUE"]),
     ("seed=abc", ["seed=abc", "Integer"]),
     ("seed=1.5", ["seed=1.5", "Integer"]),
+    ("seed=${oc.env:NOWHERE}", ["seed", "NOWHERE"]),
+    (f"seed={'1' * 5000}", ["seed=111", "too many digits"]),
+    ("autoencoder=null", ["autoencoder=null", "name of a file"]),
+    ("autoencoder.batch_size=2147483648", ["autoencoder.batch_size=2147483648", "below 2147483648"]),
+    ("data.eval_batch_size=2147483648", ["below 2147483648"]),
+    ("trainer.accumulate_grad_batches=2147483648", ["below 2147483648"]),
+    ("trainer.threads=1048576", ["trainer.threads=1048576", "on this machine"]),
+    ("autoencoder.widths=[784,1048576,1048576,30]", ["autoencoder.widths=", "GiB, and this machine has"]),
+    ("autoencoder=3", ["autoencoder=3", "name of a file"]),
+    ("~autoencoder=3", ["autoencoder=3", "name of a file"]),
+    ("optimizer@autoencoder.optimizer=[1,2]", ["optimizer@autoencoder.optimizer=[1,2]", "name of a file"]),
     ("seed=-1", ["seed=-1", "between 0 and 4294967295"]),
     ("seed=4294967296", ["seed=4294967296", "between 0 and 4294967295"]),
     ("stage=tset", ["stage=tset", "all, autoencoder, classifier, test"]),
@@ -54,7 +65,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("typed", "words"), REFUSED, ids=[typed for typed, _ in REFUSED])
+@pytest.mark.parametrize(("typed", "words"), REFUSED, ids=[typed[:60] for typed, _ in REFUSED])
 def test_wrong_input_gets_one_line_and_leaves_nothing(tmp_path: Path, typed: str, words: list[str]) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a_file").write_text("not a directory")
@@ -108,6 +119,13 @@ def test_an_accelerator_that_is_not_here(tmp_path: Path, root: Path) -> None:
     assert not (tmp_path / "outputs").exists()
 
 
+def test_a_fraction_that_is_less_than_a_batch(tmp_path: Path, root: Path) -> None:
+    result = train("trainer.limit_test_batches=0.05", f"data.root={root}", cwd=tmp_path)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "trainer.limit_test_batches=0.05: less than one of 10 batches in the test split" in result.err
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_a_changed_data_file_stops_the_run_before_it_begins(tmp_path: Path) -> None:
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -155,6 +173,24 @@ def test_the_next_command_works_as_printed_in_a_strange_place(tmp_path: Path, ro
     assert metrics(only(tmp_path / "outputs" / "test"))["final"] == {
         k: v for k, v in metrics(run)["final"].items() if k.startswith("test/")
     }
+
+
+def test_a_value_may_stand_for_another(tmp_path: Path, root: Path) -> None:
+    arguments = (
+        "trainer.limit_train_batches=1",
+        "trainer.figures=false",
+        f"data.root={root}",
+        "hydra.run.dir=run",
+    )
+    result = train(
+        "autoencoder.max_epochs=1", "classifier.max_epochs=${autoencoder.max_epochs}", *arguments, cwd=tmp_path
+    )
+    assert result.status == 0, result.err
+    found = metrics(tmp_path / "run" / "classifier")
+    assert found["config"]["classifier"]["max_epochs"] == len(found["epochs"]) == 1
+    assert "classifier.max_epochs=${autoencoder.max_epochs}" in found["overrides"]
+    again = train("resume=run", cwd=tmp_path)
+    assert again.status == 0, again.err
 
 
 def override_arg(key: str, value: str) -> str:

@@ -8,12 +8,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from conftest import REPO, metrics, run_here, train
+from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aeprobe import checkpoints
+from aeprobe import checkpoints, runner
+from aeprobe.interruption import Interrupted, cut_short
+from aeprobe.validation import validate
 
 # Everything that could depend on chance: shifts, dropout, noise, a schedule, a best checkpoint, both stages.
 SETTINGS = (
@@ -168,6 +172,27 @@ def test_a_signal_stops_the_real_command_and_says_how_to_go_on(
     found = metrics(tmp_path / "run")
     assert (found["status"], found["error"]) == ("interrupted", f"interrupted by {how.name}")
     assert len(found["epochs"]) >= 1
+
+
+def test_what_fails_because_a_signal_cut_it_short_is_no_failure(tmp_path: Path, root: Path) -> None:
+    """OmegaConf's own clean-up, for one, raises an AttributeError where a signal comes in the middle of it."""
+
+    class Cut(L.Callback):
+        def on_train_batch_end(self, *_: object) -> None:
+            request.interruption.signum = signal.SIGINT
+            raise AttributeError("half made")
+
+    overrides = ["stage=autoencoder", f"data.root={root}", "trainer.figures=false"]
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        config = validate(compose("config", overrides=overrides), overrides)
+    request = runner.Request(config, tmp_path / "run", overrides, callbacks=[Cut()])
+    with pytest.raises(Interrupted):
+        runner.run(request)
+    assert metrics(tmp_path / "run")["status"] == "interrupted"
+    error = AttributeError("half made")
+    error.__context__ = KeyboardInterrupt()
+    assert cut_short(error)
+    assert not cut_short(AttributeError("made wrong"))
 
 
 def wait_for(condition: Any, seconds: float = 120) -> None:

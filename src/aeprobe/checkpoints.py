@@ -21,6 +21,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.rundir import find_checkpoint, write_atomically
 
 Checkpoint = dict[str, Any]
+DIRECTORY = 0x10  # in an entry's attributes
 MODULES: dict[str, type[Autoencoder] | type[Classifier]] = {
     "autoencoder": Autoencoder,
     "classifier": Classifier,
@@ -64,7 +65,9 @@ def read(path: Path) -> Checkpoint:
         if not zipfile.is_zipfile(path):
             raise AeprobeError(f"ckpt={path}: is not a checkpoint, or was cut short")
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            # torch takes an entry for a directory by a bit that has no checksum, and reads its tensor as nothing.
+            hidden = (entry.filename for entry in archive.infolist() if entry.external_attr & DIRECTORY)
+            damaged = archive.testzip() or next(hidden, None)
         if damaged:
             raise AeprobeError(f"ckpt={path}: is damaged in {damaged}; use another copy")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

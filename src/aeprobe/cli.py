@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
@@ -18,12 +18,16 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import objective, processes, sweep
+from aeprobe.arguments import check_groups
 from aeprobe.config import Config, Stage, nearest
 from aeprobe.errors import AeprobeError, tell
-from aeprobe.interruption import Interrupted, Interruption
-from aeprobe.rundir import Metrics, discard_unused, shortest
+from aeprobe.interruption import Interrupted, Interruption, cut_short
+from aeprobe.rundir import Metrics, as_typed, discard_unused, shortest
 from aeprobe.sweep import FailedJobs, OtherRunError
 from aeprobe.validation import config_error, validate
+
+if TYPE_CHECKING:
+    from aeprobe import runner  # imports torch
 
 log = logging.getLogger("aeprobe")
 
@@ -47,17 +51,19 @@ def run(main: Callable[[], object]) -> int:
         if any(argument.startswith("resume=") for argument in sys.argv[1:]):
             _resume(sys.argv[1:])  # a stored configuration, not a composed one
         else:
+            check_groups(sys.argv[1:])
             if not processes.here().first:
                 sys.argv.append("hydra.run.dir=.")  # it makes no directory of its own
             main()
     except (KeyboardInterrupt, Interrupted) as error:
         _tell("interrupted" if isinstance(error, KeyboardInterrupt) else error.what + error.advice)
         return error.status if isinstance(error, Interrupted) else 130
-    except (AeprobeError, HydraException, OmegaConfBaseException, OSError) as error:
+    except Exception as error:
         if _wants_traceback:
             raise
-        _tell(_one_line(error))
-        return 1
+        interrupted = cut_short(error)
+        _tell("interrupted" if interrupted else _one_line(error))
+        return 130 if interrupted else 1
     for what, names in FailedJobs.names.items():
         tell(f"{len(names)} {what} in {FailedJobs.directory}: {', '.join(names)}")
     return 1 if FailedJobs.names else 0
@@ -73,7 +79,7 @@ def job(cfg: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     multirun = hydra.mode == RunMode.MULTIRUN
     directory = shortest(Path(hydra.runtime.output_dir))
-    overrides = list(hydra.overrides.task)
+    overrides = as_typed(hydra.overrides.task)
     try:
         config = validate(cfg, overrides)
         before = sweep.status(directory, config) if multirun else None
@@ -90,8 +96,8 @@ def job(cfg: DictConfig) -> float | None:
             f"{directory.name}: {error.what}"
         )  # this process is the job's alone: the command waits for the others
         return None
-    except AeprobeError as error:
-        if _wants_traceback:
+    except Exception as error:
+        if _wants_traceback or cut_short(error):
             raise
         return _failed(error, cfg, directory, overrides if multirun else None)
     finally:
@@ -139,20 +145,13 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
         log.setLevel(logging.CRITICAL)
     with Interruption() as interruption, others:
         try:
-            from aeprobe import runner
+            with interruption.blamed():
+                from aeprobe import runner
 
-            request = runner.Request(config, directory, overrides, interruption=interruption, **how)
-            metrics = runner.run(request)
-            if not first:
-                return metrics
-            if not request.ran:
-                log.info("%s is completed: nothing is left to do", directory)
-                return metrics
-            _say_result(metrics, directory)
-            if config.stage == Stage.all:
-                from aeprobe.report import write_report
-
-                log.info("page: %s", write_report([directory]))
+                request = runner.Request(config, directory, overrides, interruption=interruption, **how)
+                metrics = runner.run(request)
+                if first:
+                    _finish(request, metrics)
         except (AeprobeError, Interrupted) as error:
             if not first:
                 sys.exit(getattr(error, "status", 1))  # the first process says it, for all
@@ -164,6 +163,17 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
                 discard_unused(directory, Path(config.outputs))
             raise
     return metrics
+
+
+def _finish(request: "runner.Request", metrics: dict[str, Metrics]) -> None:
+    if not request.ran:
+        log.info("%s is completed: nothing is left to do", request.directory)
+        return
+    _say_result(metrics, request.directory)
+    if request.config.stage == Stage.all:
+        from aeprobe.report import write_report
+
+        log.info("page: %s", write_report([request.directory]))
 
 
 def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:
@@ -228,4 +238,6 @@ def _one_line(error: BaseException) -> str:
     if "hydra.cc" in text:  # the grammar of overrides
         text = re.sub(r"See https?://\S+ for details", "", text).strip()
         return f"{text}; write KEY=VALUE, and quote a value that has = , [ ] or spaces: 'ckpt=\"a=b\"'"
+    if not isinstance(error, AeprobeError | HydraException | OSError):
+        return f"{type(error).__name__}: {text} (unexpected; set {_FULL_ERROR}=1 for the traceback)"
     return text

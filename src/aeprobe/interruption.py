@@ -1,6 +1,8 @@
 """SIGINT, SIGTERM, SIGUSR1 and SIGUSR2: once for a clean end after the step, twice for an end at once."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -77,9 +79,30 @@ class Interruption:
         if self.signum is not None:
             raise Interrupted(self.signum)
 
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Once a signal came, whatever goes wrong is its work: code that is cut short may fail in another way.
+
+        Raises:
+            Interrupted: instead of that.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.signum is None:
+                raise
+            raise Interrupted(self.signum) from error
+
     def _hear(self, signum: int, _frame: FrameType | None) -> None:
         if self.ending:
             return
         again, self.signum = self.signum is not None, signum
         if again or not self.waiting:
             raise Interrupted(signum)
+
+
+def cut_short(error: BaseException | None) -> bool:
+    """Whether an error came up while an interruption was on its way through code that was not made for it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt | Interrupted):
+        error = error.__context__
+    return error is not None

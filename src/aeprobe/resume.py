@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config import Config, Stage
 from aeprobe.errors import AeprobeError
-from aeprobe.rundir import RunDirectory, read_metrics
+from aeprobe.rundir import RunDirectory, as_typed, read_metrics
 from aeprobe.validation import config_error, typed_values, validate
 
 SHOWN = ("trainer.progress", "trainer.figures", "trainer.figure_epochs", "trainer.profiler")
@@ -57,7 +57,7 @@ def resume(arguments: Sequence[str]) -> Resumption:
     stored = _stored(path)
     whole = stored.get("stage") == "all" and path.name in ("autoencoder", "classifier")
     directory = path.parent if whole else path
-    overrides = [str(item) for item in _load(_settings(path) / "overrides.yaml")]
+    overrides = as_typed(_load(_settings(path) / "overrides.yaml"))
     config = _apply(stored, typed_values(others), directory)
     return Resumption(config, directory, overrides, start)
 

@@ -14,12 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from aeprobe.errors import AeprobeError
 
 SCHEMA = 1
 Metrics = dict[str, Any]
+
+
+def as_typed(overrides: Sequence[str]) -> list[str]:
+    """Overrides as they were typed: a node of OmegaConf would put values for their `${…}`."""
+    plain = OmegaConf.to_container(overrides, resolve=False) if isinstance(overrides, ListConfig) else overrides
+    return [str(override) for override in plain]  # type: ignore[union-attr]
 
 
 def job_name(overrides: Sequence[str]) -> str:
@@ -28,7 +34,7 @@ def job_name(overrides: Sequence[str]) -> str:
     >>> job_name(["sweep=lr", "seed=0", "autoencoder.optimizer.lr=0.001"])
     'autoencoder.optimizer.lr-0.001_seed-0_43f5a6ba'
     """
-    settings = sorted(o for o in overrides if not o.startswith(("sweep=", "search=")))
+    settings = sorted(o for o in as_typed(overrides) if not o.startswith(("sweep=", "search=")))
     digest = hashlib.sha256("\n".join(settings).encode()).hexdigest()[:8]
     words = (re.sub(r"[^A-Za-z0-9._+-]+", "-", setting).strip("-.") for setting in settings)
     return f"{'_'.join(words)[:111]}_{digest}".lstrip("_")

@@ -117,7 +117,7 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
     collectives.wait()  # an error in any process until here leaves no run behind
     if not resuming:
         collectives.first(lambda: directory.claim(plain(request.config), request.overrides))
-    with recorded(directory), shared_fate(request.interruption):
+    with recorded(directory), request.interruption.blamed(), shared_fate(request.interruption):
         if own is None:
             directory.write(**header(experiment, request.config, request.overrides, device))
         else:

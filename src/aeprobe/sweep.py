@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import processes
 from aeprobe.config import Config, plain
@@ -90,7 +91,10 @@ ONE_PROCESS = (
 
 def refuse(directory: Path, cfg: DictConfig, overrides: Sequence[str], error: str) -> None:
     """Writes metrics.json for a job that was refused before it began."""
-    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException:  # that was what is wrong
+        config = OmegaConf.to_container(cfg, enum_to_str=True)
     assert isinstance(config, dict)
     directory.mkdir(parents=True, exist_ok=True)
     RunDirectory(directory).write(

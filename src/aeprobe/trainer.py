@@ -80,6 +80,7 @@ def make_trainer(
         AeprobeError: this machine has no such accelerator, or not so many devices.
     """
     own = experiment.settings
+    _require_batches(settings, experiment)
     bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
     every: list[Callback] = [EpochSeed(experiment.seed), *callbacks, *([Bar()] if bar else [])]
     if own is not None:  # best before last, which keeps the state of both
@@ -107,3 +108,19 @@ def make_trainer(
             f"trainer.accelerator={settings.accelerator} trainer.devices={settings.devices}: {what} "
             "Use fewer devices, or trainer.accelerator=cpu or auto"
         ) from error
+
+
+def _require_batches(settings: TrainerConfig, experiment: Experiment) -> None:
+    """Raises AeprobeError where a fraction of the batches is less than one of them: Lightning would, but later."""
+    data, trains = experiment.data, experiment.settings is not None
+    sizes = {"test": data.eval_batch_size} | (
+        {"train": data.batch_size, "val": data.eval_batch_size} if trains else {}
+    )
+    for split, size in sizes.items():
+        limit = getattr(settings, f"limit_{split}_batches")
+        batches = -(-len(data.splits[split]) // size)
+        if isinstance(limit, float) and int(limit * batches) < 1:
+            raise AeprobeError(
+                f"trainer.limit_{split}_batches={limit}: less than one of {batches} batches in the {split} split; "
+                "give 1 for one batch, 1.0 for all"
+            )

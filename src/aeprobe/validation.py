@@ -1,8 +1,10 @@
 """Every check of the configuration that needs neither torch nor the data, so that a typo costs a second."""
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -94,6 +96,12 @@ def _number(key: str, value: object, low: float, rule: str, *, above: bool = Fal
     _require(ok and (value > low if above else value >= low), key, value, rule)  # type: ignore[operator]
 
 
+def _counts(key: str, value: int) -> None:
+    """Requires a number of something, that torch can count to."""
+    _require(value >= 1, key, value, "at least 1")
+    _require(value < 2**31, key, value, "below 2147483648")
+
+
 def _check_root(config: Config) -> None:
     _require(0 <= config.seed < 2**32, "seed", config.seed, "between 0 and 4294967295")
     _require(bool(config.outputs.strip()), "outputs", repr(config.outputs), "a directory")
@@ -119,15 +127,17 @@ def _check_data(data: DataConfig) -> None:
     _require(0 <= data.val_size <= limit, "data.val_size", data.val_size, f"between 0 and {limit}")
     _require(math.isfinite(data.mean), "data.mean", data.mean, "a finite number")
     _number("data.std", data.std, 0, "a number above 0", above=True)
-    _require(data.eval_batch_size >= 1, "data.eval_batch_size", data.eval_batch_size, "at least 1")
+    _counts("data.eval_batch_size", data.eval_batch_size)
 
 
 def _check_trainer(trainer: TrainerConfig) -> None:
     for name in ("devices", "num_nodes", "accumulate_grad_batches", "check_val_every_n_epoch"):
-        _require(getattr(trainer, name) >= 1, f"trainer.{name}", getattr(trainer, name), "at least 1")
-    for name in ("limit_epochs", "threads"):
-        value = getattr(trainer, name)
-        _require(value is None or 1 <= value <= 2**20, f"trainer.{name}", value, "null, or at least 1")
+        _counts(f"trainer.{name}", getattr(trainer, name))
+    if trainer.limit_epochs is not None:
+        _counts("trainer.limit_epochs", trainer.limit_epochs)
+    most = 4 * (os.cpu_count() or 1)  # many more crash torch, or wait for each other without end
+    ok = trainer.threads is None or 1 <= trainer.threads <= most
+    _require(ok, "trainer.threads", trainer.threads, f"null, or from 1 to {most} on this machine")
     for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         value = getattr(trainer, name)
         ok = value is None or (value >= 1 if isinstance(value, int) else 0 < value <= 1)
@@ -177,7 +187,7 @@ def _check_processes(config: Config, typed: Mapping[str, str]) -> None:
 
 
 def _check_stage(name: str, stage: StageConfig) -> None:
-    _require(stage.batch_size >= 1, f"{name}.batch_size", stage.batch_size, "at least 1")
+    _counts(f"{name}.batch_size", stage.batch_size)
     _require(1 <= stage.max_epochs < 2**20, f"{name}.max_epochs", stage.max_epochs, "at least 1")
     known = stage.activation in ACTIVATIONS
     _require(known, f"{name}.activation", stage.activation, "one of " + ", ".join(ACTIVATIONS))
@@ -226,6 +236,16 @@ def _check_widths(config: Config) -> None:
         raise AeprobeError(
             f"classifier.widths={head} begins with {head[0]}, but the encoder's code has {encoder[-1]} numbers "
             f"(autoencoder.widths={encoder}): make the two equal"
+        )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name, widths, networks in (("autoencoder", encoder, 2), ("classifier", head, 1)):
+        # Each weight, its gradient, and Adam's two moments.
+        needed = 16 * networks * sum(one * other for one, other in pairwise(widths))
+        _require(
+            needed < memory,
+            f"{name}.widths",
+            widths,
+            f"smaller: to train it takes {needed / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g}",
         )
 
 
