@@ -96,18 +96,20 @@ class Recorder(L.Callback):
                 self._values[key][index] = value
         self._ended = time.perf_counter()
 
-    def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Closes the training part of the row, before best.ckpt could be saved."""
-        self._close_training(trainer)
+        self._close_training(trainer, module)
 
     def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Adds the validation metrics."""
         values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        for tag, value in values.items():
+            self._require_finite(trainer, tag, torch.tensor([value]))
         self._row |= values
 
-    def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Ends the row: to metrics.json, TensorBoard and the log."""
-        self._close_training(trainer)
+        self._close_training(trainer, module)
         self._row["seconds"] = self._ended - self._began
         self.epochs.append(self._row)
         self.epoch_steps.append(trainer.global_step)
@@ -117,7 +119,7 @@ class Recorder(L.Callback):
         epoch = f"epoch {self._row['epoch']}/{trainer.max_epochs}"
         log.info("%s %s  %s  %.1f s", self.name, epoch, "  ".join(words), self._row["seconds"])
 
-    def _close_training(self, trainer: L.Trainer) -> None:
+    def _close_training(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self._row:
             return
         count = len(self._rates)
@@ -131,15 +133,19 @@ class Recorder(L.Callback):
             self._row[f"train/{key}"] = float((value * sizes).sum() / sizes.sum())
             self._row[f"train/{key}_last"] = float(value[-1])
         self._row |= {f"train/{key}": value.item() for key, value in last.items()}
+        for key, weights in module.named_parameters():  # the last step's have had no loss yet
+            self._require_finite(trainer, f"the weight {key}", weights.detach().sum().reshape(1))
         self._keep_steps(trainer, values)
 
     def _require_finite(self, trainer: L.Trainer, tag: str, values: Tensor) -> None:
         bad = (~values.isfinite()).nonzero()
         if len(bad):
-            step, rate = int(bad[0]), self._rates[int(bad[0])]
+            steps = len(self._rates)
+            step = int(bad[0]) if len(values) == steps else steps - 1  # else it was measured after the last one
             raise AeprobeError(
-                f"{self.name}: {tag} became {float(values[step])} in epoch {trainer.current_epoch + 1}, "
-                f"step {step + 1} of {len(values)}, at a rate of {rate:g}: try a lower {self.name}.optimizer.lr"
+                f"{self.name}: {tag} became {float(values[bad[0]])} in epoch {trainer.current_epoch + 1}, "
+                f"step {step + 1} of {steps}, at a rate of {self._rates[step]:g}: "
+                f"try a lower {self.name}.optimizer.lr"
             )
 
     def _keep_steps(self, trainer: L.Trainer, values: dict[str, Tensor]) -> None:

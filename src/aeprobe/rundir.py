@@ -153,8 +153,10 @@ class RunDirectory:
 
     def end(self, status: str, error: str | None = None, **results: Any) -> None:
         """Writes how the run ended, and lets others in."""
-        self.write(status=status, error=error, **results)
-        self._lock.release()
+        try:
+            self.write(status=status, error=error, **results)
+        finally:
+            self._lock.release()
 
     @property
     def checkpoints(self) -> Path:

@@ -4,7 +4,7 @@ import logging
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 
 import aeprobe.runtime  # noqa: F401
@@ -63,25 +63,44 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
         yield
     except AeprobeError as error:
         handler.emit(logging.LogRecord("aeprobe", logging.ERROR, "", 0, f"error: {error}", None, None))
-        directory.end("failed", str(error))
+        _end(directory, "failed", str(error))
         raise
     except Interrupted as error:
-        directory.end("interrupted", f"interrupted by {error}")
+        _end(directory, "interrupted", f"interrupted by {error}")
         raise
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning answers an interruption with sys.exit
-        directory.end("interrupted", "interrupted")
+        _end(directory, "interrupted", "interrupted")
         raise KeyboardInterrupt from error
+    except OSError as error:
+        what = f"{error.filename or directory.path}: cannot be written ({error.strerror}); make room, then resume="
+        if not directory.path.exists():
+            what = f"{directory.path}: is gone, it was removed or moved while the run wrote into it"
+        _end(directory, "interrupted", what)
+        raise AeprobeError(what) from error
     except Exception as error:
         what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         handler.emit(log.makeRecord("aeprobe", logging.ERROR, "", 0, what, (), sys.exc_info()))
-        directory.end("failed", what)
+        _end(directory, "failed", what)
         raise AeprobeError(f"{what} (unexpected; the traceback is in {directory.path / 'train.log'})") from error
     finally:
         log.removeHandler(handler)
         handler.close()
 
 
+def _end(directory: RunDirectory, status: str, error: str) -> None:
+    """As far as the disk lets it: metrics.json stays as it was after the last whole epoch."""
+    with suppress(OSError):
+        directory.end(status, error)
+
+
+class _TrainLog(logging.FileHandler):
+    """A full disk costs it lines, and no traceback for each of them."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Nothing: what the run cannot do without says so itself."""
+
+
 def _train_log(directory: RunDirectory) -> logging.Handler:
     if not directory.writes:
         return logging.NullHandler()
-    return logging.FileHandler(directory.path / "train.log", encoding="utf-8")
+    return _TrainLog(directory.path / "train.log", encoding="utf-8")
