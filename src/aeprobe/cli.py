@@ -105,9 +105,7 @@ def job(cfg: DictConfig) -> float | None:
             os.environ[_FULL_ERROR] = "1"
 
 
-def _failed(
-    error: AeprobeError, cfg: DictConfig, directory: Path, overrides: Sequence[str] | None
-) -> float | None:
+def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Sequence[str] | None) -> float | None:
     """Tells it, and ends the process; a job of a multirun, which has overrides, gets a metrics.json instead."""
     _tell(_one_line(error))
     if not processes.here().first:

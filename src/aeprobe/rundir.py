@@ -153,7 +153,8 @@ class RunDirectory:
 
     def end(self, status: str, error: str | None = None, **results: Any) -> None:
         """Writes how the run ended, and lets others in."""
-        self.write(status=status, error=error, **results)
+        if self.metrics:  # else it ended before it began to write: without a header nobody could read it
+            self.write(status=status, error=error, **results)
         self._lock.release()
 
     @property
