@@ -195,6 +195,21 @@ def test_what_fails_because_a_signal_cut_it_short_is_no_failure(tmp_path: Path, 
     assert not cut_short(AttributeError("made wrong"))
 
 
+def test_a_run_that_is_interrupted_before_its_first_word_is_resumed(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    overrides = ["stage=autoencoder", f"data.root={root}", "trainer=debug", "trainer.figures=false"]
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "header", interrupted)
+        with pytest.raises(Interrupted):
+            run_here(tmp_path / "run", overrides)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert run_here(tmp_path / "run", overrides, resume=True)["autoencoder"]["status"] == "completed"
+
+
 def wait_for(condition: Any, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():

@@ -154,7 +154,8 @@ class RunDirectory:
     def end(self, status: str, error: str | None = None, **results: Any) -> None:
         """Writes how the run ended, and lets others in."""
         try:
-            self.write(status=status, error=error, **results)
+            if self.metrics:  # else it ended before it began to write: without a header nobody could read it
+                self.write(status=status, error=error, **results)
         finally:
             self._lock.release()
 
