@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench soak tensorboard clean
+.PHONY: help setup run test test-all lint bench soak audit tensorboard clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -45,9 +45,15 @@ soak: setup ## Kill runs, damage files and try odd configurations for up to ten 
 	$(BIN)/python -m pytest -m 'soak or not soak' tests/test_soak.py tests/test_damage.py tests/test_any_configuration.py \
 		--hypothesis-profile=soak --hypothesis-seed=$(SEED) $(ARGS)
 
+audit: ## Look the tested versions up in a database of known vulnerabilities (needs the internet)
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet $(PIP_ARGS) pip-audit
+	.venv-audit/bin/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip $(ARGS) \
+		|| { echo "audit: found something above, or could not reach the database"; exit 1; }
+
 tensorboard: setup ## Show the curves of every run in outputs/, on localhost
 	$(BIN)/tensorboard --logdir outputs --host localhost $(ARGS)
 
 clean: ## Remove .venv, caches and build products; outputs/ and data/ stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-audit build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ against the checksums that its zip format keeps, since torch itself loads a flip
 import io
 import pickle
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import aeprobe.runtime  # noqa: F401
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
 
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.classifier import Classifier
@@ -65,6 +67,10 @@ def read(path: Path) -> Checkpoint:
         if not zipfile.is_zipfile(path):
             raise AeprobeError(f"ckpt={path}: is not a checkpoint, or was cut short")
         with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise AeprobeError(
+                    f"ckpt={path}: is compressed, which no checkpoint is; nothing of it was unpacked"
+                )
             # torch takes an entry for a directory by a bit that has no checksum, and reads its tensor as nothing.
             hidden = (entry.filename for entry in archive.infolist() if entry.external_attr & DIRECTORY)
             damaged = archive.testzip() or next(hidden, None)
@@ -87,7 +93,18 @@ def read(path: Path) -> Checkpoint:
     keys = {"stage", "state_dict", "hyper_parameters", "datamodule_hyper_parameters"}
     if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys() or checkpoint["stage"] not in MODULES:
         raise AeprobeError(f"ckpt={path}: is a checkpoint, but not one of this project's stages")
+    for tensor in _tensors(checkpoint):
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise AeprobeError(f"ckpt={path}: claims a tensor of {tuple(tensor.shape)}, which it does not hold")
     return checkpoint
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
 
 
 def restore(checkpoint: Checkpoint, path: Path) -> Autoencoder | Classifier:
@@ -98,6 +115,10 @@ def restore(checkpoint: Checkpoint, path: Path) -> Autoencoder | Classifier:
     """
     settings = checkpoint["hyper_parameters"]
     try:
+        with torch.device("meta"):  # no memory is taken for layers that the file only claims to have
+            claimed = MODULES[checkpoint["stage"]](**settings).state_dict()
+        if {k: w.shape for k, w in claimed.items()} != {k: w.shape for k, w in checkpoint["state_dict"].items()}:
+            raise ValueError
         module = MODULES[checkpoint["stage"]](**settings)
         module.load_state_dict(checkpoint["state_dict"], strict=True)
     except (TypeError, AttributeError, ValueError, RuntimeError) as error:

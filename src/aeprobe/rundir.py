@@ -84,6 +84,7 @@ class RunDirectory:
         hydra = self.path / ".hydra"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self.refuse_links()
             self.lock()  # of two runs, one gets it
             if self.begun:
                 raise FileExistsError
@@ -108,6 +109,16 @@ class RunDirectory:
             self._lock.acquire()
         except Timeout:
             raise AeprobeError(f"{self.path}: another process is running it; wait for it, or stop it") from None
+
+    def refuse_links(self) -> None:
+        """Whoever made the directory must not lead the run out of it.
+
+        Raises:
+            AeprobeError: it is a link, or holds one.
+        """
+        for path in (self.path, *self.path.rglob("*")):
+            if path.is_symlink():
+                raise AeprobeError(f"{path} is a link: a run writes into its own directory alone; remove it")
 
     @property
     def alive(self) -> bool:
@@ -143,6 +154,7 @@ class RunDirectory:
         Args:
             anew: whether nothing of it is kept.
         """
+        self.refuse_links()
         leftovers = [*self.path.glob(".metrics.json.*"), *self.checkpoints.glob(".*.ckpt.*")]
         leftovers += (self.path / "tensorboard").glob("events.out.tfevents.*")
         leftovers += self.checkpoints.glob("*.ckpt") if anew else []
