@@ -202,9 +202,10 @@ def test_a_run_that_is_interrupted_before_its_first_word_is_resumed(
         raise Interrupted(signal.SIGTERM)
 
     overrides = ["stage=autoencoder", f"data.root={root}", "trainer=debug", "trainer.figures=false"]
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+    with monkeypatch.context() as patch:
         patch.setattr(runner, "header", interrupted)
-        run_here(tmp_path / "run", overrides)
+        with pytest.raises(Interrupted):
+            run_here(tmp_path / "run", overrides)
     assert not (tmp_path / "run" / "metrics.json").exists()
     assert run_here(tmp_path / "run", overrides, resume=True)["autoencoder"]["status"] == "completed"
 
