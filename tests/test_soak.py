@@ -86,13 +86,13 @@ def chain(base: Path, root: Path, whole: Path, chance: random.Random, kills: lis
     """Runs that are killed until there were enough kills, each compared at its end."""
     while len(kills) < KILLS:
         run, log = base / f"run{chance.randrange(10**9)}", []
-        while True:
-            killed, words = attempt(run, root, chance)
-            log.append(words)
-            if killed is None:
-                break
-            kills.append(killed)
         try:
+            while True:
+                killed, words = attempt(run, root, chance)
+                log.append(words)
+                if killed is None:
+                    break
+                kills.append(killed)
             assert_equal_runs(whole, run)
         except BaseException:
             FIGURES["results lost"] += 1
