@@ -65,16 +65,18 @@ def test_parts_make_up_every_batch() -> None:
         assert min(len(part) for rank in range(world) for part in batches_in_order(size, batch, rank, world)) > 0
 
 
-def test_threads_are_divided(variables: dict[str, str]) -> None:
+def test_threads_are_divided(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     try:
         variables.pop("OMP_NUM_THREADS", None)
-        torch.set_num_threads(6)
+        monkeypatch.setattr(runtime, "CHOICE", 6)  # torch's, when the process began
         assert runtime.threads(None) == 6
         assert runtime.threads(None, 2) == 3
         assert runtime.threads(None, 8) == 1
         assert runtime.threads(4, 8) == 4  # of each, as typed
-        variables["OMP_NUM_THREADS"] = "4"  # torchrun has divided
+        assert runtime.threads(None) == 6 == torch.get_num_threads()  # another job's number does not stay
+        variables["OMP_NUM_THREADS"] = "4"  # torchrun has divided, and torch has chosen that
+        monkeypatch.setattr(runtime, "CHOICE", 4)
         assert runtime.threads(None, 2) == 4
     finally:
         torch.set_num_threads(before)

@@ -18,7 +18,7 @@ import warnings
 import torch
 
 torch.set_flush_denormal(True)
-_CHOICE = torch.get_num_threads()  # torch's, before a job of this process has typed another number
+CHOICE = torch.get_num_threads()  # torch's, before a job of this process has typed another number
 
 
 def _import_torchvision() -> None:
@@ -71,6 +71,6 @@ def threads(number: int | None, processes: int = 1) -> int:
         processes: their number.
     """
     if number is None:
-        number = _CHOICE if "OMP_NUM_THREADS" in os.environ else max(1, _CHOICE // processes)
+        number = CHOICE if "OMP_NUM_THREADS" in os.environ else max(1, CHOICE // processes)
     torch.set_num_threads(number)
     return number
