@@ -92,9 +92,7 @@ def job(cfg: DictConfig) -> float | None:
     except Interrupted as error:
         if not multirun or hydra.launcher._target_.endswith("BasicLauncher"):
             raise
-        tell(
-            f"{directory.name}: {error.what}"
-        )  # this process is the job's alone: the command waits for the others
+        tell(f"{directory.name}: {error.what}")  # in a process of its own: the command waits for the others
         return None
     except Exception as error:
         if _wants_traceback or cut_short(error):
