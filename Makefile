@@ -4,9 +4,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 SEED := $(shell date +%s)
 VENV_ARGS ?=
-SEED := $(shell date +%s)
 ARGS ?=
-SEED := $(shell date +%s)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
