@@ -209,3 +209,12 @@ def test_a_real_server_answers(server: str, run: Path) -> None:
     assert values["test/accuracy"] == pytest.approx(final["test/accuracy"])
     projected = ask(f"plugin/projector/info?{of}")["embeddings"]
     assert projected[0]["tensorShape"] == [1000, 30]
+
+
+def test_a_run_without_figures_is_in_the_table_too(trained: Path) -> None:
+    logged = events(trained, "classifier")
+    assert "_hparams_/session_start_info" in logged.PluginTagToContent("hparams")
+    assert logged.Scalars("final/val/accuracy")[0].value == pytest.approx(
+        metrics(trained / "classifier")["final"]["val/accuracy"]
+    )
+    assert "images" not in logged.Tags() or not logged.Tags()["images"]

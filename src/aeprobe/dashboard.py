@@ -9,12 +9,12 @@ callbacks.Recorder (the step of every scalar is the number of optimizer steps so
     train/softmax_loss_last                                  every epoch of a classifier
 runner, after testing:
     test/loss, test/accuracy                                 of the tested checkpoint
+    final/val/loss, final/val/accuracy                       of the same, which may not be the last
+    and the hparams, whose metrics these are
 here, once at the end, where `trainer.figures` is true:
     figures/NAME              an image for each figure; figures/reconstructions one for each epoch that it shows
-    final/val/loss, final/val/accuracy                       of the tested checkpoint, which may not be the last
     test_batch_accuracy                                      the step is the number of the test batch
-    and the graph, the hparams (their metrics are final/val/* and test/*) and the projector (the codes of 1,000
-    test images with their labels and a sprite).
+    and the graph and the projector (the codes of 1,000 test images with their labels and a sprite).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,14 @@ from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
+import lightning as L
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
+
+from aeprobe.build import Experiment
 
 METRICS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")
 PROJECTED = 1_000
@@ -63,6 +66,36 @@ def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping
             writer.add_scalar(f"final/{name}", value, step)
     for summary in hparams(dict(values), dict.fromkeys(METRICS, 0.0)):  # the table reads the scalars
         _add(writer, summary)
+
+
+def hyperparameters(experiment: Experiment, trainer: L.Trainer) -> dict[str, int | float | str]:
+    """The settings of a run as one row of TensorBoard's table; both stages have the same columns."""
+    own, kept, data = experiment.settings, experiment.module.hparams, experiment.data
+    assert own is not None
+    optimizer = {key: value for key, value in own.optimizer.items() if not key.startswith("_")}
+    scheduler = str(own.scheduler["_target_"] or "none")
+    values = {
+        "stage": experiment.stage,
+        "widths": "-".join(map(str, kept["widths"])),
+        "activation": kept["activation"],
+        "initialization": str(own.initialization),
+        "standardize": int(kept.get("standardize", False)),
+        "code_noise": float(kept.get("code_noise", 0.0)),
+        "loss_on": kept.get("loss_on", "pixels"),
+        "batch_size": own.batch_size,
+        "epochs": trainer.max_epochs or 0,
+        "optimizer": own.optimizer["_target_"].rpartition(".")[2],
+        "lr": optimizer.pop("lr"),
+        "weight_decay": optimizer.pop("weight_decay", 0.0),
+        "scheduler": scheduler.rpartition(".")[2],
+        "precision": str(trainer.precision),
+        "seed": experiment.seed,
+        "val_size": data.val_size,
+        "mean": data.identity["mean"],
+        "std": data.identity["std"],
+    }
+    rest = {f"optimizer.{key}": value for key, value in optimizer.items()}
+    return {key: v if isinstance(v, int | float) else str(v) for key, v in (values | rest).items()}
 
 
 def add_projector(writer: SummaryWriter, codes: Tensor, labels: Tensor, images: Tensor, step: int) -> None:

@@ -84,8 +84,6 @@ class Gallery(L.Callback):
                     self._show(made, writer, step)
                 dashboard.add_graph(writer, {"encoder": module.encoder, "head": module.head})
                 dashboard.add_batches(writer, results["test_batch_accuracy"])
-        if self.experiment.settings:
-            dashboard.add_hparams(writer, hyperparameters(self.experiment, trainer), results["final"], step)
 
     def _draw_autoencoder(self, module: Autoencoder, history: History, writer: SummaryWriter, step: int) -> None:
         test = self.splits["test"]
@@ -123,36 +121,6 @@ class Gallery(L.Callback):
         text = json.dumps(finite(words), allow_nan=False)
         write_atomically(folder / f"{made.name}.json", text.encode())
         return png
-
-
-def hyperparameters(experiment: Experiment, trainer: L.Trainer) -> dict[str, int | float | str]:
-    """The settings of a run as one row of TensorBoard's table; both stages have the same columns."""
-    own, kept, data = experiment.settings, experiment.module.hparams, experiment.data
-    assert own is not None
-    optimizer = {key: value for key, value in own.optimizer.items() if not key.startswith("_")}
-    scheduler = str(own.scheduler["_target_"] or "none")
-    values = {
-        "stage": experiment.stage,
-        "widths": "-".join(map(str, kept["widths"])),
-        "activation": kept["activation"],
-        "initialization": str(own.initialization),
-        "standardize": int(kept.get("standardize", False)),
-        "code_noise": float(kept.get("code_noise", 0.0)),
-        "loss_on": kept.get("loss_on", "pixels"),
-        "batch_size": own.batch_size,
-        "epochs": trainer.max_epochs or 0,
-        "optimizer": own.optimizer["_target_"].rpartition(".")[2],
-        "lr": optimizer.pop("lr"),
-        "weight_decay": optimizer.pop("weight_decay", 0.0),
-        "scheduler": scheduler.rpartition(".")[2],
-        "precision": str(trainer.precision),
-        "seed": experiment.seed,
-        "val_size": data.val_size,
-        "mean": data.identity["mean"],
-        "std": data.identity["std"],
-    }
-    rest = {f"optimizer.{key}": value for key, value in optimizer.items()}
-    return {key: v if isinstance(v, int | float) else str(v) for key, v in (values | rest).items()}
 
 
 def _png(made: Drawing) -> bytes:

@@ -161,23 +161,24 @@ class Recorder(L.Callback):
         """One epoch to TensorBoard: its steps, then its row."""
         if not trainer.is_global_zero:
             return
-        writer: Any = _experiment(trainer).file_writer  # open while training
+        file: Any = writer(trainer).file_writer  # open while training
         first, last = self.epoch_steps[number - 1] if number else 0, self.epoch_steps[number]
         series = {tag: values[first:last] for tag, values in self.steps.items() if tag != "step"}
         for step, row in enumerate(zip(*series.values(), strict=True), start=first + 1):
             tagged = zip(series, row, strict=True)
             # One event for all tags of a step: a quarter of the time of add_scalar for each.
-            writer.add_summary(Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in tagged]), step)
+            file.add_summary(Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in tagged]), step)
         write_scalars(trainer, {k: v for k, v in self.epochs[number].items() if "/" in k}, last)
 
 
 def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:
     """Writes values to TensorBoard at a number of optimizer steps."""
     for tag, value in values.items() if trainer.is_global_zero else ():
-        _experiment(trainer).add_scalar(tag, value, step)
+        writer(trainer).add_scalar(tag, value, step)
 
 
-def _experiment(trainer: L.Trainer) -> SummaryWriter:
+def writer(trainer: L.Trainer) -> SummaryWriter:
+    """TensorBoard's, of this run."""
     assert isinstance(trainer.logger, TensorBoardLogger)
-    writer: SummaryWriter = trainer.logger.experiment
-    return writer
+    made: SummaryWriter = trainer.logger.experiment
+    return made

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from aeprobe import checkpoints, collectives
+from aeprobe import checkpoints, collectives, dashboard
 from aeprobe.batches import seeded_permutation
 from aeprobe.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.callbacks import Stop
@@ -23,7 +23,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.gallery import Gallery
 from aeprobe.interruption import Interruption
 from aeprobe.processes import here
-from aeprobe.recorder import Recorder, write_scalars
+from aeprobe.recorder import Recorder, write_scalars, writer
 from aeprobe.rundir import Metrics, RunDirectory, shortest
 from aeprobe.status import header, recorded
 from aeprobe.trainer import make_trainer
@@ -138,6 +138,9 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
             began = time.perf_counter()
             gallery.draw(trainer, recorder, results)
             seconds["figures"] = time.perf_counter() - began
+        if experiment.settings and here().first:  # with or without figures: they are a sweep's table
+            row = dashboard.hyperparameters(experiment, trainer)
+            dashboard.add_hparams(writer(trainer), row, results["final"], trainer.global_step)
         for logger in trainer.loggers:
             logger.finalize("success")
         seconds["total"] = time.perf_counter() - started
