@@ -46,7 +46,7 @@ soak: setup ## Kill runs, damage files and try odd configurations for up to ten 
 audit: ## Look the tested versions up in a database of known vulnerabilities (needs the internet)
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet $(PIP_ARGS) pip-audit
-	.venv-audit/bin/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip $(ARGS) \
+	.venv-audit/bin/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --strict $(ARGS) \
 		|| { echo "audit: found something above, or could not reach the database"; exit 1; }
 
 tensorboard: setup ## Show the curves of every run in outputs/, on localhost
