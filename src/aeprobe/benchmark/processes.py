@@ -1,10 +1,8 @@
 """Whole processes: how soon they answer, what memory they take, and the experiment beside the report's loop."""
 
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,24 +14,30 @@ TRAIN = Path(__file__).parents[3] / "train.py"
 IMPORTS = "import aeprobe.runtime, torch, torchvision, lightning"
 
 
+# A process starts with the peak of the one that started it, so a small one is put in between.
+BETWEEN = """
+import os, subprocess, sys, time
+began = time.perf_counter()
+process = subprocess.Popen([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - began, usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
+"""
+
+
 def run(arguments: Sequence[str]) -> tuple[float, int]:
     """Runs `python ARGUMENTS`; returns its seconds and its peak resident memory in bytes.
 
     Raises:
         AeprobeError: it failed.
     """
-    began = time.perf_counter()
-    with tempfile.TemporaryFile() as errors:
-        command = [sys.executable, *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)  # noqa: S603 - our own words
-        _, status, usage = os.wait4(process.pid, 0)  # the usage of this process alone
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        if process.returncode:
-            text = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
-            raise AeprobeError(f"`python {' '.join(arguments)}` failed: {text}")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    command = [sys.executable, "-c", BETWEEN, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    if done.returncode:
+        text = done.stderr.strip().rpartition("\n")[2]
+        raise AeprobeError(f"`python {' '.join(arguments)}` failed: {text}")
+    seconds, peak = done.stdout.split()
+    return float(seconds), int(peak) * (1 if sys.platform == "darwin" else 1024)
 
 
 def start_up(rounds: int) -> dict[str, Any]:
