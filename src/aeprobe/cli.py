@@ -22,7 +22,8 @@ from aeprobe.arguments import check_groups
 from aeprobe.config import Config, Stage, nearest
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted, Interruption, cut_short
-from aeprobe.rundir import Metrics, as_typed, discard_unused, shortest
+from aeprobe.naming import as_typed
+from aeprobe.rundir import Metrics, discard_unused, shortest
 from aeprobe.sweep import FailedJobs, OtherRunError
 from aeprobe.validation import config_error, validate
 

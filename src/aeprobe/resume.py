@@ -10,7 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config import Config, Stage
 from aeprobe.errors import AeprobeError
-from aeprobe.rundir import RunDirectory, as_typed, read_metrics
+from aeprobe.naming import as_typed
+from aeprobe.rundir import RunDirectory, read_metrics
 from aeprobe.validation import config_error, typed_values, validate
 
 SHOWN = ("trainer.progress", "trainer.figures", "trainer.figure_epochs", "trainer.profiler")

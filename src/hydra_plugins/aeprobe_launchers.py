@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from aeprobe.rundir import job_name
+from aeprobe.naming import job_name
 from aeprobe.sweep import FailedJobs
 
 log = logging.getLogger("aeprobe")
