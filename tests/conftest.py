@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aeprobe import idx, runner
 from aeprobe.validation import validate
@@ -57,6 +58,15 @@ def run_here(directory: Path, overrides: Sequence[str], resume: bool = False) ->
 def metrics(directory: Path) -> dict[str, Any]:
     """metrics.json of a run directory."""
     return dict(json.loads((directory / "metrics.json").read_text()))
+
+
+def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every curve of a run, as TensorBoard reads it: its steps and values."""
+    events = EventAccumulator(
+        str(directory / "tensorboard"), size_guidance={"scalars": 0}, purge_orphaned_data=False
+    )
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def only(directory: Path) -> Path:

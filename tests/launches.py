@@ -88,18 +88,19 @@ from aeprobe.autoencoder import Autoencoder
 from aeprobe.classifier import Classifier
 from aeprobe.errors import AeprobeError
 def patched(original):
-    def step(self, batch, index):
+    def step(self, batch, split):
         rank = torch.distributed.get_rank()
+        if split == "train":
 {body}
-        return original(self, batch, index)
+        return original(self, batch, split)
     return step
 for module in (Autoencoder, Classifier):
-    module.training_step = patched(module.training_step)
+    module._step = patched(module._step)
 sys.argv = ["train.py", *{arguments!r}]
 runpy.run_path({train!r}, run_name="__main__")
 """
 
 
 def run_patched(cwd: Path, body: str, *arguments: str) -> Result:
-    code = PATCHED.format(body="        " + body, arguments=["trainer=ddp", *arguments], train=TRAIN)
+    code = PATCHED.format(body=" " * 12 + body, arguments=["trainer=ddp", *arguments], train=TRAIN)
     return together([[sys.executable, "-c", code]], cwd, [{}])[0]

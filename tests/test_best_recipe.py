@@ -1,6 +1,7 @@
 """The settings beyond the report's: what they do to images, codes and weights."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,12 +46,17 @@ def test_only_training_images_of_the_first_epochs_are_shifted(root: Path, tmp_pa
     seen: dict[str, int] = {}
 
     class Spy(MNISTDataModule):
-        def on_after_batch_transfer(self, batch: torch.Tensor, dataloader_idx: int) -> torch.Tensor:
-            made = super().on_after_batch_transfer(batch, dataloader_idx)
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
             assert self.trainer is not None
-            key = f"train {self.trainer.current_epoch}" if self.trainer.training else "other"
-            seen[key] = seen.get(key, 0) + int(not torch.equal(made[0], batch[0]))
-            return made
+            if not self.trainer.training:
+                made = super().on_after_batch_transfer(batch, dataloader_idx)
+                seen["other"] = seen.get("other", 0) + int(not torch.equal(made[0], batch[0]))
+                return made
+            key, before = f"train {self.trainer.current_epoch}", list(batch)
+            after = list(super().on_after_batch_transfer(before, dataloader_idx))
+            moved = [not torch.equal(a[0], b[0]) for a, b in zip(after, before, strict=True)]
+            seen[key] = seen.get(key, 0) + sum(moved)
+            return after
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("aeprobe.build.MNISTDataModule", Spy)
@@ -131,7 +137,7 @@ def test_the_encoder_does_not_see_all_pixels_while_training_and_reconstructs_all
     module, batch = Autoencoder(WIDTHS, pixel_dropout=0.5), (torch.ones(50, 1, 28, 28), torch.zeros(50))
     seen: list[torch.Tensor] = []
     module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    loss = module.training_step(batch, 0)["loss"]
+    loss = module._step(batch, "train")["loss"]
     assert (seen[0] == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
     assert seen[0].mean().item() == pytest.approx(1, abs=0.02)  # the others stand for those that are missing
     made = module.decoder(module.encoder(seen[0]))

@@ -11,9 +11,8 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from conftest import REPO, metrics, run_here, train
+from conftest import REPO, metrics, run_here, scalars, train
 from hydra import compose, initialize_config_dir
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aeprobe import checkpoints, runner
 from aeprobe.interruption import Interrupted, cut_short
@@ -40,8 +39,8 @@ from conftest import run_here
 import lightning as L
 from aeprobe import runner
 class Kill(L.Callback):
-    def on_train_batch_end(self, trainer, module, outputs, batch, index):
-        if module.stage == {stage!r} and trainer.current_epoch == {epoch} and index == {index}:
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        if module.stage == {stage!r} and trainer.global_step == 30 * {epoch} + {index}:
             os.kill(os.getpid(), signal.{signal})
 class Killed(runner.Request):
     def __init__(self, *args, **kwargs):
@@ -68,14 +67,6 @@ def killed(
         resume=resume,
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
-
-
-def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
-    events = EventAccumulator(
-        str(directory / "tensorboard"), size_guidance={"scalars": 0}, purge_orphaned_data=False
-    )
-    events.Reload()
-    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def without_times(directory: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Stage 1: an autoencoder that learns to reconstruct its images."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
@@ -12,9 +11,7 @@ from torch.nn.functional import dropout, mse_loss
 from aeprobe.collectives import in_order
 from aeprobe.networks import mlp
 from aeprobe.optimization import Optimization
-from aeprobe.stage_module import StageModule
-
-Batch = tuple[Tensor, Tensor]
+from aeprobe.stage_module import Batch, StageModule
 
 
 class Autoencoder(StageModule):
@@ -78,10 +75,6 @@ class Autoencoder(StageModule):
             self.test_errors.append((reconstruction - images).square().mean((1, 2, 3)))
         return {"loss": loss}
 
-    def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
-        """One step on images, float (N, 1, 28, 28)."""
-        return self._step(batch, "train")
-
     def validation_step(self, batch: Batch, _: int) -> None:
         """Logs val/loss."""
         self._step(batch, "val")
@@ -104,8 +97,3 @@ class Autoencoder(StageModule):
         """Codes, (N, code), and reconstructions in [0, 1], (N, 1, 28, 28)."""
         code = self.encode(batch[0])
         return {"code": code, "reconstruction": self.decoder(code).view_as(batch[0])}
-
-    def configure_optimizers(self) -> Any:
-        """Everything trains."""
-        assert self.optimization is not None, "an Autoencoder trains with an Optimization"
-        return self.optimization.configure(self.parameters(), self.trainer)

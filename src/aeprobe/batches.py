@@ -1,6 +1,7 @@
 """Which images stand in which batch: the order of an epoch, and the part of each of several processes."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -20,7 +21,8 @@ class EpochBatches(Sampler[Tensor]):
     """Batches of indices in a random order that depends on (seed, epoch) alone; Lightning calls `set_epoch`.
 
     Of several processes, process `rank` of `world` takes every world-th index of each batch, so that
-    together they take the same steps as one. A small last batch may leave nothing for some of them.
+    together they take the same steps as one. Where a small last batch leaves nothing for some of them, they
+    take its first sample, with a share of 0: the others wait for their gradients.
 
     Args:
         size: number of samples.
@@ -28,9 +30,16 @@ class EpochBatches(Sampler[Tensor]):
         seed: of the order.
         rank: this process.
         world: number of processes.
+        limit: of the batches of an epoch, their number or, as a float, their fraction; None: all.
     """
 
-    def __init__(self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1, limit: float | None = None
+    ) -> None:
+        every = -(-size // batch)
+        self.steps = (
+            every if limit is None else int(limit * every) if isinstance(limit, float) else min(limit, every)
+        )
         self.size, self.batch, self.seed, self.rank, self.world = size, batch, seed, rank, world
         self.epoch = 0
 
@@ -39,21 +48,31 @@ class EpochBatches(Sampler[Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.size // self.batch)
+        return self.steps
 
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: when a run is resumed, Lightning asks for the iterator before it sets the epoch.
         order = seeded_permutation(self.size, self.seed, self.epoch + 1)
-        for batch in order.split(self.batch):
-            yield batch[self.rank :: self.world]
+        for batch in islice(order.split(self.batch), self.steps):
+            part = batch[self.rank :: self.world]
+            yield part if len(part) else batch[:1]
 
     @property
     def sizes(self) -> Tensor:
         """Samples in each step of all processes together, float64 (steps,)."""
         return torch.tensor([self._size(step) for step in range(len(self))], dtype=torch.float64)
 
+    @property
+    def shares(self) -> Tensor:
+        """Of each step, float64 (steps,), as in `share`."""
+        return torch.tensor([self.share(step) for step in range(len(self))], dtype=torch.float64)
+
     def share(self, step: int) -> float:
-        """This process's part of a step, relative to an equal one: the mean over the processes is 1."""
+        """This process's part of a step, relative to an equal one: the mean over the processes is 1.
+
+        DDP takes the mean of the processes' gradients. So each process's loss is multiplied by its share of the
+        batch, and later the metrics too: their mean over the processes is that of the whole batch.
+        """
         whole = self._size(step)
         return len(range(self.rank, whole, self.world)) * self.world / whole
 
@@ -74,11 +93,11 @@ def batches_in_order(size: int, batch: int, rank: int = 0, world: int = 1) -> li
     return [part for part in parts if len(part)]
 
 
-def loader(split: Dataset[Any], batches: Iterable[Tensor]) -> DataLoader[Any]:
-    """Hands the indices of whole batches to the dataset: no Python runs per sample."""
+def loader(split: Dataset[Any], batches: Iterable[Tensor], block: int | None = None) -> DataLoader[Any]:
+    """Hands the indices of whole batches to the dataset, by itself or in blocks: no Python runs per sample."""
     # Its own generator: else an iterator takes a number from torch's, earlier in a resumed run than in others.
     own = torch.Generator()
-    return DataLoader(split, sampler=batches, batch_size=None, collate_fn=_whole, generator=own)
+    return DataLoader(split, sampler=batches, batch_size=block, collate_fn=_whole, generator=own)
 
 
 def _whole(batch: Any) -> Any:

@@ -52,9 +52,9 @@ class Experiment:
 def build_autoencoder(config: Config) -> Experiment:
     """Stage 1, with new weights."""
     own = config.autoencoder
-    optimization = Optimization(own.optimizer, own.scheduler)
+    optimization = _optimization(config, own)
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
-        Optimization(config.classifier.optimizer, config.classifier.scheduler)
+        _optimization(config, config.classifier)
     data = _data(config, config.seed, own.batch_size)
     data.shift, data.shift_epochs = own.shift, own.max_epochs if own.shift_epochs is None else own.shift_epochs
     if config.stage == Stage.all:
@@ -75,7 +75,7 @@ def build_classifier(
         AeprobeError: `ckpt` holds no autoencoder, or it contradicts what was typed.
     """
     own = config.classifier
-    optimization = Optimization(own.optimizer, own.scheduler)
+    optimization = _optimization(config, own)
     path = find_checkpoint(ckpt, "autoencoder")
     source = checkpoints.read(path)
     trained = checkpoints.restore(source, path)
@@ -119,6 +119,13 @@ def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Ex
     return Experiment("test", module, data, seed, None, path, source["global_step"])
 
 
+def _optimization(config: Config, stage: StageConfig) -> Optimization:
+    trainer = config.trainer
+    return Optimization(
+        stage.optimizer, stage.scheduler, trainer.gradient_clip_val, trainer.accumulate_grad_batches
+    )
+
+
 def _data(
     config: Config,
     seed: int,
@@ -150,7 +157,13 @@ def _data(
         if identity["name"] == "folder" and "data.root" not in typed:
             root = stored["root"]
     data = MNISTDataModule(
-        **identity, root=root, batch_size=batch_size, eval_batch_size=own.eval_batch_size, seed=seed
+        **identity,
+        root=root,
+        batch_size=batch_size,
+        eval_batch_size=own.eval_batch_size,
+        seed=seed,
+        block=config.trainer.steps_per_execution,
+        limit=config.trainer.limit_train_batches,
     )
     data.prepare_data()
     data.setup()

@@ -29,7 +29,7 @@ class EpochSeed(L.Callback):
 
 
 class Stop(L.Callback):
-    """Ends the training after the step in which a signal came; what the epoch did until then is discarded.
+    """Ends the training after the block of steps in which a signal came; what its epoch did is discarded.
 
     Args:
         interruption: hears the signals.
@@ -47,7 +47,7 @@ class Stop(L.Callback):
         self.interruption.listen()
 
     def on_train_epoch_start(self, *_: Any) -> None:
-        """From here on, a first signal waits for the end of a step."""
+        """From here on, a first signal waits for the end of a block."""
         self.interruption.waiting = True
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
@@ -109,15 +109,15 @@ class Bar(ProgressBar):
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Draws an empty bar."""
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        total = int(self.total_train_batches)
+        total = len(trainer.train_dataloader.sampler)  # type: ignore[union-attr]
         self._bar = tqdm(
             total=total, desc=epoch, unit="step", leave=False, mininterval=0.2, disable=not self._enabled
         )
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Counts a step; tqdm redraws a few times a second."""
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        """Counts a block's steps; tqdm redraws a few times a second."""
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(len(outputs["loss"]))
 
     def on_validation_start(self, *_: Any) -> None:
         """Clears the bar."""

@@ -1,7 +1,6 @@
 """Stage 2: a classifier on the codes of a frozen encoder."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
@@ -13,9 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from aeprobe.collectives import in_order
 from aeprobe.networks import GaussianNoise, Standardize, mlp
 from aeprobe.optimization import Optimization
-from aeprobe.stage_module import StageModule
-
-Batch = tuple[Tensor, Tensor]
+from aeprobe.stage_module import Batch, StageModule
 
 
 class Classifier(StageModule):
@@ -71,7 +68,6 @@ class Classifier(StageModule):
         self.test_accuracy = MulticlassAccuracy(widths[-1], average="micro")
         self.confusion_matrix = MulticlassConfusionMatrix(widths[-1])
         self.test_correct: list[Tensor] = []
-        self.last_batch = False  # of a training epoch
 
     def train(self, mode: bool = True) -> "Classifier":
         """Lightning calls this before every epoch; the frozen encoder stays in eval mode."""
@@ -115,14 +111,6 @@ class Classifier(StageModule):
             self.test_correct.append(correct)
         return {"loss": loss}
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Notes whether the step that follows is the epoch's last."""
-        self.last_batch = self.trainer.is_last_batch
-
-    def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
-        """One step on images or codes, with labels, int64 (N,)."""
-        return self._step(batch, "train")
-
     def validation_step(self, batch: Batch, _: int) -> None:
         """Logs val/loss and val/accuracy."""
         self._step(batch, "val")
@@ -144,8 +132,3 @@ class Classifier(StageModule):
         """Class probabilities in [0, 1], (N, classes), and the most probable labels, int64 (N,)."""
         probabilities = self(batch[0]).softmax(1)
         return {"probabilities": probabilities, "label": probabilities.argmax(1)}
-
-    def configure_optimizers(self) -> Any:
-        """Only the head trains."""
-        assert self.optimization is not None, "a Classifier trains with an Optimization"
-        return self.optimization.configure(self.head.parameters(), self.trainer)

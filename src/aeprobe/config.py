@@ -115,6 +115,7 @@ class TrainerConfig:
     check_val_every_n_epoch: int = MISSING
     limit_epochs: int | None = MISSING
     threads: int | None = MISSING
+    steps_per_execution: int = MISSING
     progress: str = MISSING
     figures: bool = MISSING
     figure_epochs: list[int] = MISSING

@@ -1,6 +1,6 @@
 """The images: unpacked and checked once, kept as uint8 in memory, handed out in whole batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from aeprobe.idx import BUNDLE, FILES, check_idx, unpack
 ENCODE_BATCH = 5_000  # images whose pixels are floats at one time: 16 MB
 
 Transform = Callable[[Tensor], Tensor]
+Batch = tuple[Tensor, Tensor]
 
 
 def as_floats(images: Tensor, mean: float, std: float) -> Tensor:
@@ -58,6 +59,10 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         images = self.images[index]
         return (self.transform(images) if self.transform else images), self.labels[index]
 
+    def __getitems__(self, block: Sequence[Tensor]) -> Iterator[Batch]:
+        """A batch for each tensor of indices, made when it is asked for: only one is in memory at a time."""
+        return map(self.__getitem__, block)
+
 
 def randomly_shifted(images: Tensor, most: int) -> Tensor:
     """Each image moved by -most … most pixels along each axis, by torch's global generator; zeros move in.
@@ -86,6 +91,8 @@ class MNISTDataModule(L.LightningDataModule):
         batch_size: of training, of all processes together.
         eval_batch_size: of validation and test, the same.
         seed: the order of the training batches, with the epoch.
+        block: training batches that are handed out together.
+        limit: of the training batches of an epoch, as in `EpochBatches`.
 
     Attributes:
         shift: pixels by which a training image is moved at most, up or down and left or right; 0 for none.
@@ -104,11 +111,14 @@ class MNISTDataModule(L.LightningDataModule):
         batch_size: int = 100,
         eval_batch_size: int = 1000,
         seed: int = 0,
+        block: int = 1,
+        limit: float | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer held-out images than processes
         self.name, self.root, self.val_size, self.split_seed = name, Path(root), val_size, split_seed
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.block, self.limit = block, limit
         self.identity = {
             "name": name,
             "val_size": val_size,
@@ -181,9 +191,10 @@ class MNISTDataModule(L.LightningDataModule):
         return 1 + max(int(split.labels.max()) for split in self.splits.values())
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of (images or codes, labels), in a new order each epoch."""
+        """Blocks of batches of (images or codes, labels), in a new order each epoch."""
         split = self.splits["train"]
-        return loader(split, EpochBatches(len(split), self.batch_size, self.seed, *self._place()))
+        batches = EpochBatches(len(split), self.batch_size, self.seed, *self._place(), self.limit)
+        return loader(split, batches, self.block)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the validation split, in its order."""
@@ -202,14 +213,10 @@ class MNISTDataModule(L.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Moves the images of a training batch, each its own way."""
-        if (
-            self.shift
-            and self.trainer
-            and self.trainer.training
-            and self.trainer.current_epoch < self.shift_epochs
-        ):
-            return randomly_shifted(batch[0], self.shift), batch[1]
+        """Moves the training images, each its own way, when their batch is made."""
+        trainer = self.trainer
+        if self.shift and trainer and trainer.training and trainer.current_epoch < self.shift_epochs:
+            return ((randomly_shifted(images, self.shift), labels) for images, labels in batch)
         return batch
 
     def _dataset(self, images: Tensor, labels: Tensor) -> ImageDataset:

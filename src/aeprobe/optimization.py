@@ -7,7 +7,6 @@ from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
-import lightning as L
 import torch
 from hydra.utils import instantiate
 from torch import nn
@@ -18,18 +17,27 @@ from aeprobe.errors import AeprobeError
 
 
 class Optimization:
-    """Makes a stage's optimizer and learning-rate schedule.
+    """How a stage is optimized: makes its optimizer and learning-rate schedule.
 
     Args:
         optimizer: `_target_`, `_partial_: true` and arguments, as in conf/optimizer.
         scheduler: the same, as in conf/scheduler; `_target_: null` for none. It steps once per optimizer
             step; an argument that is "auto" becomes the number of optimizer steps of the whole training.
+        clip: the norm that gradients are clipped to; None: they are not.
+        accumulate: batches whose gradients make one optimizer step; the last of an epoch may have fewer.
 
     Raises:
         AeprobeError: the classes refuse the arguments.
     """
 
-    def __init__(self, optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        optimizer: Mapping[str, Any],
+        scheduler: Mapping[str, Any],
+        clip: float | None = None,
+        accumulate: int = 1,
+    ) -> None:
+        self.clip, self.accumulate = clip, accumulate
         self._optimizer = _make_partial(optimizer, "optimizer")
         self._scheduler = _make_partial(scheduler, "scheduler") if scheduler["_target_"] else None
         weight = nn.Parameter(torch.zeros(1))
@@ -40,10 +48,10 @@ class Optimization:
             text = str(error).partition("\n")[0]
             raise AeprobeError(f"optimizer and scheduler cannot be made: {text}") from error
 
-    def configure(self, parameters: Iterable[nn.Parameter], trainer: L.Trainer) -> Any:
-        """What `configure_optimizers` returns."""
+    def configure(self, parameters: Iterable[nn.Parameter], total: int) -> Any:
+        """What `configure_optimizers` returns, for a training of `total` optimizer steps."""
         optimizer = self._optimizer(parameters)
-        scheduler = self._schedule(optimizer, int(trainer.estimated_stepping_batches)) if self._scheduler else None
+        scheduler = self._schedule(optimizer, total)
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -77,26 +77,24 @@ class Recorder(L.Callback):
         self._row, self._values, self._last, self._rates = {}, {}, {}, []
         self._began = time.perf_counter()
 
-    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        """Notes the rate of this step, before the schedule changes it."""
-        self._rates.append(trainer.optimizers[0].param_groups[0]["lr"])
-
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        """Keeps the step's metrics, in one tensor for all steps of the epoch.
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        """Keeps the metrics of a block's steps, in one tensor for all steps of the epoch.
 
         A list of small tensors would do, but each of them keeps the allocator from reusing the memory around
         it: 0.1 MB a step, until the epoch's end.
         """
+        past = len(self._rates)
+        self._rates += outputs.pop("lr").tolist()
         for key, value in outputs.items():
             if key.endswith("_last"):
-                self._last[key] = value
-            elif key not in self._values:
-                self._values[key] = value.new_empty(int(trainer.num_training_batches))
-            if key in self._values:
-                self._values[key][index] = value
+                self._last[key] = value[-1]
+                continue
+            if key not in self._values:
+                self._values[key] = value.new_empty(len(trainer.train_dataloader.sampler))  # type: ignore[union-attr]
+            self._values[key][past : len(self._rates)] = value
         self._ended = time.perf_counter()
 
-    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
         """Closes the training part of the row, before best.ckpt could be saved."""
         self._close_training(trainer, module)
 
@@ -107,7 +105,7 @@ class Recorder(L.Callback):
             self._require_finite(trainer, tag, torch.tensor([value]))
         self._row |= values
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
         """Ends the row: to metrics.json, TensorBoard and the log."""
         self._close_training(trainer, module)
         self._row["seconds"] = self._ended - self._began
@@ -119,14 +117,13 @@ class Recorder(L.Callback):
         epoch = f"epoch {self._row['epoch']}/{trainer.max_epochs}"
         log.info("%s %s  %s  %.1f s", self.name, epoch, "  ".join(words), self._row["seconds"])
 
-    def _close_training(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def _close_training(self, trainer: L.Trainer, module: Any) -> None:
         if self._row:
             return
-        count = len(self._rates)
-        sizes = trainer.train_dataloader.sampler.sizes[:count]  # type: ignore[union-attr]
-        last = {key: mean(value) for key, value in self._last.items()}
-        values = {key: mean(found[:count].cpu().double()) for key, found in self._values.items()}
-        values["loss"] *= trainer.accumulate_grad_batches  # Lightning divides the loss that it hands on
+        count, batches = len(self._rates), trainer.train_dataloader.sampler  # type: ignore[union-attr]
+        sizes, shares = batches.sizes[:count], batches.shares[:count]
+        last = {key: mean(value.cpu() * shares[-1]) for key, value in self._last.items()}
+        values = {key: mean(found[:count].cpu() * shares) for key, found in self._values.items()}
         self._row["epoch"] = trainer.current_epoch + 1
         for key, value in values.items():
             self._require_finite(trainer, f"train/{key}", value)
@@ -135,7 +132,7 @@ class Recorder(L.Callback):
         self._row |= {f"train/{key}": value.item() for key, value in last.items()}
         for key, weights in module.named_parameters():  # the last step's have had no loss yet
             self._require_finite(trainer, f"the weight {key}", weights.detach().sum().reshape(1))
-        self._keep_steps(trainer, values)
+        self._keep_steps(trainer, values, module.optimization.accumulate)
 
     def _require_finite(self, trainer: L.Trainer, tag: str, values: Tensor) -> None:
         bad = (~values.isfinite()).nonzero()
@@ -148,10 +145,11 @@ class Recorder(L.Callback):
                 f"try a lower {self.name}.optimizer.lr"
             )
 
-    def _keep_steps(self, trainer: L.Trainer, values: dict[str, Tensor]) -> None:
+    def _keep_steps(self, trainer: L.Trainer, values: dict[str, Tensor], batches: int) -> None:
         """One value per optimizer step, which may have taken several batches."""
-        batches = trainer.accumulate_grad_batches
-        series = {f"train/{k}_step": [part.mean().item() for part in v.split(batches)] for k, v in values.items()}
+        if batches > 1:
+            values = {key: torch.stack([part.mean() for part in v.split(batches)]) for key, v in values.items()}
+        series = {f"train/{key}_step": value.tolist() for key, value in values.items()}
         series["train/lr"] = self._rates[::batches]
         first = trainer.global_step - len(series["train/lr"]) + 1
         for tag, numbers in ({"step": [*range(first, trainer.global_step + 1)]} | series).items():

@@ -93,6 +93,11 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
     try:
         cfg = OmegaConf.merge(OmegaConf.structured(Config), stored)
         assert isinstance(cfg, DictConfig)
+        if unknown := sorted(OmegaConf.missing_keys(cfg)):
+            raise AeprobeError(
+                f"resume={directory}: an earlier version made it, without {unknown[0]}; go on with that version, "
+                "or start a new run"
+            )
         before = int(cfg.autoencoder.max_epochs), int(cfg.classifier.max_epochs)
         for key, override in typed.items():
             if key not in SHOWN + LENGTHS:

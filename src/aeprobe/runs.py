@@ -24,7 +24,14 @@ SHAPE: dict[str, type] = {
     "final": dict,
 }
 # Neither changes what is learned: paths and names, what is shown, and where and how fast it is computed.
-INCIDENTAL = ("trainer.progress", "trainer.profiler", "trainer.figure", "trainer.threads", "trainer.accelerator")
+INCIDENTAL = (
+    "trainer.progress",
+    "trainer.profiler",
+    "trainer.figure",
+    "trainer.threads",
+    "trainer.accelerator",
+    "trainer.steps_per_execution",
+)
 
 
 @dataclass(frozen=True)

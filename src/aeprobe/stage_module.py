@@ -1,15 +1,22 @@
 """What the two stages' LightningModules have in common."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
 import lightning as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.optim import Optimizer
 from torchmetrics import Metric
 
+from aeprobe.batches import EpochBatches
 from aeprobe.optimization import Optimization
+
+Batch = tuple[Tensor, Tensor]
 
 
 class SampleMean(Metric):
@@ -37,13 +44,17 @@ class SampleMean(Metric):
 
 
 class StageModule(L.LightningModule):
-    """A LightningModule whose checkpoint says what it is.
+    """A LightningModule that takes several optimizer steps at a time, and whose checkpoint says what it is.
+
+    What the Trainer does around a `training_step` takes longer than the arithmetic of a step of stage 2. So
+    it is given `trainer.steps_per_execution` batches at once, by Lightning's manual optimization.
 
     Attributes:
         stage: its name.
         optimization: makes the optimizer and the schedule; None where nothing is trained.
         val_loss: the mean loss of the validation split.
         test_loss: of the test split.
+        last_batch: whether a step is the last of its epoch.
     """
 
     stage: str
@@ -51,7 +62,62 @@ class StageModule(L.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
+        self.automatic_optimization = False
+        self.last_batch = False
         self.val_loss, self.test_loss = SampleMean(), SampleMean()
+
+    def _step(self, batch: Batch, split: str) -> dict[str, Tensor]:
+        """The loss, and other metrics, of a batch."""
+        raise NotImplementedError
+
+    def training_step(self, block: Iterable[Batch], number: int) -> dict[str, Tensor]:
+        """Takes an optimizer step for each batch of a block.
+
+        Args:
+            block: batches, each of which is made when it is asked for.
+            number: of the block, in the epoch.
+
+        Returns:
+            The metrics of every step, and its learning rate "lr": (steps,).
+        """
+        optimizer, schedule, loader = self.optimizers(), self.lr_schedulers(), self.trainer.train_dataloader
+        assert isinstance(optimizer, LightningOptimizer)
+        assert self.optimization is not None
+        assert loader is not None
+        batches: EpochBatches = loader.sampler
+        accumulate = self.optimization.accumulate
+        measured: dict[str, list[Tensor]] = defaultdict(list)
+        rates = []
+        for step, batch in enumerate(block, start=number * loader.batch_size):
+            self.last_batch = step + 1 == len(batches)
+            metrics = self._step(batch, "train")
+            weight = batches.share(step) / accumulate
+            self.manual_backward(metrics["loss"] if weight == 1 else metrics["loss"] * weight)
+            for key, value in metrics.items():
+                measured[key].append(value.detach())
+            rates.append(optimizer.param_groups[0]["lr"])
+            if self.last_batch or (step + 1) % accumulate == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+                if schedule is not None:
+                    schedule.step()  # type: ignore[union-attr]
+        made = {key: torch.stack(values) for key, values in measured.items()}
+        return made | {"lr": torch.tensor(rates, dtype=torch.float64)}
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clips the gradients, whose scale is their own by now."""
+        assert self.optimization is not None
+        if self.optimization.clip is not None:
+            # Not self.clip_gradients, which refuses a fused optimizer under bf16-mixed, where nothing is scaled.
+            self.trainer.precision_plugin.clip_grad_by_norm(optimizer, self.optimization.clip)
+
+    def configure_optimizers(self) -> Any:
+        """All that is not frozen trains."""
+        assert self.optimization is not None, "a stage trains with an Optimization"
+        batches = self.trainer.datamodule.train_dataloader().sampler  # type: ignore[attr-defined]
+        steps = -(-len(batches) // self.optimization.accumulate)
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return self.optimization.configure(trained, steps * (self.trainer.max_epochs or 0))
 
     def log_loss(self, split: str, loss: Tensor, samples: int) -> None:
         """Logs val/loss or test/loss, the mean over a batch's samples."""

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
@@ -15,9 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor
 
-from aeprobe.batches import EpochBatches
 from aeprobe.build import Experiment
 from aeprobe.callbacks import Bar, Checkpoint, EpochSeed
 from aeprobe.checkpoints import AtomicCheckpointIO
@@ -25,7 +22,8 @@ from aeprobe.config import TrainerConfig
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import RunDirectory
 
-OURS = ("limit_epochs", "threads", "progress", "figures", "figure_epochs")  # of trainer.*; the rest is Lightning's
+STEPS = ("limit_train_batches", "gradient_clip_val", "accumulate_grad_batches", "steps_per_execution")
+OURS = ("limit_epochs", "threads", "progress", "figures", "figure_epochs")
 
 
 class Unprofiled(PassThroughProfiler):
@@ -40,12 +38,7 @@ NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 class Parts(DDPStrategy):
-    """DDP whose processes may have unequal parts of a batch, or none of it.
-
-    DDP takes the mean of the processes' gradients. So each process's loss, and the metrics beside it, are
-    multiplied by its share of the batch: their mean over the processes is that of the whole batch. A process
-    that is left nothing takes part with a black image and a share of 0: the others wait for its gradients.
-    """
+    """DDP whose processes may have unequal parts of a batch, or none of it: see `EpochBatches.share`."""
 
     def __init__(self) -> None:
         # The buffers are equal anyway, and evaluation, in which the parts' number differs, must not wait for them.
@@ -53,16 +46,6 @@ class Parts(DDPStrategy):
 
     def _configure_launcher(self) -> None:
         """None: aeprobe.processes, torchrun or srun has started them."""
-
-    def training_step(self, batch: Any, step: int) -> dict[str, Tensor]:
-        """One step on this process's part of the epoch's batch number `step`."""
-        assert self.lightning_module is not None
-        batches: EpochBatches = self.lightning_module.trainer.train_dataloader.sampler  # type: ignore[union-attr]
-        share = batches.share(step)
-        if share == 0:
-            batch = [part.new_zeros(1, *part.shape[1:]) for part in batch]
-        metrics: dict[str, Tensor] = super().training_step(batch, step)  # type: ignore[assignment]
-        return {key: value * share for key, value in metrics.items()}
 
 
 def make_trainer(
@@ -86,13 +69,15 @@ def make_trainer(
     if own is not None:  # best before last, which keeps the state of both
         every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if experiment.data.val_size else []
         every += [Checkpoint(directory.checkpoints, "last")]
-    passed = {k: v for k, v in asdict(settings).items() if k not in OURS}
+    passed = {k: v for k, v in asdict(settings).items() if k not in STEPS + OURS}
     several = settings.devices * settings.num_nodes > 1
     passed["strategy"] = Parts() if several else "auto"
     try:
         return L.Trainer(
             max_epochs=own.epochs(settings) if own else 0,
-            logger=TensorBoardLogger(directory.path, name="", version="tensorboard", default_hp_metric=False),
+            logger=TensorBoardLogger(
+                directory.path, name="", version="tensorboard", default_hp_metric=False, max_queue=10_000
+            ),
             callbacks=every,
             plugins=[AtomicCheckpointIO(), *([TorchElasticEnvironment()] if several else [])],
             enable_progress_bar=bar,

@@ -128,12 +128,12 @@ def _report_epochs(stage: str, encoder: nn.Module) -> Iterator[float]:
 
 
 class Ticks(L.Callback):
-    """Counts the Trainer's steps."""
+    """Counts the optimizer's steps."""
 
     def __init__(self, tick: Tick) -> None:
         self.tick = tick
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_before_optimizer_step(self, *_: Any) -> None:
         """One more."""
         self.tick()
 
