@@ -8,10 +8,11 @@ import torch
 from conftest import TINY, run_here
 
 from aeprobe import checkpoints
+from aeprobe.augmentation import randomly_shifted
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.callbacks import EpochSeed
 from aeprobe.classifier import Classifier
-from aeprobe.data import MNISTDataModule, randomly_shifted
+from aeprobe.data import MNISTDataModule
 from aeprobe.networks import GaussianNoise, Standardize, mlp
 
 WIDTHS = [784, 500, 200, 100, 30]

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, mse_loss
 
+from aeprobe.augmentation import randomly_deformed
 from aeprobe.collectives import in_order
-from aeprobe.networks import mlp
+from aeprobe.networks import mlp, mutual_information
 from aeprobe.optimization import Optimization
 from aeprobe.stage_module import Batch, StageModule
+
+SHARPNESS = 3.0  # of the clusters: what a code's numbers are multiplied by to be their logits
 
 
 class Autoencoder(StageModule):
@@ -23,6 +26,10 @@ class Autoencoder(StageModule):
             follows the decoder's last layer.
         initialization: of all layers, as in `mlp`.
         pixel_dropout: share of the pixels that the encoder does not see while training; all are reconstructed.
+        clusters: the first so many numbers of a code are also the logits of a soft clustering that deformations
+            of the image should not change; it sees no label.
+        cluster_weight: of the clusters' mutual information, beside the MSE, in the first epoch; it falls to
+            0 towards the last, which are left to the MSE. 0: no clustering.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
     """
 
@@ -34,6 +41,8 @@ class Autoencoder(StageModule):
         activation: str = "ReLU",
         initialization: str = "torch",
         pixel_dropout: float = 0.0,
+        clusters: int = 10,
+        cluster_weight: float = 0.0,
         optimization: Optimization | None = None,
     ) -> None:
         super().__init__()
@@ -41,6 +50,8 @@ class Autoencoder(StageModule):
         self.encoder = mlp(widths, activation, initialization=initialization)
         self.decoder = mlp(widths[::-1], activation, nn.Sigmoid(), initialization)
         self.pixel_dropout = pixel_dropout
+        self.clusters = clusters
+        self.cluster_weight = cluster_weight
         self.optimization = optimization
         self.test_codes: list[Tensor] = []
         self.test_errors: list[Tensor] = []
@@ -68,12 +79,23 @@ class Autoencoder(StageModule):
         code = self.encode(dropout(images, self.pixel_dropout) if hide else images)
         reconstruction = self.decoder(code).view_as(images)
         loss = mse_loss(reconstruction, images)  # mean over pixels and images
+        if split == "train" and self.cluster_weight:
+            views = (code, self.encode(randomly_deformed(images)))
+            agreement = mutual_information(*(SHARPNESS * view[:, : self.clusters] for view in views))
+            return {"loss": loss, "agreement": agreement}
         if split != "train":  # train/* is gathered by callbacks.Recorder
             self.log_loss(split, loss, len(images))
         if split == "test":
             self.test_codes.append(code)
             self.test_errors.append((reconstruction - images).square().mean((1, 2, 3)))
         return {"loss": loss}
+
+    def objective(self, metrics: dict[str, Tensor]) -> Tensor:
+        """The MSE, less the clusters' weighted mutual information."""
+        if not self.cluster_weight:
+            return metrics["loss"]
+        left = 1 - self.trainer.current_epoch / (self.trainer.max_epochs or 1)
+        return metrics["loss"] - self.cluster_weight * left**2 * metrics["agreement"]
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Logs val/loss."""

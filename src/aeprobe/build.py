@@ -60,7 +60,15 @@ def build_autoencoder(config: Config) -> Experiment:
     if config.stage == Stage.all:
         _require_classes(config.classifier.widths, data)
     aeprobe.runtime.seed(config.seed)
-    module = Autoencoder(own.widths, own.activation, str(own.initialization), own.pixel_dropout, optimization)
+    module = Autoencoder(
+        own.widths,
+        own.activation,
+        str(own.initialization),
+        own.pixel_dropout,
+        own.clusters,
+        own.cluster_weight,
+        optimization,
+    )
     if own.initialization == Initialization.he:
         module.start_at(data.mean_image())
     return Experiment("autoencoder", module, data, config.seed, own)

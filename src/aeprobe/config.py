@@ -73,6 +73,8 @@ class AutoencoderConfig(StageConfig):
     shift: int = MISSING
     shift_epochs: int | None = MISSING
     pixel_dropout: float = MISSING
+    clusters: int = MISSING
+    cluster_weight: float = MISSING
 
 
 @dataclass

@@ -10,12 +10,12 @@ import aeprobe.runtime  # noqa: F401
 import lightning as L
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import MNIST
 from torchvision.datasets.mnist import read_label_file
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
+from aeprobe.augmentation import randomly_shifted
 from aeprobe.batches import EpochBatches, batches_in_order, loader, seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.idx import BUNDLE, FILES, check_idx, unpack
@@ -62,19 +62,6 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitems__(self, block: Sequence[Tensor]) -> Iterator[Batch]:
         """A batch for each tensor of indices, made when it is asked for: only one is in memory at a time."""
         return map(self.__getitem__, block)
-
-
-def randomly_shifted(images: Tensor, most: int) -> Tensor:
-    """Each image moved by -most … most pixels along each axis, by torch's global generator; zeros move in.
-
-    Args:
-        images: float (N, 1, height, width).
-        most: pixels.
-    """
-    count, _, height, width = images.shape
-    windows = pad(images, [most] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, 1, shifts, shifts, …)
-    down, right = torch.randint(0, 2 * most + 1, (2, count), device=images.device)
-    return windows[torch.arange(count, device=images.device), :, down, right]
 
 
 class MNISTDataModule(L.LightningDataModule):

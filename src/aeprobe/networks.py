@@ -87,3 +87,18 @@ class GaussianNoise(nn.Module):
 def describe(widths: Sequence[int], activation: str) -> str:
     """One phrase for an architecture, such as "784-500-200-100-30 with ReLU"."""
     return f"{'-'.join(map(str, widths))} with {activation}"
+
+
+def mutual_information(first: Tensor, second: Tensor) -> Tensor:
+    """How much a soft cluster of one view of an image says of the cluster of another view, in nats.
+
+    Invariant information clustering (Ji, Henriques & Vedaldi, ICCV 2019, equation 3): it is largest,
+    log(clusters), where both views are in one cluster, every time, and all clusters are equally large.
+
+    Args:
+        first: logits of the clusters for one view of N images, (N, clusters).
+        second: for another view of the same images, the same.
+    """
+    joint = first.float().softmax(1).t() @ second.float().softmax(1) / len(first)
+    joint = ((joint + joint.t()) / 2).clamp_min(1e-8)
+    return (joint * (joint / (joint.sum(0, keepdim=True) * joint.sum(1, keepdim=True))).log()).sum()

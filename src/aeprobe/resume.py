@@ -143,6 +143,10 @@ def _require_lengthening(config: Config, stage: str, before: int, override: str,
         raise AeprobeError(
             f"{override}: the schedule {name} was made for {before} epochs; start a new run for more"
         )
+    if stage == "autoencoder" and settings.cluster_weight:
+        raise AeprobeError(
+            f"{override}: cluster_weight falls to zero in {before} epochs; start a new run for more"
+        )
     if config.trainer.limit_epochs:
         raise AeprobeError(f"{override}: trainer.limit_epochs={config.trainer.limit_epochs} holds this run")
     if stage == "autoencoder" and RunDirectory(directory / "classifier").begun:

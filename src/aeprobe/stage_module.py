@@ -67,8 +67,12 @@ class StageModule(L.LightningModule):
         self.val_loss, self.test_loss = SampleMean(), SampleMean()
 
     def _step(self, batch: Batch, split: str) -> dict[str, Tensor]:
-        """The loss, and other metrics, of a batch."""
+        """The metrics of a batch, "loss" among them."""
         raise NotImplementedError
+
+    def objective(self, metrics: dict[str, Tensor]) -> Tensor:
+        """What a step makes smaller, from the metrics of its batch."""
+        return metrics["loss"]
 
     def training_step(self, block: Iterable[Batch], number: int) -> dict[str, Tensor]:
         """Takes an optimizer step for each batch of a block.
@@ -92,7 +96,8 @@ class StageModule(L.LightningModule):
             self.last_batch = step + 1 == len(batches)
             metrics = self._step(batch, "train")
             weight = batches.share(step) / accumulate
-            self.manual_backward(metrics["loss"] if weight == 1 else metrics["loss"] * weight)
+            objective = self.objective(metrics)
+            self.manual_backward(objective if weight == 1 else objective * weight)
             for key, value in metrics.items():
                 measured[key].append(value.detach())
             rates.append(optimizer.param_groups[0]["lr"])

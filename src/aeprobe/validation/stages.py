@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from aeprobe.config import ACTIVATIONS, OPTIMIZER_NUMBERS, PIXELS, Config, Stage, StageConfig
+from aeprobe.config import ACTIVATIONS, OPTIMIZER_NUMBERS, PIXELS, AutoencoderConfig, Config, Stage, StageConfig
 from aeprobe.errors import AeprobeError
 from aeprobe.validation.rules import require, require_count, require_number
 
@@ -19,12 +19,8 @@ def check_stages(config: Config) -> None:
     """
     _check_stage("autoencoder", config.autoencoder)
     _check_stage("classifier", config.classifier)
-    shift, epochs, noise = config.autoencoder.shift, config.autoencoder.shift_epochs, config.classifier.code_noise
-    require(0 <= shift <= 14, "autoencoder.shift", shift, "from 0 to 14 pixels")
-    require(epochs is None or epochs >= 0, "autoencoder.shift_epochs", epochs, "null, or 0 or more")
-    share = config.autoencoder.pixel_dropout
-    require(0 <= share < 1, "autoencoder.pixel_dropout", share, "a share, from 0 up to, but not, 1")
-    require_number("classifier.code_noise", noise, 0, "a finite number, 0 or more")
+    _check_autoencoder(config.autoencoder)
+    require_number("classifier.code_noise", config.classifier.code_noise, 0, "a finite number, 0 or more")
     _check_widths(config)
     _check_scaled_gradients(config)
 
@@ -41,6 +37,18 @@ def _check_stage(name: str, stage: StageConfig) -> None:
         if key in stage.optimizer:
             _check_optimizer_number(f"{name}.optimizer.{key}", stage.optimizer[key])
     require("lr" in stage.optimizer, f"{name}.optimizer.lr", None, "a finite number above 0")
+
+
+def _check_autoencoder(own: AutoencoderConfig) -> None:
+    require(0 <= own.shift <= 14, "autoencoder.shift", own.shift, "from 0 to 14 pixels")
+    epochs = own.shift_epochs
+    require(epochs is None or epochs >= 0, "autoencoder.shift_epochs", epochs, "null, or 0 or more")
+    share = own.pixel_dropout
+    require(0 <= share < 1, "autoencoder.pixel_dropout", share, "a share, from 0 up to, but not, 1")
+    require_number("autoencoder.cluster_weight", own.cluster_weight, 0, "a finite number, 0 or more")
+    if own.cluster_weight:
+        rule = f"from 2 to {own.widths[-1]}, the numbers of a code"
+        require(2 <= own.clusters <= own.widths[-1], "autoencoder.clusters", own.clusters, rule)
 
 
 def _check_optimizer_number(key: str, value: object) -> None:

@@ -1,0 +1,41 @@
+"""Images that look a little different each time, every one of a batch its own way, by torch's global generator."""
+
+import math
+
+import aeprobe.runtime  # noqa: F401
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, pad
+
+
+def randomly_shifted(images: Tensor, most: int) -> Tensor:
+    """Each image moved by -most … most pixels along each axis; zeros move in.
+
+    Args:
+        images: float (N, 1, height, width).
+        most: pixels.
+    """
+    count, _, height, width = images.shape
+    windows = pad(images, [most] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, 1, shifts, shifts, …)
+    down, right = torch.randint(0, 2 * most + 1, (2, count), device=images.device)
+    return windows[torch.arange(count, device=images.device), :, down, right]
+
+
+def randomly_deformed(images: Tensor) -> Tensor:
+    """Each image turned by up to 15°, slanted by up to 0.3, scaled by up to a fifth, moved by up to 2 pixels.
+
+    One digit as two people write it differs by as much. Zeros move in; each axis has its own scale, which
+    stretches the move too.
+
+    Args:
+        images: float (N, 1, 28, 28).
+    """
+    count, _, _, width = images.shape
+    most = torch.tensor([math.radians(15), 0.3, 0.2, 0.2, 4 / width, 4 / width])  # an image is 2 wide
+    draws = (2 * torch.rand(6, count) - 1) * most[:, None]
+    angle, slant, wide, high, right, down = draws.to(images)
+    cos, sin = angle.cos(), angle.sin()
+    rows = [(1 + wide) * cos, (1 + high) * (slant - sin), right, (1 + wide) * sin, (1 + high) * cos, down]
+    grid = affine_grid(torch.stack(rows, 1).view(count, 2, 3), list(images.shape), align_corners=False)
+    return grid_sample(images, grid, align_corners=False)
