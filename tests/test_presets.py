@@ -8,14 +8,17 @@ import pytest
 import torch
 from conftest import REPO, run_here, train
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from aeprobe import checkpoints
+from aeprobe import checkpoints, ranges
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.batches import EpochBatches
 from aeprobe.classifier import Classifier
+from aeprobe.config import plain
 from aeprobe.data import MNISTDataModule
+from aeprobe.runs import StageRun
 from aeprobe.validation import validate
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
@@ -33,6 +36,18 @@ def test_a_preset_keeps_the_reports_widths_and_the_frozen_encoder(name: str) -> 
     assert config.data.name == "mnist"
 
 
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "wide_head"])  # needs another's encoder
+def test_the_ranges_on_file_are_those_of_the_experiment_as_it_is(name: str) -> None:
+    overrides = [f"experiment={name}"]
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        config = plain(validate(compose("config", overrides=overrides), overrides))
+    on_file = OmegaConf.to_container(OmegaConf.load(ranges.FILE))
+    assert isinstance(on_file, dict)
+    for stage in ("autoencoder", "classifier"):
+        run = StageRun(Path(), {"stage": stage, "config": config})
+        assert on_file[name][stage]["settings"] == run.settings()
+
+
 def test_twenty_steps_of_both_stages_equal_a_plain_loop(root: Path, tmp_path: Path) -> None:
     """The reference: images as floats, plain Adam written out per layer, no Trainer, no cache of codes."""
     run_here(tmp_path / "run", ["seed=5", *WHOLE, f"data.root={root}"])
@@ -48,8 +63,8 @@ def test_twenty_steps_of_both_stages_equal_a_plain_loop(root: Path, tmp_path: Pa
     assert row["train/loss"] == pytest.approx(sum(expected) / STEPS, abs=1e-6)
     assert row["train/loss_last"] == pytest.approx(expected[-1], abs=1e-6)
     trained = checkpoints.load(tmp_path / "run" / "autoencoder" / "checkpoints" / "last.ckpt")
-    for ours, plain in zip(trained.parameters(), autoencoder.parameters(), strict=True):
-        torch.testing.assert_close(ours.double(), plain, rtol=0, atol=2e-5)  # float32 beside float64
+    for ours, reference in zip(trained.parameters(), autoencoder.parameters(), strict=True):
+        torch.testing.assert_close(ours.double(), reference, rtol=0, atol=2e-5)  # float32 beside float64
 
     aeprobe_seed(5)
     classifier = Classifier([784, 500, 200, 100, 30], "ReLU", [30, 20, 15, 10]).double()

@@ -20,7 +20,7 @@ from aeprobe.batches import EpochBatches, batches_in_order, loader, seeded_permu
 from aeprobe.errors import AeprobeError
 from aeprobe.idx import BUNDLE, FILES, check_idx, unpack
 
-ENCODE_BATCH = 5_000  # images whose pixels are floats at one time: 16 MB
+ENCODE_BATCH = 1_000  # images whose pixels and activations are floats at one time: 10 MB
 
 Transform = Callable[[Tensor], Tensor]
 Batch = tuple[Tensor, Tensor]
@@ -226,6 +226,5 @@ class MNISTDataModule(L.LightningDataModule):
 
 def _encoded(split: ImageDataset, encoder: Transform) -> ImageDataset:
     batches = loader(split, torch.arange(len(split)).split(ENCODE_BATCH))
-    with torch.inference_mode():
-        codes = torch.cat([encoder(images) for images, _ in batches])
-    return ImageDataset(codes.clone(), split.labels)
+    with torch.no_grad():
+        return ImageDataset(torch.cat([encoder(images) for images, _ in batches]), split.labels)

@@ -19,7 +19,7 @@ from aeprobe.classifier import Classifier
 from aeprobe.data import ImageDataset
 from aeprobe.diagram import Part, architecture
 from aeprobe.figures import Array, Drawing
-from aeprobe.pca import principal_components
+from aeprobe.pca import CHUNK, principal_components
 
 SAMPLES = 5
 EXTREMES = 10
@@ -189,12 +189,14 @@ def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing
     train = train[:: max(1, round(len(train) / PCA_IMAGES))]
     components = module.hparams["widths"][-1]
     mean, axes, _ = principal_components(train, components)
-    rest = test.images[: len(errors)].flatten(1).float() - mean
+    images, lost = test.images[: len(errors)].flatten(1), 0.0
+    for chunk in images.split(CHUNK):
+        rest = chunk.float() - mean
+        lost += (rest.square().sum() - (rest @ axes).square().sum()).item()
     low, high = _range(test)
-    lost = (rest.square().sum() - (rest @ axes).square().sum()).item() / rest.numel()
-    mse = lost * ((high - low) / 255) ** 2  # on the scale of the loss
+    mse = lost / images.numel() * ((high - low) / 255) ** 2  # on the scale of the loss
     indices = one_of_each(test.labels[: len(errors)], 0)
-    linear = (mean + rest[indices] @ axes @ axes.T).view(-1, 28, 28) / 255
+    linear = (mean + (images[indices].float() - mean) @ axes @ axes.T).view(-1, 28, 28) / 255
     ours = shown_pixels(test, reconstruct(module, test, indices))
     both = (mse, float(errors.mean()))
     return pictures.pca_baseline(

@@ -37,6 +37,8 @@ class Gallery(L.Callback):
     ) -> None:
         self.experiment, self.directory, self.epochs, self.images = experiment, directory, epochs, images
         self.splits = dict(experiment.data.splits)
+        if not images:
+            del self.splits["train"]  # a third of the memory of stage 2, whose codes are trained on
         self.chosen = drawing.one_of_each(self.splits["val"].labels, experiment.seed)
         self.made: dict[int, Tensor] = {}
         self.steps: dict[int, int] = {}

@@ -5,7 +5,7 @@ import aeprobe.runtime  # noqa: F401
 import torch
 from torch import Tensor
 
-CHUNK = 5_000  # rows that are floats at one time
+CHUNK = 1_000  # rows that are floats at one time
 
 
 def principal_components(rows: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """One path for every stage: build, claim the run directory, fit, test, write down what came out."""
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -89,6 +90,7 @@ def _run_stages(request: Request) -> dict[str, Metrics]:
     if config.stage.trains("autoencoder"):
         ckpt = directory / "autoencoder" if both else directory
         metrics["autoencoder"] = _run_stage(request, ckpt, lambda _: build_autoencoder(config))
+        gc.collect()  # a Trainer and its module hold each other, and with them the images: 55 MB
     if config.stage.trains("classifier"):
         path = directory / "classifier" if both else directory
         typed = {} if both else typed
