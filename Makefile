@@ -7,6 +7,8 @@ VENV_ARGS ?=
 ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Two files at a time, with a core each: much of their time are imports.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-all lint bench soak audit tensorboard clean
@@ -26,10 +28,10 @@ run: setup ## Train both stages (ARGS="seed=1 experiment=report")
 	$(BIN)/python train.py $(ARGS)
 
 test: setup ## Run the quick tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: setup ## Run every test, the slow ones too
-	$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+	$(PYTEST) -m 'not soak' $(ARGS)
 
 lint: setup ## Check style, format and types
 	$(BIN)/ruff check

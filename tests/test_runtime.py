@@ -1,14 +1,33 @@
+"""What every process does first."""
+
+import subprocess
+import sys
+
 import aeprobe.runtime
 
+import pytest
 import torch
 
+COUNT = """
+import torch
+torch.set_num_threads(4)
+denormal = torch.full((4_000_000,), 1e-38) * 1e-3
+weights = torch.full((2000, 500), 1e-20)
+print(torch.get_num_threads(), int(denormal.count_nonzero()), int((weights @ weights.T * 1e-3).count_nonzero()))
+"""
 
-def test_denormal_numbers_are_flushed_in_the_worker_threads_too() -> None:
-    """Large enough to be split over all threads: a single one that does not flush leaves numbers above zero."""
-    denormal = torch.full((4_000_000,), 1e-38) * 1e-3
-    assert torch.count_nonzero(denormal) == 0
-    weights = torch.full((2000, 500), 1e-20)
-    assert torch.count_nonzero(weights @ weights.T * 1e-3) == 0
+
+@pytest.mark.parametrize("first", ["import aeprobe.runtime", "import torch"])
+def test_denormal_numbers_are_flushed_in_the_worker_threads_too(first: str) -> None:
+    """Large enough to be split over four threads: a single one that does not flush leaves numbers above zero."""
+    command = [sys.executable, "-c", f"{first}\n{COUNT}"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    threads, elements, products = map(int, printed.split())
+    assert threads == 4
+    if first == "import torch":  # what the runtime is for
+        assert (elements, products) == (4_000_000, 4_000_000)
+    else:
+        assert (elements, products) == (0, 0)
 
 
 def test_torchvision_works_beside_this_torch() -> None:
