@@ -13,6 +13,7 @@ NOISY = (
     "trainer.limit_train_batches=11",
     "autoencoder.shift=1",
     "autoencoder.pixel_dropout=0.1",
+    "autoencoder.cluster_weight=0.01",
     "scheduler@autoencoder.scheduler=onecycle",
     "trainer.gradient_clip_val=0.01",
     "trainer.accumulate_grad_batches=2",
@@ -24,7 +25,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
 def test_steps_in_one_execution_change_no_bit(precision: str, tmp_path: Path, root: Path) -> None:
     for number in (1, 4):  # 4, 4 and 3 batches; two of them make a step
         settings = [f"trainer.steps_per_execution={number}", f"trainer.precision={precision}", f"data.root={root}"]

@@ -23,7 +23,7 @@ def randomly_shifted(images: Tensor, most: int) -> Tensor:
 
 
 def randomly_deformed(images: Tensor) -> Tensor:
-    """Each image turned by up to 15°, slanted by up to 0.3, scaled by up to a fifth, moved by up to 2 pixels.
+    """Each image turned by up to 15°, slanted by up to 0.3, scaled by about a fifth, moved by about 2 pixels.
 
     One digit as two people write it differs by as much. Zeros move in; each axis has its own scale, which
     stretches the move too.

@@ -28,8 +28,9 @@ class Autoencoder(StageModule):
         pixel_dropout: share of the pixels that the encoder does not see while training; all are reconstructed.
         clusters: the first so many numbers of a code are also the logits of a soft clustering that deformations
             of the image should not change; it sees no label.
-        cluster_weight: of the clusters' mutual information, beside the MSE, in the first epoch; it falls to
-            0 towards the last, which are left to the MSE. 0: no clustering.
+        cluster_weight: of the mutual information between the clusters of an image and of a deformed copy, beside
+            the MSE, times the square of the share of epochs that are left: 1 in the first, 0.01 in the last of
+            ten. 0: no clustering.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
     """
 

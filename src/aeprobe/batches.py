@@ -71,7 +71,8 @@ class EpochBatches(Sampler[Tensor]):
         """This process's part of a step, relative to an equal one: the mean over the processes is 1.
 
         DDP takes the mean of the processes' gradients. So each process's loss is multiplied by its share of the
-        batch, and later the metrics too: their mean over the processes is that of the whole batch.
+        batch, and later the metrics too: of a mean over samples, their mean over the processes is that of the
+        whole batch.
         """
         whole = self._size(step)
         return len(range(self.rank, whole, self.world)) * self.world / whole

@@ -29,7 +29,7 @@ class EpochSeed(L.Callback):
 
 
 class Stop(L.Callback):
-    """Ends the training after the block of steps in which a signal came; what its epoch did is discarded.
+    """Ends the training at the step in which a signal came; what its epoch did is discarded.
 
     Args:
         interruption: hears the signals.
@@ -47,11 +47,15 @@ class Stop(L.Callback):
         self.interruption.listen()
 
     def on_train_epoch_start(self, *_: Any) -> None:
-        """From here on, a first signal waits for the end of a block."""
+        """From here on, a first signal waits for a step's gradients."""
         self.interruption.waiting = True
 
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        """Acts on it: `on_train_batch_end` comes after a block of steps."""
+        self.interruption.act()
+
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Acts on it."""
+        """The epoch's end is no time to wait."""
         self.interruption.act()
         if trainer.is_last_batch:
             self.interruption.waiting = False
@@ -111,13 +115,13 @@ class Bar(ProgressBar):
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         total = len(trainer.train_dataloader.sampler)  # type: ignore[union-attr]
         self._bar = tqdm(
-            total=total, desc=epoch, unit="step", leave=False, mininterval=0.2, disable=not self._enabled
+            total=total, desc=epoch, unit="batch", leave=False, mininterval=0.2, disable=not self._enabled
         )
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
-        """Counts a block's steps; tqdm redraws a few times a second."""
+    def on_before_optimizer_step(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
+        """Counts the batches of a step; tqdm redraws a few times a second."""
         if self._bar is not None:
-            self._bar.update(len(outputs["loss"]))
+            self._bar.update(module.optimization.accumulate)
 
     def on_validation_start(self, *_: Any) -> None:
         """Clears the bar."""

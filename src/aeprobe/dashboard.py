@@ -7,6 +7,7 @@ callbacks.Recorder (the step of every scalar is the number of optimizer steps so
     train/loss, train/loss_last, val/loss                    every epoch
     train/accuracy, train/accuracy_last, val/accuracy        every epoch of a classifier
     train/softmax_loss_last                                  every epoch of a classifier
+    train/agreement, _last and _step                         of an autoencoder with a cluster_weight
 runner, after testing:
     test/loss, test/accuracy                                 of the tested checkpoint
     final/val/loss, final/val/accuracy                       of the same, which may not be the last
@@ -81,6 +82,7 @@ def hyperparameters(experiment: Experiment, trainer: L.Trainer) -> dict[str, int
         "initialization": str(own.initialization),
         "standardize": int(kept.get("standardize", False)),
         "code_noise": float(kept.get("code_noise", 0.0)),
+        "cluster_weight": float(getattr(own, "cluster_weight", 0.0)),
         "loss_on": kept.get("loss_on", "pixels"),
         "batch_size": own.batch_size,
         "epochs": trainer.max_epochs or 0,

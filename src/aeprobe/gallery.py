@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from aeprobe import dashboard, drawing, pictures
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.build import Experiment
+from aeprobe.classifier import Classifier
 from aeprobe.drawing import History
 from aeprobe.figures import DPI, Drawing
 from aeprobe.recorder import Recorder
@@ -37,8 +38,8 @@ class Gallery(L.Callback):
     ) -> None:
         self.experiment, self.directory, self.epochs, self.images = experiment, directory, epochs, images
         self.splits = dict(experiment.data.splits)
-        if not images:
-            del self.splits["train"]  # a third of the memory of stage 2, whose codes are trained on
+        if isinstance(experiment.module, Classifier) and not images:
+            del self.splits["train"]  # they would stay beside their codes: 43 MB
         self.chosen = drawing.one_of_each(self.splits["val"].labels, experiment.seed)
         self.made: dict[int, Tensor] = {}
         self.steps: dict[int, int] = {}

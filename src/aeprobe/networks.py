@@ -99,6 +99,7 @@ def mutual_information(first: Tensor, second: Tensor) -> Tensor:
         first: logits of the clusters for one view of N images, (N, clusters).
         second: for another view of the same images, the same.
     """
-    joint = first.float().softmax(1).t() @ second.float().softmax(1) / len(first)
-    joint = ((joint + joint.t()) / 2).clamp_min(1e-8)
-    return (joint * (joint / (joint.sum(0, keepdim=True) * joint.sum(1, keepdim=True))).log()).sum()
+    with torch.autocast(first.device.type, enabled=False):  # half precision has no number as small as 1e-8
+        joint = first.float().softmax(1).t() @ second.float().softmax(1) / len(first)
+        joint = ((joint + joint.t()) / 2).clamp_min(1e-8)
+        return (joint * (joint / (joint.sum(0, keepdim=True) * joint.sum(1, keepdim=True))).log()).sum()

@@ -84,8 +84,10 @@ class Recorder(L.Callback):
         it: 0.1 MB a step, until the epoch's end.
         """
         past = len(self._rates)
-        self._rates += outputs.pop("lr").tolist()
+        self._rates += outputs["lr"].tolist()
         for key, value in outputs.items():
+            if key == "lr":
+                continue
             if key.endswith("_last"):
                 self._last[key] = value[-1]
                 continue

@@ -14,7 +14,10 @@ from aeprobe.naming import as_typed
 from aeprobe.rundir import RunDirectory, read_metrics
 from aeprobe.validation import config_error, typed_values, validate
 
-SHOWN = ("trainer.progress", "trainer.figures", "trainer.figure_epochs", "trainer.profiler")
+SHOWN = (  # none of them changes a bit of what is trained
+    *("trainer.progress", "trainer.figures", "trainer.figure_epochs", "trainer.profiler"),
+    "trainer.steps_per_execution",
+)
 LENGTHS = ("autoencoder.max_epochs", "classifier.max_epochs")
 
 
@@ -145,7 +148,7 @@ def _require_lengthening(config: Config, stage: str, before: int, override: str,
         )
     if stage == "autoencoder" and settings.cluster_weight:
         raise AeprobeError(
-            f"{override}: cluster_weight falls to zero in {before} epochs; start a new run for more"
+            f"{override}: autoencoder.cluster_weight fades over {before} epochs; start a new run for more"
         )
     if config.trainer.limit_epochs:
         raise AeprobeError(f"{override}: trainer.limit_epochs={config.trainer.limit_epochs} holds this run")

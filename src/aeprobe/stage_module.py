@@ -75,14 +75,14 @@ class StageModule(L.LightningModule):
         return metrics["loss"]
 
     def training_step(self, block: Iterable[Batch], number: int) -> dict[str, Tensor]:
-        """Takes an optimizer step for each batch of a block.
+        """Takes the optimizer steps of a block of batches.
 
         Args:
             block: batches, each of which is made when it is asked for.
             number: of the block, in the epoch.
 
         Returns:
-            The metrics of every step, and its learning rate "lr": (steps,).
+            The metrics of every batch, and its learning rate "lr": (batches,).
         """
         optimizer, schedule, loader = self.optimizers(), self.lr_schedulers(), self.trainer.train_dataloader
         assert isinstance(optimizer, LightningOptimizer)
@@ -90,22 +90,25 @@ class StageModule(L.LightningModule):
         assert loader is not None
         batches: EpochBatches = loader.sampler
         accumulate = self.optimization.accumulate
+        arrives = self.trainer.precision_plugin.convert_input  # Lightning's own call has seen no batch yet
+        full_precision = torch.autocast(self.device.type, enabled=False)  # only `_step` is for autocast
         measured: dict[str, list[Tensor]] = defaultdict(list)
         rates = []
         for step, batch in enumerate(block, start=number * loader.batch_size):
             self.last_batch = step + 1 == len(batches)
-            metrics = self._step(batch, "train")
+            metrics = self._step(arrives(batch), "train")
             weight = batches.share(step) / accumulate
             objective = self.objective(metrics)
-            self.manual_backward(objective if weight == 1 else objective * weight)
             for key, value in metrics.items():
                 measured[key].append(value.detach())
             rates.append(optimizer.param_groups[0]["lr"])
-            if self.last_batch or (step + 1) % accumulate == 0:
-                optimizer.step()
-                optimizer.zero_grad()
-                if schedule is not None:
-                    schedule.step()  # type: ignore[union-attr]
+            with full_precision:
+                self.manual_backward(objective if weight == 1 else objective * weight)
+                if self.last_batch or (step + 1) % accumulate == 0:
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    if schedule is not None:
+                        schedule.step()  # type: ignore[union-attr]
         made = {key: torch.stack(values) for key, values in measured.items()}
         return made | {"lr": torch.tensor(rates, dtype=torch.float64)}
 

@@ -51,9 +51,11 @@ def _require_same(part: Path, config: Config) -> None:
     assert isinstance(stored, dict)
     before, now = flat(stored), flat(plain(config))
     for key in sorted({*before, *now} - {*SHOWN_ONLY}):
-        if before.get(key) != now.get(key):
+        if key not in before:
+            raise OtherRunError(f"{part} was made by an earlier version, without {key}: choose another sweep=")
+        if before[key] != now.get(key):
             raise OtherRunError(
-                f"{part} holds a run with {key}={before.get(key)}, not {now.get(key)}: choose another sweep="
+                f"{part} holds a run with {key}={before[key]}, not {now.get(key)}: choose another sweep="
             )
 
 

@@ -22,6 +22,7 @@ from aeprobe.config import TrainerConfig
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import RunDirectory
 
+# Of trainer.*: what data.py and stage_module.py take, and what other parts do; the rest is Lightning's.
 STEPS = ("limit_train_batches", "gradient_clip_val", "accumulate_grad_batches", "steps_per_execution")
 OURS = ("limit_epochs", "threads", "progress", "figures", "figure_epochs")
 
@@ -96,7 +97,7 @@ def make_trainer(
 
 
 def _require_batches(settings: TrainerConfig, experiment: Experiment) -> None:
-    """Raises AeprobeError where a fraction of the batches is less than one of them: Lightning would, but later."""
+    """Raises AeprobeError where a fraction of the batches is less than one: Lightning says so late, or never."""
     data, trains = experiment.data, experiment.settings is not None
     sizes = {"test": data.eval_batch_size} | (
         {"train": data.batch_size, "val": data.eval_batch_size} if trains else {}

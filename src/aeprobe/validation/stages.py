@@ -10,6 +10,8 @@ from aeprobe.config import ACTIVATIONS, OPTIMIZER_NUMBERS, PIXELS, AutoencoderCo
 from aeprobe.errors import AeprobeError
 from aeprobe.validation.rules import require, require_count, require_number
 
+UNFIT = ("torch.optim.LBFGS", "torch.optim.lr_scheduler.ReduceLROnPlateau")  # one asks for losses, one for metrics
+
 
 def check_stages(config: Config) -> None:
     """Checks both stages, whichever of them is run.
@@ -74,6 +76,7 @@ def _check_targets(name: str, stage: StageConfig) -> None:
             continue
         ok = isinstance(target, str) and re.fullmatch(rf"{re.escape(package)}\.[A-Z]\w*", target)
         require(bool(ok), f"{name}.{key}._target_", target, f"a class of {package}")
+        require(target not in UNFIT, f"{name}.{key}._target_", target, "one that steps by gradients alone")
         require(node.get("_partial_") is True, f"{name}.{key}._partial_", node.get("_partial_"), "true")
         nested = [k for k in node if k.startswith("_") and k not in ("_target_", "_partial_")]
         nested += [k for k, v in node.items() if _holds_mapping(v)]
