@@ -14,7 +14,7 @@ MB = 1e6
 WIDTH = 130  # where the output is no terminal
 
 
-def targets(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], float, float]]:
+def targets(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], float | None, float | None]]:
     """What has a target: its name, the summary of what was measured, what it must be, what it should be."""
     first, second = result["stages"]["autoencoder"], result["stages"]["classifier"]
     for place, name in (("start", "at the start"), ("later", "after epoch 6")):
@@ -24,7 +24,9 @@ def targets(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], flo
     yield "the same, after epoch 6 ÷ at the start", drift(first), 1.10, 1.02
     yield "stage-2 epoch, ours ÷ bare", second["epoch"]["ratios"]["ours / bare"], 2.2, 1.4
     if result["whole"]:
-        yield "whole process, report's loop ÷ ours", result["whole"]["ratio"], 7, 12
+        # The target is for an Intel processor, which denormal numbers hurt; no other is held to it.
+        must, aim = (7, 12) if "Intel" in result["machine"]["processor"] else (None, None)
+        yield "whole process, report's loop ÷ ours", result["whole"]["ratio"], must, aim
     beyond = result["memory"]["beyond"] / MB
     yield "memory beyond the imports, MB", {"median": beyond, "low": beyond, "high": beyond, "n": 1}, 400, 200
     yield "--help, seconds", result["start-up"]["--help"], 1.0, 0.6
@@ -49,6 +51,9 @@ def show(result: dict[str, Any]) -> None:
 def _targets(result: dict[str, Any]) -> Table:
     made = Table("what", "measured", "n", "must", "aim", "met", box=SIMPLE)
     for name, found, must, aim in targets(result):
+        if must is None or aim is None:
+            made.add_row(name, words(found), str(found["n"]), "", "", "on Intel only")
+            continue
         larger = must < aim  # only the whole process gains by being more
         good, best = ((found["median"] >= t) if larger else (found["median"] <= t) for t in (must, aim))
         sign = "≥" if larger else "≤"
