@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     extent.add_argument("--quick", action="store_true", help="short epochs: under a minute")
     extent.add_argument("--full", action="store_true", help="the whole experiment beside the report's loop too")
     parser.add_argument("--pairs", type=int, default=1, metavar="N", help="of whole experiments, with --full")
-    parser.add_argument("--scale", action="store_true", help="15,000 to 600,000 images too: three more minutes")
+    parser.add_argument("--scale", action="store_true", help="15,000 to 600,000 images too: five more minutes")
     parser.add_argument("--threads", type=int, metavar="N", help="per tensor operation (default: torch's choice)")
     parser.add_argument("--json", default="outputs/benchmark.json", metavar="FILE", help="(default: %(default)s)")
     return parser

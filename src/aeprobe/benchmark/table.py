@@ -76,8 +76,8 @@ def _loops(result: dict[str, Any]) -> Table:
 def _scale(rows: list[dict[str, Any]]) -> Table:
     made = Table("images", "seconds an epoch", "µs an image", "peak, MB", box=SIMPLE)
     for row in rows:
-        each = f"{row['microseconds per image']:.1f}"
-        made.add_row(f"{row['images']:,}", f"{row['seconds']:.2f}", each, f"{row['peak'] / MB:.0f}")
+        cells = [words(row[key]) for key in ("seconds", "microseconds per image")]
+        made.add_row(f"{row['images']:,}", *cells, f"{row['peak'] / MB:.0f}")
     return made
 
 
