@@ -44,6 +44,30 @@ def test_figure_14_is_compared_on_the_reports_scale(tmp_path: Path) -> None:
     assert accuracy["9"] == ["94", "93", "91.00"]
 
 
+def test_settings_name_what_the_reports_recipe_has_no_row_for(tmp_path: Path) -> None:
+    plain = made(write_run(tmp_path / "plain"))
+    tables = [table for caption, table in plain.tables.items() if "Training settings" in caption]
+    assert len(tables) == 2
+    assert not any(row[0] == "Besides" for table in tables for row in table)
+    more = {
+        "autoencoder__cluster_weight": 0.006,
+        "autoencoder__clusters": 10,
+        "autoencoder__initialization": "he",
+        "autoencoder__shift": 1,
+        "autoencoder__shift_epochs": 6,
+        "autoencoder__pixel_dropout": 0.07,
+        "classifier__standardize": True,
+        "classifier__code_noise": 0.35,
+    }
+    page = made(write_run(tmp_path / "run", **more))
+    first, second = ({row[0]: row[1] for row in t} for c, t in page.tables.items() if "Training settings" in c)
+    assert first["Loss"].endswith("over pixels less 0.006 times the agreement of 10 clusters, which fades")
+    assert first["Besides"].endswith(
+        "He initialisation; images moved by up to 1 px in 6 epochs; 0.07 of the pixels hidden"
+    )
+    assert second["Besides"].endswith("codes standardised; noise of 0.35 on the codes")
+
+
 def test_softmax_runs_have_their_own_loss_on_that_scale(tmp_path: Path) -> None:
     of = metrics("classifier", config=config(classifier__loss_on="softmax"))
     for row in of["epochs"]:

@@ -1,6 +1,6 @@
 """The page's tables of settings: what was trained on what, beside the report, as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,8 @@ def settings(runs: Sequence[StageRun], label: str) -> Table:
     optimizer, scheduler = _group(own.get("optimizer")), _group(own.get("scheduler"))
     loss = said["loss"] if stage == "autoencoder" else f"cross-entropy on {own.get('loss_on')}"
     loss = loss if not loss.endswith("softmax") else f"{loss} outputs"
+    if weight := own.get("cluster_weight"):
+        loss = f"{loss} less {_plain(weight)} times the agreement of {own.get('clusters')} clusters, which fades"
     rows = [
         ["Layers", _widths(own.get("widths")), _widths(said["widths"])],
         ["Activation", str(own.get("activation")), said["activation"]],
@@ -79,8 +81,23 @@ def settings(runs: Sequence[StageRun], label: str) -> Table:
         rows.insert(0, ["Encoder, frozen", _encoder(run), _widths(encoder)])
     else:
         rows[0][0] = "Layers, then mirrored"
+    rows += [["Besides", "; ".join(more), "nothing"]] if (more := _besides(own)) else []
     head = ["", ours(runs), "The report"]
     return Table(label, "Training settings", head, rows, marked=_differing(rows))
+
+
+def _besides(own: Mapping[str, Any]) -> list[str]:
+    """What the report's recipe has no row for."""
+    epochs = own.get("shift_epochs")
+    moved = f"images moved by up to {own.get('shift')} px" + (f" in {epochs} epochs" if epochs else "")
+    words = {
+        "He initialisation": own.get("initialization") == "he",
+        moved: own.get("shift"),
+        f"{_plain(own.get('pixel_dropout'))} of the pixels hidden": own.get("pixel_dropout"),
+        "codes standardised": own.get("standardize"),
+        f"noise of {_plain(own.get('code_noise'))} on the codes": own.get("code_noise"),
+    }
+    return [word for word, given in words.items() if given]
 
 
 def references(runs: Sequence[StageRun]) -> Table | None:
