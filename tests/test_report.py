@@ -63,7 +63,7 @@ def test_settings_name_what_the_reports_recipe_has_no_row_for(tmp_path: Path) ->
     first, second = ({row[0]: row[1] for row in t} for c, t in page.tables.items() if "Training settings" in c)
     assert first["Loss"].endswith("over pixels less 0.006 times the agreement of 10 clusters, which fades")
     assert first["Besides"].endswith(
-        "He initialisation; images moved by up to 1 px in 6 epochs; 0.07 of the pixels hidden"
+        "He initialisation; images moved by up to 1 px in the first 6 epochs; 0.07 of the pixels hidden"
     )
     assert second["Besides"].endswith("codes standardised; noise of 0.35 on the codes")
 

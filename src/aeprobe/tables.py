@@ -89,7 +89,7 @@ def settings(runs: Sequence[StageRun], label: str) -> Table:
 def _besides(own: Mapping[str, Any]) -> list[str]:
     """What the report's recipe has no row for."""
     epochs = own.get("shift_epochs")
-    moved = f"images moved by up to {own.get('shift')} px" + (f" in {epochs} epochs" if epochs else "")
+    moved = f"images moved by up to {own.get('shift')} px" + (f" in the first {epochs} epochs" if epochs else "")
     words = {
         "He initialisation": own.get("initialization") == "he",
         moved: own.get("shift"),
