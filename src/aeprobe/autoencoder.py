@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, mse_loss
 
 from aeprobe.augmentation import randomly_deformed
+from aeprobe.batches import Batch
 from aeprobe.collectives import in_order
 from aeprobe.networks import mlp, mutual_information
 from aeprobe.optimization import Optimization
-from aeprobe.stage_module import Batch, StageModule
+from aeprobe.stage_module import StageModule
 
 SHARPNESS = 3.0  # of the clusters: what a code's numbers are multiplied by to be their logits
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+Batch = tuple[Tensor, Tensor]  # images or codes, and labels
+
 
 def seeded_permutation(size: int, seed: int, stream: int = 0) -> Tensor:
     """A permutation of 0 … size-1, int64 (size,), from its own generator: one for each (seed, stream)."""

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from aeprobe.batches import Batch
 from aeprobe.collectives import in_order
 from aeprobe.networks import GaussianNoise, Standardize, mlp
 from aeprobe.optimization import Optimization
-from aeprobe.stage_module import Batch, StageModule
+from aeprobe.stage_module import StageModule
 
 
 class Classifier(StageModule):

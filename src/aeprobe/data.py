@@ -16,14 +16,13 @@ from torchvision.datasets.mnist import read_label_file
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
 from aeprobe.augmentation import randomly_shifted
-from aeprobe.batches import EpochBatches, batches_in_order, loader, seeded_permutation
+from aeprobe.batches import Batch, EpochBatches, batches_in_order, loader, seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.idx import BUNDLE, FILES, check_idx, unpack
 
 ENCODE_BATCH = 1_000  # images whose pixels and activations are floats at one time: 10 MB
 
 Transform = Callable[[Tensor], Tensor]
-Batch = tuple[Tensor, Tensor]
 
 
 def as_floats(images: Tensor, mean: float, std: float) -> Tensor:

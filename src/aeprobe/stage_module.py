@@ -13,10 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
-from aeprobe.batches import EpochBatches
+from aeprobe.batches import Batch, EpochBatches
 from aeprobe.optimization import Optimization
-
-Batch = tuple[Tensor, Tensor]
 
 
 class SampleMean(Metric):
