@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from conftest import REPO, TINY, metrics, run_here, scalars
+from conftest import REPO, TINY, metrics, run_here, scalars, train
 from hydra import compose, initialize_config_dir
 
 from aeprobe import checkpoints, runner
@@ -43,6 +43,18 @@ def test_steps_in_one_execution_change_no_bit(precision: str, tmp_path: Path, ro
         assert one | {"seconds": 0} == other | {"seconds": 0}
     for key, value in weights(alone).items():
         assert torch.equal(value, weights(together)[key]), key
+
+
+def test_a_resumed_run_may_take_another_number_of_steps_at_once(tmp_path: Path, root: Path) -> None:
+    settings = [*SHORT, "trainer.limit_train_batches=11", "trainer.limit_epochs=null", f"data.root={root}"]
+    run_here(tmp_path / "whole", [*settings, "trainer.steps_per_execution=4"])
+    run_here(tmp_path / "part", [*settings, "trainer.steps_per_execution=4", "autoencoder.max_epochs=1"])
+    longer = ["autoencoder.max_epochs=2", "trainer.steps_per_execution=3"]
+    assert train(f"resume={tmp_path / 'part'}", *longer, cwd=tmp_path).status == 0
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert scalars(whole)["train/loss_step"] == scalars(part)["train/loss_step"]
+    for key, value in weights(whole).items():
+        assert torch.equal(value, weights(part)[key]), key
 
 
 def test_accumulated_halves_make_the_step_of_the_whole(tmp_path: Path, root: Path) -> None:

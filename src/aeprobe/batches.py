@@ -38,10 +38,9 @@ class EpochBatches(Sampler[Tensor]):
     def __init__(
         self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1, limit: float | None = None
     ) -> None:
-        every = -(-size // batch)
-        self.steps = (
-            every if limit is None else int(limit * every) if isinstance(limit, float) else min(limit, every)
-        )
+        self.steps = -(-size // batch)
+        if limit is not None:
+            self.steps = int(limit * self.steps) if isinstance(limit, float) else min(limit, self.steps)
         self.size, self.batch, self.seed, self.rank, self.world = size, batch, seed, rank, world
         self.epoch = 0
 
