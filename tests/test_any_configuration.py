@@ -27,7 +27,7 @@ from test_data import write_folder
 
 from aeprobe import checkpoints, cli
 from aeprobe.config import ACTIVATIONS, Config, Initialization, LossOn, known_keys
-from aeprobe.sweep import flat
+from aeprobe.settings import flat
 
 MANY = settings.default.max_examples if settings.default else 0
 SEVERAL = ("trainer.devices", "trainer=ddp", "strategy")  # start processes

@@ -12,7 +12,11 @@ from aeprobe.results import main
 
 def write_run(path: Path, overrides: list[str], seed: int, stage: str = "autoencoder", **changes: Any) -> None:
     """metrics.json of a made-up run: its val/loss is lr x (1 + seed / 100)."""
-    lr = float(next((o.partition("=")[2] for o in overrides if "lr=" in o), "1e-3"))
+    typed = dict(override.split("=") for override in overrides)
+    lr, batch = (
+        float(typed.get("autoencoder.optimizer.lr", "1e-3")),
+        int(typed.get("autoencoder.batch_size", "100")),
+    )
     metrics = {
         "schema": 1,
         "stage": stage,
@@ -20,7 +24,10 @@ def write_run(path: Path, overrides: list[str], seed: int, stage: str = "autoenc
         "error": None,
         "seed": seed,
         "overrides": [*overrides, f"seed={seed}"],
-        "config": {"stage": "all" if path.name == stage else stage},
+        "config": {
+            "stage": "all" if path.name == stage else stage,
+            "autoencoder": {"batch_size": batch, "optimizer": {"lr": lr}},
+        },
         "final": {"val/loss": lr * (1 + seed / 100), "train/loss": None},
     }
     path.mkdir(parents=True)
@@ -31,9 +38,9 @@ def write_run(path: Path, overrides: list[str], seed: int, stage: str = "autoenc
 def sweep(tmp_path: Path) -> Path:
     for lr in ("3e-3", "1e-3"):
         for seed in (0, 1, 2):
-            write_run(tmp_path / "s" / f"{lr}-{seed}", [f"autoencoder.optimizer.lr={lr}", "sweep=s", "x=1"], seed)
+            write_run(tmp_path / "s" / f"{lr}-{seed}", [f"autoencoder.optimizer.lr={lr}", "sweep=s"], seed)
     nan = {"status": "failed", "error": "train/loss became nan", "final": {}}
-    write_run(tmp_path / "s" / "bad", ["autoencoder.optimizer.lr=9", "sweep=s", "x=1"], 0, **nan)
+    write_run(tmp_path / "s" / "bad", ["autoencoder.optimizer.lr=9", "sweep=s"], 0, **nan)
     return tmp_path / "s"
 
 
@@ -43,8 +50,8 @@ def test_seeds_are_folded_and_only_what_varies_is_a_column(
     assert main([str(sweep), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["settings"] for row in found["rows"]] == [
-        {"autoencoder.optimizer.lr": "1e-3"},
-        {"autoencoder.optimizer.lr": "3e-3"},
+        {"autoencoder.optimizer.lr": "0.001"},
+        {"autoencoder.optimizer.lr": "0.003"},
     ]
     values = [1e-3, 1.01e-3, 1.02e-3]
     best = found["rows"][0]
@@ -97,8 +104,8 @@ def test_a_table_for_a_document_shows_what_was_asked_for(sweep: Path, capsys: py
     assert capsys.readouterr().out.splitlines() == [
         "| autoencoder.optimizer.lr | n | val/loss |",
         "| --- | --- | --- |",
-        "| 1e-3 | 3 | 0.00101 ± 0.00001 |",
-        "| 3e-3 | 3 | 0.00303 ± 0.00003 |",
+        "| 0.001 | 3 | 0.00101 ± 0.00001 |",
+        "| 0.003 | 3 | 0.00303 ± 0.00003 |",
     ]
     assert main([str(sweep), "--markdown", "--show", "nothing"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "| autoencoder.optimizer.lr | n |"
@@ -107,10 +114,12 @@ def test_a_table_for_a_document_shows_what_was_asked_for(sweep: Path, capsys: py
 def test_a_thousand_runs_need_no_torch(tmp_path: Path) -> None:
     for number in range(1000):
         lr, batch, seed = number // 100 + 1, number // 5 % 20, number % 5
-        write_run(tmp_path / str(number), [f"autoencoder.optimizer.lr={lr}e-4", f"x={batch}"], seed)
+        write_run(
+            tmp_path / str(number), [f"autoencoder.optimizer.lr={lr}e-4", f"autoencoder.batch_size={batch}"], seed
+        )
     code = "import sys; from aeprobe.results import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     command = [sys.executable, "-c", code, str(tmp_path), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = json.loads(done.stdout)["rows"]
     assert [row["n"] for row in rows] == [5] * 200
-    assert rows[0]["settings"] == {"autoencoder.optimizer.lr": "1e-4", "x": "0"}
+    assert rows[0]["settings"] == {"autoencoder.batch_size": "0", "autoencoder.optimizer.lr": "0.0001"}

@@ -130,7 +130,7 @@ def _resume(arguments: Sequence[str]) -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     run = resume(arguments)
     os.environ.pop(_FULL_ERROR, None)
-    _execute(run.config, run.directory, run.overrides, resume=True, start=run.start)
+    _execute(run.config, run.directory, run.overrides, resume=True, changed=run.changed, start=run.start)
 
 
 def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: Any) -> dict[str, Metrics]:

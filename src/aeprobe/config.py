@@ -1,4 +1,9 @@
-"""The typed schema of the configuration: types and known keys only; the values stand in conf/."""
+"""The typed schema of the configuration: types, known keys and what a key means that is not there.
+
+The values stand in conf/. The default of a field here is its neutral value: the one that leaves everything as it
+was before the key existed, so that a run which was stored without the key means that. A field without one has been
+there from the beginning. What a field's role is for: `aeprobe.settings`.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -13,6 +18,21 @@ PIXELS = 28 * 28
 ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Tanh")
 OPTIMIZER_NUMBERS = ("lr", "weight_decay", "betas", "momentum", "dampening", "eps")
 ARCHITECTURE = ("widths", "activation")  # what a checkpoint fixes of the stage that it holds
+
+
+class Role(StrEnum):
+    """What a key is for that changes no number of the experiment: runs that differ in it belong together."""
+
+    name = "name"  # what a run is called, where it lies, what a search looks at
+    display = "display"  # what is shown of it; may be typed with resume=
+    place = "place"  # where and how fast it is computed, which may change the last bits
+
+
+def key(neutral: Any = MISSING, role: Role | None = None) -> Any:
+    """A field of the schema, with the value that it has where a stored configuration lacks it."""
+    if isinstance(neutral, list | dict):
+        return field(default_factory=neutral.copy, metadata={"role": role})
+    return field(default=neutral, metadata={"role": role})
 
 
 class Stage(StrEnum):
@@ -55,7 +75,7 @@ class StageConfig:
 
     widths: list[int] = MISSING
     activation: str = MISSING
-    initialization: Initialization = MISSING
+    initialization: Initialization = key(Initialization.torch)
     batch_size: int = MISSING
     max_epochs: int = MISSING
     optimizer: dict[str, Any] = field(default_factory=dict)
@@ -70,20 +90,20 @@ class StageConfig:
 class AutoencoderConfig(StageConfig):
     """Stage 1."""
 
-    shift: int = MISSING
-    shift_epochs: int | None = MISSING
-    pixel_dropout: float = MISSING
-    clusters: int = MISSING
-    cluster_weight: float = MISSING
+    shift: int = key(0)
+    shift_epochs: int | None = key(None)
+    pixel_dropout: float = key(0.0)
+    clusters: int = key(10)
+    cluster_weight: float = key(0.0)
 
 
 @dataclass
 class ClassifierConfig(StageConfig):
     """Stage 2."""
 
-    standardize: bool = MISSING
-    code_noise: float = MISSING
-    loss_on: LossOn = MISSING
+    standardize: bool = key(False)
+    code_noise: float = key(0.0)
+    loss_on: LossOn = key(LossOn.logits)
 
 
 @dataclass
@@ -91,36 +111,36 @@ class DataConfig:
     """The images and how they are split."""
 
     name: Dataset = MISSING
-    root: str = MISSING
+    root: str = key(role=Role.name)
     val_size: int = MISSING
-    mean: float = MISSING
-    std: float = MISSING
-    eval_batch_size: int = MISSING
+    mean: float = key(0.0)
+    std: float = key(1.0)
+    eval_batch_size: int = key(1000, Role.place)
 
 
 @dataclass
 class TrainerConfig:
     """Lightning's plain arguments, and ours."""
 
-    accelerator: str = MISSING
-    strategy: str = MISSING
-    devices: int = MISSING
-    num_nodes: int = MISSING
-    precision: str = MISSING
-    limit_train_batches: int | float | None = MISSING
-    limit_val_batches: int | float | None = MISSING
-    limit_test_batches: int | float | None = MISSING
-    gradient_clip_val: float | None = MISSING
-    accumulate_grad_batches: int = MISSING
-    deterministic: bool = MISSING
-    profiler: str | None = MISSING
-    check_val_every_n_epoch: int = MISSING
-    limit_epochs: int | None = MISSING
-    threads: int | None = MISSING
-    steps_per_execution: int = MISSING
-    progress: str = MISSING
-    figures: bool = MISSING
-    figure_epochs: list[int] = MISSING
+    accelerator: str = key("auto", Role.place)
+    strategy: str = key("auto")
+    devices: int = key(1)
+    num_nodes: int = key(1)
+    precision: str = key("32-true")
+    limit_train_batches: int | float | None = key(None)
+    limit_val_batches: int | float | None = key(None)
+    limit_test_batches: int | float | None = key(None)
+    gradient_clip_val: float | None = key(None)
+    accumulate_grad_batches: int = key(1)
+    deterministic: bool = key(False)
+    profiler: str | None = key(None, Role.display)
+    check_val_every_n_epoch: int = key(1)
+    limit_epochs: int | None = key(None)
+    threads: int | None = key(None, Role.place)
+    steps_per_execution: int = key(1, Role.display)
+    progress: str = key("auto", Role.display)
+    figures: bool = key(True, Role.display)
+    figure_epochs: list[int] = key([1, 5, 9], Role.display)
 
 
 @dataclass
@@ -129,10 +149,10 @@ class Config:
 
     stage: Stage = MISSING
     seed: int = MISSING
-    ckpt: str | None = MISSING
-    outputs: str = MISSING
-    sweep: str = MISSING
-    objective: str | None = MISSING
+    ckpt: str | None = key(None)
+    outputs: str = key("outputs", Role.name)
+    sweep: str = key("", Role.name)
+    objective: str | None = key(None, Role.name)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     data: DataConfig = field(default_factory=DataConfig)

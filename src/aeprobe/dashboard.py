@@ -18,12 +18,12 @@ here, once at the end, where `trainer.figures` is true:
     and the graph and the projector (the codes of 1,000 test images with their labels and a sprite).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
 
 import aeprobe.runtime  # noqa: F401
 
-import lightning as L
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor, nn
@@ -31,9 +31,17 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from aeprobe.build import Experiment
+from aeprobe.config import AutoencoderConfig, ClassifierConfig, Config, StageConfig, TrainerConfig
 
 METRICS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")
 PROJECTED = 1_000
+FITTING = (
+    "widths",
+    "max_epochs",
+    "limit_epochs",
+    "optimizer",
+    "scheduler",
+)  # what `_fitting` tells in its own way
 RGBA = 4
 
 
@@ -69,35 +77,60 @@ def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping
         _add(writer, summary)
 
 
-def hyperparameters(experiment: Experiment, trainer: L.Trainer) -> dict[str, int | float | str]:
-    """The settings of a run as one row of TensorBoard's table; both stages have the same columns."""
-    own, kept, data = experiment.settings, experiment.module.hparams, experiment.data
-    assert own is not None
-    optimizer = {key: value for key, value in own.optimizer.items() if not key.startswith("_")}
-    scheduler = str(own.scheduler["_target_"] or "none")
-    values = {
-        "stage": experiment.stage,
-        "widths": "-".join(map(str, kept["widths"])),
-        "activation": kept["activation"],
-        "initialization": str(own.initialization),
-        "standardize": int(kept.get("standardize", False)),
-        "code_noise": float(kept.get("code_noise", 0.0)),
-        "cluster_weight": float(getattr(own, "cluster_weight", 0.0)),
-        "loss_on": kept.get("loss_on", "pixels"),
-        "batch_size": own.batch_size,
-        "epochs": trainer.max_epochs or 0,
-        "optimizer": own.optimizer["_target_"].rpartition(".")[2],
-        "lr": optimizer.pop("lr"),
-        "weight_decay": optimizer.pop("weight_decay", 0.0),
-        "scheduler": scheduler.rpartition(".")[2],
-        "precision": str(trainer.precision),
-        "seed": experiment.seed,
-        "val_size": data.val_size,
-        "mean": data.identity["mean"],
-        "std": data.identity["std"],
+def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | float | str]:
+    """The settings of a run as one row of TensorBoard's table: all that can change a number.
+
+    The table takes its columns from the first run. So every run has the same ones, each of one type in all runs.
+    The stage's own settings have their plain names, those of the other stage their neutral value or "-".
+    Those that the encoder was trained with, which a classifier's numbers depend on too, begin with "encoder.",
+    and are "-" where the encoder comes from another run.
+    """
+    stage, data = experiment.settings, experiment.data
+    assert stage is not None
+    values: dict[str, int | float | str] = {"stage": experiment.stage, "seed": experiment.seed}
+    values |= {
+        "ckpt": config.ckpt or "-",
+        "data": data.name if data.name == "mnist" else f"{data.name} {data.root}",
     }
-    rest = {f"optimizer.{key}": value for key, value in optimizer.items()}
-    return {key: v if isinstance(v, int | float) else str(v) for key, v in (values | rest).items()}
+    values |= {name: data.identity[name] for name in ("val_size", "mean", "std")}
+    trainer = config.trainer
+    values |= {name: _cell(hint, getattr(trainer, name)) for name, hint, _ in _columns(TrainerConfig)}
+    for schema in (AutoencoderConfig, ClassifierConfig):
+        values |= {name: _cell(hint, getattr(stage, name, neutral)) for name, hint, neutral in _columns(schema)}
+    values |= _fitting(stage, trainer)
+    own = {name: getattr(config.autoencoder, name) for name, _, _ in _columns(AutoencoderConfig)}
+    encoder: dict[str, object] = {**own, **_fitting(config.autoencoder, trainer)}
+    known = config.stage.trains("autoencoder")
+    return values | {f"encoder.{name}": str(value) if known else "-" for name, value in encoder.items()}
+
+
+def _fitting(stage: StageConfig, trainer: TrainerConfig) -> dict[str, int | float | str]:
+    """How a stage is built and optimized. Arguments that not every class has stand beside its name, and in a column too."""
+    lr, decay = float(stage.optimizer["lr"]), float(stage.optimizer.get("weight_decay", 0.0))
+    values: dict[str, int | float | str] = {"epochs": stage.epochs(trainer), "lr": lr, "weight_decay": decay}
+    values["widths"] = "-".join(map(str, stage.widths))
+    for name, node in (("optimizer", stage.optimizer), ("scheduler", stage.scheduler)):
+        arguments = {k: v for k, v in node.items() if not k.startswith("_") and k not in ("lr", "weight_decay")}
+        words = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        values[name] = f"{str(node['_target_'] or 'none').rpartition('.')[2]}{f'({words})' if words else ''}"
+        values |= {f"{name}.{k}": v if isinstance(v, int | float) else str(v) for k, v in arguments.items()}
+    return values
+
+
+def _columns(schema: type) -> Iterator[tuple[str, Any, Any]]:
+    """The keys of a group that can change a number, with their type and, for a run without them, their value."""
+    hints = get_type_hints(schema)
+    for field in fields(schema):
+        if not field.metadata.get("role") and field.name not in FITTING:
+            neutral = field.default if isinstance(field.default, int | float) else "-"
+            yield field.name, hints[field.name], neutral
+
+
+def _cell(hint: Any, value: Any) -> int | float | str:
+    """A value as a cell; a column that may hold null, or a number of two kinds, is one of text."""
+    if get_args(hint) or not isinstance(value, int | float):
+        return "none" if value is None else str(value)
+    return int(value) if isinstance(value, bool) else value
 
 
 def add_projector(writer: SummaryWriter, codes: Tensor, labels: Tensor, images: Tensor, step: int) -> None:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import write_atomically
 from aeprobe.runs import Runs, StageRun, gather, spread
+from aeprobe.settings import fingerprint
 
 FILE = Path(__file__).parent / "assets" / "ranges.yaml"
 Range = dict[str, Any]
@@ -24,7 +26,7 @@ def find(run: StageRun, key: str) -> Range | None:
         return None  # the configuration does not say how its encoder was trained
     for name, stages in _read().items():
         known = stages.get(run.stage)
-        if known and known["settings"] == run.settings() and key in known["final"]:
+        if known and known["settings"] == fingerprint(run.settings()) and key in known["final"]:
             return {"name": name, "n": known["n"], **known["final"][key]}
     return None
 
@@ -38,7 +40,8 @@ def write(name: str, paths: Sequence[Path]) -> Path:
     stages = {stage: _measure(runs) for stage, runs in _complete(gather(paths)).items()}
     if not stages:
         raise AeprobeError("--ranges: expected runs that trained, from stage=all or stage=autoencoder")
-    content = OmegaConf.to_yaml(OmegaConf.create(_read() | {name: stages}))
+    # A metric's range in one line.
+    content = yaml.safe_dump(_read() | {name: stages}, sort_keys=False, default_flow_style=None, width=200)
     head = FILE.read_text().partition("\n")[0]
     write_atomically(FILE, f"{head}\n{content}".encode())
     return FILE
@@ -78,4 +81,4 @@ def _measure(runs: list[StageRun]) -> Range:
         if measured and measured.n == len(runs):
             final[key] = {"min": min(values), "max": max(values), "mean": measured.mean, "sd": measured.sd}
     seeds = sorted(run.metrics["seed"] for run in runs)
-    return {"n": len(runs), "seeds": seeds, "final": final, "settings": runs[0].settings()}
+    return {"settings": fingerprint(runs[0].settings()), "n": len(runs), "seeds": seeds, "final": final}

@@ -18,7 +18,7 @@ from aeprobe.comparison import report
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.page import sections
 from aeprobe.rundir import shortest, write_atomically
-from aeprobe.runs import Runs, gather
+from aeprobe.runs import Runs, gather, require_seeds
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
@@ -30,13 +30,15 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
         output: the file; `report.html` in the first directory by default.
 
     Raises:
-        AeprobeError: one is no run, they do not belong together, or the file cannot be written. A page that is
-            there already stays as it is.
+        AeprobeError: one is no run, they do not belong together, two have the same seed, or the file cannot be
+            written. A page that is there already stays as it is.
     """
     if not runs:
         raise AeprobeError("no run directory given: expected one or more")
     more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
-    page = render(gather(runs), f"{shortest(runs[0].resolve())}{more}")
+    found = gather(runs)
+    require_seeds(found)
+    page = render(found, f"{shortest(runs[0].resolve())}{more}")
     file = output or runs[0] / "report.html"
     try:
         write_atomically(file, page.encode())

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,7 @@ from aeprobe import objective
 from aeprobe.config import Stage
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.rundir import read_metrics
-
-STAGES = ("autoencoder", "classifier")
+from aeprobe.settings import STAGES, experiment, fingerprint
 
 
 @dataclass
@@ -32,7 +32,8 @@ class Run:
 
     Attributes:
         path: its directory.
-        settings: the overrides that made it, by key, without `sweep` and `seed`.
+        settings: what it really was trained with, by dotted keys, without the seed and what changes no number.
+        typed: the overrides that made it, by key.
         seed: as the run used it.
         status: "completed", "running", "interrupted" or "failed"; of two stages the less finished one.
         error: one line, or None.
@@ -41,12 +42,27 @@ class Run:
     """
 
     path: Path
-    settings: dict[str, str]
+    settings: dict[str, Any]
+    typed: dict[str, str]
     seed: str
     status: str = "completed"
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     objective: str | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal for runs of the same settings."""
+        return fingerprint(self.settings)
+
+    def value(self, key: str) -> str:
+        """A setting as text, the seed, or what was typed for a key such as `experiment`; "-" for neither."""
+        if key == "seed":
+            return self.seed
+        if key in self.settings:
+            value = self.settings[key]
+            return value if isinstance(value, str) else json.dumps(value)
+        return self.typed.get(key, "-")
 
 
 def find_runs(directories: Iterable[Path]) -> list[Run]:
@@ -69,43 +85,70 @@ def find_runs(directories: Iterable[Path]) -> list[Run]:
 
 
 def _run(path: Path, stages: Sequence[dict[str, Any]]) -> Run:
-    pairs = (override.partition("=") for override in stages[0]["overrides"])
-    settings = {key: value for key, _, value in pairs if key not in ("sweep", "seed")}
-    run = Run(path, settings, str(stages[0]["seed"]))
-    both = stages[0]["config"]["stage"] == "all"
+    config = stages[0]["config"]
+    pairs = (str(override).partition("=") for override in stages[0]["overrides"])
+    run = Run(path, {}, {key.lstrip("+"): value for key, _, value in pairs}, str(stages[0]["seed"]))
+    both = config["stage"] == "all"
     with suppress(AeprobeError, ValueError):  # of a refused job it may be what was wrong
-        wanted = objective.resolve(stages[0]["config"].get("objective"), Stage(stages[0]["config"]["stage"]))
+        wanted = objective.resolve(config.get("objective"), Stage(config["stage"]))
         run.objective = wanted and (" ".join(wanted) if both else wanted[1])
     for stage in stages:
         prefix = f"{stage['stage']} " if both else ""
+        data = stage.get("data") or config.get("data")
+        run.settings |= experiment(stage["config"], data if isinstance(data, dict) else {}, stage["stage"])
         run.metrics |= {prefix + k: v for k, v in stage["final"].items() if v is not None}
         if stage["status"] != "completed":
             run.status, run.error = stage["status"], stage["error"]
+    run.settings |= {"stage": config["stage"], "ckpt": config.get("ckpt")}
     if both and len(stages) < len(STAGES) and run.status == "completed":
         run.status = "running"  # between the stages
     return run
 
 
-def fold(runs: Sequence[Run], by: str | None = None) -> tuple[list[str], dict[tuple[str, ...], list[Run]]]:
-    """Groups completed runs by the settings that vary, or by one key.
+def varying_keys(runs: Sequence[Run]) -> list[str]:
+    """The columns of a table: what was typed to choose a file of conf/, and the settings that it does not explain.
+
+    A preset stands for its settings, but only as long as all runs of its name have the same: one that was edited
+    meanwhile does not hide what was changed.
+    """
+    same = list({run.fingerprint: run for run in runs}.values())
+    chosen = [
+        key
+        for key in sorted({key for run in runs for key in run.typed})
+        if key not in ("seed", "sweep", "search") and not any(key in run.settings for run in runs)
+        if len({run.value(key) for run in runs}) > 1
+        if len({(run.fingerprint, run.value(key)) for run in runs}) == len(same)
+    ]
+    explained = defaultdict(list)
+    for run in same:
+        explained[tuple(run.value(key) for key in chosen)].append(run)
+    keys = sorted({key for run in runs for key in run.settings})
+    return chosen + [
+        k for k in keys if any(len({run.value(k) for run in alike}) > 1 for alike in explained.values())
+    ]
+
+
+def fold(runs: Sequence[Run], by: str | None = None) -> tuple[list[str], list[list[Run]]]:
+    """Groups completed runs by their settings, or by one key.
 
     Returns:
-        The names of the settings, and the runs of each combination of their values.
+        The keys that tell the groups apart, and the groups.
+
+    Raises:
+        AeprobeError: no run has the key.
     """
-    keys = [by] if by else sorted({key for run in runs for key in run.settings})
-    values = {
-        key: [run.seed if key == "seed" else run.settings.get(key, "default") for run in runs] for key in keys
-    }
-    varying = [key for key in keys if by or len(set(values[key])) > 1]
-    groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
-    for index, run in enumerate(runs):
+    if by and by != "seed" and not any(by in run.settings or by in run.typed for run in runs):
+        keys = ", ".join(["seed", *varying_keys(runs)])
+        raise AeprobeError(f"--by {by}: no run has such a setting; these vary: {keys}")
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
         if run.status == "completed":
-            groups[tuple(values[key][index] for key in varying)].append(run)
-    return varying, groups
+            groups[run.value(by) if by else run.fingerprint].append(run)
+    return [by] if by else varying_keys(runs), list(groups.values())
 
 
 def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = None) -> list[dict[str, Any]]:
-    """One row per setting, the best first.
+    """One row per setting, the best first. Runs of the same settings and seed count once, with their mean.
 
     Args:
         runs: from `find_runs`.
@@ -113,30 +156,42 @@ def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = N
         metric: the name to sort by and to show alone; by default the runs' objective, and all are shown.
 
     Returns:
-        Rows of {"settings": {…}, "n": …, "seeds": […], "metrics": {name: {"mean": …, "sd": …}}}; sd is None
-        for a single run.
+        Rows of {"settings": {…}, "n": …, "seeds": […], "metrics": {name: {"mean": …, "sd": …}},
+        "repeated": {…}, "mixed": […]}. n counts different runs; sd is None for a single one. "repeated" has the
+        number of runs of each seed that was run more than once, "mixed" the settings that differ within the row,
+        where `by` was given.
 
     Raises:
-        AeprobeError: no run has that metric.
+        AeprobeError: no run has that metric, or that key.
     """
-    varying, groups = fold(runs, by)
-    names = list(dict.fromkeys(name for group in groups.values() for run in group for name in run.metrics))
+    keys, groups = fold(runs, by)
+    names = list(dict.fromkeys(name for group in groups for run in group for name in run.metrics))
     if metric is not None and metric not in names:
         raise AeprobeError(f"--metric {metric}: no run has it; there are {', '.join(names) or 'none'}")
-    rows: list[dict[str, Any]] = []
-    for key, group in groups.items():
-        shown = {}
-        for name in [metric] if metric else names:
-            found = [run.metrics[name] for run in group if name in run.metrics]
-            if found:
-                shown[name] = {"mean": statistics.fmean(found), "sd": _deviation(found)}
-        settings = dict(zip(varying, key, strict=True))
-        seeds = sorted((run.seed for run in group), key=int)
-        rows.append({"settings": settings, "n": len(group), "seeds": seeds, "metrics": shown})
+    rows = [_row(keys, group, [metric] if metric else names) for group in groups]
     order = metric or next((run.objective for run in runs if run.objective in names), "") or "".join(names[:1])
     sign = -1 if "accuracy" in order else 1
     worst = {"mean": sign * float("inf")}
     return sorted(rows, key=lambda row: sign * row["metrics"].get(order, worst)["mean"])
+
+
+def _row(keys: Sequence[str], group: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
+    different: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in group:
+        different[run.fingerprint, run.seed].append(run)
+    metrics = {}
+    for name in names:
+        known = ([run.metrics[name] for run in same if name in run.metrics] for same in different.values())
+        if found := [statistics.fmean(values) for values in known if values]:
+            metrics[name] = {"mean": statistics.fmean(found), "sd": _deviation(found)}
+    return {
+        "settings": {key: group[0].value(key) for key in keys},
+        "n": len(different),
+        "seeds": sorted({run.seed for run in group}, key=int),
+        "metrics": metrics,
+        "repeated": {seed: len(same) for (_, seed), same in different.items() if len(same) > 1},
+        "mixed": varying_keys(group),
+    }
 
 
 def _deviation(values: Sequence[float]) -> float | None:
@@ -150,6 +205,18 @@ def _cell(found: dict[str, float | None] | None) -> str:
     assert mean is not None
     digits = 5 if abs(mean) < 0.1 else 4
     return f"{mean:.{digits}f}" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+
+def _remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader of the rows must know, a line each."""
+    found = []
+    for row in rows:
+        name = ", ".join(f"{key}={value}" for key, value in row["settings"].items()) or "all"
+        for seed, count in row["repeated"].items():
+            found.append(f"{name}: seed {seed} was run {count} times with the same settings, and counts once")
+        if row["mixed"]:
+            found.append(f"{name}: a mean over runs that differ in {', '.join(row['mixed'])}")
+    return found
 
 
 def _write_csv(rows: list[dict[str, Any]], names: list[str]) -> None:
@@ -169,6 +236,8 @@ def _write_markdown(rows: list[dict[str, Any]], names: list[str]) -> None:
     for row in rows:
         cells = [_cell(row["metrics"].get(name)) for name in names]
         print("| " + " | ".join([*row["settings"].values(), str(row["n"]), *cells]) + " |")
+    for remark in _remarks(rows):
+        print(f"\n{remark}")
 
 
 def _write_table(rows: list[dict[str, Any]], names: list[str], unfinished: list[Run]) -> None:
@@ -179,6 +248,8 @@ def _write_table(rows: list[dict[str, Any]], names: list[str], unfinished: list[
         table.add_row(*row["settings"].values(), str(row["n"]), *cells)
     console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
     console.print(table)
+    for remark in _remarks(rows):
+        console.print(remark, soft_wrap=True)
     for run in unfinished:
         console.print(f"{run.status}: {run.path}  {run.error or ''}", soft_wrap=True)
 
@@ -208,6 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps({"rows": rows, "unfinished": left}, indent=1))
     elif given.form == "csv":
         _write_csv(rows, names)
+        for remark in _remarks(rows):
+            print(remark, file=sys.stderr)
     elif given.form == "markdown":
         _write_markdown(rows, names)
     else:

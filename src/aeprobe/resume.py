@@ -8,16 +8,13 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config import Config, Stage
+from aeprobe.config import Config, Role, Stage
 from aeprobe.errors import AeprobeError
 from aeprobe.naming import as_typed
 from aeprobe.rundir import RunDirectory, read_metrics
+from aeprobe.settings import roles, upgraded
 from aeprobe.validation import config_error, typed_values, validate
 
-SHOWN = (  # none of them changes a bit of what is trained
-    *("trainer.progress", "trainer.figures", "trainer.figure_epochs", "trainer.profiler"),
-    "trainer.steps_per_execution",
-)
 LENGTHS = ("autoencoder.max_epochs", "classifier.max_epochs")
 
 
@@ -26,15 +23,17 @@ class Resumption:
     """A run to go on with.
 
     Attributes:
-        config: its own, with the overrides that were typed.
+        config: its own, with the overrides that were typed now.
         directory: the run's; with stage=all the one that holds both stages.
-        overrides: what was typed when it began.
+        overrides: what was typed when it began, and since then.
+        changed: whether something was typed now.
         start: the checkpoint to go on from, where it was given.
     """
 
     config: Config
     directory: Path
     overrides: list[str]
+    changed: bool = False
     start: Path | None = None
 
 
@@ -62,8 +61,10 @@ def resume(arguments: Sequence[str]) -> Resumption:
     whole = stored.get("stage") == "all" and path.name in ("autoencoder", "classifier")
     directory = path.parent if whole else path
     overrides = as_typed(_load(_settings(path) / "overrides.yaml"))
-    config = _apply(stored, typed_values(others), directory)
-    return Resumption(config, directory, overrides, start)
+    typed = typed_values(others)
+    config = _apply(stored, typed, directory)
+    overrides = [*({**typed_values(overrides), **typed}.values())]
+    return Resumption(config, directory, overrides, bool(typed), start)
 
 
 def _settings(path: Path) -> Path:
@@ -94,16 +95,13 @@ def _stored(path: Path) -> DictConfig:
 def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config:
     """Checks a stored configuration again, and lengthens it."""
     try:
-        cfg = OmegaConf.merge(OmegaConf.structured(Config), stored)
+        plain = OmegaConf.to_container(stored)
+        assert isinstance(plain, dict)
+        cfg = OmegaConf.merge(OmegaConf.structured(Config), upgraded({str(k): v for k, v in plain.items()}))
         assert isinstance(cfg, DictConfig)
-        if unknown := sorted(OmegaConf.missing_keys(cfg)):
-            raise AeprobeError(
-                f"resume={directory}: an earlier version made it, without {unknown[0]}; go on with that version, "
-                "or start a new run"
-            )
         before = int(cfg.autoencoder.max_epochs), int(cfg.classifier.max_epochs)
         for key, override in typed.items():
-            if key not in SHOWN + LENGTHS:
+            if key not in LENGTHS and roles().get(key) != Role.display:
                 raise AeprobeError(f"{override}: would change what was already trained; start a new run for it")
             OmegaConf.update(cfg, key, OmegaConf.create(f"x: {override.partition('=')[2]}").x)
     except OmegaConfBaseException as error:

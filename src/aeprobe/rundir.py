@@ -55,8 +55,7 @@ class RunDirectory:
                 raise FileExistsError
             hydra.mkdir(exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
-            write_atomically(hydra / "overrides.yaml", OmegaConf.to_yaml(list(overrides)).encode())
-            write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(config).encode())
+            self._write_settings(config, overrides)
         except FileExistsError:
             raise AeprobeError(f"{self.path} already holds a run: choose another hydra.run.dir=") from None
         except OSError as error:
@@ -99,16 +98,39 @@ class RunDirectory:
         """The stage that metrics.json names; None before it is written."""
         return read_metrics(self.path)["stage"] if (self.path / "metrics.json").exists() else None
 
+    def _write_settings(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
+        hydra = self.path / ".hydra"
+        write_atomically(hydra / "overrides.yaml", OmegaConf.to_yaml(list(overrides)).encode())
+        write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(config).encode())
+
     def complete(self, epochs: int) -> bool:
-        """Whether nothing is left to do for a run of so many epochs; then its lock is released."""
+        """Whether a run of so many epochs has nothing left to do; one that a callback stopped early has not."""
         if not (self.path / "metrics.json").exists():
             return False
         found = read_metrics(self.path)
-        if found["status"] != "completed" or len(found["epochs"]) < epochs:
+        asked = found["config"].get(found["stage"], {}).get("max_epochs", 0)
+        if found["status"] != "completed" or epochs > max(asked, len(found["epochs"])):
             return False
         self.metrics = found
-        self._lock.release()
         return True
+
+    def store(self, config: dict[str, Any], overrides: Sequence[str], unfinished: bool) -> None:
+        """Keeps the settings that were changed on resuming where the next resume and whoever reads the run look.
+
+        Args:
+            config: all settings.
+            overrides: what was typed, for the run and for each time that it was resumed.
+            unfinished: whether there is more to train now; a run that ended before says so from here on.
+        """
+        self._write_settings(config, overrides)
+        if (self.path / "metrics.json").exists():
+            self.metrics = read_metrics(self.path)
+            status = "running" if unfinished else self.metrics["status"]
+            self.write(status=status, config=config, overrides=list(overrides))
+
+    def release(self) -> None:
+        """Lets other processes in."""
+        self._lock.release()
 
     def reopen(self, anew: bool) -> None:
         """Takes up the run that it holds, after `lock`.
@@ -134,7 +156,7 @@ class RunDirectory:
             if self.metrics:  # else it ended before it began to write: without a header nobody could read it
                 self.write(status=status, error=error, **results)
         finally:
-            self._lock.release()
+            self.release()
 
     @property
     def checkpoints(self) -> Path:

@@ -4,6 +4,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,10 +45,11 @@ class Request:
         directory: the run's; with stage=all each stage has a directory of its own below it.
         overrides: what was typed.
         resume: whether to go on with the run that the directory holds.
+        changed: whether its settings were changed for that, and are to be stored.
         anew: whether the stage that is unfinished begins again instead.
         start: the checkpoint to go on from, instead of last.ckpt.
         interruption: hears the signals, if it was entered.
-        callbacks: for the Trainer, besides the project's own.
+        callbacks: for the Trainer, besides the project's own; each stage gets a copy of its own.
         ran: whether anything was left to do; set by `run`.
     """
 
@@ -55,6 +57,7 @@ class Request:
     directory: Path
     overrides: Sequence[str]
     resume: bool = False
+    changed: bool = False
     anew: bool = False
     start: Path | None = None
     interruption: Interruption = field(default_factory=Interruption)
@@ -113,7 +116,12 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
     experiment = build(own)
     recorder = Recorder(directory, experiment.stage)
     gallery = _gallery(experiment, directory, request.config)
-    callbacks = [recorder, *([gallery] if gallery else []), *request.callbacks, Stop(request.interruption)]
+    callbacks = [
+        recorder,
+        *([gallery] if gallery else []),
+        *deepcopy(request.callbacks),
+        Stop(request.interruption),
+    ]
     trainer = make_trainer(request.config.trainer, experiment, directory, callbacks)
     device = trainer.strategy.root_device
     collectives.wait()  # an error in any process until here leaves no run behind
@@ -141,7 +149,7 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
             gallery.draw(trainer, recorder, results)
             seconds["figures"] = time.perf_counter() - began
         if experiment.settings and here().first:  # with or without figures: they are a sweep's table
-            row = dashboard.hyperparameters(experiment, trainer)
+            row = dashboard.hyperparameters(experiment, request.config)
             dashboard.add_hparams(writer(trainer), row, results["final"], trainer.global_step)
         for logger in trainer.loggers:
             logger.finalize("success")
@@ -166,19 +174,24 @@ def _reopen(directory: RunDirectory, request: Request) -> Path | None:
     """
     directory.lock()
     settings = getattr(request.config, directory.stage or "", None)
-    if directory.complete(settings.epochs(request.config.trainer) if settings else 0):
+    complete = directory.complete(settings.epochs(request.config.trainer) if settings else 0)
+    if complete and request.changed:  # of another stage
+        directory.store(plain(request.config), request.overrides, unfinished=False)
+    if complete:
+        directory.release()
         return None
     last = directory.checkpoints / "last.ckpt" if request.start is None else request.start
-    if request.anew or not last.exists():
-        directory.reopen(anew=True)
-        return None
-    try:
-        checkpoints.read(last)
-    except AeprobeError as error:
-        best = shortest(directory.checkpoints / "best.ckpt")
-        raise AeprobeError(f"{error}; resume={best} goes on from the best epoch instead") from error
-    directory.reopen(anew=False)
-    return last
+    anew = request.anew or not last.exists()
+    if not anew:
+        try:
+            checkpoints.read(last)
+        except AeprobeError as error:
+            best = shortest(directory.checkpoints / "best.ckpt")
+            raise AeprobeError(f"{error}; resume={best} goes on from the best epoch instead") from error
+    if request.changed:
+        directory.store(plain(request.config), request.overrides, unfinished=True)
+    directory.reopen(anew)
+    return None if anew else last
 
 
 def _gallery(experiment: Experiment, directory: RunDirectory, config: Config) -> Gallery | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import Metrics, read_metrics
+from aeprobe.settings import STAGES, experiment
 
-STAGES = ("autoencoder", "classifier")
 PNG = b"\x89PNG\r\n\x1a\n"
 SHAPE: dict[str, type] = {
     "stage": str,
@@ -23,15 +23,6 @@ SHAPE: dict[str, type] = {
     "epochs": list,
     "final": dict,
 }
-# Neither changes what is learned: paths and names, what is shown, and where and how fast it is computed.
-INCIDENTAL = (
-    "trainer.progress",
-    "trainer.profiler",
-    "trainer.figure",
-    "trainer.threads",
-    "trainer.accelerator",
-    "trainer.steps_per_execution",
-)
 
 
 @dataclass(frozen=True)
@@ -114,18 +105,8 @@ class StageRun:
         return Picture(png, title, str(said.get("alt") or title), data if isinstance(data, dict) else {})
 
     def settings(self) -> dict[str, Any]:
-        """What makes this experiment what it is, flat: all but the seed, paths and what only shows progress.
-
-        Those of a classifier hold the autoencoder's too, where one run trained both.
-        """
-        config = self.metrics["config"]
-        names = ["trainer", self.stage]
-        if config.get("stage") == "all" and self.stage == "classifier":
-            names.insert(1, "autoencoder")
-        data = {key: self.data.get(key) for key in ("name", "val_size", "mean", "std")}
-        flat = _flat({"data": data | ({"root": self.dataset} if data["name"] == "folder" else {})})
-        flat |= _flat({name: config.get(name) for name in names})
-        return {key: value for key, value in flat.items() if not key.startswith(INCIDENTAL)}
+        """What makes this experiment what it is, by dotted keys; see `settings.experiment`."""
+        return experiment(self.metrics["config"], self.data, self.stage)
 
 
 Runs = dict[str, list[StageRun]]
@@ -138,7 +119,7 @@ def gather(paths: Sequence[Path]) -> Runs:
         paths: directories of an autoencoder's run, a classifier's, or of `stage=all`.
 
     Raises:
-        AeprobeError: one is no run, or they are no seeds of one experiment on one dataset.
+        AeprobeError: one is no run, they are no seeds of one experiment on one dataset.
     """
     runs: Runs = {name: [] for name in STAGES}
     below = [stage for path in paths for stage in _stage_directories(path)]
@@ -218,7 +199,18 @@ def _require_same_experiment(first: StageRun, other: StageRun) -> None:
             )
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {prefix.rstrip("."): node}
-    return {k: v for key, value in node.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
+def require_seeds(runs: Runs) -> None:
+    """Refuses one seed twice: its two numbers say nothing of the spread over seeds.
+
+    Raises:
+        AeprobeError: names both runs.
+    """
+    seen: dict[tuple[Any, ...], StageRun] = {}
+    for run in (run for of_stage in runs.values() for run in of_stage):
+        # Of a classifier's run alone, the encoder in its ckpt= may be that of another seed.
+        before = seen.setdefault((run.stage, run.metrics["seed"], run.metrics.get("ckpt")), run)
+        if before is not run:
+            raise AeprobeError(
+                f"{before.path} and {run.path} are one experiment with the same seed, {run.metrics['seed']}: "
+                "give one of them"
+            )

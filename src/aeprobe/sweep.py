@@ -12,12 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import processes
-from aeprobe.config import Config, plain
+from aeprobe.config import Config, Stage, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import SCHEMA, RunDirectory, read_metrics
-
-STAGES = ("autoencoder", "classifier")
-SHOWN_ONLY = ("sweep", "trainer.progress")  # settings that change no number
+from aeprobe.settings import STAGES, flat, roles, upgraded
 
 
 class OtherRunError(AeprobeError):
@@ -49,26 +47,21 @@ def status(directory: Path, config: Config) -> str | None:
 def _require_same(part: Path, config: Config) -> None:
     stored = OmegaConf.to_container(OmegaConf.load(part / ".hydra" / "config.yaml"))
     assert isinstance(stored, dict)
-    before, now = flat(stored), flat(plain(config))
-    for key in sorted({*before, *now} - {*SHOWN_ONLY}):
-        if key not in before:
-            raise OtherRunError(f"{part} was made by an earlier version, without {key}: choose another sweep=")
-        if before[key] != now.get(key):
+    before, now = (_compared(c) for c in (upgraded({str(k): v for k, v in stored.items()}), plain(config)))
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
             raise OtherRunError(
-                f"{part} holds a run with {key}={before[key]}, not {now.get(key)}: choose another sweep="
+                f"{part} holds a run with {key}={before.get(key)}, not {now.get(key)}: choose another sweep="
             )
 
 
-def flat(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """A configuration's values by their dotted keys.
-
-    >>> flat({"seed": 0, "data": {"root": "data"}})
-    {'seed': 0, 'data.root': 'data'}
-    """
-    made: dict[str, Any] = {}
-    for key, value in config.items():
-        made |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return made
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two jobs of one name the same: all that can change a number of the stages that they train."""
+    stage = Stage(config["stage"])
+    idle = tuple(f"{name}." for name in STAGES if not stage.trains(name))
+    settings = {k: v for k, v in flat(config).items() if k not in roles() and not k.startswith(idle)}
+    mnist = config["data"]["name"] == "mnist"
+    return settings if mnist else settings | {"data.root": config["data"]["root"]}
 
 
 def require_one_process(arguments: Sequence[str]) -> None:
