@@ -92,20 +92,21 @@ def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | f
         "ckpt": config.ckpt or "-",
         "data": data.name if data.name == "mnist" else f"{data.name} {data.root}",
     }
-    values |= {name: data.identity[name] for name in ("val_size", "mean", "std")}
+    identity: dict[str, Any] = data.identity
+    values |= {name: identity[name] for name in ("val_size", "mean", "std")}
     trainer = config.trainer
     values |= {name: _cell(hint, getattr(trainer, name)) for name, hint, _ in _columns(TrainerConfig)}
     for schema in (AutoencoderConfig, ClassifierConfig):
         values |= {name: _cell(hint, getattr(stage, name, neutral)) for name, hint, neutral in _columns(schema)}
     values |= _fitting(stage, trainer)
-    own = {name: getattr(config.autoencoder, name) for name, _, _ in _columns(AutoencoderConfig)}
-    encoder: dict[str, object] = {**own, **_fitting(config.autoencoder, trainer)}
+    encoder: dict[str, Any] = {n: getattr(config.autoencoder, n) for n, _, _ in _columns(AutoencoderConfig)}
+    encoder.update(_fitting(config.autoencoder, trainer))
     known = config.stage.trains("autoencoder")
     return values | {f"encoder.{name}": str(value) if known else "-" for name, value in encoder.items()}
 
 
 def _fitting(stage: StageConfig, trainer: TrainerConfig) -> dict[str, int | float | str]:
-    """How a stage is built and optimized. Arguments that not every class has stand beside its name, and in a column too."""
+    """How a stage is optimized. What not every class takes stands beside its name, and in its own column too."""
     lr, decay = float(stage.optimizer["lr"]), float(stage.optimizer.get("weight_decay", 0.0))
     values: dict[str, int | float | str] = {"epochs": stage.epochs(trainer), "lr": lr, "weight_decay": decay}
     values["widths"] = "-".join(map(str, stage.widths))
