@@ -210,12 +210,11 @@ def _cell(found: dict[str, float | None] | None) -> str:
 def _remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
     """What a reader of the rows must know, a line each."""
     found = []
-    for row in rows:
-        name = ", ".join(f"{key}={value}" for key, value in row["settings"].items()) or "all"
+    for number, row in enumerate(rows, start=1):
         for seed, count in row["repeated"].items():
-            found.append(f"{name}: seed {seed} was run {count} times with the same settings, and counts once")
+            found.append(f"row {number}: seed {seed} was run {count} times with the same settings, and counts once")
         if row["mixed"]:
-            found.append(f"{name}: a mean over runs that differ in {', '.join(row['mixed'])}")
+            found.append(f"row {number}: a mean over runs that differ in {', '.join(row['mixed'])}")
     return found
 
 
