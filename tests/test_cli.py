@@ -245,3 +245,15 @@ def test_a_checkpoint_that_does_not_serve(
     assert result.err.count("\n") == 1, result.err
     assert words in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.ckpt"]
+
+
+@pytest.mark.parametrize("level", ["1", "2"])
+def test_python_without_assertions_is_refused(tmp_path: Path, level: str) -> None:
+    """An interval of a search, for one, ends in an AttributeError within Hydra's parser there."""
+    result = train("trainer=debug", cwd=tmp_path, environment={"PYTHONOPTIMIZE": level})
+    assert (result.status, result.out) == (1, "")
+    assert result.err == (
+        f"error: Python leaves assertions out here (PYTHONOPTIMIZE={level}, or -O), "
+        "and Hydra's parser needs them: unset it\n"
+    )
+    assert not list(tmp_path.iterdir())

@@ -44,3 +44,18 @@ def test_the_number_of_threads_is_set_or_left() -> None:
         assert aeprobe.runtime.threads(1) == 1
     finally:
         aeprobe.runtime.threads(before)
+
+
+def test_torchvision_that_failed_beside_a_cpu_only_torch_imports_after_us() -> None:
+    """In a notebook whose first line was `import torchvision`, where its wheel is for CUDA and torch is not."""
+    code = """
+try:
+    import torchvision
+except RuntimeError:
+    pass
+import aeprobe.runtime
+from torchvision.transforms.v2.functional import to_dtype
+print(to_dtype.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "to_dtype\n"), done.stderr

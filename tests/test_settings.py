@@ -82,7 +82,7 @@ def test_the_same_seed_twice_is_one_seed(tmp_path: Path, capsys: pytest.CaptureF
     ]
     assert results.main([str(tmp_path), "--metric", "autoencoder test/loss"]) == 0
     table = capsys.readouterr().out
-    assert "seed 0 was run 3 times with the same settings, and counts once" in table
+    assert "seed 0 was run 3 times with the same settings, counted once" in table
     assert "0.02100 ± 0.00071" in table
     assert report.main([*map(str, runs[:2])]) == 1
     assert "with the same seed, 0: give one of them" in capsys.readouterr().err

@@ -47,6 +47,7 @@ def run(main: Callable[[], object]) -> int:
         os.environ[_FULL_ERROR] = os.environ[_OURS] = "1"
     processes.follow()
     try:
+        _require_assertions()
         sweep.require_one_process(sys.argv[1:])
         sweep.require_extras(sys.argv[1:])
         if any(argument.startswith("resume=") for argument in sys.argv[1:]):
@@ -68,6 +69,15 @@ def run(main: Callable[[], object]) -> int:
     for what, names in FailedJobs.names.items():
         tell(f"{len(names)} {what} in {FailedJobs.directory}: {', '.join(names)}")
     return 1 if FailedJobs.names else 0
+
+
+def _require_assertions() -> None:
+    """Raises AeprobeError under `python -O`: Hydra's parser takes its steps inside of assert statements."""
+    if sys.flags.optimize:
+        raise AeprobeError(
+            f"Python leaves assertions out here (PYTHONOPTIMIZE={sys.flags.optimize}, or -O), "
+            "and Hydra's parser needs them: unset it"
+        )
 
 
 def job(cfg: DictConfig) -> float | None:

@@ -212,7 +212,7 @@ def _remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
     found = []
     for number, row in enumerate(rows, start=1):
         for seed, count in row["repeated"].items():
-            found.append(f"row {number}: seed {seed} was run {count} times with the same settings, and counts once")
+            found.append(f"row {number}: seed {seed} was run {count} times with the same settings, counted once")
         if row["mixed"]:
             found.append(f"row {number}: a mean over runs that differ in {', '.join(row['mixed'])}")
     return found
