@@ -93,8 +93,8 @@ def hyperparameters(experiment: Experiment, trainer: L.Trainer) -> dict[str, int
         "precision": str(trainer.precision),
         "seed": experiment.seed,
         "val_size": data.val_size,
-        "mean": data.identity["mean"],
-        "std": data.identity["std"],
+        "mean": kept["mean"],
+        "std": kept["std"],
     }
     rest = {f"optimizer.{key}": value for key, value in optimizer.items()}
     return {key: v if isinstance(v, int | float) else str(v) for key, v in (values | rest).items()}
