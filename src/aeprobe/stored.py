@@ -92,7 +92,8 @@ def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
         return
     code = settings[encoder][-1]
     require(settings["widths"][0] == code, "widths", _shown(settings["widths"]), f"{code} first, as the code has")
-    require(isinstance(settings.get("standardize", False), bool), "standardize", settings["standardize"], "a bool")
+    standardize = settings.get("standardize", False)
+    require(isinstance(standardize, bool), "standardize", _shown(standardize), "true or false")
     noise = settings.get("code_noise", 0.0)
     _require_number("code_noise", noise)
     require(noise >= 0, "code_noise", noise, "0 or more")
