@@ -45,7 +45,9 @@ def arguments(case: str, folder: Path, stage: str) -> list[str]:
     ]
 
 
-def by_hand(case: str, folder: Path, stage: str, encoder: Path | None = None) -> tuple[dict[str, torch.Tensor], int]:
+def by_hand(
+    case: str, folder: Path, stage: str, encoder: Path | None = None
+) -> tuple[dict[str, torch.Tensor], int]:
     """The weights after so many epochs, in float64, and the number of optimizer steps."""
     _, size, accumulate, limit = CASES[case]
     data = MNISTDataModule("folder", str(folder), 20, SEED)
@@ -57,7 +59,11 @@ def by_hand(case: str, folder: Path, stage: str, encoder: Path | None = None) ->
         module.encoder.load_state_dict(checkpoints.load(encoder).encoder.state_dict())
     module.double()
     weights = [weight for weight in module.parameters() if weight.requires_grad]
-    optimizer, order, steps = torch.optim.SGD(weights, lr=0.5), EpochBatches(len(labels), size, SEED, limit=limit), 0
+    optimizer, order, steps = (
+        torch.optim.SGD(weights, lr=0.5),
+        EpochBatches(len(labels), size, SEED, limit=limit),
+        0,
+    )
     for epoch in range(EPOCHS):
         order.set_epoch(epoch)
         batches = list(order)
@@ -103,7 +109,9 @@ def test_stage_2_has_the_same_windows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["an uneven last batch, alone in its window", "an uneven last batch with another"])
+@pytest.mark.parametrize(
+    "case", ["an uneven last batch, alone in its window", "an uneven last batch with another"]
+)
 def test_several_processes_take_the_same_steps(tmp_path: Path, case: str) -> None:
     """Of the first case's last batch, one image, only one process has a part."""
     folder = write_folder(tmp_path / "images", CASES[case][0] + 20)

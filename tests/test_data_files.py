@@ -175,7 +175,9 @@ def test_a_split_is_the_file_s_order_divided_by_the_permutation(
     monkeypatch.setattr(idx, "CHUNK", chunk)
     data = MNISTDataModule("folder", str(folder), val_size, split_seed=3)
     data.setup()
-    stored = torch.frombuffer(bytearray((folder / IMAGES).read_bytes()[16:]), dtype=torch.uint8).view(300, 1, 28, 28)
+    stored = torch.frombuffer(bytearray((folder / IMAGES).read_bytes()[16:]), dtype=torch.uint8).view(
+        300, 1, 28, 28
+    )
     order = seeded_permutation(300, 3)
     for name, part in (("val", order[:val_size]), ("train", order[val_size:])):
         if len(part):

@@ -120,7 +120,9 @@ def test_an_earlier_version_s_classifier_is_right_and_its_autoencoder_is_refused
     old = earlier(normalized, tmp_path / "old")
     new, loaded = checkpoints.load(normalized), checkpoints.load(old)
     assert torch.equal(new(images()), loaded(images()))
-    with pytest.raises(AeprobeError, match=r"images minus 0.1307, divided by 0.3081: .* not in \[0, 1\]") as caught:
+    with pytest.raises(
+        AeprobeError, match=r"images minus 0.1307, divided by 0.3081: .* not in \[0, 1\]"
+    ) as caught:
         checkpoints.load(old / "autoencoder")
     assert "\n" not in str(caught.value)
 

@@ -146,7 +146,11 @@ ODD = st.one_of(
 
 @given(stage=st.sampled_from(["autoencoder", "classifier"]), value=ODD, data=st.data())
 def test_any_setting_with_any_value_is_refused_in_a_line_or_works(
-    stages: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory, stage: str, value: object, data: Any
+    stages: dict[str, dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+    stage: str,
+    value: object,
+    data: Any,
 ) -> None:
     content = copy.deepcopy(stages[stage])
     places = [(where, key) for where in (DATA, MODULE) for key in content[where]]
@@ -187,7 +191,10 @@ def alter(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c["state_dict"]["encoder.0.bias"].fill_(NAN), "its weight 'encoder.0.bias' is not finite in 500"),
+        (
+            lambda c: c["state_dict"]["encoder.0.bias"].fill_(NAN),
+            "its weight 'encoder.0.bias' is not finite in 500",
+        ),
         (lambda c: c[DATA].update(val_size=-5), "data.val_size=-5: must be between 0 and"),
     ],
     ids=["nan", "val_size"],
