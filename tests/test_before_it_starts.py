@@ -31,12 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("target", [target for target in OPTIMIZERS if target not in UNFIT])
 def test_every_optimizer_of_torch_takes_steps_or_is_refused(target: str) -> None:
     node = {"_target_": target, "_partial_": True, "lr": 1e-3}
-    try:
-        made = Optimization(node, {"_target_": None})
-    except AeprobeError as error:
-        assert target.rpartition(".")[2] in ("SparseAdam", "Muon"), error
-        assert "\n" not in str(error)
+    if target.rpartition(".")[2] in ("SparseAdam", "Muon"):  # for sparse gradients, for matrices alone
+        with pytest.raises(AeprobeError) as caught:
+            Optimization(node, {"_target_": None})
+        assert "\n" not in str(caught.value)
         return
+    made = Optimization(node, {"_target_": None})
     module = Classifier([784, 8], "ReLU", [8, 6], optimization=made)
     optimizer = made.configure([weight for weight in module.parameters() if weight.requires_grad], 2)
     before = [weight.clone() for weight in module.head.parameters()]

@@ -147,7 +147,7 @@ def test_the_command_says_it_in_one_line(made: tuple[Path, Path], tmp_path: Path
 
 
 @pytest.mark.parametrize("kept", ["nothing", "some"])
-def test_a_run_without_checksums_goes_on_and_gets_them(made: tuple[Path, Path], tmp_path: Path, kept: str) -> None:
+def test_a_run_without_checksums_goes_on_and_gets_them(made: tuple[Path, Path], kept: str) -> None:
     folder, run = made
     for file in run.glob("checkpoints/*.ckpt"):
         content = checkpoints.read(file)
