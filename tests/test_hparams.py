@@ -30,9 +30,8 @@ NODES = {"lr": 0.5, "weight_decay": 0.2, "betas": [0.8, 0.9], "amsgrad": True, "
 
 
 def row(stage: str, config: Config, **data: Any) -> dict[str, Any]:
-    identity = {"val_size": config.data.val_size, "mean": config.data.mean, "std": config.data.std}
-    images: Any = SimpleNamespace(name=str(config.data.name), root=config.data.root, identity=identity | data)
-    module: Any = None
+    images: Any = SimpleNamespace(name=str(config.data.name), root=config.data.root, val_size=config.data.val_size)
+    module: Any = SimpleNamespace(hparams={"mean": config.data.mean, "std": config.data.std} | data)
     return hyperparameters(Experiment(stage, module, images, config.seed, getattr(config, stage)), config)
 
 

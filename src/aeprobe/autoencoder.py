@@ -11,7 +11,7 @@ from torch.nn.functional import dropout, mse_loss
 from aeprobe.augmentation import randomly_deformed
 from aeprobe.batches import Batch
 from aeprobe.collectives import in_order
-from aeprobe.networks import mlp, mutual_information
+from aeprobe.networks import Normalize, mlp, mutual_information
 from aeprobe.optimization import Optimization
 from aeprobe.stage_module import StageModule
 
@@ -20,6 +20,8 @@ SHARPNESS = 3.0  # of the clusters: what a code's numbers are multiplied by to b
 
 class Autoencoder(StageModule):
     """Encodes an image as a short code and reconstructs it from there.
+
+    Images are uint8 or floats in [0, 1]. Reconstructions and the MSE are in [0, 1], whatever `mean` and `std` are.
 
     Args:
         widths: units of the encoder's layers, from the pixels to the code; the decoder mirrors them.
@@ -32,6 +34,8 @@ class Autoencoder(StageModule):
         cluster_weight: of the mutual information between the clusters of an image and of a deformed copy, beside
             the MSE, times the square of the share of epochs that are left: 1 in the first, 0.01 in the last of
             ten. 0: no clustering.
+        mean: what the encoder sees of a pixel in [0, 1] is (pixel - mean) / std.
+        std: above 0.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
     """
 
@@ -45,10 +49,14 @@ class Autoencoder(StageModule):
         pixel_dropout: float = 0.0,
         clusters: int = 10,
         cluster_weight: float = 0.0,
+        mean: float = 0.0,
+        std: float = 1.0,
         optimization: Optimization | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters({"widths": list(widths), "activation": activation}, logger=False)
+        architecture = {"widths": list(widths), "activation": activation, "mean": mean, "std": std}
+        self.save_hyperparameters(architecture, logger=False)
+        self.normalize = Normalize(mean, std)
         self.encoder = mlp(widths, activation, initialization=initialization)
         self.decoder = mlp(widths[::-1], activation, nn.Sigmoid(), initialization)
         self.pixel_dropout = pixel_dropout
@@ -66,8 +74,8 @@ class Autoencoder(StageModule):
         output.bias.copy_(image.flatten().logit(eps=0.01))
 
     def encode(self, images: Tensor) -> Tensor:
-        """The codes, (N, code), of images, float (N, 1, 28, 28)."""
-        code: Tensor = self.encoder(images.flatten(1))
+        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, 1, 28, 28)."""
+        code: Tensor = self.encoder(self.normalize(images).flatten(1))
         return code
 
     def forward(self, images: Tensor) -> Tensor:
@@ -76,7 +84,7 @@ class Autoencoder(StageModule):
         return pixels.view_as(images)
 
     def _step(self, batch: Batch, split: str) -> dict[str, Tensor]:
-        images, _ = batch
+        images = self.normalize.pixels(batch[0])
         hide = split == "train" and self.pixel_dropout > 0
         code = self.encode(dropout(images, self.pixel_dropout) if hide else images)
         reconstruction = self.decoder(code).view_as(images)

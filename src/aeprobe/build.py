@@ -9,11 +9,13 @@ import aeprobe.runtime
 
 from aeprobe import checkpoints
 from aeprobe.autoencoder import Autoencoder
+from aeprobe.batches import EpochBatches
 from aeprobe.checkpoints import Checkpoint
 from aeprobe.classifier import Classifier
 from aeprobe.config import Config, Initialization, Stage, StageConfig
 from aeprobe.data import MNISTDataModule
 from aeprobe.errors import AeprobeError
+from aeprobe.idx import Identity
 from aeprobe.networks import describe
 from aeprobe.optimization import Optimization
 from aeprobe.rundir import find_checkpoint
@@ -49,16 +51,22 @@ class Experiment:
         return f"{self.module.stage} {architecture}, {weights:,} trainable weights; images: {sizes}"
 
 
-def build_autoencoder(config: Config) -> Experiment:
-    """Stage 1, with new weights."""
+def build_autoencoder(config: Config, resumed: Path | None = None) -> Experiment:
+    """Stage 1, with new weights; those of `resumed`, the run's own checkpoint, are loaded by the Trainer.
+
+    Raises:
+        AeprobeError: the data are others than `resumed` was trained on.
+    """
     own = config.autoencoder
     optimization = _optimization(config, own)
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
         _optimization(config, config.classifier)
-    data = _data(config, config.seed, own.batch_size)
+    source = checkpoints.read(resumed) if resumed else None
+    data = _data(config, config.seed, own.batch_size, source, resumed)
     data.shift, data.shift_epochs = own.shift, own.max_epochs if own.shift_epochs is None else own.shift_epochs
     if config.stage == Stage.all:
         _require_classes(config.classifier.widths, data)
+        _require_batch(config, data)
     aeprobe.runtime.seed(config.seed)
     module = Autoencoder(
         own.widths,
@@ -67,6 +75,8 @@ def build_autoencoder(config: Config) -> Experiment:
         own.pixel_dropout,
         own.clusters,
         own.cluster_weight,
+        config.data.mean,
+        config.data.std,
         optimization,
     )
     if own.initialization == Initialization.he:
@@ -108,6 +118,8 @@ def build_classifier(
         own.code_noise,
         str(own.initialization),
         str(own.loss_on),
+        source["hyper_parameters"]["mean"],
+        source["hyper_parameters"]["std"],
         optimization,
     )
     module.encoder.load_state_dict(trained.encoder.state_dict())
@@ -144,21 +156,18 @@ def _data(
 ) -> MNISTDataModule:
     """The data module, read and split; what a checkpoint says of the data wins over the configuration."""
     own, typed = config.data, typed or {}
-    identity: dict[str, Any] = {
-        "name": str(own.name),
-        "val_size": own.val_size,
-        "mean": own.mean,
-        "std": own.std,
-    }
-    identity["split_seed"] = seed
+    identity: dict[str, Any] = {"name": str(own.name), "val_size": own.val_size, "split_seed": seed}
     root = own.root
+    stored: Mapping[str, Any] = {}
     if source is not None:
         stored = source["datamodule_hyper_parameters"]
-        for key, value in identity.items():
+        encoded = source["hyper_parameters"]
+        for key, value in (identity | {"mean": own.mean, "std": own.std}).items():
             group = key == "name" and "data" in typed
-            if (f"data.{key}" in typed or group) and value != stored[key]:
+            trained = encoded[key] if key in ("mean", "std") else stored[key]
+            if (f"data.{key}" in typed or group) and value != trained:
                 raise AeprobeError(
-                    f"data.{key}={value}: the checkpoint {path} was trained with data.{key}={stored[key]}; "
+                    f"data.{key}={value}: the checkpoint {path} was trained with data.{key}={trained}; "
                     "drop the override"
                 )
         identity = {key: stored[key] for key in identity}
@@ -175,7 +184,20 @@ def _data(
     )
     data.prepare_data()
     data.setup()
+    _require_files(data, stored.get("files", {}), path)
     return data
+
+
+def _require_files(data: MNISTDataModule, trained: Mapping[str, Identity], path: Path | None) -> None:
+    """Raises AeprobeError where a file holds something else than when `path` was made, which may not know."""
+    for name, found in data.files.items():
+        before = trained.get(name, found)
+        if before != found:
+            raise AeprobeError(
+                f"data: {name} in {data.root} has {found['bytes']} bytes and SHA-256 {found['sha256']}, "
+                f"but {path} was trained on {before['bytes']} bytes with {before['sha256']}: "
+                "give that file back, or train anew"
+            )
 
 
 def _require_classes(widths: list[int], data: MNISTDataModule) -> None:
@@ -183,6 +205,16 @@ def _require_classes(widths: list[int], data: MNISTDataModule) -> None:
         raise AeprobeError(
             f"classifier.widths={widths} ends with {widths[-1]}, but the labels go up to {data.classes - 1}: "
             f"give the head {data.classes} outputs or more"
+        )
+
+
+def _require_batch(config: Config, data: MNISTDataModule) -> None:
+    """Raises AeprobeError where a fraction of stage 2's batches is none: trainer.py says so after stage 1."""
+    size, limit = config.classifier.batch_size, config.trainer.limit_train_batches
+    if not len(EpochBatches(len(data.splits["train"]), size, config.seed, limit=limit)):
+        raise AeprobeError(
+            f"trainer.limit_train_batches={limit}: less than one batch of classifier.batch_size={size}; "
+            "give 1 for one batch, 1.0 for all"
         )
 
 

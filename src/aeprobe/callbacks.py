@@ -121,7 +121,7 @@ class Bar(ProgressBar):
     def on_before_optimizer_step(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
         """Counts the batches of a step; tqdm redraws a few times a second."""
         if self._bar is not None:
-            self._bar.update(module.optimization.accumulate)
+            self._bar.update(min(module.optimization.accumulate, self._bar.total - self._bar.n))
 
     def on_validation_start(self, *_: Any) -> None:
         """Clears the bar."""

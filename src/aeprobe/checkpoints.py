@@ -17,6 +17,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
+from aeprobe import stored
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.classifier import Classifier
 from aeprobe.errors import AeprobeError
@@ -61,8 +62,28 @@ def read(path: Path) -> Checkpoint:
     """The content of a checkpoint file, on the CPU.
 
     Raises:
-        AeprobeError: the file is no checkpoint of this project, or it is damaged.
+        AeprobeError: the file is no checkpoint of this project, it is damaged, or what it says or holds is out
+            of range.
     """
+    content = _content(path)
+    keys = {"stage", "state_dict", "hyper_parameters", "datamodule_hyper_parameters"}
+    known = isinstance(content, dict) and keys <= content.keys()
+    if not known or content["stage"] not in tuple(MODULES):  # it may be anything, also what no dict looks up
+        raise AeprobeError(f"ckpt={path}: is a checkpoint, but not one of this project's stages")
+    checkpoint: Checkpoint = content
+    for tensor in _tensors(checkpoint):
+        dense = tensor.layout == torch.strided
+        if dense and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise AeprobeError(f"ckpt={path}: claims a tensor of {tuple(tensor.shape)}, which it does not hold")
+    try:
+        stored.check(checkpoint)
+    except AeprobeError as error:
+        raise AeprobeError(f"ckpt={path}: {error}") from None
+    return checkpoint
+
+
+def _content(path: Path) -> Any:
+    """What an undamaged file holds: plain values and tensors."""
     try:
         if not zipfile.is_zipfile(path):
             raise AeprobeError(f"ckpt={path}: is not a checkpoint, or was cut short")
@@ -76,7 +97,7 @@ def read(path: Path) -> Checkpoint:
             damaged = archive.testzip() or next(hidden, None)
         if damaged:
             raise AeprobeError(f"ckpt={path}: is damaged in {damaged}; use another copy")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except AeprobeError:
         raise
     except OSError as error:
@@ -90,13 +111,6 @@ def read(path: Path) -> Checkpoint:
         KeyError,
     ) as error:
         raise AeprobeError(f"ckpt={path}: is not a checkpoint of plain weights; nothing of it was run") from error
-    keys = {"stage", "state_dict", "hyper_parameters", "datamodule_hyper_parameters"}
-    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys() or checkpoint["stage"] not in MODULES:
-        raise AeprobeError(f"ckpt={path}: is a checkpoint, but not one of this project's stages")
-    for tensor in _tensors(checkpoint):
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise AeprobeError(f"ckpt={path}: claims a tensor of {tuple(tensor.shape)}, which it does not hold")
-    return checkpoint
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from aeprobe.batches import Batch
 from aeprobe.collectives import in_order
-from aeprobe.networks import GaussianNoise, Standardize, mlp
+from aeprobe.networks import GaussianNoise, Normalize, Standardize, mlp
 from aeprobe.optimization import Optimization
 from aeprobe.stage_module import StageModule
 
@@ -29,6 +29,8 @@ class Classifier(StageModule):
         code_noise: standard deviation of normal noise on the head's input, while training.
         initialization: of the head, as in `mlp`.
         loss_on: what the cross-entropy is given: "logits", or "softmax" as in the report's code.
+        mean: the encoder's: what it sees of a pixel in [0, 1] is (pixel - mean) / std.
+        std: the encoder's, above 0.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
     """
 
@@ -44,6 +46,8 @@ class Classifier(StageModule):
         code_noise: float = 0.0,
         initialization: str = "torch",
         loss_on: str = "logits",
+        mean: float = 0.0,
+        std: float = 1.0,
         optimization: Optimization | None = None,
     ) -> None:
         super().__init__()
@@ -56,9 +60,12 @@ class Classifier(StageModule):
                 "standardize": standardize,
                 "code_noise": code_noise,
                 "loss_on": loss_on,
+                "mean": mean,
+                "std": std,
             },
             logger=False,
         )
+        self.normalize = Normalize(mean, std)
         self.encoder = mlp(encoder_widths, encoder_activation).requires_grad_(False)
         first: list[nn.Module] = [Standardize(widths[0])] if standardize else []
         first += [GaussianNoise(code_noise)] if code_noise else []
@@ -83,12 +90,12 @@ class Classifier(StageModule):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """The codes, (N, code), of images, float (N, 1, 28, 28). Codes pass as they are."""
-        codes: Tensor = images if images.ndim == 2 else self.encoder(images.flatten(1))
+        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, 1, 28, 28). Codes pass as they are."""
+        codes: Tensor = images if images.ndim == 2 else self.encoder(self.normalize(images).flatten(1))
         return codes
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, (N, classes), of images, float (N, 1, 28, 28), or of codes, (N, code)."""
+        """Logits, (N, classes), of images, as `encode` takes them, or of codes, (N, code)."""
         logits: Tensor = self.head(self.encode(images))
         return logits
 

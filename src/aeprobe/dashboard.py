@@ -92,8 +92,8 @@ def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | f
         "ckpt": config.ckpt or "-",
         "data": data.name if data.name == "mnist" else f"{data.name} {data.root}",
     }
-    identity: dict[str, Any] = data.identity
-    values |= {name: identity[name] for name in ("val_size", "mean", "std")}
+    preprocessing = experiment.module.hparams
+    values |= {"val_size": data.val_size, "mean": preprocessing["mean"], "std": preprocessing["std"]}
     trainer = config.trainer
     values |= {name: _cell(hint, getattr(trainer, name)) for name, hint, _ in _columns(TrainerConfig)}
     for schema in (AutoencoderConfig, ClassifierConfig):

@@ -1,7 +1,6 @@
 """The images: unpacked and checked once, kept as uint8 in memory, handed out in whole batches."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import MNIST
-from torchvision.datasets.mnist import read_label_file
-from torchvision.transforms.v2.functional import normalize, to_dtype
 
 from aeprobe.augmentation import randomly_shifted
 from aeprobe.batches import Batch, EpochBatches, batches_in_order, loader, seeded_permutation
 from aeprobe.errors import AeprobeError
-from aeprobe.idx import BUNDLE, FILES, check_idx, unpack
+from aeprobe.idx import BUNDLE, FILES, Identity, IdxFile, unpack
+from aeprobe.networks import as_pixels
 
 ENCODE_BATCH = 1_000  # images whose pixels and activations are floats at one time: 10 MB
 
 Transform = Callable[[Tensor], Tensor]
-
-
-def as_floats(images: Tensor, mean: float, std: float) -> Tensor:
-    """Pixels as floats in [0, 1], then normalized: (pixel - mean) / std.
-
-    torchvision's transforms as functions, since as modules they take 0.15 ms more per batch.
-
-    Args:
-        images: uint8 (N, 1, 28, 28).
-        mean: subtracted.
-        std: divides.
-    """
-    floats: Tensor = to_dtype(images, torch.float32, scale=True)
-    return floats if (mean, std) == (0, 1) else normalize(floats, [mean], [std], inplace=True)
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -66,14 +50,14 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 class MNISTDataModule(L.LightningDataModule):
     """MNIST, or a folder of IDX files of the same form, split into train, val and test.
 
+    Batches are floats in [0, 1]: what an encoder makes of a pixel before its first layer is its own matter.
+
     Args:
         name: "mnist" (ROOT/MNIST/raw, unpacked from the bundle) or "folder" (ROOT itself).
         root: a directory.
         val_size: training images held out by a permutation seeded with `split_seed`; with 0 the test set
             doubles as validation.
         split_seed: chooses the held-out images.
-        mean: subtracted from pixels in [0, 1].
-        std: divides them after that.
         batch_size: of training, of all processes together.
         eval_batch_size: of validation and test, the same.
         seed: the order of the training batches, with the epoch.
@@ -84,6 +68,7 @@ class MNISTDataModule(L.LightningDataModule):
         shift: pixels by which a training image is moved at most, up or down and left or right; 0 for none.
         shift_epochs: in how many epochs, from the first, they are moved.
         splits: "train", "val" and "test", after `setup`.
+        files: "bytes" and "sha256" of each file by its name, as it was read by `setup`; checkpoints keep them.
     """
 
     def __init__(
@@ -92,8 +77,6 @@ class MNISTDataModule(L.LightningDataModule):
         root: str = "data",
         val_size: int = 5000,
         split_seed: int = 0,
-        mean: float = 0.0,
-        std: float = 1.0,
         batch_size: int = 100,
         eval_batch_size: int = 1000,
         seed: int = 0,
@@ -109,12 +92,10 @@ class MNISTDataModule(L.LightningDataModule):
             "name": name,
             "val_size": val_size,
             "split_seed": split_seed,
-            "mean": mean,
-            "std": std,
         }
         self.save_hyperparameters(self.identity | {"root": root, "seed": seed}, logger=False)
-        self.transform = partial(as_floats, mean=mean, std=std)
         self.splits: dict[str, ImageDataset] = {}
+        self.files: dict[str, Identity] = {}
         self.shift = self.shift_epochs = 0
 
     def prepare_data(self) -> None:
@@ -132,21 +113,15 @@ class MNISTDataModule(L.LightningDataModule):
         """Reads the files and splits them, once.
 
         Raises:
-            AeprobeError: a folder's file is missing or malformed, or `val_size` leaves nothing to train on.
+            AeprobeError: a file is missing, malformed or changed meanwhile, or `val_size` leaves nothing to
+                train on.
         """
         if self.splits:
             return
-        images, labels = self._read("train")
-        if self.val_size >= len(labels):
-            raise AeprobeError(
-                f"data.val_size={self.val_size}: {self.root} has {len(labels)} training images; hold out fewer"
-            )
-        order = seeded_permutation(len(labels), self.split_seed)
-        held_out, kept = order[: self.val_size].sort().values, order[self.val_size :].sort().values
-        train = self._dataset(images[kept], labels[kept])
-        test = self._dataset(*self._read("test"))
-        val = self._dataset(images[held_out], labels[held_out]) if self.val_size else test
-        self.splits = {"train": train, "val": val, "test": test}
+        train, val = self._read("train", self.val_size)
+        test, _ = self._read("test")
+        self.splits = {"train": train, "val": val if self.val_size else test, "test": test}
+        self.hparams["files"] = self.files
 
     def to(self, device: torch.device | str) -> None:
         """Keeps the splits on a device, as they are: a batch is gathered, and becomes float, where it is used."""
@@ -166,7 +141,7 @@ class MNISTDataModule(L.LightningDataModule):
             self.splits["val"] = self.splits["test"]
 
     def mean_image(self) -> Tensor:
-        """The mean of the training images as a network sees them, float (1, 28, 28)."""
+        """The mean of the training images, float in [0, 1], (1, 28, 28)."""
         train = self.splits["train"]
         sums = [train[start : start + ENCODE_BATCH][0].sum(0) for start in range(0, len(train), ENCODE_BATCH)]
         return torch.stack(sums).sum(0) / len(train)
@@ -205,22 +180,46 @@ class MNISTDataModule(L.LightningDataModule):
             return ((randomly_shifted(images, self.shift), labels) for images, labels in batch)
         return batch
 
-    def _dataset(self, images: Tensor, labels: Tensor) -> ImageDataset:
-        return ImageDataset(images, labels, self.transform)
+    def _read(self, split: str, held_out: int = 0) -> tuple[ImageDataset, ImageDataset]:
+        """A split's images and labels without those held out, and those held out; both in the file's order."""
+        folder = self.root if self.name == "folder" else self.root / "MNIST" / "raw"
+        paths = [folder / name for name in FILES[split]]
+        images, labels = IdxFile(paths[0], 2051, (28, 28)), IdxFile(paths[1], 2049, ())
+        count = images.count
+        if count != labels.count:
+            raise AeprobeError(
+                f"{paths[0]} has {count} images, but {paths[1]} has {labels.count} labels: they must agree"
+            )
+        if not 0 <= held_out < count:
+            raise AeprobeError(
+                f"data.val_size={held_out}: {self.root} has {count} training images; hold out fewer, 0 or more"
+            )
+        apart = torch.zeros(count, dtype=torch.bool)
+        apart[seeded_permutation(count, self.split_seed)[:held_out]] = True
+        pixels, numbers = _divided(images, apart), _divided(labels, apart)
+        self.files |= {file.path.name: file.identity for file in (images, labels)}
+        kept, out = (
+            ImageDataset(of.unsqueeze(1), by.long(), as_pixels) for of, by in zip(pixels, numbers, strict=True)
+        )
+        return kept, out
 
-    def _read(self, split: str) -> tuple[Tensor, Tensor]:
-        """Images, uint8 (N, 1, 28, 28), and labels, int64 (N,)."""
-        if self.name == "mnist":
-            stored = MNIST(self.root, train=split == "train")
-            return stored.data.unsqueeze(1), stored.targets
-        images, labels = (self.root / name for name in FILES[split])
-        count = check_idx(images, 2051, (28, 28))
-        found = check_idx(labels, 2049, ())
-        if count != found:
-            raise AeprobeError(f"{images} has {count} images, but {labels} has {found} labels: they must agree")
-        # Mapped, not read: torchvision holds a file three times while it reads it, which counts for many images.
-        stored = torch.from_file(str(images), shared=False, size=16 + count * 784, dtype=torch.uint8)
-        return stored[16:].view(count, 1, 28, 28), read_label_file(str(labels)).long()
+
+def _divided(file: IdxFile, apart: Tensor) -> tuple[Tensor, Tensor]:
+    """The items of a file, uint8 (n, *shape), that are not in a mask, bool (items,), and those that are.
+
+    Each is put in its place when its part of the file was read, so that no second copy of a large file is made.
+    """
+    sizes = (int((~apart).sum()), int(apart.sum()))
+    kept, out = (torch.empty(size, *file.shape, dtype=torch.uint8) for size in sizes)
+    first = ends = 0
+    for chunk in file.chunks():
+        items = torch.frombuffer(chunk, dtype=torch.uint8).view(-1, *file.shape)
+        here = apart[first : first + len(items)]
+        first += len(items)
+        before, ends = ends, ends + int(here.sum())
+        out[before:ends] = items[here]
+        kept[first - len(items) - before : first - ends] = items[~here]
+    return kept, out
 
 
 def _encoded(split: ImageDataset, encoder: Transform) -> ImageDataset:

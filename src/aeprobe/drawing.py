@@ -133,7 +133,7 @@ def of_classifier(
 
 @torch.no_grad()
 def reconstruct(module: Autoencoder, split: ImageDataset, indices: Any) -> Tensor:
-    """Reconstructions, float (n, 1, 28, 28), in the space of the transformed images."""
+    """Reconstructions, float (n, 1, 28, 28) in [0, 1]."""
     made: Tensor = module(_inputs(module, split, indices))
     return made.float().cpu()
 
@@ -150,13 +150,6 @@ def one_of_each(labels: Tensor, seed: int) -> Array:
     first: Array = np.unique(labels.numpy()[order], return_index=True)[1]
     indices: Array = order[first][:10]
     return indices
-
-
-def shown_pixels(split: ImageDataset, made: Tensor) -> Array:
-    """Reconstructions as pixels, float (n, 28, 28) in [0, 1]."""
-    low, high = _range(split)
-    shown: Array = ((made.squeeze(1) - low) / (high - low)).clamp(0, 1).numpy()
-    return shown
 
 
 def errors_of(split: ImageDataset, indices: Any, made: Sequence[Tensor]) -> Array:
@@ -180,7 +173,7 @@ def _extremes(module: Autoencoder, test: ImageDataset, errors: Array) -> Iterato
     if not half:
         return
     both = np.concatenate([order[:half], order[-half:]])
-    made = shown_pixels(test, reconstruct(module, test, both))
+    made = reconstruct(module, test, both).squeeze(1).numpy()
     yield pictures.best_and_worst(pixels(test, both), made, errors[both], test.labels[both].numpy(), both)
 
 
@@ -193,11 +186,10 @@ def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing
     for chunk in images.split(CHUNK):
         rest = chunk.float() - mean
         lost += (rest.square().sum() - (rest @ axes).square().sum()).item()
-    low, high = _range(test)
-    mse = lost / images.numel() * ((high - low) / 255) ** 2  # on the scale of the loss
+    mse = lost / images.numel() * (1 / 255) ** 2  # of pixels in [0, 1], as the loss
     indices = one_of_each(test.labels[: len(errors)], 0)
     linear = (mean + (images[indices].float() - mean) @ axes @ axes.T).view(-1, 28, 28) / 255
-    ours = shown_pixels(test, reconstruct(module, test, indices))
+    ours = reconstruct(module, test, indices).squeeze(1).numpy()
     both = (mse, float(errors.mean()))
     return pictures.pca_baseline(
         pixels(test, indices), linear.clamp(0, 1).numpy(), ours, both, axes.shape[1], len(train)
@@ -221,10 +213,3 @@ def _inputs(module: Autoencoder | Classifier, split: ImageDataset, indices: Any)
     """Images or codes, where the module is and with its precision."""
     weight = next(module.parameters())
     return split[torch.as_tensor(indices)][0].to(weight)
-
-
-def _range(split: ImageDataset) -> tuple[float, float]:
-    """What the transform makes of a black and of a white pixel."""
-    ends = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
-    low, high = (split.transform(ends) if split.transform else ends).flatten().tolist()
-    return low, high

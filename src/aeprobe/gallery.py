@@ -85,7 +85,9 @@ class Gallery(L.Callback):
                 test = self.experiment.data.splits["test"]  # codes by now
                 for made in drawing.of_classifier(module, self.splits["test"], test, history, results):
                     self._show(made, writer, step)
-                dashboard.add_graph(writer, {"encoder": module.encoder, "head": module.head})
+                dashboard.add_graph(
+                    writer, {"normalize": module.normalize, "encoder": module.encoder, "head": module.head}
+                )
                 dashboard.add_batches(writer, results["test_batch_accuracy"])
 
     def _draw_autoencoder(self, module: Autoencoder, history: History, writer: SummaryWriter, step: int) -> None:
@@ -100,7 +102,9 @@ class Gallery(L.Callback):
         for epoch in self.made:
             (made,) = self._rows([epoch])
             dashboard.add_png(writer, f"figures/{made.name}", _png(made), _size(made), self.steps[epoch])
-        dashboard.add_graph(writer, {"encoder": module.encoder, "decoder": module.decoder})
+        dashboard.add_graph(
+            writer, {"normalize": module.normalize, "encoder": module.encoder, "decoder": module.decoder}
+        )
         dashboard.add_projector(writer, codes, test.labels, test.images, step)
 
     def _rows(self, epochs: Any) -> list[Drawing]:
@@ -108,7 +112,7 @@ class Gallery(L.Callback):
         if not epochs:
             return []
         val, labels = self.splits["val"], self.splits["val"].labels[self.chosen].numpy()
-        made = {epoch: drawing.shown_pixels(val, self.made[epoch]) for epoch in epochs}
+        made = {epoch: self.made[epoch].squeeze(1).numpy() for epoch in epochs}
         errors = drawing.errors_of(val, self.chosen, [self.made[epoch] for epoch in epochs])
         return [pictures.reconstructions(drawing.pixels(val, self.chosen), labels, made, errors)]
 

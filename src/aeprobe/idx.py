@@ -2,9 +2,12 @@
 
 import gzip
 import hashlib
+import math
 import struct
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import write_atomically
@@ -14,6 +17,8 @@ FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+CHUNK = 4 * 2**20  # bytes of a file in memory beside what is made of them
+Identity = dict[str, Any]
 
 
 def checksums() -> dict[str, str]:
@@ -49,29 +54,79 @@ def unpack(raw: Path) -> None:
             )
 
 
-def check_idx(path: Path, magic: int, shape: tuple[int, ...]) -> int:
-    """Checks the header and the length of an IDX file and returns how many items it holds.
+class IdxFile:
+    """An IDX file: its header is checked when it is opened, and it is read once, from its first byte to its last.
 
-    The format: https://yann.lecun.com/exdb/mnist. Big-endian 32-bit numbers: magic, count, shape.
+    The format: https://yann.lecun.com/exdb/mnist. Big-endian 32-bit numbers: magic, count, shape; then the items.
+
+    Args:
+        path: the file.
+        magic: the number that it begins with.
+        shape: of an item.
+
+    Attributes:
+        count: how many items it holds.
+        shape: of an item.
+        identity: "bytes" and "sha256" of what `chunks` has read, of that and nothing else; empty before its end.
 
     Raises:
         AeprobeError: the file is missing, or is not what its name says.
     """
-    form = f">{2 + len(shape)}I"
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            header = file.read(struct.calcsize(form))
-    except OSError as error:
-        raise AeprobeError(f"data: {path} cannot be read ({error.strerror}); data=folder needs it") from None
-    if len(header) < struct.calcsize(form):
-        raise AeprobeError(f"data: {path} is no IDX file: it has {size} bytes")
-    found, count, *sides = map(int, struct.unpack(form, header))
-    if found != magic or tuple(sides) != shape:
-        raise AeprobeError(
-            f"data: {path} begins with magic number {found} and shape {tuple(sides)}, expected {magic} and {shape}"
-        )
-    expected = struct.calcsize(form) + count * (shape[0] * shape[1] if shape else 1)
-    if size != expected or count == 0:
-        raise AeprobeError(f"data: {path} has {size} bytes, expected {expected} for {count} items (at least one)")
-    return count
+
+    def __init__(self, path: Path, magic: int, shape: tuple[int, ...]) -> None:
+        self.path, self.shape = path, shape
+        self._item = math.prod(shape)
+        self.identity: Identity = {}
+        form = f">{2 + len(shape)}I"
+        try:
+            self._bytes = path.stat().st_size
+            if self._bytes < struct.calcsize(form):  # a pipe or a device has no size, and would not end
+                raise AeprobeError(f"data: {path} is no IDX file: it has {self._bytes} bytes")
+            with path.open("rb") as file:
+                self._header = file.read(struct.calcsize(form))
+        except OSError as error:
+            raise AeprobeError(
+                f"data: {path} cannot be read ({error.strerror}); give a data.root= that has it"
+            ) from None
+        if len(self._header) < struct.calcsize(form):
+            raise AeprobeError(self._changed)
+        found, self.count, *sides = map(int, struct.unpack(form, self._header))
+        if found != magic or tuple(sides) != shape:
+            raise AeprobeError(
+                f"data: {path} begins with magic number {found} and shape {tuple(sides)}, "
+                f"expected {magic} and {shape}"
+            )
+        expected = len(self._header) + self.count * self._item
+        if self._bytes != expected or self.count == 0:
+            raise AeprobeError(
+                f"data: {path} has {self._bytes} bytes, expected {expected} for {self.count} items (at least one)"
+            )
+
+    def chunks(self) -> Iterator[memoryview]:
+        """The bytes of its items, some megabytes at a time, each in the memory of the one before.
+
+        Raises:
+            AeprobeError: the file has another size than before, or cannot be read.
+        """
+        memory = memoryview(bytearray(max(1, CHUNK // self._item) * self._item))
+        digest, left = hashlib.sha256(self._header), self.count * self._item
+        try:
+            with self.path.open("rb") as file:
+                if file.read(len(self._header)) != self._header:
+                    raise AeprobeError(self._changed)
+                while left:
+                    part = memory[:left]
+                    if file.readinto(part) != len(part):
+                        raise AeprobeError(self._changed)
+                    digest.update(part)
+                    left -= len(part)
+                    yield part
+                if file.read(1):
+                    raise AeprobeError(self._changed)
+        except OSError as error:
+            raise AeprobeError(f"data: {self.path} cannot be read ({error.strerror})") from None
+        self.identity = {"bytes": self._bytes, "sha256": digest.hexdigest()}
+
+    @property
+    def _changed(self) -> str:
+        return f"data: {self.path} had {self._bytes} bytes and was changed while it was read; start again"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,54 @@ def mlp(
         layers += [layer, getattr(nn, activation)()]
     layers.pop()
     return nn.Sequential(*layers, *([] if output is None else [output]))
+
+
+def as_pixels(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Images as floats in [0, 1]: uint8 is divided by 255, floats pass as they are.
+
+    Raises:
+        TypeError: images of another type, whose scale is unknown.
+    """
+    if images.is_floating_point():
+        return images
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images are {images.dtype}: expected uint8, or floats in [0, 1]")
+    return images.to(dtype).mul_(1 / 255)
+
+
+class Normalize(nn.Module):
+    """The layer in front of an encoder: pixels in [0, 1] become (pixel - mean) / std.
+
+    Whoever has a module gives it images, and need not know how it was trained. Mean and std are arguments of
+    the module, as its activation is; they are no weights, and a `state_dict` does not hold them.
+
+    Args:
+        mean: subtracted from pixels in [0, 1].
+        std: divides them after that.
+
+    Raises:
+        ValueError: `std` is not above 0, or one of the two is not finite.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
+        super().__init__()
+        if not (isfinite(mean) and isfinite(std) and std > 0):
+            raise ValueError(f"mean={mean} and std={std}: expected finite numbers, and std above 0")
+        self.changes = (mean, std) != (0, 1)  # else no time is lost, and no bit is changed
+        self.register_buffer("mean", torch.tensor(float(mean)), persistent=False)
+        self.register_buffer("std", torch.tensor(float(std)), persistent=False)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images as floats in [0, 1], of this layer's precision where they are uint8."""
+        return as_pixels(images, self.mean.dtype)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalized images, float, of images that are uint8 or floats in [0, 1], of any shape."""
+        pixels = self.pixels(images)
+        return (pixels - self.mean) / self.std if self.changes else pixels
 
 
 class Standardize(nn.Module):

@@ -27,7 +27,7 @@ class Optimization:
         accumulate: batches whose gradients make one optimizer step; the last of an epoch may have fewer.
 
     Raises:
-        AeprobeError: the classes refuse the arguments.
+        AeprobeError: the classes refuse the arguments, or the optimizer takes no dense gradients.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Optimization:
         except (TypeError, ValueError, RuntimeError) as error:
             text = str(error).partition("\n")[0]
             raise AeprobeError(f"optimizer and scheduler cannot be made: {text}") from error
+        self._require_step(optimizer)
 
     def configure(self, parameters: Iterable[nn.Parameter], total: int) -> Any:
         """What `configure_optimizers` returns, for a training of `total` optimizer steps."""
@@ -55,6 +56,18 @@ class Optimization:
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _require_step(self, node: Mapping[str, Any]) -> None:
+        """Raises AeprobeError where the optimizer can be made, but takes no dense gradients, as all are here."""
+        # A step for a GPU's graphs cannot be tried on a CPU.
+        device = "cuda" if node.get("capturable") and torch.cuda.is_available() else "cpu"
+        weight = nn.Parameter(torch.zeros(1, device=device))
+        weight.grad = torch.zeros_like(weight)
+        try:
+            self._optimizer([weight]).step()
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            text = str(error).partition("\n")[0]
+            raise AeprobeError(f"optimizer._target_={node['_target_']}: takes no step here: {text}") from error
 
     def _schedule(self, optimizer: Optimizer, total: int) -> Any:
         if self._scheduler is None:

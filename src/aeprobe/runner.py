@@ -2,8 +2,10 @@
 
 import gc
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +28,15 @@ from aeprobe.gallery import Gallery
 from aeprobe.interruption import Interruption
 from aeprobe.processes import here
 from aeprobe.recorder import Recorder, write_scalars, writer
-from aeprobe.rundir import Metrics, RunDirectory, shortest
-from aeprobe.status import header, recorded
+from aeprobe.rundir import Metrics, RunDirectory, read_metrics, shortest
+from aeprobe.status import data_of, header, recorded
 from aeprobe.trainer import make_trainer
 from aeprobe.validation import typed_values
+from aeprobe.validation.rules import require
 
 log = logging.getLogger("aeprobe")
 ALL = ("train", "val", "test")
+MOST_THREADS = 1024  # of any machine that a run may come from
 REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
 
 
@@ -92,7 +96,7 @@ def _run_stages(request: Request) -> dict[str, Metrics]:
     metrics: dict[str, Metrics] = {}
     if config.stage.trains("autoencoder"):
         ckpt = directory / "autoencoder" if both else directory
-        metrics["autoencoder"] = _run_stage(request, ckpt, lambda _: build_autoencoder(config))
+        metrics["autoencoder"] = _run_stage(request, ckpt, lambda own: build_autoencoder(config, own))
         gc.collect()  # a Trainer and its module hold each other, and with them the images: 55 MB
     if config.stage.trains("classifier"):
         path = directory / "classifier" if both else directory
@@ -112,7 +116,10 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
         return directory.metrics
     request.ran = True
     if own is not None:
-        aeprobe.runtime.threads(directory.metrics["threads"])  # another number would give other bits
+        threads = directory.metrics.get("threads")
+        known = type(threads) is int and 1 <= threads <= MOST_THREADS
+        require(known, f"{directory.path / 'metrics.json'}: threads", threads, f"from 1 to {MOST_THREADS}")
+        aeprobe.runtime.threads(threads)  # another number would give other bits
     experiment = build(own)
     recorder = Recorder(directory, experiment.stage)
     gallery = _gallery(experiment, directory, request.config)
@@ -124,14 +131,19 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
     ]
     trainer = make_trainer(request.config.trainer, experiment, directory, callbacks)
     device = trainer.strategy.root_device
-    collectives.wait()  # an error in any process until here leaves no run behind
-    if not resuming:
+    _require_one_dataset(experiment)
+    collectives.wait()  # an error in any process until here leaves no run behind, or leaves it as it was
+    if resuming and request.changed:
+        collectives.first(lambda: directory.store(plain(request.config), request.overrides, unfinished=True))
+    if resuming:
+        collectives.first(lambda: directory.reopen(anew=own is None))
+    else:
         collectives.first(lambda: directory.claim(plain(request.config), request.overrides))
     with recorded(directory), request.interruption.blamed(), shared_fate(request.interruption):
         if own is None:
             directory.write(**header(experiment, request.config, request.overrides, device))
         else:
-            directory.write(status="running", error=None, config=plain(request.config))
+            directory.write(status="running", error=None, config=plain(request.config), data=data_of(experiment))
         log.info("%s", experiment.describe())
         threads = torch.get_num_threads()
         where = "into" if own is None else f"going on from {own.name} in"
@@ -181,17 +193,29 @@ def _reopen(directory: RunDirectory, request: Request) -> Path | None:
         directory.release()
         return None
     last = directory.checkpoints / "last.ckpt" if request.start is None else request.start
-    anew = request.anew or not last.exists()
-    if not anew:
-        try:
-            checkpoints.read(last)
-        except AeprobeError as error:
-            best = shortest(directory.checkpoints / "best.ckpt")
-            raise AeprobeError(f"{error}; resume={best} goes on from the best epoch instead") from error
-    if request.changed:
-        directory.store(plain(request.config), request.overrides, unfinished=True)
-    directory.reopen(anew)
-    return None if anew else last
+    if request.anew or not last.exists():
+        return None
+    directory.metrics = read_metrics(directory.path) | {"status": "running"}
+    try:
+        checkpoints.read(last)
+    except AeprobeError as error:
+        best = directory.checkpoints / "best.ckpt"
+        with suppress(AeprobeError):
+            checkpoints.read(best)
+            error = AeprobeError(f"{error}; resume={shortest(best)} goes on from the best epoch instead")
+        raise error
+    return last
+
+
+def _require_one_dataset(experiment: Experiment) -> None:
+    """Raises AeprobeError in a process that has read other files than the first: each reads its own disk's."""
+    for name, found in collectives.first(lambda: experiment.data.files).items():
+        own = experiment.data.files[name]
+        if own != found:
+            raise AeprobeError(
+                f"data: {name} in {experiment.data.root} has SHA-256 {own['sha256']} for process {here().rank}, "
+                f"but {found['sha256']} for the first: all processes need the same files"
+            )
 
 
 def _gallery(experiment: Experiment, directory: RunDirectory, config: Config) -> Gallery | None:
@@ -228,6 +252,9 @@ def _test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, r
         steps = trainer.global_step
     trainer.test(module, data, verbose=False)
     tested = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
+    for tag, value in tested.items():
+        if not math.isfinite(value):
+            raise AeprobeError(f"{tag} is {value}: {name}.ckpt gives no finite numbers for the test images")
     final |= tested
     write_scalars(trainer, tested, steps)
     results: Metrics = {"checkpoint": name, "final": final}

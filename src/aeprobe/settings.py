@@ -100,8 +100,10 @@ def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -
     settings = {key: value for key, value in flat(config).items() if key.partition(".")[0] in groups}
     settings |= {f"data.{key}": data.get(key) for key in ("name", "val_size", "mean", "std")}
     settings = {key: _number(key, value) for key, value in settings.items() if key not in roles()}
-    if data.get("name") != "mnist":  # other images of the same name are told apart by their place
-        settings["data.root"] = data.get("root")
+    if data.get("name") != "mnist":  # images of one's own are told apart by their files, or else by their place
+        files = data.get("files")
+        sums = [str(file.get("sha256"))[:12] for file in files.values()] if isinstance(files, dict) else []
+        settings |= {"data.files": sums} if sums else {"data.root": data.get("root")}
     return settings
 
 

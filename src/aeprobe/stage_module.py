@@ -95,7 +95,8 @@ class StageModule(L.LightningModule):
         for step, batch in enumerate(block, start=number * loader.batch_size):
             self.last_batch = step + 1 == len(batches)
             metrics = self._step(arrives(batch), "train")
-            weight = batches.share(step) / accumulate
+            window = min(accumulate, len(batches) - step // accumulate * accumulate)  # the last may have fewer
+            weight = batches.share(step) / window
             objective = self.objective(metrics)
             for key, value in metrics.items():
                 measured[key].append(value.detach())

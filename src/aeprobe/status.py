@@ -24,8 +24,6 @@ PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "aeprobe")
 
 def header(experiment: Experiment, config: Config, overrides: Sequence[str], device: torch.device) -> Metrics:
     """What metrics.json says of a run that begins."""
-    data = experiment.data
-    images = {name: len(split) for name, split in data.splits.items()}
     return {
         "schema": SCHEMA,
         "stage": experiment.stage,
@@ -34,17 +32,28 @@ def header(experiment: Experiment, config: Config, overrides: Sequence[str], dev
         "seed": experiment.seed,
         "overrides": list(overrides),
         "config": plain(config),
-        # As they are used: those of a checkpoint win over the configuration.
-        "data": data.identity | {"root": str(data.root), "images": images},
+        "data": data_of(experiment),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": str(device),
         "threads": torch.get_num_threads(),  # of each process
         "processes": here().world,
         "ckpt": str(experiment.ckpt) if experiment.ckpt else None,
-        "checkpoint": "best" if experiment.settings and data.val_size else "last",
+        "checkpoint": "best" if experiment.settings and experiment.data.val_size else "last",
         "seconds": {"total": None, "fit": None, "figures": None},
         "epochs": [],
         "final": {},
+    }
+
+
+def data_of(experiment: Experiment) -> Metrics:
+    """What metrics.json says of the data as they are used: a checkpoint's settings win over the configuration."""
+    data, encoded = experiment.data, experiment.module.hparams
+    return data.identity | {
+        "mean": encoded["mean"],
+        "std": encoded["std"],
+        "root": str(data.root),
+        "images": {name: len(split) for name, split in data.splits.items()},
+        "files": data.files,
     }
 
 

@@ -1,5 +1,6 @@
 """Lightning's Trainer as every stage uses it."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
 from aeprobe.build import Experiment
@@ -22,6 +23,7 @@ from aeprobe.config import TrainerConfig
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import RunDirectory
 
+log = logging.getLogger("aeprobe")
 # Of trainer.*: what data.py and stage_module.py take, and what other parts do; the rest is Lightning's.
 STEPS = ("limit_train_batches", "gradient_clip_val", "accumulate_grad_batches", "steps_per_execution")
 OURS = ("limit_epochs", "threads", "progress", "figures", "figure_epochs")
@@ -36,6 +38,31 @@ class Unprofiled(PassThroughProfiler):
 
 
 NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class Report(Profiler):
+    """A profiler of Lightning's that prints its report once a stage: after the test, of all that went before.
+
+    Lightning prints one after the fit too, and each to two streams.
+    """
+
+    def describe(self) -> None:
+        """Prints the report, and keeps it in train.log."""
+        if self._stage == "test":
+            self._stage = None  # which the title would name
+            log.info("%s", self.summary().strip())
+            self.teardown(stage="test")
+
+
+class Simple(Report, SimpleProfiler):
+    """Seconds of every hook."""
+
+
+class Advanced(Report, AdvancedProfiler):
+    """Python's cProfile of every hook."""
+
+
+PROFILERS = {None: Unprofiled, "simple": Simple, "advanced": Advanced}
 
 
 class Parts(DDPStrategy):
@@ -86,7 +113,7 @@ def make_trainer(
             num_sanity_val_steps=0,
             log_every_n_steps=10**6,  # the Recorder writes the curves
             use_distributed_sampler=False,  # EpochBatches divides a batch itself
-            **(passed | {"profiler": settings.profiler or Unprofiled()}),
+            **(passed | {"profiler": PROFILERS[settings.profiler and settings.profiler.lower()]()}),
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         what = " ".join(str(error).split())

@@ -11,7 +11,7 @@ from aeprobe import objective
 from aeprobe.config import ARCHITECTURE, Config, DataConfig, Dataset, Stage, nearest
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import find_checkpoint
-from aeprobe.validation.rules import require, require_count, require_number
+from aeprobe.validation.rules import require, require_count, require_number, require_seed
 from aeprobe.validation.stages import check_stages
 from aeprobe.validation.trainer import check_processes, check_trainer
 
@@ -43,7 +43,7 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
     except OmegaConfBaseException as error:
         raise AeprobeError(config_error(error)) from error
     _check_root(config)
-    _check_data(config.data)
+    check_data(config.data)
     check_trainer(config.trainer)
     check_processes(config, typed_values(overrides))
     check_stages(config)
@@ -65,7 +65,7 @@ def config_error(error: OmegaConfBaseException) -> str:
 
 
 def _check_root(config: Config) -> None:
-    require(0 <= config.seed < 2**32, "seed", config.seed, "between 0 and 4294967295")
+    require_seed("seed", config.seed)
     require(bool(config.outputs.strip()), "outputs", repr(config.outputs), "a directory")
     needs = config.stage in (Stage.classifier, Stage.test)
     if needs and not config.ckpt:
@@ -83,7 +83,12 @@ def _check_root(config: Config) -> None:
         find_checkpoint(config.ckpt, "autoencoder" if config.stage == Stage.classifier else "classifier")
 
 
-def _check_data(data: DataConfig) -> None:
+def check_data(data: DataConfig) -> None:
+    """Checks the ranges of `data.*`, typed or stored in a checkpoint.
+
+    Raises:
+        AeprobeError: a value is out of range.
+    """
     # A folder of one's own can hold any number of images: the data module checks against the real number.
     limit = 59_999 if data.name == Dataset.mnist else 2**31
     require(0 <= data.val_size <= limit, "data.val_size", data.val_size, f"between 0 and {limit}")

@@ -17,6 +17,11 @@ def require_number(key: str, value: object, low: float, rule: str, *, above: boo
     require(ok and (value > low if above else value >= low), key, value, rule)  # type: ignore[operator]
 
 
+def require_seed(key: str, value: int) -> None:
+    """Requires a seed that torch, NumPy and Python take."""
+    require(0 <= value < 2**32, key, value, "between 0 and 4294967295")
+
+
 def require_count(key: str, value: int) -> None:
     """Requires a number of something, that torch can count to."""
     require(value >= 1, key, value, "at least 1")
