@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config import Config, Stage
+from aeprobe.config import Config, Stage, depends_on_length
 from aeprobe.errors import AeprobeError
 from aeprobe.naming import as_typed
 from aeprobe.rundir import RunDirectory, read_metrics
@@ -101,6 +101,9 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
                 f"resume={directory}: an earlier version made it, without {unknown[0]}; go on with that version, "
                 "or start a new run"
             )
+        for node in (cfg.autoencoder.scheduler, cfg.classifier.scheduler):
+            if node.get("_target_") and "interval" not in node:
+                node["interval"] = "step"  # made before the key existed
         before = int(cfg.autoencoder.max_epochs), int(cfg.classifier.max_epochs)
         for key, override in typed.items():
             if key not in SHOWN + LENGTHS:
@@ -141,7 +144,7 @@ def _require_lengthening(config: Config, stage: str, before: int, override: str,
         raise AeprobeError(f"{override}: this run does not train the {stage}")
     if settings.max_epochs == before:
         return
-    if settings.scheduler["_target_"]:
+    if depends_on_length(settings.scheduler):
         name = settings.scheduler["_target_"].rpartition(".")[2]
         raise AeprobeError(
             f"{override}: the schedule {name} was made for {before} epochs; start a new run for more"
