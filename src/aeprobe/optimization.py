@@ -72,25 +72,33 @@ class Optimization:
     def require_own_numbers(self) -> None:
         """Refuses a schedule that replaces a number of the optimizer's, which would be typed in vain.
 
-        A schedule may own a number that is the same in both places: the highest rate of OneCycleLR, or the
-        momentum that it begins with.
+        A number that is the same in both places is accepted: the highest rate, or the highest momentum.
 
         Raises:
             AeprobeError: names both keys.
         """
         for key in self._optimizer.keywords:
-            # What torch's schedules note in the optimizer, and the arguments of theirs that it comes from.
-            notes = {"max_lr": "max_lr", "initial_lr": "base_lr"} if key == "lr" else {key: "max_momentum"}
-            theirs = {argument: self._begun[note] for note, argument in notes.items() if note in self._begun}
-            if not theirs or self._own[key] in theirs.values():
+            own, theirs = self._own.get(key), self._replacements(key)
+            if not theirs or own in theirs.values():
                 continue
             argument, number = next(iter(theirs.items()))
             other = "" if key == "lr" else f", or ++{self._stage}.scheduler.cycle_momentum=false"
             raise AeprobeError(
-                f"{self._stage}.optimizer.{key}={self._own[key]}: has no effect, since {self._stage}.scheduler "
+                f"{self._stage}.optimizer.{key}={own}: has no effect, since {self._stage}.scheduler "
                 f"({_described(self._scheduler)}) makes it {number}, its {argument}; "
                 f"give {self._stage}.optimizer.{key}={number}{other}"
             )
+
+    def _replacements(self, key: str) -> dict[str, Any]:
+        """What the schedule has for a number of the optimizer's, by its own argument; torch notes it there."""
+        own, begun = self._own.get(key), self._begun
+        if key == "lr":
+            notes = {"max_lr": begun.get("max_lr"), "base_lr": begun.get("initial_lr")}
+            return {argument: rate for argument, rate in notes.items() if rate is not None}
+        if own == begun.get(key):
+            return {}
+        momentum = begun.get("max_momentum")
+        return {"max_momentum": [momentum, *own[1:]] if isinstance(own, list) else momentum}
 
     def _try(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Goes through the schedule on a weight of its own, so that it does not fail in a later epoch.
