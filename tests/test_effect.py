@@ -164,6 +164,14 @@ def test_what_has_no_effect_is_refused(typed: str, words: str) -> None:
     assert words in str(caught.value)
 
 
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory, few: Path) -> Path:
+    """The directory of a run of both stages."""
+    path = tmp_path_factory.mktemp("both") / "run"
+    run_here(path, [*SMALL, f"data.root={few}"])
+    return path
+
+
 TRAINS = (
     "limit_train_batches=5 limit_val_batches=5 limit_epochs=2 gradient_clip_val=1 accumulate_grad_batches=2 "
     "check_val_every_n_epoch=2 steps_per_execution=1 figure_epochs=[2]"
@@ -171,13 +179,11 @@ TRAINS = (
 
 
 @pytest.mark.parametrize("typed", [*(f"trainer.{setting}" for setting in TRAINS.split()), "objective=val/loss"])
-def test_a_test_refuses_what_only_training_uses(typed: str, trained: Path) -> None:
+def test_a_test_refuses_what_only_training_uses(typed: str, both: Path) -> None:
     for stage in ("autoencoder", "classifier"):
         with pytest.raises(AeprobeError, match="has no effect with stage=test"):
-            composed("stage=test", f"ckpt={trained / stage}", typed)
-    composed(
-        "stage=test", f"ckpt={trained}", "trainer=debug", "trainer.gradient_clip_val=null"
-    )  # none of it typed
+            composed("stage=test", f"ckpt={both / stage}", typed)
+    composed("stage=test", f"ckpt={both}", "trainer=debug", "trainer.gradient_clip_val=null")  # none of it typed
     composed("stage=autoencoder", typed)
 
 

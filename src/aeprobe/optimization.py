@@ -35,6 +35,7 @@ class Optimization:
 
     Attributes:
         interval: "step" or "epoch".
+        idle: a schedule that leaves the rate as it is for the whole training, in words; None: it does something.
 
     Raises:
         AeprobeError: the classes refuse the arguments, or the schedule comes to a rate that nothing trains with.
@@ -59,6 +60,7 @@ class Optimization:
         if scheduler["_target_"]:
             plain = {key: value for key, value in scheduler.items() if key != "interval"}
             self._scheduler = _make_partial(plain, f"{stage}.scheduler", LRScheduler)
+        self.idle: str | None = None
         self._own, self._begun = self._try()
 
     def configure(self, parameters: Iterable[nn.Parameter]) -> Any:
@@ -126,11 +128,17 @@ class Optimization:
         if (total := getattr(schedule, "total_steps", self._length)) < self._length:
             raise ValueError(f"total_steps={total} are less than the training's {self._length} {self.interval}s")
         optimizer.step()  # torch warns of a schedule that is the first to step
+        rates = set()
         for number in range(min(self._length, TRIED)):
             rate = optimizer.param_groups[0]["lr"]
             if not 0 <= rate < math.inf:
                 raise ValueError(f"the rate is {rate:g} in {self.interval} {number + 1}")
+            rates.add(rate)
             schedule.step()
+        if len(rates) == 1 and self._length <= TRIED:
+            self.idle = (
+                f"{_described(self._scheduler)} does not change the rate in {self._length} {self.interval}s"
+            )
 
     def _schedule(self, optimizer: Optimizer) -> Any:
         if self._scheduler is None:

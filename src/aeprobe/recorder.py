@@ -56,8 +56,10 @@ class Recorder(L.Callback):
         self._ended = 0.0
         self._warned = False
 
-    def on_fit_start(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_fit_start(self, trainer: L.Trainer, module: Any) -> None:
         """Of a resumed run, writes the past epochs: to metrics.json, and to TensorBoard's new event file."""
+        if module.optimization.idle and not self.epochs:
+            log.warning("warning: %s.scheduler: %s", self.name, module.optimization.idle)
         if self.epochs:
             self.directory.write(epochs=self.epochs)
         for number in range(len(self.epochs)):
