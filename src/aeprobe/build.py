@@ -12,7 +12,7 @@ from aeprobe.autoencoder import Autoencoder
 from aeprobe.batches import EpochBatches
 from aeprobe.checkpoints import Checkpoint
 from aeprobe.classifier import Classifier
-from aeprobe.config import Config, Initialization, Stage, StageConfig
+from aeprobe.config import PLATEAU, Config, Initialization, Stage, StageConfig
 from aeprobe.data import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.idx import Identity
@@ -51,18 +51,23 @@ class Experiment:
         return f"{self.module.stage} {architecture}, {weights:,} trainable weights; images: {sizes}"
 
 
-def build_autoencoder(config: Config, resumed: Path | None = None) -> Experiment:
+def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool = False) -> Experiment:
     """Stage 1, with new weights; those of `resumed`, the run's own checkpoint, are loaded by the Trainer.
 
+    Args:
+        config: as `validate` returned it.
+        resumed: the run's own checkpoint, to go on from.
+        stored: whether the configuration is that of an earlier run, which goes on as it began.
+
     Raises:
-        AeprobeError: the data are others than `resumed` was trained on.
+        AeprobeError: the data are others than `resumed` was trained on, or something cannot be built.
     """
     own = config.autoencoder
-    optimization = _optimization(config, own)
-    if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
-        _optimization(config, config.classifier)
     source = checkpoints.read(resumed) if resumed else None
     data = _data(config, config.seed, own.batch_size, source, resumed)
+    optimization = _optimization(config, "autoencoder", data, stored)
+    if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
+        _optimization(config, "classifier", data, stored)
     data.shift, data.shift_epochs = own.shift, own.max_epochs if own.shift_epochs is None else own.shift_epochs
     if config.stage == Stage.all:
         _require_classes(config.classifier.widths, data)
@@ -85,15 +90,14 @@ def build_autoencoder(config: Config, resumed: Path | None = None) -> Experiment
 
 
 def build_classifier(
-    config: Config, typed: Mapping[str, str], ckpt: str | Path, resuming: bool = False
+    config: Config, typed: Mapping[str, str], ckpt: str | Path, resuming: bool = False, stored: bool = False
 ) -> Experiment:
-    """Stage 2, on the encoder of `ckpt`, with a new head; to resume it, `ckpt` is its own.
+    """Stage 2, on the encoder of `ckpt`, with a new head; to resume it, `ckpt` is its own. `stored` as above.
 
     Raises:
         AeprobeError: `ckpt` holds no autoencoder, or it contradicts what was typed.
     """
     own = config.classifier
-    optimization = _optimization(config, own)
     path = find_checkpoint(ckpt, "autoencoder")
     source = checkpoints.read(path)
     trained = checkpoints.restore(source, path)
@@ -108,6 +112,7 @@ def build_classifier(
         )
     data = _data(config, config.seed, own.batch_size, source, path, typed)
     _require_classes(own.widths, data)
+    optimization = _optimization(config, "classifier", data, stored)
     aeprobe.runtime.seed(config.seed)
     module = Classifier(
         widths,
@@ -139,11 +144,38 @@ def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Ex
     return Experiment("test", module, data, seed, None, path, source["global_step"])
 
 
-def _optimization(config: Config, stage: StageConfig) -> Optimization:
+def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: bool) -> Optimization:
+    """How a stage is trained on the data; of another stage than theirs, only to see that it can be."""
+    own: StageConfig = getattr(config, stage)
     trainer = config.trainer
-    return Optimization(
-        stage.optimizer, stage.scheduler, trainer.gradient_clip_val, trainer.accumulate_grad_batches
+    _require_validation(stage, config, data)
+    batches = EpochBatches(
+        len(data.splits["train"]), own.batch_size, config.seed, limit=trainer.limit_train_batches
     )
+    made = Optimization(
+        stage,
+        own.optimizer,
+        own.scheduler,
+        max(len(batches), 1),  # a fraction that leaves none is refused with its own name
+        own.epochs(trainer),
+        trainer.gradient_clip_val,
+        trainer.accumulate_grad_batches,
+    )
+    if not stored:
+        made.require_own_numbers()
+    return made
+
+
+def _require_validation(stage: str, config: Config, data: MNISTDataModule) -> None:
+    """Raises AeprobeError where a schedule would follow the loss of the test set, or nothing at all."""
+    own: StageConfig = getattr(config, stage)
+    every, epochs = config.trainer.check_val_every_n_epoch, own.epochs(config.trainer)
+    if own.scheduler["_target_"] != PLATEAU or (data.val_size and every <= epochs):
+        return
+    why = f"is not measured in {epochs} epochs with trainer.check_val_every_n_epoch={every}"
+    if not data.val_size:
+        why = "is the test set's with data.val_size=0: hold images out, such as data.val_size=5000"
+    raise AeprobeError(f"{stage}.scheduler: ReduceLROnPlateau follows val/loss, which {why}; or take another")
 
 
 def _data(

@@ -92,7 +92,7 @@ def job(cfg: DictConfig) -> float | None:
     directory = shortest(Path(hydra.runtime.output_dir))
     overrides = as_typed(hydra.overrides.task)
     try:
-        config = validate(cfg, overrides)
+        config = validate(cfg, overrides, swept=multirun)
         before = sweep.status(directory, config) if multirun else None
         if before:
             log.info("%s: %s", directory.name, SAID[before])

@@ -5,7 +5,7 @@ was before the key existed, so that a run which was stored without the key means
 there from the beginning. What a field's role is for: `aeprobe.settings`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -17,6 +17,7 @@ from omegaconf import MISSING, OmegaConf
 PIXELS = 28 * 28
 ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Tanh")
 OPTIMIZER_NUMBERS = ("lr", "weight_decay", "betas", "momentum", "dampening", "eps")
+PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"  # the one schedule that follows a metric: val/loss
 ARCHITECTURE = ("widths", "activation")  # what a checkpoint fixes of the stage that it holds
 
 
@@ -166,6 +167,20 @@ def plain(config: Config) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+def interval(scheduler: Mapping[str, Any]) -> str:
+    """What a schedule counts: "step" (optimizer steps) or "epoch".
+
+    A node that does not say, or says null, counts epochs, as users of Lightning expect; one with an argument
+    that is "auto" counts steps. The nodes of stored runs that do not say are older: see `resume`.
+    """
+    return str(scheduler.get("interval") or ("step" if "auto" in scheduler.values() else "epoch"))
+
+
+def depends_on_length(scheduler: Mapping[str, Any]) -> bool:
+    """Whether a schedule is another one in a training of more epochs: OneCycleLR ends at its last step."""
+    return "auto" in scheduler.values() or str(scheduler.get("_target_")).endswith(".OneCycleLR")
+
+
 def known_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
     """Every dotted key of the schema, and the keys of the optimizers in conf/optimizer."""
     hints = get_type_hints(schema)
@@ -173,6 +188,8 @@ def known_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
         yield prefix + name
         if is_dataclass(hints[name]):
             yield from known_keys(hints[name], f"{prefix}{name}.")
+        if name == "scheduler":
+            yield f"{prefix}{name}.interval"
         if name == "optimizer":
             yield from (f"{prefix}{name}.{key}" for key in OPTIMIZER_NUMBERS)
 

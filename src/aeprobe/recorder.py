@@ -7,6 +7,7 @@ in TensorBoard, their mean over samples in metrics.json.
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -53,9 +54,12 @@ class Recorder(L.Callback):
         self._rates: list[float] = []
         self._began = 0.0
         self._ended = 0.0
+        self._warned = False
 
-    def on_fit_start(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_fit_start(self, trainer: L.Trainer, module: Any) -> None:
         """Of a resumed run, writes the past epochs: to metrics.json, and to TensorBoard's new event file."""
+        if module.optimization.idle and not self.epochs:
+            log.warning("warning: %s.scheduler: %s", self.name, module.optimization.idle)
         if self.epochs:
             self.directory.write(epochs=self.epochs)
         for number in range(len(self.epochs)):
@@ -64,16 +68,27 @@ class Recorder(L.Callback):
     def state_dict(self) -> dict[str, Any]:
         """The past epochs; they travel in the checkpoint."""
         steps = {tag: torch.tensor(values, dtype=torch.float64) for tag, values in self.steps.items()}
-        return {"epochs": self.epochs, "steps": steps, "epoch_steps": self.epoch_steps}
+        return {"epochs": self.epochs, "steps": steps, "epoch_steps": self.epoch_steps, "warned": self._warned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes them back."""
         self.epochs, self.epoch_steps = state_dict["epochs"], state_dict["epoch_steps"]
         self.steps = {tag: values.tolist() for tag, values in state_dict["steps"].items()}
         self.steps["step"] = [int(step) for step in self.steps["step"]]
+        self._warned = state_dict.get("warned", False)
 
-    def on_train_epoch_start(self, *_: Any) -> None:
-        """Begins an epoch's row."""
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Begins an epoch's row; warns once where the rate is as good as 0 before the last epoch is trained."""
+        rates = [*self.steps.get("train/lr", []), trainer.optimizers[0].param_groups[0]["lr"]]
+        if not self._warned and (fallen := first_zero(rates)) is not None:
+            self._warned = True
+            epoch = sum(fallen >= steps for steps in self.epoch_steps) + 1
+            log.warning(
+                "warning: %s: the rate is down from %g to %g in epoch %d of %d, too small to train with; "
+                "its schedule counts %ss (%s.scheduler.interval)",
+                *(self.name, max(rates), rates[fallen], epoch, trainer.max_epochs),
+                *(module.optimization.interval, self.name),
+            )
         self._row, self._values, self._last, self._rates = {}, {}, {}, []
         self._began = time.perf_counter()
 
@@ -169,6 +184,15 @@ class Recorder(L.Callback):
             # One event for all tags of a step: a quarter of the time of add_scalar for each.
             file.add_summary(Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in tagged]), step)
         write_scalars(trainer, {k: v for k, v in self.epochs[number].items() if "/" in k}, last)
+
+
+def first_zero(rates: Sequence[float]) -> int | None:
+    """The index of the first rate that is as good as 0 beside the highest, which came before; None: none is."""
+    highest = max(rates)
+    peak, least = rates.index(highest), highest * torch.finfo(torch.float32).eps
+    if min(rates[peak:]) >= least:
+        return None
+    return next(i for i in range(peak, len(rates)) if rates[i] < least)
 
 
 def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:

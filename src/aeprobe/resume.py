@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config import Config, Role, Stage
+from aeprobe.config import Config, Role, Stage, depends_on_length
 from aeprobe.errors import AeprobeError
 from aeprobe.naming import as_typed
 from aeprobe.rundir import RunDirectory, read_metrics
@@ -139,7 +139,7 @@ def _require_lengthening(config: Config, stage: str, before: int, override: str,
         raise AeprobeError(f"{override}: this run does not train the {stage}")
     if settings.max_epochs == before:
         return
-    if settings.scheduler["_target_"]:
+    if depends_on_length(settings.scheduler):
         name = settings.scheduler["_target_"].rpartition(".")[2]
         raise AeprobeError(
             f"{override}: the schedule {name} was made for {before} epochs; start a new run for more"

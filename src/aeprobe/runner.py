@@ -96,13 +96,17 @@ def _run_stages(request: Request) -> dict[str, Metrics]:
     metrics: dict[str, Metrics] = {}
     if config.stage.trains("autoencoder"):
         ckpt = directory / "autoencoder" if both else directory
-        metrics["autoencoder"] = _run_stage(request, ckpt, lambda own: build_autoencoder(config, own))
+        metrics["autoencoder"] = _run_stage(
+            request, ckpt, lambda own: build_autoencoder(config, own, request.resume)
+        )
         gc.collect()  # a Trainer and its module hold each other, and with them the images: 55 MB
     if config.stage.trains("classifier"):
         path = directory / "classifier" if both else directory
         typed = {} if both else typed
         metrics["classifier"] = _run_stage(
-            request, path, lambda own: build_classifier(config, typed, own or ckpt, resuming=own is not None)
+            request,
+            path,
+            lambda own: build_classifier(config, typed, own or ckpt, own is not None, request.resume),
         )
     return metrics
 

@@ -46,6 +46,10 @@ def upgraded(stored: Mapping[str, Any]) -> dict[str, Any]:
             target, name = _parent(config, new) if new else (None, "")
             if target is not None:
                 target.setdefault(name, value)
+    for stage in STAGES:
+        schedule, _ = _parent(config, f"{stage}.scheduler.interval")
+        if schedule and schedule.get("_target_"):
+            schedule.setdefault("interval", "step")  # before it was a key, every schedule counted optimizer steps
     for key, value in neutral().items():
         node, name = _parent(config, key)
         if node is not None:

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
 from aeprobe.batches import Batch, EpochBatches
@@ -82,9 +83,10 @@ class StageModule(L.LightningModule):
         Returns:
             The metrics of every batch, and its learning rate "lr": (batches,).
         """
-        optimizer, schedule, loader = self.optimizers(), self.lr_schedulers(), self.trainer.train_dataloader
+        optimizer, loader = self.optimizers(), self.trainer.train_dataloader
         assert isinstance(optimizer, LightningOptimizer)
         assert self.optimization is not None
+        schedule = self.lr_schedulers() if self.optimization.interval == "step" else None
         assert loader is not None
         batches: EpochBatches = loader.sampler
         accumulate = self.optimization.accumulate
@@ -111,6 +113,19 @@ class StageModule(L.LightningModule):
         made = {key: torch.stack(values) for key, values in measured.items()}
         return made | {"lr": torch.tensor(rates, dtype=torch.float64)}
 
+    def on_validation_end(self) -> None:
+        """A schedule that follows the validation loss looks at it."""
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(self.trainer.callback_metrics["val/loss"])
+
+    def on_train_epoch_end(self) -> None:
+        """A schedule that counts epochs steps: before the checkpoints are saved, which hold its state."""
+        schedule = self.lr_schedulers()
+        by_epoch = self.optimization is not None and self.optimization.interval == "epoch"
+        if by_epoch and schedule is not None and not isinstance(schedule, ReduceLROnPlateau):
+            schedule.step()  # type: ignore[union-attr]
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clips the gradients, whose scale is their own by now."""
         assert self.optimization is not None
@@ -121,10 +136,7 @@ class StageModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """All that is not frozen trains."""
         assert self.optimization is not None, "a stage trains with an Optimization"
-        batches = self.trainer.datamodule.train_dataloader().sampler  # type: ignore[attr-defined]
-        steps = -(-len(batches) // self.optimization.accumulate)
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return self.optimization.configure(trained, steps * (self.trainer.max_epochs or 0))
+        return self.optimization.configure(p for p in self.parameters() if p.requires_grad)
 
     def log_loss(self, split: str, loss: Tensor, samples: int) -> None:
         """Logs val/loss or test/loss, the mean over a batch's samples."""

@@ -14,6 +14,7 @@ from aeprobe.rundir import find_checkpoint
 from aeprobe.validation.rules import require, require_count, require_number, require_seed
 from aeprobe.validation.stages import check_stages
 from aeprobe.validation.trainer import check_processes, check_trainer
+from aeprobe.validation.vain import check_effect
 
 
 def typed_values(overrides: Sequence[str]) -> dict[str, str]:
@@ -26,12 +27,13 @@ def typed_values(overrides: Sequence[str]) -> dict[str, str]:
     return {o.package or o.key_or_group.replace("/", "."): str(o.input_line) for o in parsed}
 
 
-def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
+def validate(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False) -> Config:
     """Checks a composed configuration and returns it as plain dataclasses.
 
     Args:
         cfg: the composed configuration, without Hydra's own node.
         overrides: what the person typed for this run.
+        swept: whether it is one of a multirun's, for all of which some of them were typed.
 
     Raises:
         AeprobeError: an unknown or missing key, a wrong type, a value out of range, or two that contradict.
@@ -48,6 +50,7 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
     check_processes(config, typed_values(overrides))
     check_stages(config)
     _check_typed(config.stage, typed_values(overrides))
+    check_effect(config, typed_values(overrides), swept)
     return config
 
 

@@ -6,11 +6,21 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from aeprobe.config import ACTIVATIONS, OPTIMIZER_NUMBERS, PIXELS, AutoencoderConfig, Config, Stage, StageConfig
+from aeprobe.config import (
+    ACTIVATIONS,
+    OPTIMIZER_NUMBERS,
+    PIXELS,
+    PLATEAU,
+    AutoencoderConfig,
+    Config,
+    Stage,
+    StageConfig,
+    interval,
+)
 from aeprobe.errors import AeprobeError
 from aeprobe.validation.rules import require, require_count, require_number
 
-UNFIT = ("torch.optim.LBFGS", "torch.optim.lr_scheduler.ReduceLROnPlateau")  # one asks for losses, one for metrics
+UNFIT = ("torch.optim.LBFGS",)  # it asks for losses
 
 
 def check_stages(config: Config) -> None:
@@ -35,6 +45,7 @@ def _check_stage(name: str, stage: StageConfig) -> None:
     positive = len(stage.widths) >= 2 and all(1 <= w <= 2**20 for w in stage.widths)
     require(positive, f"{name}.widths", stage.widths, "two or more numbers from 1 to 1048576")
     _check_targets(name, stage)
+    _check_schedule(f"{name}.scheduler", stage.scheduler)
     for key in OPTIMIZER_NUMBERS:
         if key in stage.optimizer:
             _check_optimizer_number(f"{name}.optimizer.{key}", stage.optimizer[key])
@@ -81,6 +92,18 @@ def _check_targets(name: str, stage: StageConfig) -> None:
         nested = [k for k in node if k.startswith("_") and k not in ("_target_", "_partial_")]
         nested += [k for k, v in node.items() if _holds_mapping(v)]
         require(not nested, f"{name}.{key}", ", ".join(nested), f"plain arguments of {target}")
+
+
+def _check_schedule(name: str, node: dict[str, Any]) -> None:
+    """Checks what the schedule's class does not know of; notes in the node what it counts, for a resumed run."""
+    target, said = node.get("_target_"), node.get("interval")
+    require(said in (None, "step", "epoch"), f"{name}.interval", said, "step or epoch")
+    if target is None:
+        return
+    node["interval"] = interval(node)
+    if target == PLATEAU:
+        require(node["interval"] == "epoch", f"{name}.interval", said, "epoch: it looks at each validation")
+        require(node.get("mode", "min") == "min", f"{name}.mode", node.get("mode"), "min: it follows val/loss")
 
 
 def _holds_mapping(value: object) -> bool:
