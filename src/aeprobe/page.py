@@ -48,8 +48,8 @@ CURVES = {
     ),
     "classifier": (
         ("train_loss", "Figure 15", "train/loss", "Training loss, mean of each epoch"),
-        ("train_accuracy", "Figure 16", "train/accuracy", "Training accuracy, mean of each epoch"),
-        ("val_loss", "Figure 17", "val/loss", "Validation loss"),
+        ("val_loss", "Figure 16", "val/loss", "Validation loss"),
+        ("train_accuracy", "Figure 17", "train/accuracy", "Training accuracy, mean of each epoch"),
         ("val_accuracy", "Figure 18", "val/accuracy", "Validation accuracy"),
     ),
 }
