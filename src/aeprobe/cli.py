@@ -170,7 +170,10 @@ def _finish(request: "runner.Request", metrics: dict[str, Metrics]) -> None:
     if request.config.stage == Stage.all:
         from aeprobe.report import write_report
 
-        log.info("page: %s", write_report([request.directory]))
+        try:
+            log.info("page: %s", write_report([request.directory]))
+        except Exception as error:  # the run has its results, and keeps them
+            log.warning("no page: %s; python -m aeprobe.report %s tries again", error, request.directory)
 
 
 def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from aeprobe.figures import DARK, DPI, ORANGE, PALE, Array, Drawing, new_axes, style
+from aeprobe.wording import number
 
 MOST_STEPS = 2_000  # points of a curve per step: more than a picture 800 pixels wide can show
-PRECISION = {"loss": "{:.4f}", "accuracy": "{:.1%}"}
 
 
 def loss_per_epoch(epoch: Array, mean: Array, last: Array) -> Drawing:
@@ -20,10 +20,7 @@ def loss_per_epoch(epoch: Array, mean: Array, last: Array) -> Drawing:
     _epochs(axes, epoch, last, "last batch", ORANGE, "s--")
     _epochs(axes, epoch, mean, "mean over the epoch", DARK, "o-")
     axes.legend(frameon=False)
-    alt = (
-        f"The mean training MSE {_change(mean, epoch)}; "
-        f"that of each epoch's last batch goes from {last[0]:.4f} to {last[-1]:.4f}."
-    )
+    alt = f"The mean training MSE {_change(mean, epoch)}; that of each epoch's last batch {_from_to(last)}."
     data = {"epoch": epoch.tolist(), "mean": mean.tolist(), "last": last.tolist()}
     return Drawing("loss_per_epoch", [8], "Stage 1: loss per epoch", alt, figure, data)
 
@@ -65,8 +62,8 @@ def training_curve(
         epoch_mean: mean over that epoch's samples, (epochs,).
     """
     alt = (
-        f"Over {epoch_step[-1]:,} steps the training {what} goes from {_say(value[0], what)} to "
-        f"{_say(value[-1], what)}; its mean over an epoch {_change(epoch_mean, None, what)}."
+        f"Over {epoch_step[-1]:,} step{'s' if epoch_step[-1] > 1 else ''} the training {what} "
+        f"{_from_to(value, what)}; its mean over an epoch {_change(epoch_mean, None, what)}."
     )
     every = -(-len(step) // MOST_STEPS)
     step, value = step[::every], value[::every]
@@ -129,7 +126,14 @@ def _ordinal(number: int) -> str:
 
 
 def _say(value: float, what: str = "loss") -> str:
-    return PRECISION[what].format(value)
+    return f"{value:.1%}" if what == "accuracy" else number(value)
+
+
+def _from_to(values: Array, what: str = "loss") -> str:
+    first, last = _say(values[0], what), _say(values[-1], what)
+    if len(values) == 1:
+        return f"is {first}"
+    return f"is {first} at first and at last" if first == last else f"goes from {first} to {last}"
 
 
 def _change(values: Array, epoch: Array | None, what: str = "loss") -> str:
@@ -138,5 +142,7 @@ def _change(values: Array, epoch: Array | None, what: str = "loss") -> str:
     when = [f" in epoch {e}" for e in (epoch[0], epoch[-1])] if epoch is not None else ["", ""]
     if len(values) == 1:
         return f"is {first}{when[0]}"
+    if first == last:
+        return f"is {first}{when[0]} and{when[1]}" if epoch is not None else f"is {first} at first and at last"
     verb = "falls" if values[-1] < values[0] else "rises"
     return f"{verb} from {first}{when[0]} to {last}{when[1]}"

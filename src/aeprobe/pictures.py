@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from aeprobe.figures import DPI, Array, Drawing, style
+from aeprobe.wording import beside, number
 
 ZOOM, SIDE, GAP, LEFT = 2, 56, 10, 124  # pixels of the figure: a tile's side, the gap, the rows' labels
 COLUMNS = 10
@@ -38,7 +39,9 @@ def samples(images: Array, labels: Array, indices: Array) -> Drawing:
     return Drawing("samples", [3], "Training images", alt, figure, data)
 
 
-def reconstructions(images: Array, labels: Array, of_epochs: Mapping[int, Array], errors: Array) -> Drawing:
+def reconstructions(
+    images: Array, labels: Array, of_epochs: Mapping[int, Array], errors: Array, noun: str = "digit"
+) -> Drawing:
     """The same images' reconstructions after several epochs, as rows below the images.
 
     Args:
@@ -46,15 +49,16 @@ def reconstructions(images: Array, labels: Array, of_epochs: Mapping[int, Array]
         labels: of the images, (N,).
         of_epochs: reconstructions of the same form, by the epoch after which they were made.
         errors: MSE per pixel, (epochs, N).
+        noun: what a class is called.
     """
-    rows: list[Row] = [("input", images, [f"digit {label}" for label in labels])]
+    rows: list[Row] = [("input", images, [f"{noun} {label}" for label in labels])]
     for (epoch, made), mse in zip(of_epochs.items(), errors, strict=True):
-        rows.append((f"epoch {epoch}\nMSE {mse.mean():.4f}", made, [f"{e:.4f}" for e in mse]))
+        rows.append((f"epoch {epoch}\nMSE {number(mse.mean())}", made, list(map(number, mse))))
     title = "Validation images and their reconstructions, with the MSE of each"
     means = errors.mean(1)
     epochs = list(of_epochs)
-    alt = f"The mean MSE of {len(images)} validation images is {means[0]:.4f} after epoch {epochs[0]}"
-    alt += f" and {means[-1]:.4f} after epoch {epochs[-1]}." if len(epochs) > 1 else "."
+    alt = f"The mean MSE of {len(images)} validation images is {number(means[0])} after epoch {epochs[0]}"
+    alt += f" and {number(means[-1])} after epoch {epochs[-1]}." if len(epochs) > 1 else "."
     data = {"labels": labels.tolist(), "epochs": epochs, "mse": errors.tolist(), "mean_mse": means.tolist()}
     return Drawing("reconstructions", [11], title, alt, _grid(title, rows), data)
 
@@ -69,20 +73,23 @@ def pca_baseline(
         linear: their reconstructions from `components` principal components.
         ours: their reconstructions by the autoencoder.
         mse: per pixel over the whole test set, of PCA and of the autoencoder.
-        components: of PCA, as many as the code has numbers.
+        components: of PCA, as many as the code has numbers; fewer where the images vary in fewer directions.
         fitted: training images that PCA was fitted on.
     """
     pca, own = mse
     rows: list[Row] = [
         ("input", images, []),
-        (f"{components}-d PCA\nMSE {pca:.4f}", linear, []),
-        (f"autoencoder\nMSE {own:.4f}", ours, []),
+        (f"{components}-d PCA\nMSE {number(pca)}", linear, []),
+        (f"autoencoder\nMSE {number(own)}", ours, []),
     ]
     title = "The autoencoder beside PCA: test images and their reconstructions"
-    word = "less" if own < pca else "more"
+    parts = (
+        f"{components} principal component{'s' if components > 1 else ''}"
+        if components
+        else "the mean image alone"
+    )
     alt = (
-        f"On the test set the autoencoder has MSE {own:.4f}, {abs(1 - own / pca):.0%} {word} than the "
-        f"{pca:.4f} of {components} principal components."
+        f"On the test set the autoencoder has MSE {number(own)}, {beside(own, pca)} the {number(pca)} of {parts}."
     )
     data = {"pca_mse": pca, "autoencoder_mse": own, "components": components, "fitted_on": fitted}
     return Drawing("pca_baseline", [], "PCA as a baseline", alt, _grid(title, rows), data)
@@ -94,12 +101,15 @@ def best_and_worst(images: Array, made: Array, errors: Array, labels: Array, ind
     rows: list[Row] = []
     for name, part in (("worst", slice(None, half)), ("best", slice(None, -half - 1, -1))):
         rows.append((f"{name} {half}:\ninput", images[part], []))
-        rows.append(("reconstruction\nand its MSE", made[part], [f"{e:.4f}" for e in errors[part]]))
+        rows.append(("reconstruction\nand its MSE", made[part], list(map(number, errors[part]))))
     title = f"The {half} worst and the {half} best reconstructions of the test set"
     alt = (
-        f"The {half} worst test images have an MSE of {errors[0]:.4f} to {errors[half - 1]:.4f}, "
-        f"the {half} best of {errors[-1]:.4f} to {errors[half]:.4f}."
+        f"The {half} worst test images have an MSE of {number(errors[0])} to {number(errors[half - 1])}, "
+        f"the {half} best of {number(errors[-1])} to {number(errors[half])}."
     )
+    if half == 1:
+        title = "The worst and the best reconstruction of the test set"
+        alt = f"The worst test image has an MSE of {number(errors[0])}, the best of {number(errors[1])}."
     data = {"indices": indices.tolist(), "labels": labels.tolist(), "mse": errors.tolist()}
     return Drawing("best_and_worst", [], "Worst and best reconstructions", alt, _grid(title, rows), data)
 
@@ -116,6 +126,7 @@ def mistakes(images: Array, true: Array, predicted: Array, probability: Array, t
     """
     wrong, of = total
     title = f"The most confident of {wrong:,} mistakes in {of:,} test images"
+    title = title if wrong else f"No mistake in {of:,} test images"
     columns = zip(true, predicted, probability, strict=True)
     words = [f"{t} → {p}\n{q:.1%}" for t, p, q in columns]
     rows = [
@@ -137,9 +148,9 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
     """Codes on their two principal components.
 
     Args:
-        points: (N, 2); at most a few thousand, since each is drawn as its digit.
+        points: (N, 2); at most a few thousand, since each is drawn as its label.
         labels: (N,).
-        explained: each component's share of the codes' variance, (2,).
+        explained: each component's share of the codes' variance, (2,); zeros where all codes are equal.
     """
     figure = Figure((8, 6.4), dpi=DPI)
     axes = figure.add_axes((0.09, 0.085, 0.89, 0.85))
@@ -158,8 +169,14 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
         text.set_path_effects(white)
     alt = (
         f"{len(points):,} test images by the two principal components of their codes, which hold "
-        f"{explained.sum():.0%} of the codes' variance; large digits stand at the medians of their classes."
+        f"{explained.sum():.0%} of the codes' variance; large numbers stand at the medians of their classes."
     )
+    if not explained.any():
+        alt = (
+            f"All {len(points):,} test images have the same code."
+            if len(points) > 1
+            else "1 test image has one code."
+        )
     data = {"x": points[:, 0].tolist(), "y": points[:, 1].tolist(), "label": labels.tolist()}
     data["explained"] = explained.tolist()
     return Drawing("codes", [], "Codes of the test images", alt, figure, data)

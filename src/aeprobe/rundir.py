@@ -104,7 +104,8 @@ class RunDirectory:
         if not (self.path / "metrics.json").exists():
             return False
         found = read_metrics(self.path)
-        if found["status"] != "completed" or len(found["epochs"]) < epochs:
+        drawn = found.get("not_drawn", {}) is not None  # null: the process was ended while it drew
+        if found["status"] != "completed" or len(found["epochs"]) < epochs or not drawn:
             return False
         self.metrics = found
         self._lock.release()
