@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from aeprobe.figures import DARK, DPI, ORANGE, PALE, Array, Drawing, new_axes, style
+from aeprobe.figures import DARK, DPI, ORANGE, PALE, Array, Drawing, keep_possible, new_axes, style, whole_numbers
 from aeprobe.wording import number
 
 MOST_STEPS = 2_000  # points of a curve per step: more than a picture 800 pixels wide can show
@@ -19,6 +19,7 @@ def loss_per_epoch(epoch: Array, mean: Array, last: Array) -> Drawing:
     figure, axes = new_axes("Stage 1: training loss per epoch", "epoch", "MSE per pixel")
     _epochs(axes, epoch, last, "last batch", ORANGE, "s--")
     _epochs(axes, epoch, mean, "mean over the epoch", DARK, "o-")
+    keep_possible(axes, "loss")
     axes.legend(frameon=False)
     alt = f"The mean training MSE {_change(mean, epoch)}; that of each epoch's last batch {_from_to(last)}."
     data = {"epoch": epoch.tolist(), "mean": mean.tolist(), "last": last.tolist()}
@@ -31,10 +32,11 @@ def loss_and_accuracy_per_epoch(epoch: Array, loss: Mapping[str, Array], accurac
     panels = {"loss": (loss, 0.59), "accuracy": (accuracy, 0.09)}
     for what, (values, bottom) in panels.items():
         unit = "cross-entropy" if what == "loss" else "accuracy"
-        axes = figure.add_axes((0.105, bottom, 0.86, 0.345))
+        axes = figure.add_axes((0.12, bottom, 0.845, 0.345))
         style(axes, f"Stage 2: training {what} per epoch", "epoch", unit, what)
         _epochs(axes, epoch, values["last"], "last batch", ORANGE, "s--")
         _epochs(axes, epoch, values["mean"], "mean over the epoch", DARK, "o-")
+        keep_possible(axes, what)
         axes.legend(frameon=False)
     alt = (
         f"The mean training loss {_change(loss['mean'], epoch)}; "
@@ -74,9 +76,11 @@ def training_curve(
     edges = np.concatenate([[0], epoch_step])
     axes.stairs(epoch_mean, edges, baseline=None, color=DARK, lw=2, zorder=3, label="mean of each epoch")
     axes.set_xlim(0, epoch_step[-1])
+    axes.xaxis.set_major_locator(whole_numbers())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if what == "loss":
         _log_scale(axes, value)
+    keep_possible(axes, what)
     legend = axes.legend(frameon=False, loc="lower right" if what == "accuracy" else "upper right")
     legend.get_lines()[0].set_linewidth(3)
     data = {"step": step.tolist(), "value": value.tolist(), "every": every}
@@ -90,6 +94,7 @@ def validation_curve(stage: int, report: int, what: str, epoch: Array, value: Ar
     figure, axes = new_axes(title, "epoch", _unit(stage, what), what=what)
     _epochs(axes, epoch, train, "training, mean over the epoch", ORANGE, "s--")
     _epochs(axes, epoch, value, "validation, after the epoch", DARK, "o-")
+    keep_possible(axes, what)
     axes.legend(frameon=False)
     alt = (
         f"The validation {what} {_change(value, epoch, what)}; "
@@ -101,7 +106,7 @@ def validation_curve(stage: int, report: int, what: str, epoch: Array, value: Ar
 
 def _epochs(axes: Axes, epoch: Array, values: Array, label: str, colour: str, style: str) -> None:
     axes.plot(epoch, values, style, color=colour, label=label, ms=5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(whole_numbers())
     axes.set_xlim(epoch[0] - 0.5, epoch[-1] + 0.5)
 
 

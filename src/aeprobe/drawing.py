@@ -172,7 +172,11 @@ def _codes(codes: Tensor, labels: Array) -> Iterator[Drawing]:
     if codes.shape[1] < 2:  # no plane to show them on
         return
     mean, axes, shares = principal_components(codes, 2)
-    points = ((codes[:SHOWN_CODES] - mean) @ axes).numpy()
+    centred = codes.double() - mean
+    known = (
+        shares * centred.square().sum() > VARIES * codes.double().square().sum()
+    )  # else codes differ by rounding
+    shares, points = shares * known, (centred[:SHOWN_CODES] @ axes * known).numpy()
     yield pictures.codes(points, labels[: len(points)], shares.numpy())
 
 

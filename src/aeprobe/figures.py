@@ -69,7 +69,7 @@ def class_histogram(counts: Mapping[str, Array], same: bool = False, noun: str =
                 axes.text(x, count, f"{count:,}", ha="center", va="bottom", fontsize=8.5)
     axes.set_xticks(_thinned(classes))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.yaxis.set_major_locator(whole_numbers())
     axes.set_ylim(0, 1.22 * max(1, *(int(counts[name].max()) for name in shown)))
     axes.set_xlim(-0.7, len(classes) - 0.3)
     axes.legend(loc="upper center", ncols=3, frameon=False)
@@ -102,13 +102,16 @@ def error_histogram(errors: Array, split: str = "test") -> Drawing:
     axes.axvline(mean, color=DARK, lw=2, label=f"mean {number(mean)}")
     axes.axvline(median, color=ORANGE, lw=2, ls="--", label=f"median {number(median)}")
     axes.set_xlim(0, edges[-1])
-    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.yaxis.set_major_locator(whole_numbers())
     axes.legend(frameon=False)
     if len(errors) == 1:
         alt = f"The one {split} image has an error of {number(mean)}."
+    elif number(errors.min()) == number(errors.max()):
+        alt = f"All {len(errors):,} {split} images have an error of {number(mean)}."
     else:
         high = float(np.quantile(errors, 0.95))
-        few = f"5% have more than {number(high)}, " if len(errors) >= 20 else ""
+        told = len(errors) >= 20 and number(high) != number(errors.max())
+        few = f"5% have more than {number(high)}, " if told else ""
         alt = (
             f"Of {len(errors):,} {split} images the mean error is {number(mean)} and the median {number(median)}; "
             f"{few}the worst has {number(errors.max())}."
@@ -140,10 +143,11 @@ def batch_accuracy(values: Array, size: int = 100, images: int | None = None) ->
     figure, axes = new_axes(title, "batch", "accuracy", what="accuracy")
     axes.plot(batch, values, "o-", color=DARK, lw=0.8, ms=4, label="one batch")
     axes.axhline(mean, color=ORANGE, lw=2, ls="--", label=f"mean {mean:.2%}")
-    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_locator(whole_numbers())
     axes.set_xlim(0.5 - len(batch) / 100, len(batch) + 0.5 + len(batch) / 100)
     axes.legend(frameon=False, ncols=2)
     axes.margins(y=0.16)
+    keep_possible(axes, "accuracy")
     smaller = f" (the last of {last})" if last != size else ""
     alt = (
         f"Over {len(values)} test batches of {size}{smaller} the accuracy has mean {mean:.2%} and standard "
@@ -204,14 +208,14 @@ def _ranked(recall: Sequence[float | None], noun: str) -> str:
 
 
 def _thinned(places: Array) -> Array:
-    """At most 24 or so of the places, so that their names do not cover one another."""
-    return places[:: -(-len(places) // 24)]
+    """At most 20 of the places, so that their names do not cover one another."""
+    return places[:: -(-len(places) // MOST_WORDS)]
 
 
 def new_axes(title: str, x: str, y: str, what: str = "", bottom: float = 0.125) -> tuple[Figure, Axes]:
     """A figure of 800 x 420 pixels; fixed margins, since a layout engine would draw everything twice."""
     figure = Figure((8, 4.2), dpi=DPI)
-    axes = figure.add_axes((0.105, bottom, 0.86, 0.9 - bottom))
+    axes = figure.add_axes((0.12, bottom, 0.845, 0.9 - bottom))
     style(axes, title, x, y, what)
     return figure, axes
 
@@ -225,4 +229,19 @@ def style(axes: Axes, title: str, x: str, y: str, what: str = "") -> None:
     axes.grid(axis="y", color="#dddddd", lw=0.8)
     axes.set_axisbelow(True)
     if what == "accuracy":
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6) + 0.0:.4g}%")
+
+
+def whole_numbers() -> MaxNLocator:
+    """Ticks for what is counted: at whole numbers alone, however few there are."""
+    return MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+
+
+def keep_possible(axes: Axes, what: str) -> None:
+    """Leaves no room, around what is plotted, for losses and accuracies below 0 or accuracies above 1."""
+    low, high = axes.get_ylim()
+    if low < 0 and axes.get_yscale() == "linear":
+        low = -0.02 * high
+    if what == "accuracy":
+        high = min(high, 1 + 0.02 * (1 - low))
+    axes.set_ylim(low, high)

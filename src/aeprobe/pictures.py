@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
-from aeprobe.figures import DPI, Array, Drawing, style
-from aeprobe.wording import beside, number
+from aeprobe.figures import DPI, MOST_WORDS, Array, Drawing, style
+from aeprobe.wording import beside, counted, number
 
 ZOOM, SIDE, GAP, LEFT = 2, 56, 10, 124  # pixels of the figure: a tile's side, the gap, the rows' labels
 COLUMNS = 10
@@ -34,7 +34,7 @@ def samples(images: Array, labels: Array, indices: Array) -> Drawing:
     _put(figure, ((20 + i * size, 40, image) for i, image in enumerate(images)), zoom)
     for i, label in enumerate(labels):
         _write(figure, 20 + i * size + 14 * zoom, 48 + 28 * zoom, f"label {label}", ha="center", fontsize=11)
-    alt = f"{count} random training images, labelled {', '.join(map(str, labels))}."
+    alt = f"{counted(count, 'random training')}, labelled {', '.join(map(str, labels))}."
     data = {"indices": indices.tolist(), "labels": labels.tolist()}
     return Drawing("samples", [3], "Training images", alt, figure, data)
 
@@ -57,7 +57,7 @@ def reconstructions(
     title = "Validation images and their reconstructions, with the MSE of each"
     means = errors.mean(1)
     epochs = list(of_epochs)
-    alt = f"The mean MSE of {len(images)} validation images is {number(means[0])} after epoch {epochs[0]}"
+    alt = f"The mean MSE of {counted(len(images), 'validation')} is {number(means[0])} after epoch {epochs[0]}"
     alt += f" and {number(means[-1])} after epoch {epochs[-1]}." if len(epochs) > 1 else "."
     data = {"labels": labels.tolist(), "epochs": epochs, "mse": errors.tolist(), "mean_mse": means.tolist()}
     return Drawing("reconstructions", [11], title, alt, _grid(title, rows), data)
@@ -79,7 +79,7 @@ def pca_baseline(
     pca, own = mse
     rows: list[Row] = [
         ("input", images, []),
-        (f"{components}-d PCA\nMSE {number(pca)}", linear, []),
+        (f"{f'{components}-d PCA' if components else 'mean image'}\nMSE {number(pca)}", linear, []),
         (f"autoencoder\nMSE {number(own)}", ours, []),
     ]
     title = "The autoencoder beside PCA: test images and their reconstructions"
@@ -125,10 +125,12 @@ def mistakes(images: Array, true: Array, predicted: Array, probability: Array, t
         total: all mistakes, and all test images.
     """
     wrong, of = total
-    title = f"The most confident of {wrong:,} mistakes in {of:,} test images"
-    title = title if wrong else f"No mistake in {of:,} test images"
+    title = f"The most confident of {wrong:,} mistakes in {counted(of, 'test')}"
+    if wrong < 2:
+        title = f"{'The one' if wrong else 'No'} mistake in {counted(of, 'test')}"
     columns = zip(true, predicted, probability, strict=True)
-    words = [f"{t} → {p}\n{q:.1%}" for t, p, q in columns]
+    arrow = " → " if max([*true, *predicted], default=0) < 100 else "→"
+    words = [f"{t}{arrow}{p}\n{q:.1%}" for t, p, q in columns]
     rows = [
         ("true →\npredicted,\nprobability" if i == 0 else "", images[i : i + COLUMNS], words[i : i + COLUMNS])
         for i in range(0, len(images), COLUMNS)
@@ -153,8 +155,8 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
         explained: each component's share of the codes' variance, (2,); zeros where all codes are equal.
     """
     figure = Figure((8, 6.4), dpi=DPI)
-    axes = figure.add_axes((0.09, 0.085, 0.89, 0.85))
-    title = f"The codes of {len(points):,} test images on two principal components"
+    axes = figure.add_axes((0.105, 0.085, 0.875, 0.85))
+    title = f"The codes of {counted(len(points), 'test')} on two principal components"
     across, up = (f"component {i}: {share:.0%} of the variance" for i, share in enumerate(explained, start=1))
     style(axes, title, across, up)
     white: list[AbstractPathEffect] = [withStroke(linewidth=4, foreground="white")]
@@ -163,20 +165,21 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
         colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
         axes.plot(*own.T, ls="", marker=f"${label}$", ms=5, color=colour, mew=0)
     middles = {label: np.median(points[labels == label], axis=0) for label in np.unique(labels)}
-    for label, (x, y) in zip(middles, _apart(np.array([*middles.values()]), np.ptp(points, axis=0)), strict=True):
+    middles = middles if len(middles) <= MOST_WORDS else {}
+    for label, (x, y) in zip(
+        middles, _apart(np.array([*middles.values()]).reshape(-1, 2), np.ptp(points, axis=0)), strict=True
+    ):
         text = axes.text(x, y, str(label), fontsize=22, fontweight="bold", ha="center", va="center")
         text.set_color(CLASS_COLOURS[label % len(CLASS_COLOURS)])
         text.set_path_effects(white)
-    alt = (
-        f"{len(points):,} test images by the two principal components of their codes, which hold "
-        f"{explained.sum():.0%} of the codes' variance; large numbers stand at the medians of their classes."
-    )
-    if not explained.any():
+    if explained.any():
         alt = (
-            f"All {len(points):,} test images have the same code."
-            if len(points) > 1
-            else "1 test image has one code."
+            f"{counted(len(points), 'test')} by the two principal components of their codes, which hold "
+            f"{explained.sum():.0%} of the codes' variance"
         )
+        alt += "; large numbers stand at the medians of their classes." if middles else "."
+    else:
+        alt = f"{counted(len(points), 'test')}, without any difference between codes."
     data = {"x": points[:, 0].tolist(), "y": points[:, 1].tolist(), "label": labels.tolist()}
     data["explained"] = explained.tolist()
     return Drawing("codes", [], "Codes of the test images", alt, figure, data)
@@ -184,7 +187,7 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
 
 def _apart(places: Array, extent: Array) -> Array:
     """Moves labels, (n, 2), that would cover one another away from each other, by as little as needed."""
-    near = 0.055 * np.where(extent > 0, extent, 1)
+    near = 0.055 * np.where(extent > 0, extent, 0.11)  # what matplotlib shows around a single place
     places = places.copy()
     for _ in range(50):
         for i, j in combinations(range(len(places)), 2):
@@ -202,7 +205,7 @@ def _grid(title: str, rows: Sequence[Row]) -> Figure:
     below = [14 * (1 + max((w.count("\n") for w in words), default=-1)) for _, _, words in rows]
     tops = list(accumulate((SIDE + 10 + space for space in below), initial=38))
     most = max((len(images) for _, images, _ in rows), default=0)
-    figure = _canvas(max(LEFT + most * (SIDE + GAP) + 10, 660), tops[-1] + 6, title)
+    figure = _canvas(max(LEFT + most * (SIDE + GAP) + 10, 720), tops[-1] + 6, title)
     tiles = []
     for (label, images, words), top in zip(rows, tops, strict=False):
         _write(figure, 14, top + SIDE / 2, label, va="center", fontsize=10)

@@ -26,6 +26,15 @@ def percent(value: float | None) -> str:
     return NONE if value is None or not math.isfinite(value) else f"{100 * value:z.2f}\u00a0%"
 
 
+def counted(count: int, kind: str) -> str:
+    """So many images of a kind.
+
+    >>> counted(1, "test"), counted(2000, "validation")
+    ('1 test image', '2,000 validation images')
+    """
+    return f"{count:,} {kind} image{'' if count == 1 else 's'}"
+
+
 Words = tuple[str, str, str]  # for less, as much, more
 
 
