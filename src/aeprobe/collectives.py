@@ -102,8 +102,7 @@ def in_order(parts: Sequence[Tensor]) -> Tensor:
     found: list[Any] = [None] * world
     dist.all_gather_object(found, [part.cpu() for part in parts])
     whole = []
-    for number in range(len(found[0])):  # a last batch may have nothing for the later ones
-        batch = [own[number] for own in found if number < len(own)]
+    for batch in zip(*found, strict=True):  # of which the later ones may have nothing
         merged = batch[0].new_empty((sum(map(len, batch)), *batch[0].shape[1:]))
         for rank, part in enumerate(batch):
             merged[rank::world] = part
