@@ -151,6 +151,15 @@ class RunDirectory:
         write_atomically(self.path / "metrics.json", text.encode())
 
 
+def mark_interrupted(path: Path, error: str) -> None:
+    """Writes into the metrics.json below `path` of a run that cannot do so itself how it ends."""
+    for file in path.rglob("metrics.json"):
+        run = RunDirectory(file.parent)
+        run.metrics = read_metrics(file.parent)
+        if run.metrics["status"] == "running":
+            run.write(status="interrupted", error=error)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file that is complete or absent, whatever happens meanwhile."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

@@ -96,8 +96,8 @@ def make_trainer(
         ) from error
     if trainer.precision != settings.precision:  # Lightning chooses another one with a warning alone
         raise AeprobeError(
-            f"trainer.precision={settings.precision}: on {trainer.strategy.root_device.type} Lightning computes in "
-            f"{trainer.precision} instead; say trainer.precision={trainer.precision}, or use a GPU"
+            f"trainer.precision={settings.precision}: Lightning would compute in {trainer.precision} on "
+            f"{trainer.strategy.root_device.type}; say trainer.precision={trainer.precision}, or use a GPU"
         )
     return trainer
 
