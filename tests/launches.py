@@ -78,7 +78,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-# A run in which something is done in each process: `{body}` stands at the beginning of each step.
+# A run in which each process does something: `{before}` at its start, `{body}` at the beginning of each step.
 PATCHED = """
 import runpy, sys
 from pathlib import Path
@@ -96,11 +96,12 @@ def patched(original):
     return step
 for module in (Autoencoder, Classifier):
     module._step = patched(module._step)
+{before}
 sys.argv = ["train.py", *{arguments!r}]
 runpy.run_path({train!r}, run_name="__main__")
 """
 
 
-def run_patched(cwd: Path, body: str, *arguments: str) -> Result:
-    code = PATCHED.format(body=" " * 12 + body, arguments=["trainer=ddp", *arguments], train=TRAIN)
+def run_patched(cwd: Path, body: str, *arguments: str, before: str = "") -> Result:
+    code = PATCHED.format(body=" " * 12 + body, before=before, arguments=["trainer=ddp", *arguments], train=TRAIN)
     return together([[sys.executable, "-c", code]], cwd, [{}])[0]

@@ -143,6 +143,61 @@ def test_an_error_in_one_process_is_told_once(cwd: Path, rank: int, kind: str) -
         assert result.err == "error: boom\n"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_does_not_answer_ends_the_run_in_one_line(cwd: Path, rank: int) -> None:
+    run = f"silent_{rank}"
+    body = f"if rank == {rank} and self.trainer.global_step == 9: __import__('time').sleep(1000)"
+    before = (
+        "from datetime import timedelta\n"
+        "from aeprobe import collectives, processes\n"
+        "collectives.LIMIT, processes.PATIENCE = timedelta(seconds=4), 3.0"
+    )
+    began = time.monotonic()
+    result = run_patched(cwd, body, *CHANCE, "autoencoder.max_epochs=3", f"hydra.run.dir={run}", before=before)
+    assert time.monotonic() - began < 120
+    assert result.status == 1
+    if rank == 1:
+        assert result.err == (
+            "error: interrupted by one of its 2 processes, which did not answer for 0.0667 minutes; "
+            f"go on with: python train.py resume={run}\n"
+        )
+        assert metrics(cwd / run)["status"] == "interrupted"
+    else:  # it is the first process that sleeps, and cannot say more
+        assert result.err == "error: the process of rank 1 ended with status 1\n"
+
+
+@pytest.mark.slow
+def test_work_of_the_first_process_alone_has_another_limit(cwd: Path) -> None:
+    before = (
+        "from datetime import timedelta\n"
+        "from aeprobe import collectives, gallery\n"
+        "collectives.LIMIT = timedelta(seconds=4)\n"
+        "draw = gallery.Gallery.draw\n"
+        "gallery.Gallery.draw = lambda *given: (__import__('time').sleep(8), draw(*given))"
+    )
+    arguments = (*CHANCE[:-1], "autoencoder.max_epochs=1", "hydra.run.dir=slowly")
+    result = run_patched(cwd, "pass", *arguments, before=before)
+    assert (result.status, result.err) == (0, "")
+    assert metrics(cwd / "slowly")["status"] == "completed"
+    assert metrics(cwd / "slowly")["seconds"]["figures"] > 8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the children in /proc")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_heard_while_another_process_is_waited_for(cwd: Path, how: signal.Signals) -> None:
+    run = f"deaf_{how.name}"
+    parent, children = begin(cwd, run)
+    os.kill(children[0], signal.SIGSTOP)
+    time.sleep(1)
+    parent.send_signal(how)
+    _, err = parent.communicate(timeout=60)
+    assert (parent.returncode, err) == (128 + how, STOPPED.format(run))
+    assert [child for child in children if runs(child)] == []
+    assert metrics(cwd / run)["status"] == "interrupted"
+
+
 REFUSED = [
     ("trainer.devices=2", ["trainer.devices=2", "add trainer=ddp"]),
     ("trainer=ddp trainer.strategy=fsdp", ["trainer.strategy=fsdp", "one of auto, ddp"]),

@@ -64,9 +64,10 @@ def test_parts_make_up_every_batch() -> None:
             )
             assert [len(part) for part in parts[len(taken) :]] == [1] * (world - len(taken))  # they wait with it
             assert samplers[0].sizes[number] == len(whole)
-        seen = torch.cat([part for rank in range(world) for part in batches_in_order(size, batch, rank, world)])
+        parts_in_order = [batches_in_order(size, batch, rank, world) for rank in range(world)]
+        seen = torch.cat([part for parts in parts_in_order for part in parts])
         assert seen.sort().values.tolist() == list(range(size))
-        assert min(len(part) for rank in range(world) for part in batches_in_order(size, batch, rank, world)) > 0
+        assert {len(parts) for parts in parts_in_order} == {-(-size // batch)}  # or they wait for one another
 
 
 def test_threads_are_divided(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,7 @@
 import io
 from collections.abc import Sequence
 
-from matplotlib.ticker import MaxNLocator
-
-from aeprobe.figures import DARK, ORANGE, new_axes
+from aeprobe.figures import DARK, ORANGE, new_axes, whole_numbers
 from aeprobe.runs import Picture, StageRun, across
 
 
@@ -32,7 +30,7 @@ def band(
     axes.plot(epochs, mean, "o-", color=DARK, ms=4, label=f"mean of {len(runs)} runs")
     if report:
         axes.plot(range(1, len(report) + 1), report, "s--", color=ORANGE, ms=4, label="the report")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(whole_numbers())
     axes.legend(frameon=False)
     content = io.BytesIO()
     figure.savefig(content, format="png")

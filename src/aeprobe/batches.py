@@ -83,7 +83,10 @@ class EpochBatches(Sampler[Tensor]):
 
 
 def batches_in_order(size: int, batch: int, rank: int = 0, world: int = 1) -> list[Tensor]:
-    """Batches of indices 0 … size-1, of which a process takes its part; of the last nothing may be left for it.
+    """Batches of indices 0 … size-1, of which a process takes its part, every world-th index.
+
+    Every process has as many batches: one with fewer would not come to where the others wait for it. Of a small
+    batch nothing may be left for some of them; their part is empty.
 
     Args:
         size: number of samples.
@@ -91,8 +94,7 @@ def batches_in_order(size: int, batch: int, rank: int = 0, world: int = 1) -> li
         rank: this process.
         world: number of processes.
     """
-    parts = [whole[rank::world] for whole in torch.arange(size).split(batch)]
-    return [part for part in parts if len(part)]
+    return [whole[rank::world] for whole in torch.arange(size).split(batch)]
 
 
 def loader(split: Dataset[Any], batches: Iterable[Tensor], block: int | None = None) -> DataLoader[Any]:

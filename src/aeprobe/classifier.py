@@ -111,11 +111,13 @@ class Classifier(StageModule):
                 metrics["softmax_loss_last"] = cross_entropy(logits.detach().softmax(1), labels)
             return metrics
         accuracy = self.val_accuracy if split == "val" else self.test_accuracy
-        accuracy.update(logits, labels)
+        if len(labels):  # torchmetrics takes no empty part of a batch
+            accuracy.update(logits, labels)
         self.log_loss(split, loss, len(labels))
         self.log(f"{split}/accuracy", accuracy, on_epoch=True, logger=False)
         if split == "test":
-            self.confusion_matrix.update(logits, labels)
+            if len(labels):
+                self.confusion_matrix.update(logits, labels)
             self.test_correct.append(correct)
         return {"loss": loss}
 

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from aeprobe.config import Config, Stage, nearest
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted, Interruption, cut_short
 from aeprobe.naming import as_typed
-from aeprobe.rundir import Metrics, discard_unused, shortest
+from aeprobe.rundir import Metrics, discard_unused, mark_interrupted, shortest
 from aeprobe.sweep import FailedJobs, OtherRunError
 from aeprobe.validation import config_error, validate
 
@@ -150,7 +150,17 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
     others = nullcontext() if alone else processes.started(config.trainer.devices)
     if not first:
         log.setLevel(logging.CRITICAL)
-    with Interruption() as interruption, others:
+
+    def end(signum: int) -> None:
+        error = Interrupted(signum)
+        if first:
+            with suppress(Exception):
+                mark_interrupted(directory, f"interrupted by {error}")
+                _tell(error.what + _advice(directory, config))
+        processes.end(error.status)
+
+    several = not alone or processes.here().world > 1
+    with Interruption() as interruption, interruption.insisting(end) if several else nullcontext(), others:
         try:
             with interruption.blamed():
                 from aeprobe import runner
@@ -164,12 +174,17 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
                 sys.exit(getattr(error, "status", 1))  # the first process says it, for all
             if not isinstance(error, Interrupted):
                 raise
-            if any(directory.rglob("metrics.json")):
-                error.advice = f"; go on with: python train.py {override('resume', str(directory))}"
-            else:
-                discard_unused(directory, Path(config.outputs))
+            error.advice = _advice(directory, config)
             raise
     return metrics
+
+
+def _advice(directory: Path, config: Config) -> str:
+    """What to type to go on with a run that was interrupted; a directory that it has not used is removed."""
+    if any(directory.rglob("metrics.json")):
+        return f"; go on with: python train.py {override('resume', str(directory))}"
+    discard_unused(directory, Path(config.outputs))
+    return ""
 
 
 def _finish(request: "runner.Request", metrics: dict[str, Metrics]) -> None:
@@ -180,7 +195,10 @@ def _finish(request: "runner.Request", metrics: dict[str, Metrics]) -> None:
     if request.config.stage == Stage.all:
         from aeprobe.report import write_report
 
-        log.info("page: %s", write_report([request.directory]))
+        try:
+            log.info("page: %s", write_report([request.directory]))
+        except Exception as error:  # the run has its results, and keeps them
+            log.warning("no page: %s; python -m aeprobe.report %s tries again", error, request.directory)
 
 
 def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:

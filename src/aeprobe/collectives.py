@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 import aeprobe.runtime  # noqa: F401
@@ -18,13 +19,16 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from aeprobe.errors import AeprobeError
-from aeprobe.interruption import Interrupted, Interruption, Lost
+from aeprobe.interruption import Interrupted, Interruption, Late, Lost
 from aeprobe.processes import Place, here
 
 T = TypeVar("T")
 JOINING = timedelta(minutes=5)
+LIMIT = timedelta(minutes=5)  # that a process waits for the others' part of one exchange
+ALONE = timedelta(hours=1)  # that it waits where others may be at work: reading the data, drawing the figures
 ASKING = 3.0  # seconds for the reason of another's end to arrive
 _stores: list[Any] = []  # the group's, once it is joined
+_groups, _places = count(), count()  # joined so far, and places where all processes have met
 
 
 class OtherProcessError(Exception):
@@ -50,11 +54,12 @@ def join(accelerator: str) -> Place:
                 store=PrefixStore("group", store),
                 rank=place.rank,
                 world_size=place.world,
+                timeout=LIMIT,
             )
         except (RuntimeError, ValueError) as error:
             what = str(error).partition("\n")[0]
             raise AeprobeError(f"not all of {place.world} processes met: {what}") from error
-        _stores.append(store)
+        _stores.append(PrefixStore(f"run {next(_groups)}", store))
     return place
 
 
@@ -70,15 +75,27 @@ def first(make: Callable[[], T]) -> T:
     if not _stores:
         return make()
     made: list[Any] = [make() if dist.get_rank() == 0 else None]
+    wait()  # as long as it takes: the exchange itself has a time limit
     dist.broadcast_object_list(made, src=0, device=torch.device("cpu"))
     result: T = made[0]
     return result
 
 
 def wait() -> None:
-    """Until every process is here."""
-    first(lambda: None)
-    mean(torch.zeros(1))
+    """Until every process is here. They ask for one another, so that a signal is heard meanwhile."""
+    if not _stores:
+        return
+    place, end, pause = f"place {next(_places)}", time.monotonic() + ALONE.total_seconds(), 0.001
+    arrived = _stores[0].add(place, 1)
+    while arrived < dist.get_world_size():
+        if _stores[0].check(["end"]):
+            raise OtherProcessError("another process has ended")
+        if time.monotonic() > end:
+            raise TimeoutError(f"timed out after {ALONE}")
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+        arrived = _stores[0].add(place, 0)
+    mean(torch.zeros(1))  # the first one, which keeps the count, stays until all have read it
 
 
 def mean(values: Tensor) -> Tensor:
@@ -102,8 +119,7 @@ def in_order(parts: Sequence[Tensor]) -> Tensor:
     found: list[Any] = [None] * world
     dist.all_gather_object(found, [part.cpu() for part in parts])
     whole = []
-    for number in range(len(found[0])):  # a last batch may have nothing for the later ones
-        batch = [own[number] for own in found if number < len(own)]
+    for batch in zip(*found, strict=True):  # of which the later ones may have nothing
         merged = batch[0].new_empty((sum(map(len, batch)), *batch[0].shape[1:]))
         for rank, part in enumerate(batch):
             merged[rank::world] = part
@@ -135,6 +151,8 @@ def shared_fate(interruption: Interruption) -> Iterator[None]:
 def _cause(error: BaseException) -> BaseException:
     """The first of all processes' errors; it is agreed upon in the store."""
     rank, world = dist.get_rank(), dist.get_world_size()
+    if TIMED_OUT.search(str(error)) and isinstance(error, RuntimeError | TimeoutError):
+        return Late(world, ALONE if isinstance(error, TimeoutError) else LIMIT)
     lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and bool(LOST.search(str(error))))
     said = _read() if lost else _tell(error, rank)
     if said is None:
@@ -150,6 +168,7 @@ def _cause(error: BaseException) -> BaseException:
     return other
 
 
+TIMED_OUT = re.compile(r"timed out|timeout", re.IGNORECASE)
 LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket", re.IGNORECASE)
 
 

@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 
 from aeprobe import ranges
 from aeprobe.runs import Spread, StageRun, spread
+from aeprobe.wording import NONE, NOTHING, beside, number, percent
 
 FILE = Path(__file__).parent / "assets" / "report.yaml"
-NONE = "–"
 GAP = 0.05  # of the training loss: a larger one between validation and training is called a gap
 FALL = 0.01  # of the validation loss in the last epoch: a larger one means that training was not at its end
 NAMES = {
@@ -57,23 +57,8 @@ def wilson(correct: float, total: int, z: float = 1.959964) -> tuple[float, floa
     share = correct / total
     centre = share + z * z / (2 * total)
     half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return (centre - half) / (1 + z * z / total), (centre + half) / (1 + z * z / total)
-
-
-def number(value: float | None) -> str:
-    """A loss with four decimals, or three significant digits where four decimals would be zeros."""
-    if value is None:
-        return NONE
-    return f"{value:.4f}" if value == 0 or abs(value) >= 0.00005 else f"{value:.2e}"
-
-
-def percent(value: float | None) -> str:
-    r"""A fraction as a percentage with two decimals.
-
-    >>> percent(0.93)
-    '93.00\xa0%'
-    """
-    return NONE if value is None else f"{100 * value:.2f}\u00a0%"
+    low, high = (centre - half) / (1 + z * z / total), (centre + half) / (1 + z * z / total)
+    return max(low, 0.0), min(high, 1.0)
 
 
 def shown(value: Spread | None, key: str, runs: int = 1) -> str:
@@ -98,7 +83,7 @@ def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
     if ours is None:
         return None
     known = ranges.find(runs[0], key)
-    said = report()[runs[0].stage].get(key) if runs[0].dataset == report()["dataset"] else None
+    said = report()[runs[0].stage].get(key) if of_the_report(runs[0]) else None
     form = percent if key.endswith("accuracy") else number
     kind, verdict = "unknown", ""
     if known:
@@ -131,18 +116,15 @@ def _beside(ours: float, said: dict[str, Any], known: dict[str, Any] | None) -> 
 def fitting(runs: Sequence[StageRun]) -> str:
     """One sentence on over- and underfitting, from the final gap between training and validation."""
     train, val = (spread(run.last(f"{split}/loss") for run in runs) for split in ("train", "val"))
-    if train is None or val is None or not train.mean:
+    if train is None or val is None:
         return "Whether it over- or underfits cannot be said: it takes a training and a validation loss."
-    gap = val.mean / train.mean - 1
     fell = spread(_last_fall(run) for run in runs)
-    numbers = (
-        f"the validation loss, {number(val.mean)}, is {abs(gap):.1%} {'above' if gap >= 0 else 'below'} "
-        f"the training loss, {number(train.mean)}"
-    )
+    gap = beside(val.mean, train.mean, digits=1, words=("below", "as large as", "above"))
+    numbers = f"the validation loss, {number(val.mean)}, is {gap} the training loss, {number(train.mean)}"
     linear = report()["references"][0]
     widths = runs[0].setting("autoencoder.widths") or [0]
-    comparable = runs[0].stage == "autoencoder" and runs[0].dataset == "mnist" and widths[-1] == 30
-    if gap > GAP:
+    comparable = runs[0].stage == "autoencoder" and of_the_report(runs[0]) and widths[-1] == 30
+    if val.mean > max((1 + GAP) * train.mean, NOTHING):
         return f"It overfits: {numbers}."
     if comparable and val.mean > linear["mse"]:
         return (
@@ -152,15 +134,27 @@ def fitting(runs: Sequence[StageRun]) -> str:
     if fell and fell.mean > FALL:
         return (
             f"It underfits rather than overfits: {numbers}, and still fell by {fell.mean:.1%} "
-            "in the last epoch, so that more training would help."
+            f"{_since(runs)}, so that more training would help."
         )
     return f"It neither over- nor underfits to speak of: {numbers}."
 
 
+def of_the_report(run: StageRun) -> bool:
+    """Whether a run is of the report's images: only then do its results stand beside the report's."""
+    return run.dataset == str(report()["dataset"])
+
+
 def _last_fall(run: StageRun) -> float | None:
-    """The share by which the validation loss fell in the last epoch."""
-    losses = [loss for loss in run.series("val/loss") if loss]
-    return 1 - losses[-1] / losses[-2] if len(losses) > 1 else None
+    """The share by which the validation loss fell between the last two epochs that were validated."""
+    losses = [loss for loss in run.series("val/loss") if loss is not None]
+    return 1 - losses[-1] / losses[-2] if len(losses) > 1 and losses[-2] > NOTHING else None
+
+
+def _since(runs: Sequence[StageRun]) -> str:
+    """Over how many epochs `_last_fall` looks."""
+    apart = [[i for i, loss in enumerate(run.series("val/loss")) if loss is not None][-2:] for run in runs]
+    most = max((last[1] - last[0] for last in apart if len(last) > 1), default=1)
+    return "in the last epoch" if most == 1 else f"in the last {most} epochs"
 
 
 def recognised(matrix: list[list[int]]) -> list[float]:

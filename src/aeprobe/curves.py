@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from aeprobe.figures import DARK, DPI, ORANGE, PALE, Array, Drawing, new_axes, style
+from aeprobe.figures import DARK, DPI, ORANGE, PALE, Array, Drawing, keep_possible, new_axes, style, whole_numbers
+from aeprobe.wording import number
 
 MOST_STEPS = 2_000  # points of a curve per step: more than a picture 800 pixels wide can show
-PRECISION = {"loss": "{:.4f}", "accuracy": "{:.1%}"}
 
 
 def loss_per_epoch(epoch: Array, mean: Array, last: Array) -> Drawing:
@@ -19,11 +19,9 @@ def loss_per_epoch(epoch: Array, mean: Array, last: Array) -> Drawing:
     figure, axes = new_axes("Stage 1: training loss per epoch", "epoch", "MSE per pixel")
     _epochs(axes, epoch, last, "last batch", ORANGE, "s--")
     _epochs(axes, epoch, mean, "mean over the epoch", DARK, "o-")
+    keep_possible(axes, "loss")
     axes.legend(frameon=False)
-    alt = (
-        f"The mean training MSE {_change(mean, epoch)}; "
-        f"that of each epoch's last batch goes from {last[0]:.4f} to {last[-1]:.4f}."
-    )
+    alt = f"The mean training MSE {_change(mean, epoch)}; that of each epoch's last batch {_from_to(last)}."
     data = {"epoch": epoch.tolist(), "mean": mean.tolist(), "last": last.tolist()}
     return Drawing("loss_per_epoch", [8], "Stage 1: loss per epoch", alt, figure, data)
 
@@ -34,10 +32,11 @@ def loss_and_accuracy_per_epoch(epoch: Array, loss: Mapping[str, Array], accurac
     panels = {"loss": (loss, 0.59), "accuracy": (accuracy, 0.09)}
     for what, (values, bottom) in panels.items():
         unit = "cross-entropy" if what == "loss" else "accuracy"
-        axes = figure.add_axes((0.105, bottom, 0.86, 0.345))
+        axes = figure.add_axes((0.12, bottom, 0.845, 0.345))
         style(axes, f"Stage 2: training {what} per epoch", "epoch", unit, what)
         _epochs(axes, epoch, values["last"], "last batch", ORANGE, "s--")
         _epochs(axes, epoch, values["mean"], "mean over the epoch", DARK, "o-")
+        keep_possible(axes, what)
         axes.legend(frameon=False)
     alt = (
         f"The mean training loss {_change(loss['mean'], epoch)}; "
@@ -65,8 +64,8 @@ def training_curve(
         epoch_mean: mean over that epoch's samples, (epochs,).
     """
     alt = (
-        f"Over {epoch_step[-1]:,} steps the training {what} goes from {_say(value[0], what)} to "
-        f"{_say(value[-1], what)}; its mean over an epoch {_change(epoch_mean, None, what)}."
+        f"Over {epoch_step[-1]:,} step{'s' if epoch_step[-1] > 1 else ''} the training {what} "
+        f"{_from_to(value, what)}; its mean over an epoch {_change(epoch_mean, None, what)}."
     )
     every = -(-len(step) // MOST_STEPS)
     step, value = step[::every], value[::every]
@@ -77,9 +76,11 @@ def training_curve(
     edges = np.concatenate([[0], epoch_step])
     axes.stairs(epoch_mean, edges, baseline=None, color=DARK, lw=2, zorder=3, label="mean of each epoch")
     axes.set_xlim(0, epoch_step[-1])
+    axes.xaxis.set_major_locator(whole_numbers())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if what == "loss":
         _log_scale(axes, value)
+    keep_possible(axes, what)
     legend = axes.legend(frameon=False, loc="lower right" if what == "accuracy" else "upper right")
     legend.get_lines()[0].set_linewidth(3)
     data = {"step": step.tolist(), "value": value.tolist(), "every": every}
@@ -93,6 +94,7 @@ def validation_curve(stage: int, report: int, what: str, epoch: Array, value: Ar
     figure, axes = new_axes(title, "epoch", _unit(stage, what), what=what)
     _epochs(axes, epoch, train, "training, mean over the epoch", ORANGE, "s--")
     _epochs(axes, epoch, value, "validation, after the epoch", DARK, "o-")
+    keep_possible(axes, what)
     axes.legend(frameon=False)
     alt = (
         f"The validation {what} {_change(value, epoch, what)}; "
@@ -104,7 +106,7 @@ def validation_curve(stage: int, report: int, what: str, epoch: Array, value: Ar
 
 def _epochs(axes: Axes, epoch: Array, values: Array, label: str, colour: str, style: str) -> None:
     axes.plot(epoch, values, style, color=colour, label=label, ms=5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(whole_numbers())
     axes.set_xlim(epoch[0] - 0.5, epoch[-1] + 0.5)
 
 
@@ -129,7 +131,14 @@ def _ordinal(number: int) -> str:
 
 
 def _say(value: float, what: str = "loss") -> str:
-    return PRECISION[what].format(value)
+    return f"{value:.1%}" if what == "accuracy" else number(value)
+
+
+def _from_to(values: Array, what: str = "loss") -> str:
+    first, last = _say(values[0], what), _say(values[-1], what)
+    if len(values) == 1:
+        return f"is {first}"
+    return f"is {first} at first and at last" if first == last else f"goes from {first} to {last}"
 
 
 def _change(values: Array, epoch: Array | None, what: str = "loss") -> str:
@@ -138,5 +147,7 @@ def _change(values: Array, epoch: Array | None, what: str = "loss") -> str:
     when = [f" in epoch {e}" for e in (epoch[0], epoch[-1])] if epoch is not None else ["", ""]
     if len(values) == 1:
         return f"is {first}{when[0]}"
+    if first == last:
+        return f"is {first}{when[0]} and{when[1]}" if epoch is not None else f"is {first} at first and at last"
     verb = "falls" if values[-1] < values[0] else "rises"
     return f"{verb} from {first}{when[0]} to {last}{when[1]}"

@@ -84,7 +84,6 @@ class MNISTDataModule(L.LightningDataModule):
         limit: float | None = None,
     ) -> None:
         super().__init__()
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer held-out images than processes
         self.name, self.root, self.val_size, self.split_seed = name, Path(root), val_size, split_seed
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.block, self.limit = block, limit

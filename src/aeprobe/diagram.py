@@ -85,7 +85,8 @@ def _part(axes: Axes, part: Part, x: float, first: bool) -> None:
     axes.plot([x + 12, end - 12], [66, 66], color=GREY, lw=1.5)
     kind = " (frozen)" if part.frozen else ""
     words = f"{part.name}{kind}\n{sum(part.parameters):,} parameters"
-    axes.text((x + end) / 2, 58, words, ha="center", va="top", fontsize=10)
+    low = 33 if not first and len(part.widths) == 2 else 58  # a short part's words would cover its neighbour's
+    axes.text((x + end) / 2, low, words, ha="center", va="top", fontsize=10)
     for i, width in enumerate(part.widths):
         at = x + i * SPACE
         if i or first:

@@ -3,7 +3,8 @@
 Figures come one at a time, in the page's order, so that only one is in memory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -12,69 +13,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aeprobe import curves, figures, pictures
+from aeprobe import figures, pictures
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.batches import seeded_permutation
 from aeprobe.classifier import Classifier
 from aeprobe.data import ImageDataset
 from aeprobe.diagram import Part, architecture
 from aeprobe.figures import Array, Drawing
+from aeprobe.history import History
 from aeprobe.pca import CHUNK, principal_components
 
 SAMPLES = 5
 EXTREMES = 10
 MISTAKES = 20
+REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
 SHOWN_CODES = 2_000
 PCA_IMAGES = 20_000  # a third of MNIST: the test MSE differs from that of all 60,000 by 0.1 %
+ROUNDING = 1e-20  # an MSE below it is what double precision leaves of nothing
+VARIES = 1e-12  # of all variance: a component with less is a direction that rounding chose
 Splits = Mapping[str, ImageDataset]
 
 
-class History:
-    """A run's recorded metrics as arrays.
+@dataclass(frozen=True)
+class Failure:
+    """A figure that could not be drawn, by its name, and why."""
 
-    Args:
-        rows: as `epochs` in metrics.json.
-        steps: "step" and the tags of every step, as callbacks.Recorder keeps them.
-        epoch_steps: optimizer steps at each epoch's end.
-    """
-
-    def __init__(
-        self, rows: Sequence[Mapping[str, Any]], steps: Mapping[str, Sequence[float]], epoch_steps: Sequence[int]
-    ) -> None:
-        self.rows, self.steps, self.epoch_steps = rows, steps, np.array(epoch_steps)
-
-    def per_epoch(self, *tags: str) -> tuple[Array, ...]:
-        """The epochs that have all these metrics, and the metrics."""
-        rows = [row for row in self.rows if all(tag in row for tag in tags)]
-        return tuple(np.array([row[tag] for row in rows]) for tag in ("epoch", *tags))
-
-    def training(self, stage: int, report: int, what: str) -> Drawing:
-        """A training metric at every step."""
-        step, value = (np.array(self.steps[tag]) for tag in ("step", f"train/{what}_step"))
-        mean = self.per_epoch(f"train/{what}")[1][-len(self.epoch_steps) :]
-        return curves.training_curve(stage, report, what, step, value, self.epoch_steps, mean)
-
-    def validation(self, stage: int, report: int, what: str) -> Iterator[Drawing]:
-        """A validation metric after each epoch that was validated, if any was."""
-        epoch, value, train = self.per_epoch(f"val/{what}", f"train/{what}")
-        if len(epoch):
-            yield curves.validation_curve(stage, report, what, epoch, value, train)
+    name: str
+    error: Exception
 
 
-def of_images(splits: Splits, seed: int) -> Iterator[Drawing]:
-    """What the images are."""
-    classes = max(10, 1 + max(int(split.labels.max()) for split in splits.values()))
-    counts = {name: np.bincount(split.labels.numpy(), minlength=classes) for name, split in splits.items()}
-    yield figures.class_histogram(counts, same=splits["val"] is splits["test"])
-    train = splits["train"]
-    size = min(SAMPLES, len(train))
-    indices = seeded_permutation(len(train), seed)[:size].numpy()
-    yield pictures.samples(pixels(train, indices), train.labels[indices].numpy(), indices)
+Drawn = Iterator[Drawing | Failure]
+
+
+def of_images(splits: Splits, seed: int, noun: str = "digit") -> Drawn:
+    """What the images are; `noun` is what a class is called."""
+    yield from _tried("class_histogram", _class_histogram, splits, noun)
+    yield from _tried("samples", _samples, splits["train"], seed)
 
 
 def of_autoencoder(
-    module: Autoencoder, history: History, splits: Splits, kept: Sequence[Drawing], codes: Tensor, errors: Array
-) -> Iterator[Drawing]:
+    module: Autoencoder, history: History, splits: Splits, kept: Iterable[Drawing], codes: Tensor, errors: Array
+) -> Drawn:
     """How stage 1 went and what it does.
 
     Args:
@@ -86,22 +65,27 @@ def of_autoencoder(
         errors: their MSE per pixel, (N,).
     """
     widths, activation = module.hparams["widths"], module.hparams["activation"]
-    encoder = Part("encoder", widths, activation)
-    yield architecture(1, [encoder, Part("decoder", widths[::-1], activation, "Sigmoid")])
+    parts = [Part("encoder", widths, activation), Part("decoder", widths[::-1], activation, "Sigmoid")]
+    yield from _tried("architecture", architecture, 1, parts)
     if history.rows:
-        yield curves.loss_per_epoch(*history.per_epoch("train/loss", "train/loss_last"))
-        yield history.training(1, 9, "loss")
-        yield from history.validation(1, 10, "loss")
-    yield from kept
-    yield from _codes(codes, splits["test"].labels.numpy())
-    yield _pca_baseline(module, splits, errors)
-    yield from _extremes(module, splits["test"], errors)
-    yield figures.error_histogram(errors)
+        yield from _tried("loss_per_epoch", history.loss_per_epoch)
+        yield from _tried("train_loss", history.training, 1, 9, "loss")
+        yield from _tried("val_loss", history.validation, 1, 10, "loss")
+    yield from _tried("reconstructions", iter, kept)
+    yield from _tried("codes", _codes, codes, splits["test"].labels.numpy())
+    yield from _tried("pca_baseline", _pca_baseline, module, splits, errors)
+    yield from _tried("best_and_worst", _extremes, module, splits["test"], errors)
+    yield from _tried("error_histogram", figures.error_histogram, errors)
 
 
 def of_classifier(
-    module: Classifier, images: ImageDataset, test: ImageDataset, history: History, results: Mapping[str, Any]
-) -> Iterator[Drawing]:
+    module: Classifier,
+    images: ImageDataset,
+    test: ImageDataset,
+    history: History,
+    results: Mapping[str, Any],
+    noun: str = "digit",
+) -> Drawn:
     """How stage 2 went and what it does.
 
     Args:
@@ -110,25 +94,43 @@ def of_classifier(
         test: the same, or their codes.
         history: of the training.
         results: `confusion_matrix` and `test_batch_accuracy` of metrics.json.
+        noun: what a class is called.
     """
     own = module.hparams
     encoder = Part("encoder", own["encoder_widths"], own["encoder_activation"], frozen=True)
-    yield architecture(2, [encoder, Part("head", own["widths"], own["activation"], "Softmax")])
+    head = Part("head", own["widths"], own["activation"], "Softmax")
+    yield from _tried("architecture", architecture, 2, [encoder, head])
     if history.rows:
-        epoch, *loss = history.per_epoch("train/loss", "train/loss_last")
-        accuracy = history.per_epoch("train/accuracy", "train/accuracy_last")[1:]
-        names = ("mean", "last")
-        yield curves.loss_and_accuracy_per_epoch(
-            epoch, dict(zip(names, loss, strict=True)), dict(zip(names, accuracy, strict=True))
-        )
-        yield history.training(2, 15, "loss")
-        yield history.training(2, 16, "accuracy")
-        yield from history.validation(2, 17, "loss")
-        yield from history.validation(2, 18, "accuracy")
-    yield figures.batch_accuracy(np.array(results["test_batch_accuracy"]))
-    matrix = np.array(results["confusion_matrix"])
-    yield figures.confusion_matrix(matrix)
-    yield _mistakes(module, images, test, min(int(matrix.sum()), len(test)))
+        yield from _tried("loss_and_accuracy_per_epoch", history.loss_and_accuracy_per_epoch)
+        yield from _tried("train_loss", history.training, 2, 15, "loss")
+        yield from _tried("val_loss", history.validation, 2, 16, "loss")
+        yield from _tried("train_accuracy", history.training, 2, 17, "accuracy")
+        yield from _tried("val_accuracy", history.validation, 2, 18, "accuracy")
+    matrix, batches = np.array(results["confusion_matrix"]), np.array(results["test_batch_accuracy"])
+    tested = int(matrix.sum())
+    yield from _tried("batch_accuracy", figures.batch_accuracy, batches, REPORT_BATCH, tested)
+    yield from _tried("confusion_matrix", figures.confusion_matrix, matrix, noun)
+    yield from _tried("mistakes", _mistakes, module, images, test, min(tested, len(test)))
+
+
+def _tried(name: str, make: Callable[..., Drawing | Iterable[Drawing]], *arguments: Any) -> Drawn:
+    """A figure, or as many as there are of it; a Failure instead of whatever goes wrong: the others are drawn."""
+    try:
+        made = make(*arguments)
+        yield from [made] if isinstance(made, Drawing) else list(made)
+    except Exception as error:
+        yield Failure(name, error)
+
+
+def _class_histogram(splits: Splits, noun: str) -> Drawing:
+    classes = 1 + max(int(split.labels.max()) for split in splits.values())
+    counts = {name: np.bincount(split.labels.numpy(), minlength=classes) for name, split in splits.items()}
+    return figures.class_histogram(counts, same=splits["val"] is splits["test"], noun=noun)
+
+
+def _samples(train: ImageDataset, seed: int) -> Drawing:
+    indices = seeded_permutation(len(train), seed)[: min(SAMPLES, len(train))].numpy()
+    return pictures.samples(pixels(train, indices), train.labels[indices].numpy(), indices)
 
 
 @torch.no_grad()
@@ -163,7 +165,11 @@ def _codes(codes: Tensor, labels: Array) -> Iterator[Drawing]:
     if codes.shape[1] < 2:  # no plane to show them on
         return
     mean, axes, shares = principal_components(codes, 2)
-    points = ((codes - mean) @ axes)[:SHOWN_CODES].numpy()
+    centred = codes.double() - mean
+    known = (
+        shares * centred.square().sum() > VARIES * codes.double().square().sum()
+    )  # else codes differ by rounding
+    shares, points = shares * known, (centred[:SHOWN_CODES] @ axes * known).numpy()
     yield pictures.codes(points, labels[: len(points)], shares.numpy())
 
 
@@ -181,14 +187,16 @@ def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing
     train, test = splits["train"].images.flatten(1), splits["test"]
     train = train[:: max(1, round(len(train) / PCA_IMAGES))]
     components = module.hparams["widths"][-1]
-    mean, axes, _ = principal_components(train, components)
+    mean, axes, shares = principal_components(train, components)
+    axes = axes[:, shares > VARIES]
     images, lost = test.images[: len(errors)].flatten(1), 0.0
     for chunk in images.split(CHUNK):
-        rest = chunk.float() - mean
-        lost += (rest.square().sum() - (rest @ axes).square().sum()).item()
+        rest = chunk - mean
+        lost += (rest - rest @ axes @ axes.T).square().sum().item()
     mse = lost / images.numel() * (1 / 255) ** 2  # of pixels in [0, 1], as the loss
+    mse = mse if mse > ROUNDING else 0.0
     indices = one_of_each(test.labels[: len(errors)], 0)
-    linear = (mean + (images[indices].float() - mean) @ axes @ axes.T).view(-1, 28, 28) / 255
+    linear = (mean + (images[indices] - mean) @ axes @ axes.T).view(-1, 28, 28) / 255
     ours = reconstruct(module, test, indices).squeeze(1).numpy()
     both = (mse, float(errors.mean()))
     return pictures.pca_baseline(

@@ -1,8 +1,11 @@
-"""When to draw: once, after testing, into figures/ and TensorBoard."""
+"""When to draw: once, after testing, into figures/ and TensorBoard. What cannot be drawn costs no run."""
 
 import io
 import json
-from collections.abc import Sequence
+import logging
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -17,10 +20,41 @@ from aeprobe import dashboard, drawing, pictures
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.build import Experiment
 from aeprobe.classifier import Classifier
-from aeprobe.drawing import History
+from aeprobe.drawing import Failure
 from aeprobe.figures import DPI, Drawing
+from aeprobe.history import History
 from aeprobe.recorder import Recorder
 from aeprobe.rundir import Metrics, RunDirectory, finite, write_atomically
+
+log = logging.getLogger("aeprobe")
+
+
+class NotDrawn:
+    """What could not be drawn or shown of a run, and why. By then the run has its results, and keeps them.
+
+    Attributes:
+        reasons: by the name of the figure, or of what TensorBoard lacks.
+    """
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
+
+    @contextmanager
+    def noted(self, name: str) -> Iterator[None]:
+        """Goes on after any error in its block; interruptions are none."""
+        try:
+            yield
+        except Exception as error:
+            self.note(name, error)
+
+    def note(self, name: str, error: Exception) -> None:
+        """Says it once, in one line; train.log has the traceback."""
+        if name in self.reasons:
+            return
+        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+        self.reasons[name] = what
+        text = "".join(traceback.format_exception(error)).rstrip()
+        log.warning("not drawn: %s (%s)", name.replace("_", " "), what, extra={"traceback": text})
 
 
 class Gallery(L.Callback):
@@ -31,6 +65,9 @@ class Gallery(L.Callback):
         directory: the run's.
         epochs: after which epochs, counted from 1, besides the last.
         images: whether to show the images themselves too; not where another stage of the run does.
+
+    Attributes:
+        not_drawn: what could not be drawn.
     """
 
     def __init__(
@@ -41,6 +78,8 @@ class Gallery(L.Callback):
         if isinstance(experiment.module, Classifier) and not images:
             del self.splits["train"]  # they would stay beside their codes: 43 MB
         self.chosen = drawing.one_of_each(self.splits["val"].labels, experiment.seed)
+        self.noun = "digit" if experiment.data.name == "mnist" else "class"
+        self.not_drawn = NotDrawn()
         self.made: dict[int, Tensor] = {}
         self.steps: dict[int, int] = {}
 
@@ -49,8 +88,9 @@ class Gallery(L.Callback):
         epoch = trainer.current_epoch + 1
         wanted = epoch in self.epochs or epoch == trainer.max_epochs
         if wanted and trainer.is_global_zero and isinstance(module, Autoencoder):
-            self.made[epoch] = drawing.reconstruct(module, self.splits["val"], self.chosen)
-            self.steps[epoch] = trainer.global_step
+            with self.not_drawn.noted("reconstructions"):
+                self.made[epoch] = drawing.reconstruct(module, self.splits["val"], self.chosen)
+                self.steps[epoch] = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run cannot make again."""
@@ -70,54 +110,63 @@ class Gallery(L.Callback):
         """
         if not trainer.is_global_zero:
             return
+        with self.not_drawn.noted("figures"), torch.no_grad():
+            self._draw(trainer, History(recorder.epochs, recorder.steps, recorder.epoch_steps), results)
+
+    def _draw(self, trainer: L.Trainer, history: History, results: Metrics) -> None:
         assert isinstance(trainer.logger, TensorBoardLogger)
         writer: SummaryWriter = trainer.logger.experiment
         module = self.experiment.module.eval().cpu()
         step = trainer.global_step if self.experiment.settings else self.experiment.steps
-        history = History(recorder.epochs, recorder.steps, recorder.epoch_steps)
-        with torch.no_grad():
-            if self.images:
-                for made in drawing.of_images(self.splits, self.experiment.seed):
-                    self._show(made, writer, step)
-            if isinstance(module, Autoencoder):
-                self._draw_autoencoder(module, history, writer, step)
-            else:
-                test = self.experiment.data.splits["test"]  # codes by now
-                for made in drawing.of_classifier(module, self.splits["test"], test, history, results):
-                    self._show(made, writer, step)
-                dashboard.add_graph(
-                    writer, {"normalize": module.normalize, "encoder": module.encoder, "head": module.head}
-                )
-                dashboard.add_batches(writer, results["test_batch_accuracy"])
+        if self.images:
+            self._show(drawing.of_images(self.splits, self.experiment.seed, self.noun), writer, step)
+        if isinstance(module, Autoencoder):
+            self._draw_autoencoder(module, history, writer, step)
+            return
+        test = self.experiment.data.splits["test"]  # codes by now
+        made = drawing.of_classifier(module, self.splits["test"], test, history, results, self.noun)
+        self._show(made, writer, step)
+        layers = {"normalize": module.normalize, "encoder": module.encoder, "head": module.head}
+        with self.not_drawn.noted("graph"):
+            dashboard.add_graph(writer, layers)
+        with self.not_drawn.noted("test_batch_accuracy"):
+            dashboard.add_batches(writer, results["test_batch_accuracy"])
 
     def _draw_autoencoder(self, module: Autoencoder, history: History, writer: SummaryWriter, step: int) -> None:
         test = self.splits["test"]
         codes = torch.cat(module.test_codes).float().cpu()
         errors = torch.cat(module.test_errors).float().cpu().numpy()
-        for made in drawing.of_autoencoder(module, history, self.splits, self._rows(self.made), codes, errors):
-            if made.name == "reconstructions":
-                self._save(made)  # TensorBoard has a slider over the epochs instead
-            else:
-                self._show(made, writer, step)
+        rows = self._rows(self.made)
+        self._show(drawing.of_autoencoder(module, history, self.splits, rows, codes, errors), writer, step)
         for epoch in self.made:
-            (made,) = self._rows([epoch])
-            dashboard.add_png(writer, f"figures/{made.name}", _png(made), _size(made), self.steps[epoch])
-        dashboard.add_graph(
-            writer, {"normalize": module.normalize, "encoder": module.encoder, "decoder": module.decoder}
-        )
-        dashboard.add_projector(writer, codes, test.labels, test.images, step)
+            with self.not_drawn.noted("reconstructions"):
+                (made,) = self._rows([epoch])
+                dashboard.add_png(writer, f"figures/{made.name}", _png(made), _size(made), self.steps[epoch])
+        layers = {"normalize": module.normalize, "encoder": module.encoder, "decoder": module.decoder}
+        with self.not_drawn.noted("graph"):
+            dashboard.add_graph(writer, layers)
+        with self.not_drawn.noted("projector"):
+            dashboard.add_projector(writer, codes, test.labels, test.images, step)
 
-    def _rows(self, epochs: Any) -> list[Drawing]:
+    def _rows(self, epochs: Any) -> Iterator[Drawing]:
         """The picture of these epochs' reconstructions, if there are any."""
         if not epochs:
-            return []
+            return
         val, labels = self.splits["val"], self.splits["val"].labels[self.chosen].numpy()
         made = {epoch: self.made[epoch].squeeze(1).numpy() for epoch in epochs}
         errors = drawing.errors_of(val, self.chosen, [self.made[epoch] for epoch in epochs])
-        return [pictures.reconstructions(drawing.pixels(val, self.chosen), labels, made, errors)]
+        yield pictures.reconstructions(drawing.pixels(val, self.chosen), labels, made, errors, self.noun)
 
-    def _show(self, made: Drawing, writer: SummaryWriter, step: int) -> None:
-        dashboard.add_png(writer, f"figures/{made.name}", self._save(made), _size(made), step)
+    def _show(self, figures: Iterable[Drawing | Failure], writer: SummaryWriter, step: int) -> None:
+        for made in figures:
+            if isinstance(made, Failure):
+                self.not_drawn.note(made.name, made.error)
+                continue
+            with self.not_drawn.noted(made.name):
+                png = self._save(made)
+                if made.name != "reconstructions":  # TensorBoard has a slider over the epochs instead
+                    with self.not_drawn.noted("TensorBoard"):
+                        dashboard.add_png(writer, f"figures/{made.name}", png, _size(made), step)
 
     def _save(self, made: Drawing) -> bytes:
         """Writes a figure's two files and returns the picture."""

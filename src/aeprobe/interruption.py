@@ -1,13 +1,18 @@
 """SIGINT, SIGTERM, SIGUSR1 and SIGUSR2: once for a clean end after the step, twice for an end at once."""
 
+import os
+import select
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+DEAF = 5.0  # seconds without Python code, after which a process that was told to stop is taken to wait in vain
 
 
 class Interrupted(BaseException):
@@ -43,6 +48,21 @@ class Lost(Interrupted):
         self.what = f"interrupted by {self} (killed, or out of memory?)"
 
 
+class Late(Lost):
+    """Another process of the run is not gone, but does not answer.
+
+    Args:
+        world: number of processes.
+        limit: how long it was waited for.
+    """
+
+    def __init__(self, world: int, limit: timedelta) -> None:
+        super().__init__(world)
+        minutes = f"{limit.total_seconds() / 60:.3g} minutes"
+        self.args = (f"one of its {world} processes, which did not answer for {minutes}",)
+        self.what = f"interrupted by {self}"
+
+
 class Interruption:
     """Hears the signals while it is entered. Outside of a training step they raise `Interrupted` where they come.
 
@@ -56,6 +76,7 @@ class Interruption:
         self.signum: int | None = None
         self.waiting = self.ending = False
         self._before: dict[int, Any] = {}
+        self._heard = 0
 
     def __enter__(self) -> "Interruption":
         self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
@@ -93,7 +114,41 @@ class Interruption:
                 raise
             raise Interrupted(self.signum) from error
 
+    @contextmanager
+    def insisting(self, end: Callable[[int], None]) -> Iterator[None]:
+        """Ends the process where a signal comes and no Python code hears it: it waits for another one, in C++.
+
+        Args:
+            end: is called with the signal, from another thread, and does not return.
+        """
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        threading.Thread(target=self._insist, args=(reading, end), daemon=True).start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            os.close(writing)  # the thread reads that, and ends
+
+    def _insist(self, reading: int, end: Callable[[int], None]) -> None:
+        heard, signum, waited = self._heard, 0, 0.0
+        while True:
+            if select.select([reading], [], [], 0.2 if signum else None)[0]:
+                came = os.read(reading, 64)
+                if not came:
+                    break
+                signum = next((number for number in came if number in self._before), signum)
+            else:
+                waited += 0.2
+            if self._heard > heard:
+                heard, signum, waited = self._heard, 0, 0.0
+            elif signum and waited > DEAF:
+                end(signum)
+        os.close(reading)
+
     def _hear(self, signum: int, _frame: FrameType | None) -> None:
+        self._heard += 1
         if self.ending:
             return
         again, self.signum = self.signum is not None, signum

@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aeprobe.comparison import NONE, Comparison, compare, fewer, report, shown
+from aeprobe.comparison import Comparison, compare, fewer, of_the_report, shown
 from aeprobe.runs import Runs, StageRun, spread
 from aeprobe.scores import interval, tested
+from aeprobe.wording import NONE
 
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_epochs")
 UNFINISHED = {
@@ -38,6 +39,10 @@ def warnings(runs: Runs) -> list[str]:
             error = run.metrics.get("error")
             why = f": {error}" if error and status == "failed" else ""
             said.append(f"The {run.stage} in {run.path} {UNFINISHED.get(status, status)}; {done}{why}")
+        elif run.metrics.get("not_drawn", {}) is None:
+            said.append(
+                f"The {run.stage} in {run.path} was ended while its figures were drawn; resume= draws them"
+            )
         limits = [
             f"trainer.{key}={run.setting(f'trainer.{key}')}" for key in LIMITS if run.setting(f"trainer.{key}")
         ]
@@ -56,14 +61,14 @@ def warnings(runs: Runs) -> list[str]:
             said.append(f"The classifier of {run.path.parent} is not there")
     if runs["autoencoder"] and runs["autoencoder"][0].setting("stage") == "all" and not runs["classifier"]:
         said.append("Both stages were to be trained, but the classifier is not there")
-    if any(run.dataset != report()["dataset"] for run in _every(runs)):
-        said.append("The report is about MNIST; these are other images, and its numbers stand here only for scale")
+    if not all(map(of_the_report, _every(runs))):
+        said.append("The report is about MNIST, these are other images: its settings stand here, not its results")
     return said
 
 
 def title(runs: Runs) -> str:
     """The page's heading."""
-    images = "MNIST" if _every(runs)[0].dataset == report()["dataset"] else "other images"
+    images = "MNIST" if of_the_report(_every(runs)[0]) else "other images"
     if not runs["classifier"]:
         return f"An autoencoder on {images}"
     if not runs["autoencoder"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aeprobe import scores, tables
-from aeprobe.comparison import fitting, report
+from aeprobe.comparison import fitting, of_the_report, report
 from aeprobe.runs import Picture, Runs, StageRun
 from aeprobe.tables import Block, Table, Text
 
@@ -48,8 +48,8 @@ CURVES = {
     ),
     "classifier": (
         ("train_loss", "Figure 15", "train/loss", "Training loss, mean of each epoch"),
-        ("train_accuracy", "Figure 16", "train/accuracy", "Training accuracy, mean of each epoch"),
-        ("val_loss", "Figure 17", "val/loss", "Validation loss"),
+        ("val_loss", "Figure 16", "val/loss", "Validation loss"),
+        ("train_accuracy", "Figure 17", "train/accuracy", "Training accuracy, mean of each epoch"),
         ("val_accuracy", "Figure 18", "val/accuracy", "Validation accuracy"),
     ),
 }
@@ -74,7 +74,15 @@ def sections(runs: Runs) -> list[Section]:
     for stage, of_stage in stages.items():
         for name in BEYOND_THE_REPORT[stage]:
             pictures.add(beyond, of_stage, name, BEYOND)
-    return [*found, beyond] if beyond.blocks else found
+    elsewhere = [
+        f"{name} of the {run.stage} ({why})"
+        for of_stage in stages.values()
+        for run in of_stage
+        for name, why in run.not_drawn.items()
+        if name not in pictures.names
+    ]
+    beyond.missing += elsewhere
+    return [*found, beyond] if beyond.blocks or elsewhere else found
 
 
 def _data(runs: Sequence[StageRun], pictures: "_Pictures") -> Section:
@@ -88,7 +96,8 @@ def _autoencoder(runs: Sequence[StageRun], pictures: "_Pictures") -> Section:
     section = Section("autoencoder", "Stage 1: the autoencoder")
     pictures.add(section, runs, "architecture", ARCHITECTURE["autoencoder"])
     section.blocks += [tables.settings(runs, "Figure 7"), scores.loss(runs, "Figure 8")]
-    bands = [("train/loss_last", "Loss of the last batch of each epoch", 1.0, report()["autoencoder"]["loss"])]
+    said = report()["autoencoder"]["loss"] if of_the_report(runs[0]) else ()
+    bands = [("train/loss_last", "Loss of the last batch of each epoch", 1.0, said)]
     pictures.per_epoch(section, runs, bands)
     pictures.curves(section, runs)
     pictures.add(section, runs, "reconstructions", "Figure 11")
@@ -109,12 +118,15 @@ def _classifier(runs: Sequence[StageRun], pictures: "_Pictures") -> Section:
         (scores.softmax_key(runs), "Loss of the last batch of each epoch, ÷ 100", 0.01, said["loss"]),
         ("train/accuracy_last", "Accuracy of the last batch of each epoch, in %", 100.0, said["accuracy"]),
     ]
+    if not of_the_report(runs[0]):
+        loss = ("train/loss_last", "Loss of the last batch of each epoch", 1.0, ())
+        bands = [loss, (*bands[1][:3], ())]
     pictures.per_epoch(section, runs, bands)
     pictures.curves(section, runs)
     section.blocks += _present(scores.headline(runs, "Figure 19"))
     pictures.add(section, runs, "batch_accuracy", "Figure 20")
     pictures.add(section, runs, "confusion_matrix", "Figure 21")
-    section.blocks += _present(scores.digits(runs, "Figure 21"))
+    section.blocks += _present(scores.classes(runs, "Figure 21"))
     section.blocks.append(Text("Over- or underfitting", fitting(runs)))
     return section
 
@@ -128,13 +140,15 @@ class _Pictures:
 
     def __init__(self) -> None:
         self.left = BUDGET
+        self.names: set[str] = set()
 
     def add(self, section: Section, runs: Sequence[StageRun], name: str, label: str) -> None:
         """Adds a figure of the first run that has it, or notes that none has."""
         drawn = ((run, picture) for run in runs if (picture := run.picture(name)))
         run, picture = next(drawn, (None, None))
         several = run.metrics["seed"] if run and len(runs) > 1 else None
-        self._put(section, picture, label, name, several)
+        why = next((found for run in runs if (found := run.not_drawn.get(name))), "")
+        self._put(section, picture, label, name, several, why)
 
     def per_epoch(self, section: Section, runs: Sequence[StageRun], bands: Iterable[tuple[Any, ...]]) -> None:
         """Adds the figure that stands beside the report's numbers of each epoch; for several runs, bands."""
@@ -158,11 +172,18 @@ class _Pictures:
             self._put(section, band(runs, key, title), label, name)
 
     def _put(
-        self, section: Section, picture: Picture | None, label: str, name: str, seed: int | None = None
+        self,
+        section: Section,
+        picture: Picture | None,
+        label: str,
+        name: str,
+        seed: int | None = None,
+        why: str = "",
     ) -> None:
+        self.names.add(name)
         what = name.replace("_", " ")
         if picture is None:
-            section.missing.append(f"{label} ({what})")
+            section.missing.append(f"{label} ({what}{f': {why}' if why else ''})")
             return
         source = f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
         if len(source) > self.left:

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
-from aeprobe.figures import DPI, Array, Drawing, style
+from aeprobe.figures import DPI, MOST_WORDS, Array, Drawing, style
+from aeprobe.wording import beside, counted, number
 
 ZOOM, SIDE, GAP, LEFT = 2, 56, 10, 124  # pixels of the figure: a tile's side, the gap, the rows' labels
 COLUMNS = 10
@@ -33,12 +34,14 @@ def samples(images: Array, labels: Array, indices: Array) -> Drawing:
     _put(figure, ((20 + i * size, 40, image) for i, image in enumerate(images)), zoom)
     for i, label in enumerate(labels):
         _write(figure, 20 + i * size + 14 * zoom, 48 + 28 * zoom, f"label {label}", ha="center", fontsize=11)
-    alt = f"{count} random training images, labelled {', '.join(map(str, labels))}."
+    alt = f"{counted(count, 'random training')}, labelled {', '.join(map(str, labels))}."
     data = {"indices": indices.tolist(), "labels": labels.tolist()}
     return Drawing("samples", [3], "Training images", alt, figure, data)
 
 
-def reconstructions(images: Array, labels: Array, of_epochs: Mapping[int, Array], errors: Array) -> Drawing:
+def reconstructions(
+    images: Array, labels: Array, of_epochs: Mapping[int, Array], errors: Array, noun: str = "digit"
+) -> Drawing:
     """The same images' reconstructions after several epochs, as rows below the images.
 
     Args:
@@ -46,15 +49,16 @@ def reconstructions(images: Array, labels: Array, of_epochs: Mapping[int, Array]
         labels: of the images, (N,).
         of_epochs: reconstructions of the same form, by the epoch after which they were made.
         errors: MSE per pixel, (epochs, N).
+        noun: what a class is called.
     """
-    rows: list[Row] = [("input", images, [f"digit {label}" for label in labels])]
+    rows: list[Row] = [("input", images, [f"{noun} {label}" for label in labels])]
     for (epoch, made), mse in zip(of_epochs.items(), errors, strict=True):
-        rows.append((f"epoch {epoch}\nMSE {mse.mean():.4f}", made, [f"{e:.4f}" for e in mse]))
+        rows.append((f"epoch {epoch}\nMSE {number(mse.mean())}", made, list(map(number, mse))))
     title = "Validation images and their reconstructions, with the MSE of each"
     means = errors.mean(1)
     epochs = list(of_epochs)
-    alt = f"The mean MSE of {len(images)} validation images is {means[0]:.4f} after epoch {epochs[0]}"
-    alt += f" and {means[-1]:.4f} after epoch {epochs[-1]}." if len(epochs) > 1 else "."
+    alt = f"The mean MSE of {counted(len(images), 'validation')} is {number(means[0])} after epoch {epochs[0]}"
+    alt += f" and {number(means[-1])} after epoch {epochs[-1]}." if len(epochs) > 1 else "."
     data = {"labels": labels.tolist(), "epochs": epochs, "mse": errors.tolist(), "mean_mse": means.tolist()}
     return Drawing("reconstructions", [11], title, alt, _grid(title, rows), data)
 
@@ -69,20 +73,23 @@ def pca_baseline(
         linear: their reconstructions from `components` principal components.
         ours: their reconstructions by the autoencoder.
         mse: per pixel over the whole test set, of PCA and of the autoencoder.
-        components: of PCA, as many as the code has numbers.
+        components: of PCA, as many as the code has numbers; fewer where the images vary in fewer directions.
         fitted: training images that PCA was fitted on.
     """
     pca, own = mse
     rows: list[Row] = [
         ("input", images, []),
-        (f"{components}-d PCA\nMSE {pca:.4f}", linear, []),
-        (f"autoencoder\nMSE {own:.4f}", ours, []),
+        (f"{f'{components}-d PCA' if components else 'mean image'}\nMSE {number(pca)}", linear, []),
+        (f"autoencoder\nMSE {number(own)}", ours, []),
     ]
     title = "The autoencoder beside PCA: test images and their reconstructions"
-    word = "less" if own < pca else "more"
+    parts = (
+        f"{components} principal component{'s' if components > 1 else ''}"
+        if components
+        else "the mean image alone"
+    )
     alt = (
-        f"On the test set the autoencoder has MSE {own:.4f}, {abs(1 - own / pca):.0%} {word} than the "
-        f"{pca:.4f} of {components} principal components."
+        f"On the test set the autoencoder has MSE {number(own)}, {beside(own, pca)} the {number(pca)} of {parts}."
     )
     data = {"pca_mse": pca, "autoencoder_mse": own, "components": components, "fitted_on": fitted}
     return Drawing("pca_baseline", [], "PCA as a baseline", alt, _grid(title, rows), data)
@@ -94,12 +101,15 @@ def best_and_worst(images: Array, made: Array, errors: Array, labels: Array, ind
     rows: list[Row] = []
     for name, part in (("worst", slice(None, half)), ("best", slice(None, -half - 1, -1))):
         rows.append((f"{name} {half}:\ninput", images[part], []))
-        rows.append(("reconstruction\nand its MSE", made[part], [f"{e:.4f}" for e in errors[part]]))
+        rows.append(("reconstruction\nand its MSE", made[part], list(map(number, errors[part]))))
     title = f"The {half} worst and the {half} best reconstructions of the test set"
     alt = (
-        f"The {half} worst test images have an MSE of {errors[0]:.4f} to {errors[half - 1]:.4f}, "
-        f"the {half} best of {errors[-1]:.4f} to {errors[half]:.4f}."
+        f"The {half} worst test images have an MSE of {number(errors[0])} to {number(errors[half - 1])}, "
+        f"the {half} best of {number(errors[-1])} to {number(errors[half])}."
     )
+    if half == 1:
+        title = "The worst and the best reconstruction of the test set"
+        alt = f"The worst test image has an MSE of {number(errors[0])}, the best of {number(errors[1])}."
     data = {"indices": indices.tolist(), "labels": labels.tolist(), "mse": errors.tolist()}
     return Drawing("best_and_worst", [], "Worst and best reconstructions", alt, _grid(title, rows), data)
 
@@ -115,9 +125,12 @@ def mistakes(images: Array, true: Array, predicted: Array, probability: Array, t
         total: all mistakes, and all test images.
     """
     wrong, of = total
-    title = f"The most confident of {wrong:,} mistakes in {of:,} test images"
+    title = f"The most confident of {wrong:,} mistakes in {counted(of, 'test')}"
+    if wrong < 2:
+        title = f"{'The one' if wrong else 'No'} mistake in {counted(of, 'test')}"
     columns = zip(true, predicted, probability, strict=True)
-    words = [f"{t} → {p}\n{q:.1%}" for t, p, q in columns]
+    arrow = " → " if max([*true, *predicted], default=0) < 100 else "→"
+    words = [f"{t}{arrow}{p}\n{q:.1%}" for t, p, q in columns]
     rows = [
         ("true →\npredicted,\nprobability" if i == 0 else "", images[i : i + COLUMNS], words[i : i + COLUMNS])
         for i in range(0, len(images), COLUMNS)
@@ -137,13 +150,13 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
     """Codes on their two principal components.
 
     Args:
-        points: (N, 2); at most a few thousand, since each is drawn as its digit.
+        points: (N, 2); at most a few thousand, since each is drawn as its label.
         labels: (N,).
-        explained: each component's share of the codes' variance, (2,).
+        explained: each component's share of the codes' variance, (2,); zeros where all codes are equal.
     """
     figure = Figure((8, 6.4), dpi=DPI)
-    axes = figure.add_axes((0.09, 0.085, 0.89, 0.85))
-    title = f"The codes of {len(points):,} test images on two principal components"
+    axes = figure.add_axes((0.105, 0.085, 0.875, 0.85))
+    title = f"The codes of {counted(len(points), 'test')} on two principal components"
     across, up = (f"component {i}: {share:.0%} of the variance" for i, share in enumerate(explained, start=1))
     style(axes, title, across, up)
     white: list[AbstractPathEffect] = [withStroke(linewidth=4, foreground="white")]
@@ -152,14 +165,21 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
         colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
         axes.plot(*own.T, ls="", marker=f"${label}$", ms=5, color=colour, mew=0)
     middles = {label: np.median(points[labels == label], axis=0) for label in np.unique(labels)}
-    for label, (x, y) in zip(middles, _apart(np.array([*middles.values()]), np.ptp(points, axis=0)), strict=True):
+    middles = middles if len(middles) <= MOST_WORDS else {}
+    for label, (x, y) in zip(
+        middles, _apart(np.array([*middles.values()]).reshape(-1, 2), np.ptp(points, axis=0)), strict=True
+    ):
         text = axes.text(x, y, str(label), fontsize=22, fontweight="bold", ha="center", va="center")
         text.set_color(CLASS_COLOURS[label % len(CLASS_COLOURS)])
         text.set_path_effects(white)
-    alt = (
-        f"{len(points):,} test images by the two principal components of their codes, which hold "
-        f"{explained.sum():.0%} of the codes' variance; large digits stand at the medians of their classes."
-    )
+    if explained.any():
+        alt = (
+            f"{counted(len(points), 'test')} by the two principal components of their codes, which hold "
+            f"{explained.sum():.0%} of the codes' variance"
+        )
+        alt += "; large numbers stand at the medians of their classes." if middles else "."
+    else:
+        alt = f"{counted(len(points), 'test')}, without any difference between codes."
     data = {"x": points[:, 0].tolist(), "y": points[:, 1].tolist(), "label": labels.tolist()}
     data["explained"] = explained.tolist()
     return Drawing("codes", [], "Codes of the test images", alt, figure, data)
@@ -167,7 +187,7 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
 
 def _apart(places: Array, extent: Array) -> Array:
     """Moves labels, (n, 2), that would cover one another away from each other, by as little as needed."""
-    near = 0.055 * np.where(extent > 0, extent, 1)
+    near = 0.055 * np.where(extent > 0, extent, 0.11)  # what matplotlib shows around a single place
     places = places.copy()
     for _ in range(50):
         for i, j in combinations(range(len(places)), 2):
@@ -185,7 +205,7 @@ def _grid(title: str, rows: Sequence[Row]) -> Figure:
     below = [14 * (1 + max((w.count("\n") for w in words), default=-1)) for _, _, words in rows]
     tops = list(accumulate((SIDE + 10 + space for space in below), initial=38))
     most = max((len(images) for _, images, _ in rows), default=0)
-    figure = _canvas(max(LEFT + most * (SIDE + GAP) + 10, 660), tops[-1] + 6, title)
+    figure = _canvas(max(LEFT + most * (SIDE + GAP) + 10, 720), tops[-1] + 6, title)
     tiles = []
     for (label, images, words), top in zip(rows, tops, strict=False):
         _write(figure, 14, top + SIDE / 2, label, va="center", fontsize=10)

@@ -14,11 +14,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 from aeprobe.errors import AeprobeError, tell
 
 CHILD = "AEPROBE_CHILD"  # set for those that `started` starts
 PATIENCE = 15.0  # seconds that are given to a process to end by itself
+_children: list[subprocess.Popen[bytes]] = []  # those that `started` has started
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def started(number: int) -> Iterator[None]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
     }
-    children: list[subprocess.Popen[bytes]] = []
+    children = _children
     over = threading.Event()
     try:
         for rank in range(1, number):
@@ -158,6 +160,15 @@ def started(number: int) -> Iterator[None]:
         for child in children:
             child.kill()
             child.wait()
+        children.clear()
+
+
+def end(status: int) -> NoReturn:
+    """Ends this process at once, and those that it has started, also one that is stopped."""
+    for child in _children:
+        child.kill()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def follow() -> None:
@@ -181,7 +192,7 @@ def _watch(children: list[subprocess.Popen[bytes]], over: threading.Event) -> No
                 return
             status = lost[0].returncode
             tell(f"the process of rank {children.index(lost[0]) + 1} ended with status {status}")
-            os._exit(1)  # the others see their pipes close
+            end(1)
 
 
 def _wait(children: list[subprocess.Popen[bytes]], seconds: float) -> None:

@@ -109,7 +109,8 @@ class RunDirectory:
             return False
         found = read_metrics(self.path)
         asked = found["config"].get(found["stage"], {}).get("max_epochs", 0)
-        if found["status"] != "completed" or epochs > max(asked, len(found["epochs"])):
+        drawn = found.get("not_drawn", {}) is not None  # null: the process was ended while it drew
+        if found["status"] != "completed" or epochs > max(asked, len(found["epochs"])) or not drawn:
             return False
         self.metrics = found
         return True
@@ -170,6 +171,15 @@ class RunDirectory:
             return
         text = json.dumps(finite(self.metrics), indent=1, allow_nan=False)
         write_atomically(self.path / "metrics.json", text.encode())
+
+
+def mark_interrupted(path: Path, error: str) -> None:
+    """Writes into the metrics.json below `path` of a run that cannot do so itself how it ends."""
+    for file in path.rglob("metrics.json"):
+        run = RunDirectory(file.parent)
+        run.metrics = read_metrics(file.parent)
+        if run.metrics["status"] == "running":
+            run.write(status="interrupted", error=error)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

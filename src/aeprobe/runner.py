@@ -23,8 +23,9 @@ from aeprobe.callbacks import Stop
 from aeprobe.classifier import Classifier
 from aeprobe.collectives import shared_fate
 from aeprobe.config import Config, Stage, plain
+from aeprobe.drawing import REPORT_BATCH
 from aeprobe.errors import AeprobeError
-from aeprobe.gallery import Gallery
+from aeprobe.gallery import Gallery, NotDrawn
 from aeprobe.interruption import Interruption
 from aeprobe.processes import here
 from aeprobe.recorder import Recorder, write_scalars, writer
@@ -37,7 +38,6 @@ from aeprobe.validation.rules import require
 log = logging.getLogger("aeprobe")
 ALL = ("train", "val", "test")
 MOST_THREADS = 1024  # of any machine that a run may come from
-REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
 
 
 @dataclass
@@ -153,26 +153,29 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
         where = "into" if own is None else f"going on from {own.name} in"
         each = "" if here().world == 1 else f" in each of {here().world} processes"
         log.info("on %s with %d thread%s%s, %s %s", device, threads, "s"[: threads > 1], each, where, path)
-        seconds = {"total": 0.0, "fit": 0.0, "figures": 0.0}
+        spent = _spent(directory)
         _prepare(experiment, device)
         if experiment.settings is not None:
             trainer.fit(experiment.module, experiment.data, ckpt_path=own, weights_only=True)
-            seconds["fit"] = time.perf_counter() - started
+            spent["fit"] += time.perf_counter() - started
         results = _test(trainer, experiment, directory, recorder)
-        experiment.data.to("cpu")
-        if gallery is not None:
-            began = time.perf_counter()
-            gallery.draw(trainer, recorder, results)
-            seconds["figures"] = time.perf_counter() - began
-        if experiment.settings and here().first:  # with or without figures: they are a sweep's table
-            row = dashboard.hyperparameters(experiment, request.config)
-            dashboard.add_hparams(writer(trainer), row, results["final"], trainer.global_step)
-        for logger in trainer.loggers:
-            logger.finalize("success")
-        seconds["total"] = time.perf_counter() - started
-        directory.end("completed", seconds=seconds, **results)
+        seconds = spent | {"total": spent["total"] + time.perf_counter() - started, "figures": None}
+        directory.write(status="completed", seconds=seconds, not_drawn=None, **results)
+        began = time.perf_counter()
+        not_drawn = _show(trainer, experiment, request.config, recorder, results, gallery)
+        request.interruption.act()  # what it cut short may have been taken for a figure's own fault
+        seconds["figures"] = time.perf_counter() - began if gallery else 0.0
+        seconds["total"] = spent["total"] + time.perf_counter() - started
+        with not_drawn.noted("metrics.json"):  # a full disk: what it says already is enough
+            directory.end("completed", seconds=seconds, not_drawn=not_drawn.reasons)
     collectives.wait()  # the next stage reads it
     return directory.metrics
+
+
+def _spent(directory: RunDirectory) -> dict[str, float]:
+    """Seconds before this process: of a run that was ended while it drew, those of its training."""
+    before = directory.metrics["seconds"] if directory.metrics.get("not_drawn", {}) is None else {}
+    return {"total": before.get("total") or 0.0, "fit": before.get("fit") or 0.0}
 
 
 def _take_up(directory: RunDirectory, request: Request) -> tuple[bool, Path | None, Metrics]:
@@ -241,9 +244,36 @@ def _prepare(experiment: Experiment, device: torch.device) -> None:
             module.fit_standardization(data.splits["train"].images)
 
 
+def _show(
+    trainer: L.Trainer,
+    experiment: Experiment,
+    config: Config,
+    recorder: Recorder,
+    results: Metrics,
+    gallery: Gallery | None,
+) -> NotDrawn:
+    """Hands the results to TensorBoard and draws the figures; returns what could not be shown."""
+    not_drawn = gallery.not_drawn if gallery else NotDrawn()
+    final, steps = results["final"], trainer.global_step if experiment.settings else experiment.steps
+    with not_drawn.noted("TensorBoard"):
+        write_scalars(trainer, {k: v for k, v in final.items() if k.startswith("test/")}, steps)
+    with not_drawn.noted("figures"):
+        experiment.data.to("cpu")
+        if gallery is not None:
+            gallery.draw(trainer, recorder, results)
+    with not_drawn.noted("hparams"):
+        if experiment.settings and here().first:  # with or without figures: they are a sweep's table
+            row = dashboard.hyperparameters(experiment, config)
+            dashboard.add_hparams(writer(trainer), row, final, trainer.global_step)
+    with not_drawn.noted("TensorBoard"):
+        for logger in trainer.loggers:
+            logger.finalize("success")
+    return not_drawn
+
+
 def _test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, recorder: Recorder) -> Metrics:
     """Measures the chosen checkpoint on the test set; returns what metrics.json says of it."""
-    module, data, steps = experiment.module, experiment.data, experiment.steps
+    module, data = experiment.module, experiment.data
     final: dict[str, float] = {}
     if experiment.settings is None:
         name = experiment.ckpt.stem if experiment.ckpt else "last"
@@ -253,14 +283,11 @@ def _test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, r
         module.load_state_dict(chosen["state_dict"])
         row = recorder.epochs[chosen["epoch"]]
         final = {k: v for k, v in row.items() if k.startswith(("train/", "val/")) and not k.endswith("_last")}
-        steps = trainer.global_step
     trainer.test(module, data, verbose=False)
-    tested = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
-    for tag, value in tested.items():
-        if not math.isfinite(value):
+    final |= {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
+    for tag, value in final.items():
+        if tag.startswith("test/") and not math.isfinite(value):
             raise AeprobeError(f"{tag} is {value}: {name}.ckpt gives no finite numbers for the test images")
-    final |= tested
-    write_scalars(trainer, tested, steps)
     results: Metrics = {"checkpoint": name, "final": final}
     if isinstance(module, Classifier):
         results["confusion_matrix"] = module.confusion_matrix.compute().int().tolist()

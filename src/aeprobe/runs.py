@@ -104,6 +104,12 @@ class StageRun:
         data = said.get("data")
         return Picture(png, title, str(said.get("alt") or title), data if isinstance(data, dict) else {})
 
+    @property
+    def not_drawn(self) -> dict[str, str]:
+        """Why, by the name of each figure that could not be drawn."""
+        found = self.metrics.get("not_drawn")
+        return {str(name): str(why) for name, why in found.items()} if isinstance(found, dict) else {}
+
     def settings(self) -> dict[str, Any]:
         """What makes this experiment what it is, by dotted keys; see `settings.experiment`."""
         return experiment(self.metrics["config"], self.data, self.stage)

@@ -48,6 +48,7 @@ warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # t
 warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # callbacks.Recorder logs
 warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # torch 2.6 has no other name for it
 warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # of a resumed run
+warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported.*")  # make_trainer refuses it
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # inside Lightning 2.6
 
 

@@ -33,9 +33,10 @@ class SampleMean(Metric):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, mean: Tensor, count: int) -> None:
-        """Adds the mean of so many samples."""
-        self.total += mean * count
-        self.count += count
+        """Adds the mean of so many samples; of none it is not a number, and is not added."""
+        if count:
+            self.total += mean * count
+            self.count += count
 
     def compute(self) -> Tensor:
         """The mean of all."""

@@ -66,7 +66,7 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
         Interrupted: as it came.
     """
     handler = _train_log(directory)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(_WithTraceback("%(asctime)s %(message)s"))
     log.addHandler(handler)
     try:
         yield
@@ -100,6 +100,15 @@ def _end(directory: RunDirectory, status: str, error: str) -> None:
     """As far as the disk lets it: metrics.json stays as it was after the last whole epoch."""
     with suppress(OSError):
         directory.end(status, error)
+
+
+class _WithTraceback(logging.Formatter):
+    """Adds the traceback that a record carries for train.log alone."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line, and its `traceback` below it."""
+        found = getattr(record, "traceback", None)
+        return f"{super().format(record)}\n{found}" if found else super().format(record)
 
 
 class _TrainLog(logging.FileHandler):

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aeprobe.comparison import NONE, report, shown
+from aeprobe.comparison import of_the_report, report, shown
 from aeprobe.runs import StageRun, spread
+from aeprobe.wording import NONE
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def data(runs: Sequence[StageRun]) -> Table:
     mean, std = run.data.get("mean"), run.data.get("std")
     scale = "from 0 to 1" + ("" if (mean, std) == (0, 1) else f", minus {mean}, divided by {std}")
     train, test = (f"{said['data']['images'][split]:,}" for split in ("train", "test"))
-    mnist = run.dataset == said["dataset"]
+    mnist = of_the_report(run)
     rows = [
         ["Dataset", "MNIST" if mnist else run.dataset, "MNIST"],
         ["Training images", counts["train"], train],
@@ -104,7 +105,7 @@ def references(runs: Sequence[StageRun]) -> Table | None:
     """Our test MSE beside that of others with a code of as many numbers."""
     value = spread(run.last("test/loss") for run in runs)
     widths = runs[0].setting("autoencoder.widths")
-    alike = runs[0].dataset == report()["dataset"] and isinstance(widths, list) and widths[-1:] == [30]
+    alike = of_the_report(runs[0]) and isinstance(widths, list) and widths[-1:] == [30]
     if value is None or not alike:
         return None
     rows = [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]

@@ -88,7 +88,7 @@ def make_trainer(
         callbacks: besides those that every run has.
 
     Raises:
-        AeprobeError: this machine has no such accelerator, or not so many devices.
+        AeprobeError: this machine has no such accelerator, not so many devices, or no such precision on them.
     """
     own = experiment.settings
     _require_batches(settings, experiment)
@@ -101,7 +101,7 @@ def make_trainer(
     several = settings.devices * settings.num_nodes > 1
     passed["strategy"] = Parts() if several else "auto"
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             max_epochs=own.epochs(settings) if own else 0,
             logger=TensorBoardLogger(
                 directory.path, name="", version="tensorboard", default_hp_metric=False, max_queue=10_000
@@ -121,6 +121,12 @@ def make_trainer(
             f"trainer.accelerator={settings.accelerator} trainer.devices={settings.devices}: {what} "
             "Use fewer devices, or trainer.accelerator=cpu or auto"
         ) from error
+    if trainer.precision != settings.precision:  # Lightning chooses another one with a warning alone
+        raise AeprobeError(
+            f"trainer.precision={settings.precision}: Lightning would compute in {trainer.precision} on "
+            f"{trainer.strategy.root_device.type}; say trainer.precision={trainer.precision}, or use a GPU"
+        )
+    return trainer
 
 
 def _require_batches(settings: TrainerConfig, experiment: Experiment) -> None:
