@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,12 +17,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import objective, processes, sweep
-from aeprobe.arguments import check_groups
+from aeprobe.arguments import as_typed_text, check_groups, override
 from aeprobe.config import Config, Stage, nearest
+from aeprobe.directories import discard_unused
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted, Interruption, cut_short
 from aeprobe.naming import as_typed
-from aeprobe.rundir import Metrics, discard_unused, shortest
+from aeprobe.paths import shortest
+from aeprobe.rundir import Metrics
 from aeprobe.sweep import FailedJobs, OtherRunError
 from aeprobe.validation import config_error, validate
 
@@ -47,6 +48,7 @@ def run(main: Callable[[], object]) -> int:
         os.environ[_FULL_ERROR] = os.environ[_OURS] = "1"
     processes.follow()
     try:
+        sys.argv[1:] = as_typed_text(sys.argv[1:])
         sweep.require_one_process(sys.argv[1:])
         sweep.require_extras(sys.argv[1:])
         if any(argument.startswith("resume=") for argument in sys.argv[1:]):
@@ -110,7 +112,7 @@ def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Seque
     if not processes.here().first:
         sys.exit(1)
     if overrides is None:
-        discard_unused(directory, Path(str(cfg.get("outputs"))))
+        discard_unused(directory)
         sys.exit(1)
     if not any(directory.rglob("metrics.json")):
         sweep.refuse(directory, cfg, overrides, _one_line(error))
@@ -157,7 +159,7 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
             if any(directory.rglob("metrics.json")):
                 error.advice = f"; go on with: python train.py {override('resume', str(directory))}"
             else:
-                discard_unused(directory, Path(config.outputs))
+                discard_unused(directory)
             raise
     return metrics
 
@@ -182,18 +184,6 @@ def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:
     if "test" not in metrics:
         stage = "test" if "classifier" in metrics else "classifier"
         log.info("next: python train.py stage=%s %s", stage, override("ckpt", str(directory)))
-
-
-def override(key: str, value: str) -> str:
-    """`key=value`, quoted as Hydra's grammar and then the shell need it.
-
-    >>> print(override("ckpt", "a b=c"))
-    'ckpt="a b=c"'
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_./+@-]+", value):
-        # Hydra undoes a backslash only where a quote follows it.
-        value = '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
-    return shlex.quote(f"{key}={value}") if not re.fullmatch(r"[\w./+@=-]+", value) else f"{key}={value}"
 
 
 def _tell(text: str) -> None:

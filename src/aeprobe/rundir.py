@@ -4,19 +4,26 @@ Needs no torch, so that tables and pages over many runs start at once.
 """
 
 import json
+import logging
 import math
 import os
+import re
 import tempfile
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
+from aeprobe.arguments import literal
 from aeprobe.errors import AeprobeError
+from aeprobe.paths import absolute, shortest
 
 SCHEMA = 1
+# What a run may leave of which nothing was trained: `claim` was cut short.
+UNBEGUN = r"((autoencoder|classifier)(/|$))?(\.lock|\.hydra(/overrides\.yaml|/\..+)?|checkpoints)?"
 Metrics = dict[str, Any]
 
 
@@ -44,21 +51,18 @@ class RunDirectory:
         """Takes the directory for a new run and writes `.hydra/` into it.
 
         Raises:
-            AeprobeError: it already holds a run, or it cannot be written.
+            AeprobeError: it holds something already, or it cannot be written.
         """
         hydra = self.path / ".hydra"
         try:
+            require_unused(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
-            self.refuse_links()
-            self.lock()  # of two runs, one gets it
-            if self.begun:
-                raise FileExistsError
+            self.lock()
+            require_unused(self.path)  # of two runs, one gets it
             hydra.mkdir(exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
             write_atomically(hydra / "overrides.yaml", OmegaConf.to_yaml(list(overrides)).encode())
-            write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(config).encode())
-        except FileExistsError:
-            raise AeprobeError(f"{self.path} already holds a run: choose another hydra.run.dir=") from None
+            write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(literal(config)).encode())
         except OSError as error:
             raise AeprobeError(
                 f"{self.path} cannot be written ({error.strerror}): choose another outputs="
@@ -110,6 +114,23 @@ class RunDirectory:
         self._lock.release()
         return True
 
+    def require_metrics(self) -> None:
+        """Sees to it that a run whose metrics.json was removed is not taken for one that never trained.
+
+        Raises:
+            AeprobeError: it has left something else.
+        """
+        if not self.begun or (self.path / "metrics.json").exists():
+            return
+        before = ("train.log", ".hydra/config.yaml")  # written before metrics.json is
+        for found in sorted(self.path.rglob("*")):
+            name = found.relative_to(self.path).as_posix()
+            if name not in before and not re.fullmatch(UNBEGUN, name):
+                raise AeprobeError(
+                    f"{self.path}: metrics.json is gone, but {name} is there, so the run cannot go on; "
+                    "to train it again, move the directory away"
+                )
+
     def reopen(self, anew: bool) -> None:
         """Takes up the run that it holds, after `lock`.
 
@@ -118,8 +139,12 @@ class RunDirectory:
 
         Args:
             anew: whether nothing of it is kept.
+
+        Raises:
+            AeprobeError: it holds a link, or its metrics.json is gone.
         """
         self.refuse_links()
+        self.require_metrics()
         leftovers = [*self.path.glob(".metrics.json.*"), *self.checkpoints.glob(".*.ckpt.*")]
         leftovers += (self.path / "tensorboard").glob("events.out.tfevents.*")
         leftovers += self.checkpoints.glob("*.ckpt") if anew else []
@@ -148,6 +173,37 @@ class RunDirectory:
             return
         text = json.dumps(finite(self.metrics), indent=1, allow_nan=False)
         write_atomically(self.path / "metrics.json", text.encode())
+
+
+def require_unused(path: Path) -> None:
+    """Sees to it that a new run gets a new or an empty directory.
+
+    Raises:
+        AeprobeError: it holds anything, or lies in a run's directory.
+    """
+    refuse_inside_run(path)
+    handlers = logging.getLogger().handlers  # Hydra's own log file, where a person wants one
+    logs = {Path(handler.baseFilename) for handler in handlers if isinstance(handler, logging.FileHandler)}
+    for found in chain([path], path.rglob("*")):
+        name = found.relative_to(path).as_posix()
+        if found.is_symlink():
+            raise AeprobeError(f"{found} is a link: a run writes into its own directory alone; remove it")
+        if found != path and not re.fullmatch(UNBEGUN, name) and absolute(found) not in logs:
+            parts = (path, path / "autoencoder", path / "classifier")
+            run = any(RunDirectory(part).begun or (part / "metrics.json").exists() for part in parts)
+            raise AeprobeError(
+                f"{path} already holds {'a run' if run else name}: a new run needs a directory that is new or "
+                "empty; choose another hydra.run.dir=, or sweep= for a multirun"
+            )
+
+
+def refuse_inside_run(path: Path) -> None:
+    """Raises AeprobeError where a directory lies in that of a run."""
+    for above in absolute(path).parents:
+        if (above / "metrics.json").exists() and (above / "checkpoints").is_dir():
+            raise AeprobeError(
+                f"{path} lies in the directory of a run, {shortest(above)}: choose another outputs="
+            )
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -206,22 +262,6 @@ def find_checkpoint(run: str | Path, stage: str) -> Path:
     if not file.is_file():
         raise AeprobeError(f"ckpt={path}: the run has no {file.name}; was it interrupted in its first epoch?")
     return file
-
-
-def shortest(path: Path) -> Path:
-    """The path as a person would type it: relative where it lies below the working directory."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def discard_unused(path: Path, outputs: Path) -> None:
-    """Removes a run directory that nothing was written into, and its empty parents up to `outputs`."""
-    for directory in (path, *path.parents):
-        try:
-            directory.rmdir()
-        except OSError:  # not empty, or not there
-            return
-        if directory.resolve() == outputs.resolve():
-            return
 
 
 def finite(value: Any) -> Any:

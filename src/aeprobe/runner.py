@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from aeprobe import checkpoints, collectives, dashboard
+from aeprobe.arguments import override
 from aeprobe.batches import seeded_permutation
 from aeprobe.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.callbacks import Stop
@@ -23,9 +24,10 @@ from aeprobe.config import Config, Stage, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.gallery import Gallery
 from aeprobe.interruption import Interruption
+from aeprobe.paths import shortest
 from aeprobe.processes import here
 from aeprobe.recorder import Recorder, write_scalars, writer
-from aeprobe.rundir import Metrics, RunDirectory, shortest
+from aeprobe.rundir import Metrics, RunDirectory, require_unused
 from aeprobe.status import header, recorded
 from aeprobe.trainer import make_trainer
 from aeprobe.validation import typed_values
@@ -87,6 +89,8 @@ def _run_stages(request: Request) -> dict[str, Metrics]:
         return {"test": _run_stage(request, directory, lambda _: build_test(config, typed, ckpt))}
     both = config.stage == Stage.all
     metrics: dict[str, Metrics] = {}
+    if both and not request.resume:  # each stage claims a directory of its own below it
+        collectives.first(lambda: require_unused(directory))
     if config.stage.trains("autoencoder"):
         ckpt = directory / "autoencoder" if both else directory
         metrics["autoencoder"] = _run_stage(request, ckpt, lambda _: build_autoencoder(config))
@@ -175,8 +179,8 @@ def _reopen(directory: RunDirectory, request: Request) -> Path | None:
     try:
         checkpoints.read(last)
     except AeprobeError as error:
-        best = shortest(directory.checkpoints / "best.ckpt")
-        raise AeprobeError(f"{error}; resume={best} goes on from the best epoch instead") from error
+        best = override("resume", str(shortest(directory.checkpoints / "best.ckpt")))
+        raise AeprobeError(f"{error}; {best} goes on from the best epoch instead") from error
     directory.reopen(anew=False)
     return last
 

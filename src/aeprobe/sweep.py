@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aeprobe import processes
 from aeprobe.config import Config, plain
 from aeprobe.errors import AeprobeError
-from aeprobe.rundir import SCHEMA, RunDirectory, read_metrics
+from aeprobe.rundir import SCHEMA, RunDirectory, read_metrics, require_unused
 
 STAGES = ("autoencoder", "classifier")
 SHOWN_ONLY = ("sweep", "trainer.progress")  # settings that change no number
@@ -37,6 +37,7 @@ def status(directory: Path, config: Config) -> str | None:
     begun = [part for part in parts if RunDirectory(part).begun]
     for part in begun:
         _require_same(part, config)
+    _require_whole(directory, parts, begun)
     if not begun:
         (directory / "metrics.json").unlink(missing_ok=True)  # it was refused
         return None
@@ -46,8 +47,25 @@ def status(directory: Path, config: Config) -> str | None:
     return "completed" if found == ["completed"] * len(parts) else "interrupted"
 
 
+def _require_whole(directory: Path, parts: Sequence[Path], begun: Sequence[Path]) -> None:
+    """Raises OtherRunError where something of an earlier run was removed: it is told, not trained again."""
+    try:
+        for part in parts:
+            if part in begun:
+                RunDirectory(part).require_metrics()
+            elif part != directory:
+                require_unused(part)
+        if begun and parts[0] not in begun:
+            raise AeprobeError(f"{begun[0]} is there, but {parts[0].name}/ is not")
+        refused = directory / "metrics.json"
+        if not begun and not (refused.exists() and "versions" not in read_metrics(directory)):
+            require_unused(directory)
+    except AeprobeError as error:
+        raise OtherRunError(str(error)) from None
+
+
 def _require_same(part: Path, config: Config) -> None:
-    stored = OmegaConf.to_container(OmegaConf.load(part / ".hydra" / "config.yaml"))
+    stored = OmegaConf.to_container(OmegaConf.load(part / ".hydra" / "config.yaml"), resolve=True)
     assert isinstance(stored, dict)
     before, now = flat(stored), flat(plain(config))
     for key in sorted({*before, *now} - {*SHOWN_ONLY}):

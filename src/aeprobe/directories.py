@@ -1,0 +1,89 @@
+"""Where a command writes: only into directories of its own, and a refusal leaves those that were there before."""
+
+import sys
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from aeprobe.arguments import literal, quote
+from aeprobe.errors import AeprobeError, tell
+from aeprobe.paths import absolute, home
+from aeprobe.rundir import refuse_inside_run
+
+
+class Directories(Callback):
+    """Looks at the directory of a run or a multirun before Hydra makes it.
+
+    Attributes:
+        before: it, what it held, and those above it, as far as they were there; None where nobody looked.
+    """
+
+    before: ClassVar[set[Path] | None] = None
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Hydra makes the run's directory next."""
+        _look(config, "run")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Hydra writes multirun.yaml into the sweep's directory next."""
+        path = _look(config, "sweep")
+        try:
+            if path is not None:
+                refuse_inside_run(path)
+                _refuse_foreign(path)
+        except AeprobeError as error:
+            _end(error)
+
+
+def _look(config: DictConfig, kind: str) -> Path | None:
+    """Notes what is there before, and puts the home directory for a `~` that a file of conf/ may have."""
+    try:
+        given = str(config.hydra[kind].dir)
+    except OmegaConfBaseException:  # Hydra comes upon it, too, and raises it where it can be told
+        return None
+    try:
+        path = absolute(home(given))
+    except AeprobeError as error:
+        _end(error)
+    if given.startswith("~"):
+        config.hydra[kind].dir = literal(str(path))
+        # A multirun composes each job anew, with what was typed for Hydra itself.
+        config.hydra.overrides.hydra.append(f"hydra.{kind}.dir={quote(literal(str(path)))}")
+    Directories.before = {p for p in (path, *path.parents) if p.exists()}
+    if path.is_dir():
+        Directories.before |= {*path.iterdir()}
+    return path
+
+
+def discard_unused(path: Path) -> None:
+    """Removes a directory that nothing was written into, and its empty parents, if this command made them."""
+    path = absolute(str(path))
+    for directory in (path, *path.parents):
+        if Directories.before is None or directory in Directories.before:
+            return
+        try:
+            directory.rmdir()
+        except OSError:  # not empty, or not there
+            return
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raises AeprobeError where a directory holds something, and it is no sweep's."""
+    entries = [*path.iterdir()] if path.is_dir() else []
+    own = path / "multirun.yaml"
+    if own.exists():
+        text = own.read_text(errors="replace")
+        entries = [own] if text and "aeprobe" not in text else []  # empty while another command begins to write
+    jobs = (".hydra", "metrics.json", "autoencoder", "classifier")
+    foreign = [entry for entry in entries if not any((entry / name).exists() for name in jobs)]
+    if foreign:
+        raise AeprobeError(f"{path} is no sweep's directory, it holds {min(foreign).name}: choose another sweep=")
+
+
+def _end(error: AeprobeError) -> NoReturn:
+    """Hydra makes a warning of a callback's exceptions, and goes on."""
+    tell(str(error))
+    sys.exit(1)
