@@ -1,6 +1,9 @@
 """Where a command writes: only into directories of its own, and a refusal leaves those that were there before."""
 
+import logging
+import re
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -10,8 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.arguments import literal, quote
 from aeprobe.errors import AeprobeError, tell
-from aeprobe.paths import absolute, home
-from aeprobe.rundir import refuse_inside_run
+from aeprobe.paths import absolute, home, shortest
+
+# What a run may leave of which nothing was trained: `claim` was cut short.
+UNBEGUN = r"((autoencoder|classifier)(/|$))?(\.lock|\.hydra(/overrides\.yaml|/\..+)?|checkpoints)?"
 
 
 class Directories(Callback):
@@ -68,6 +73,37 @@ def discard_unused(path: Path) -> None:
             directory.rmdir()
         except OSError:  # not empty, or not there
             return
+
+
+def require_unused(path: Path) -> None:
+    """Sees to it that a new run gets a new or an empty directory.
+
+    Raises:
+        AeprobeError: it holds anything, or lies in a run's directory.
+    """
+    refuse_inside_run(path)
+    handlers = logging.getLogger().handlers  # Hydra's own log file, where a person wants one
+    logs = {Path(handler.baseFilename) for handler in handlers if isinstance(handler, logging.FileHandler)}
+    for found in chain([path], path.rglob("*")):
+        relative = found.relative_to(path).as_posix()
+        if found.is_symlink():
+            raise AeprobeError(f"{found} is a link: a run writes into its own directory alone; remove it")
+        if found != path and not re.fullmatch(UNBEGUN, relative) and absolute(found) not in logs:
+            parts = (path, path / "autoencoder", path / "classifier")
+            run = any((part / name).exists() for part in parts for name in (".hydra/config.yaml", "metrics.json"))
+            raise AeprobeError(
+                f"{path} already holds {'a run' if run else relative}: a new run needs a directory that is new or "
+                "empty; choose another hydra.run.dir=, or sweep= for a multirun"
+            )
+
+
+def refuse_inside_run(path: Path) -> None:
+    """Raises AeprobeError where a directory lies in that of a run."""
+    for above in absolute(path).parents:
+        if (above / "metrics.json").exists() and (above / "checkpoints").is_dir():
+            raise AeprobeError(
+                f"{path} lies in the directory of a run, {shortest(above)}: choose another outputs="
+            )
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -4,13 +4,11 @@ Needs no torch, so that tables and pages over many runs start at once.
 """
 
 import json
-import logging
 import math
 import os
 import re
 import tempfile
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,10 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from aeprobe.arguments import literal
+from aeprobe.directories import UNBEGUN, require_unused
 from aeprobe.errors import AeprobeError
-from aeprobe.paths import absolute, shortest
 
 SCHEMA = 1
-# What a run may leave of which nothing was trained: `claim` was cut short.
-UNBEGUN = r"((autoencoder|classifier)(/|$))?(\.lock|\.hydra(/overrides\.yaml|/\..+)?|checkpoints)?"
 Metrics = dict[str, Any]
 
 
@@ -103,6 +99,11 @@ class RunDirectory:
         """The stage that metrics.json names; None before it is written."""
         return read_metrics(self.path)["stage"] if (self.path / "metrics.json").exists() else None
 
+    @property
+    def epochs(self) -> int:
+        """How many epochs metrics.json has; 0 before it is written."""
+        return len(read_metrics(self.path)["epochs"]) if (self.path / "metrics.json").exists() else 0
+
     def complete(self, epochs: int) -> bool:
         """Whether nothing is left to do for a run of so many epochs; then its lock is released."""
         if not (self.path / "metrics.json").exists():
@@ -173,37 +174,6 @@ class RunDirectory:
             return
         text = json.dumps(finite(self.metrics), indent=1, allow_nan=False)
         write_atomically(self.path / "metrics.json", text.encode())
-
-
-def require_unused(path: Path) -> None:
-    """Sees to it that a new run gets a new or an empty directory.
-
-    Raises:
-        AeprobeError: it holds anything, or lies in a run's directory.
-    """
-    refuse_inside_run(path)
-    handlers = logging.getLogger().handlers  # Hydra's own log file, where a person wants one
-    logs = {Path(handler.baseFilename) for handler in handlers if isinstance(handler, logging.FileHandler)}
-    for found in chain([path], path.rglob("*")):
-        name = found.relative_to(path).as_posix()
-        if found.is_symlink():
-            raise AeprobeError(f"{found} is a link: a run writes into its own directory alone; remove it")
-        if found != path and not re.fullmatch(UNBEGUN, name) and absolute(found) not in logs:
-            parts = (path, path / "autoencoder", path / "classifier")
-            run = any(RunDirectory(part).begun or (part / "metrics.json").exists() for part in parts)
-            raise AeprobeError(
-                f"{path} already holds {'a run' if run else name}: a new run needs a directory that is new or "
-                "empty; choose another hydra.run.dir=, or sweep= for a multirun"
-            )
-
-
-def refuse_inside_run(path: Path) -> None:
-    """Raises AeprobeError where a directory lies in that of a run."""
-    for above in absolute(path).parents:
-        if (above / "metrics.json").exists() and (above / "checkpoints").is_dir():
-            raise AeprobeError(
-                f"{path} lies in the directory of a run, {shortest(above)}: choose another outputs="
-            )
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -21,13 +21,14 @@ from aeprobe.callbacks import Stop
 from aeprobe.classifier import Classifier
 from aeprobe.collectives import shared_fate
 from aeprobe.config import Config, Stage, plain
+from aeprobe.directories import require_unused
 from aeprobe.errors import AeprobeError
 from aeprobe.gallery import Gallery
 from aeprobe.interruption import Interruption
 from aeprobe.paths import shortest
 from aeprobe.processes import here
 from aeprobe.recorder import Recorder, write_scalars, writer
-from aeprobe.rundir import Metrics, RunDirectory, require_unused
+from aeprobe.rundir import Metrics, RunDirectory
 from aeprobe.status import header, recorded
 from aeprobe.trainer import make_trainer
 from aeprobe.validation import typed_values
@@ -173,13 +174,15 @@ def _reopen(directory: RunDirectory, request: Request) -> Path | None:
     if directory.complete(settings.epochs(request.config.trainer) if settings else 0):
         return None
     last = directory.checkpoints / "last.ckpt" if request.start is None else request.start
+    best = override("resume", str(shortest(directory.checkpoints / "best.ckpt")))
     if request.anew or not last.exists():
+        if not request.anew and directory.epochs > 1:  # one: killed before its checkpoint was written
+            raise AeprobeError(f"{last} is gone, after {directory.epochs} epochs; {best} goes on from the best")
         directory.reopen(anew=True)
         return None
     try:
         checkpoints.read(last)
     except AeprobeError as error:
-        best = override("resume", str(shortest(directory.checkpoints / "best.ckpt")))
         raise AeprobeError(f"{error}; {best} goes on from the best epoch instead") from error
     directory.reopen(anew=False)
     return last

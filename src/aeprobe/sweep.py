@@ -13,8 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import processes
 from aeprobe.config import Config, plain
+from aeprobe.directories import require_unused
 from aeprobe.errors import AeprobeError
-from aeprobe.rundir import SCHEMA, RunDirectory, read_metrics, require_unused
+from aeprobe.rundir import SCHEMA, RunDirectory, read_metrics
 
 STAGES = ("autoencoder", "classifier")
 SHOWN_ONLY = ("sweep", "trainer.progress")  # settings that change no number
