@@ -39,7 +39,7 @@ def override(key: str, value: str) -> str:
     >>> print(override("ckpt", "a b=c"))
     'ckpt="a b=c"'
     """
-    if key in PATHS and value.startswith("~"):  # a folder of that name: the home directory is long resolved
+    if key in PATHS and value.startswith("~"):  # a folder of that name
         value = f"./{value}"
     plain = bool(re.fullmatch(r"[A-Za-z0-9_./+@-]+", value))
     argument = f"{key}={value if plain and _parsed(value) == value else quote(literal(value))}"

@@ -51,6 +51,7 @@ def _look(config: DictConfig, kind: str) -> Path | None:
         return None
     try:
         path = absolute(home(given))
+        _require_usable(path)
     except AeprobeError as error:
         _end(error)
     if given.startswith("~"):
@@ -104,6 +105,12 @@ def refuse_inside_run(path: Path) -> None:
             raise AeprobeError(
                 f"{path} lies in the directory of a run, {shortest(above)}: choose another outputs="
             )
+
+
+def _require_usable(path: Path) -> None:
+    """Raises AeprobeError where Hydra would take a part of a path for an interpolation, or TensorBoard fail."""
+    if "${" in str(path) or re.search(r"[\udc80-\udcff]", str(path)):
+        raise AeprobeError(f"{path}: ${{ or bytes that are no UTF-8 cannot be in a run's path; choose another")
 
 
 def _refuse_foreign(path: Path) -> None:

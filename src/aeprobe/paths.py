@@ -40,11 +40,14 @@ def typed_in() -> Path:
 def from_here(path: str) -> str:
     """A path as it was typed, such that it can be used from the working directory.
 
+    A folder called `~` gets its whole path: Lightning would take it for the home directory.
+
     Raises:
         AeprobeError: it begins with the name of an unknown user.
     """
     path = home(path)
-    return path if Path.cwd() == typed_in() or not path.strip() else str(typed_in() / path)
+    fits = Path.cwd() == typed_in() and not str(Path(path)).startswith("~")
+    return path if fits or not path.strip() else str(typed_in() / path)
 
 
 def absolute(path: str | Path) -> Path:
@@ -56,7 +59,8 @@ def shortest(path: Path) -> Path:
     """The path as a person would type it: relative where it lies below the working directory."""
     if Path.cwd() != typed_in():  # the person is elsewhere
         return absolute(path)
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return absolute(path) if str(short).startswith("~") else short
 
 
 OmegaConf.register_new_resolver("aeprobe.home", home, replace=True)
