@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,12 +17,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import objective, processes, sweep
-from aeprobe.arguments import check_groups
+from aeprobe.arguments import as_typed_text, check_groups, override
 from aeprobe.config import Config, Stage, nearest
+from aeprobe.directories import discard_unused
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted, Interruption, cut_short
 from aeprobe.naming import as_typed
-from aeprobe.rundir import Metrics, discard_unused, mark_interrupted, shortest
+from aeprobe.paths import shortest
+from aeprobe.rundir import Metrics, mark_interrupted
 from aeprobe.sweep import FailedJobs, OtherRunError
 from aeprobe.validation import config_error, validate
 
@@ -48,6 +49,7 @@ def run(main: Callable[[], object]) -> int:
     processes.follow()
     try:
         _require_assertions()
+        sys.argv[1:] = as_typed_text(sys.argv[1:])
         sweep.require_one_process(sys.argv[1:])
         sweep.require_extras(sys.argv[1:])
         if any(argument.startswith("resume=") for argument in sys.argv[1:]):
@@ -120,7 +122,7 @@ def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Seque
     if not processes.here().first:
         sys.exit(1)
     if overrides is None:
-        discard_unused(directory, Path(str(cfg.get("outputs"))))
+        discard_unused(directory)
         sys.exit(1)
     if not any(directory.rglob("metrics.json")):
         sweep.refuse(directory, cfg, overrides, _one_line(error))
@@ -156,7 +158,7 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
         if first:
             with suppress(Exception):
                 mark_interrupted(directory, f"interrupted by {error}")
-                _tell(error.what + _advice(directory, config))
+                _tell(error.what + _advice(directory))
         processes.end(error.status)
 
     several = not alone or processes.here().world > 1
@@ -174,16 +176,16 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
                 sys.exit(getattr(error, "status", 1))  # the first process says it, for all
             if not isinstance(error, Interrupted):
                 raise
-            error.advice = _advice(directory, config)
+            error.advice = _advice(directory)
             raise
     return metrics
 
 
-def _advice(directory: Path, config: Config) -> str:
+def _advice(directory: Path) -> str:
     """What to type to go on with a run that was interrupted; a directory that it has not used is removed."""
     if any(directory.rglob("metrics.json")):
         return f"; go on with: python train.py {override('resume', str(directory))}"
-    discard_unused(directory, Path(config.outputs))
+    discard_unused(directory)
     return ""
 
 
@@ -210,18 +212,6 @@ def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:
     if "test" not in metrics:
         stage = "test" if "classifier" in metrics else "classifier"
         log.info("next: python train.py stage=%s %s", stage, override("ckpt", str(directory)))
-
-
-def override(key: str, value: str) -> str:
-    """`key=value`, quoted as Hydra's grammar and then the shell need it.
-
-    >>> print(override("ckpt", "a b=c"))
-    'ckpt="a b=c"'
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_./+@-]+", value):
-        # Hydra undoes a backslash only where a quote follows it.
-        value = '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
-    return shlex.quote(f"{key}={value}") if not re.fullmatch(r"[\w./+@=-]+", value) else f"{key}={value}"
 
 
 def _tell(text: str) -> None:

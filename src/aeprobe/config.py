@@ -6,13 +6,13 @@ there from the beginning. What a field's role is for: `aeprobe.settings`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
 PIXELS = 28 * 28
 ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Tanh")
@@ -162,9 +162,11 @@ class Config:
 
 def plain(config: Config) -> dict[str, Any]:
     """The configuration as plain values, with the enums as their words."""
-    container = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+
+    def words(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: str(value) if isinstance(value, StrEnum) else value for key, value in items}
+
+    return asdict(config, dict_factory=words)
 
 
 def interval(scheduler: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from aeprobe.errors import AeprobeError, tell
+from aeprobe.paths import typed_in
 
 CHILD = "AEPROBE_CHILD"  # set for those that `started` starts
 PATIENCE = 15.0  # seconds that are given to a process to end by itself
@@ -140,6 +141,7 @@ def started(number: int) -> Iterator[None]:
                 subprocess.Popen(  # noqa: S603 - this command itself
                     [sys.executable, *sys.orig_argv[1:]],
                     env=os.environ | own | place,
+                    cwd=typed_in(),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     start_new_session=True,

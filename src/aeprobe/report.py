@@ -17,7 +17,8 @@ from aeprobe import overview, ranges
 from aeprobe.comparison import report
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.page import sections
-from aeprobe.rundir import shortest, write_atomically
+from aeprobe.paths import shortest
+from aeprobe.rundir import write_atomically
 from aeprobe.runs import Runs, gather, require_seeds
 
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config import Config, Role, Stage, depends_on_length
 from aeprobe.errors import AeprobeError
 from aeprobe.naming import as_typed
+from aeprobe.paths import from_here
 from aeprobe.rundir import RunDirectory, read_metrics
 from aeprobe.settings import roles, upgraded
 from aeprobe.validation import config_error, typed_values, validate
@@ -43,16 +45,14 @@ def resume(arguments: Sequence[str]) -> Resumption:
     Raises:
         AeprobeError: there is no such run, or an override would change what was already trained.
     """
-    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("resume=")]
+    given = [argument for argument in arguments if argument.startswith("resume=")]
     others = [argument for argument in arguments if not argument.startswith("resume=")]
     if {"-m", "--multirun"} & {*others}:
         raise AeprobeError("resume= takes up one run: drop -m, or give the sweep's own command again")
     options = [argument for argument in others if argument.startswith("-")]
     if options or len(given) != 1:
-        raise AeprobeError(
-            f"resume={' resume='.join(given)} {' '.join(options)}: expected one run and KEY=VALUE only"
-        )
-    path = Path(given[0].strip("\"'"))
+        raise AeprobeError(f"{' '.join([*given, *options])}: expected one run and KEY=VALUE only")
+    path = _named(given[0])
     start = path if path.suffix == ".ckpt" else None
     path = path.parent.parent if start else path
     if start and not start.is_file():
@@ -65,6 +65,15 @@ def resume(arguments: Sequence[str]) -> Resumption:
     config = _apply(stored, typed, directory)
     overrides = [*({**typed_values(overrides), **typed}.values())]
     return Resumption(config, directory, overrides, bool(typed), start)
+
+
+def _named(argument: str) -> Path:
+    """The path after `resume=`, read as Hydra reads that after `ckpt=`."""
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    path = OmegaConf.create({"resume": override.value()}).resume if not override.is_sweep_override() else None
+    if not isinstance(path, str) or not path:
+        raise AeprobeError(f"{argument}: expected one run; quote a name that has = , [ ] or spaces")
+    return Path(from_here(path))
 
 
 def _settings(path: Path) -> Path:
@@ -119,7 +128,7 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
 def _existing(cfg: DictConfig, directory: Path) -> str | None:
     """The checkpoint to check: a classifier's own holds its encoder, and stage 1's may be gone by now."""
     own = directory / "checkpoints" / "last.ckpt"
-    return str(own) if cfg.stage == Stage.classifier and own.exists() else cfg.ckpt
+    return str(own.absolute()) if cfg.stage == Stage.classifier and own.exists() else cfg.ckpt
 
 
 def _require_processes(config: Config, directory: Path) -> None:

@@ -6,6 +6,7 @@ Needs no torch, so that tables and pages over many runs start at once.
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
+from aeprobe.arguments import literal
+from aeprobe.directories import UNBEGUN, require_unused
 from aeprobe.errors import AeprobeError
 
 SCHEMA = 1
@@ -44,20 +47,17 @@ class RunDirectory:
         """Takes the directory for a new run and writes `.hydra/` into it.
 
         Raises:
-            AeprobeError: it already holds a run, or it cannot be written.
+            AeprobeError: it holds something already, or it cannot be written.
         """
         hydra = self.path / ".hydra"
         try:
+            require_unused(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
-            self.refuse_links()
-            self.lock()  # of two runs, one gets it
-            if self.begun:
-                raise FileExistsError
+            self.lock()
+            require_unused(self.path)  # of two runs, one gets it
             hydra.mkdir(exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
             self._write_settings(config, overrides)
-        except FileExistsError:
-            raise AeprobeError(f"{self.path} already holds a run: choose another hydra.run.dir=") from None
         except OSError as error:
             raise AeprobeError(
                 f"{self.path} cannot be written ({error.strerror}): choose another outputs="
@@ -101,7 +101,12 @@ class RunDirectory:
     def _write_settings(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
         hydra = self.path / ".hydra"
         write_atomically(hydra / "overrides.yaml", OmegaConf.to_yaml(list(overrides)).encode())
-        write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(config).encode())
+        write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(literal(config)).encode())
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs metrics.json has; 0 before it is written."""
+        return len(read_metrics(self.path)["epochs"]) if (self.path / "metrics.json").exists() else 0
 
     def complete(self, epochs: int) -> bool:
         """Whether a run of so many epochs has nothing left to do; one that a callback stopped early has not."""
@@ -133,6 +138,23 @@ class RunDirectory:
         """Lets other processes in."""
         self._lock.release()
 
+    def require_metrics(self) -> None:
+        """Sees to it that a run whose metrics.json was removed is not taken for one that never trained.
+
+        Raises:
+            AeprobeError: it has left something else.
+        """
+        if not self.begun or (self.path / "metrics.json").exists():
+            return
+        before = ("train.log", ".hydra/config.yaml")  # written before metrics.json is
+        for found in sorted(self.path.rglob("*")):
+            name = found.relative_to(self.path).as_posix()
+            if name not in before and not re.fullmatch(UNBEGUN, name):
+                raise AeprobeError(
+                    f"{self.path}: metrics.json is gone, but {name} is there, so the run cannot go on; "
+                    "to train it again, move the directory away"
+                )
+
     def reopen(self, anew: bool) -> None:
         """Takes up the run that it holds, after `lock`.
 
@@ -141,8 +163,12 @@ class RunDirectory:
 
         Args:
             anew: whether nothing of it is kept.
+
+        Raises:
+            AeprobeError: it holds a link, or its metrics.json is gone.
         """
         self.refuse_links()
+        self.require_metrics()
         leftovers = [*self.path.glob(".metrics.json.*"), *self.checkpoints.glob(".*.ckpt.*")]
         leftovers += (self.path / "tensorboard").glob("events.out.tfevents.*")
         leftovers += self.checkpoints.glob("*.ckpt") if anew else []
@@ -238,22 +264,6 @@ def find_checkpoint(run: str | Path, stage: str) -> Path:
     if not file.is_file():
         raise AeprobeError(f"ckpt={path}: the run has no {file.name}; was it interrupted in its first epoch?")
     return file
-
-
-def shortest(path: Path) -> Path:
-    """The path as a person would type it: relative where it lies below the working directory."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def discard_unused(path: Path, outputs: Path) -> None:
-    """Removes a run directory that nothing was written into, and its empty parents up to `outputs`."""
-    for directory in (path, *path.parents):
-        try:
-            directory.rmdir()
-        except OSError:  # not empty, or not there
-            return
-        if directory.resolve() == outputs.resolve():
-            return
 
 
 def finite(value: Any) -> Any:

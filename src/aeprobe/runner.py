@@ -17,19 +17,22 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from aeprobe import checkpoints, collectives, dashboard
+from aeprobe.arguments import override
 from aeprobe.batches import seeded_permutation
 from aeprobe.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.callbacks import Stop
 from aeprobe.classifier import Classifier
 from aeprobe.collectives import shared_fate
 from aeprobe.config import Config, Stage, plain
+from aeprobe.directories import require_unused
 from aeprobe.drawing import REPORT_BATCH
 from aeprobe.errors import AeprobeError
 from aeprobe.gallery import Gallery, NotDrawn
 from aeprobe.interruption import Interruption
+from aeprobe.paths import shortest
 from aeprobe.processes import here
 from aeprobe.recorder import Recorder, write_scalars, writer
-from aeprobe.rundir import Metrics, RunDirectory, read_metrics, shortest
+from aeprobe.rundir import Metrics, RunDirectory, read_metrics
 from aeprobe.status import data_of, header, recorded
 from aeprobe.trainer import make_trainer
 from aeprobe.validation import typed_values
@@ -94,6 +97,8 @@ def _run_stages(request: Request) -> dict[str, Metrics]:
         return {"test": _run_stage(request, directory, lambda _: build_test(config, typed, ckpt))}
     both = config.stage == Stage.all
     metrics: dict[str, Metrics] = {}
+    if both and not request.resume:  # each stage claims a directory of its own below it
+        collectives.first(lambda: require_unused(directory))
     if config.stage.trains("autoencoder"):
         ckpt = directory / "autoencoder" if both else directory
         metrics["autoencoder"] = _run_stage(
@@ -200,16 +205,18 @@ def _reopen(directory: RunDirectory, request: Request) -> Path | None:
         directory.release()
         return None
     last = directory.checkpoints / "last.ckpt" if request.start is None else request.start
+    best = override("resume", str(shortest(directory.checkpoints / "best.ckpt")))
     if request.anew or not last.exists():
+        if not request.anew and directory.epochs > 1:  # one: killed before its checkpoint was written
+            raise AeprobeError(f"{last} is gone, after {directory.epochs} epochs; {best} goes on from the best")
         return None
     directory.metrics = read_metrics(directory.path) | {"status": "running"}
     try:
         checkpoints.read(last)
     except AeprobeError as error:
-        best = directory.checkpoints / "best.ckpt"
         with suppress(AeprobeError):
-            checkpoints.read(best)
-            error = AeprobeError(f"{error}; resume={shortest(best)} goes on from the best epoch instead")
+            checkpoints.read(directory.checkpoints / "best.ckpt")
+            error = AeprobeError(f"{error}; {best} goes on from the best epoch instead")
         raise error
     return last
 

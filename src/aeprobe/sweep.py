@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import processes
 from aeprobe.config import Config, Stage, plain
+from aeprobe.directories import require_unused
 from aeprobe.errors import AeprobeError
 from aeprobe.rundir import SCHEMA, RunDirectory, read_metrics
 from aeprobe.settings import STAGES, flat, roles, upgraded
@@ -35,6 +36,7 @@ def status(directory: Path, config: Config) -> str | None:
     begun = [part for part in parts if RunDirectory(part).begun]
     for part in begun:
         _require_same(part, config)
+    _require_whole(directory, parts, begun)
     if not begun:
         (directory / "metrics.json").unlink(missing_ok=True)  # it was refused
         return None
@@ -44,8 +46,25 @@ def status(directory: Path, config: Config) -> str | None:
     return "completed" if found == ["completed"] * len(parts) else "interrupted"
 
 
+def _require_whole(directory: Path, parts: Sequence[Path], begun: Sequence[Path]) -> None:
+    """Raises OtherRunError where something of an earlier run was removed: it is told, not trained again."""
+    try:
+        for part in parts:
+            if part in begun:
+                RunDirectory(part).require_metrics()
+            elif part != directory:
+                require_unused(part)
+        if begun and parts[0] not in begun:
+            raise AeprobeError(f"{begun[0]} is there, but {parts[0].name}/ is not")
+        refused = directory / "metrics.json"
+        if not begun and not (refused.exists() and "versions" not in read_metrics(directory)):
+            require_unused(directory)
+    except AeprobeError as error:
+        raise OtherRunError(str(error)) from None
+
+
 def _require_same(part: Path, config: Config) -> None:
-    stored = OmegaConf.to_container(OmegaConf.load(part / ".hydra" / "config.yaml"))
+    stored = OmegaConf.to_container(OmegaConf.load(part / ".hydra" / "config.yaml"), resolve=True)
     assert isinstance(stored, dict)
     before, now = (_compared(c) for c in (upgraded({str(k): v for k, v in stored.items()}), plain(config)))
     for key in sorted({*before, *now}):

@@ -8,8 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import objective
+from aeprobe.arguments import literal
 from aeprobe.config import ARCHITECTURE, Config, DataConfig, Dataset, Stage, nearest
 from aeprobe.errors import AeprobeError
+from aeprobe.paths import from_here
 from aeprobe.rundir import find_checkpoint
 from aeprobe.validation.rules import require, require_count, require_number, require_seed
 from aeprobe.validation.stages import check_stages
@@ -41,9 +43,11 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False
     try:
         # Into the schema once more: `+key=1` gets past the composed node, and `~key` takes away from it.
         plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-        config: Config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))  # type: ignore[assignment]
+        config: Config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), literal(plain)))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise AeprobeError(config_error(error)) from error
+    config.outputs, config.data.root = from_here(config.outputs), from_here(config.data.root)
+    config.ckpt = config.ckpt and from_here(config.ckpt)
     _check_root(config)
     check_data(config.data)
     check_trainer(config.trainer)

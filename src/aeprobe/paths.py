@@ -1,0 +1,66 @@
+"""Paths as a person types them: what a leading `~` means, and where relative ones begin."""
+
+import os
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from aeprobe.errors import AeprobeError
+
+# The keys of a command line that take a path.
+PATHS = ("outputs", "ckpt", "resume", "data.root", "hydra.run.dir", "hydra.sweep.dir")
+
+
+def home(path: str) -> str:
+    """The same path, with the home directory for a leading `~` or `~user`, as a shell has it.
+
+    >>> home("./~/runs")  # a folder of that name
+    './~/runs'
+
+    Raises:
+        AeprobeError: there is no such user.
+    """
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        user = path.partition("/")[0]
+        raise AeprobeError(
+            f"{path}: {user} is no home directory on this machine; for a folder of that name write ./{path}"
+        ) from None
+
+
+def typed_in() -> Path:
+    """The directory that the command was typed in; with hydra.job.chdir=true a run works in another one."""
+    return Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else Path.cwd()
+
+
+def from_here(path: str) -> str:
+    """A path as it was typed, such that it can be used from the working directory.
+
+    A folder called `~` gets its whole path: Lightning would take it for the home directory.
+
+    Raises:
+        AeprobeError: it begins with the name of an unknown user.
+    """
+    path = home(path)
+    fits = Path.cwd() == typed_in() and not str(Path(path)).startswith("~")
+    return path if fits or not path.strip() else str(typed_in() / path)
+
+
+def absolute(path: str | Path) -> Path:
+    """As Hydra has it: from the working directory, without `..`, links as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+
+
+def shortest(path: Path) -> Path:
+    """The path as a person would type it: relative where it lies below the working directory."""
+    if Path.cwd() != typed_in():  # the person is elsewhere
+        return absolute(path)
+    short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return absolute(path) if str(short).startswith("~") else short
+
+
+OmegaConf.register_new_resolver("aeprobe.home", home, replace=True)
