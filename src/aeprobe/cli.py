@@ -22,9 +22,10 @@ from aeprobe.arguments import check_groups
 from aeprobe.config import Config, Stage, nearest
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted, Interruption, cut_short
+from aeprobe.jobs import Jobs, UnfinishedError, is_search
 from aeprobe.naming import as_typed
 from aeprobe.rundir import Metrics, discard_unused, shortest
-from aeprobe.sweep import FailedJobs, OtherRunError
+from aeprobe.sweep import OtherRunError
 from aeprobe.validation import config_error, validate
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def run(main: Callable[[], object]) -> int:
             check_groups(sys.argv[1:])
             if not processes.here().first:
                 sys.argv.append("hydra.run.dir=.")  # it makes no directory of its own
-            main()
+            with Interruption() if {"-m", "--multirun"} & {*sys.argv} else nullcontext():  # between its jobs too
+                main()
     except (KeyboardInterrupt, Interrupted) as error:
         _tell("interrupted" if isinstance(error, KeyboardInterrupt) else error.what + error.advice)
         return error.status if isinstance(error, Interrupted) else 130
@@ -65,15 +67,19 @@ def run(main: Callable[[], object]) -> int:
         interrupted = cut_short(error)
         _tell("interrupted" if interrupted else _one_line(error))
         return 130 if interrupted else 1
-    for what, names in FailedJobs.names.items():
-        tell(f"{len(names)} {what} in {FailedJobs.directory}: {', '.join(names)}")
-    return 1 if FailedJobs.names else 0
+    unfinished = Jobs.unfinished()
+    for line in unfinished:
+        tell(line)
+    return 1 if unfinished else 0
 
 
 def job(cfg: DictConfig) -> float | None:
     """One run, or one job of a multirun: validate, then build and train. Returns its objective.
 
     The heavy imports happen in between.
+
+    Raises:
+        UnfinishedError: a job of a multirun came to nothing; so its command knows, wherever the job ran.
     """
     if not _wants_traceback:
         os.environ.pop(_FULL_ERROR, None)
@@ -83,28 +89,30 @@ def job(cfg: DictConfig) -> float | None:
     overrides = as_typed(hydra.overrides.task)
     try:
         config = validate(cfg, overrides)
+        if multirun and is_search(hydra):
+            objective.require_held_out(config)
         before = sweep.status(directory, config) if multirun else None
         if before:
             log.info("%s: %s", directory.name, SAID[before])
         metrics = _execute(config, directory, overrides, resume=before is not None, anew=before == "failed")
         return objective.value(config, metrics)
-    except OtherRunError:
-        raise  # nothing may be written; Hydra runs the other jobs, then raises it
     except Interrupted as error:
         if not multirun or hydra.launcher._target_.endswith("BasicLauncher"):
             raise
-        tell(f"{directory.name}: {error.what}")  # in a process of its own: the command waits for the others
-        return None
+        log.warning("%s: %s", directory.name, error.what)  # in a process of its own: the command tells it
+        ended = "interrupted"
     except Exception as error:
         if _wants_traceback or cut_short(error):
             raise
-        return _failed(error, cfg, directory, overrides if multirun else None)
+        _failed(error, cfg, directory, overrides if multirun else None)
+        ended = "failed"
     finally:
         if not _wants_traceback:
             os.environ[_FULL_ERROR] = "1"
+    raise UnfinishedError(ended)  # out here: Hydra keeps it, and an error in it would keep the job's images
 
 
-def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Sequence[str] | None) -> float | None:
+def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Sequence[str] | None) -> None:
     """Tells it, and ends the process; a job of a multirun, which has overrides, gets a metrics.json instead."""
     _tell(_one_line(error))
     if not processes.here().first:
@@ -112,9 +120,8 @@ def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Seque
     if overrides is None:
         discard_unused(directory, Path(str(cfg.get("outputs"))))
         sys.exit(1)
-    if not any(directory.rglob("metrics.json")):
+    if not isinstance(error, OtherRunError) and not any(directory.rglob("metrics.json")):
         sweep.refuse(directory, cfg, overrides, _one_line(error))
-    return objective.worst(cfg.objective, cfg.stage)  # sys.exit would end the other jobs too
 
 
 SAID = {
