@@ -54,13 +54,11 @@ class Job:
         overrides: what makes it.
         name: its directory's, below that of the sweep.
         settings: its whole configuration; two jobs with the same one are the same job.
-        config: the same, as Hydra composed it, without Hydra's own node.
     """
 
     overrides: Sequence[str]
     name: str
     settings: str
-    config: DictConfig
 
 
 @dataclass(frozen=True)
@@ -99,10 +97,12 @@ class Jobs:
                 config.hydra.launcher._target_ = WORKERS
         self.launcher = Plugins.instance().instantiate_launcher(context, task_function, config)
         self.search = is_search(config.hydra)
+        self._known: dict[tuple[str, ...], Job] = {}  # to compose takes a tenth of a second
+        self._outcomes: dict[str, Outcome] = {}
         Jobs.directory = Path(config.hydra.sweep.dir)
 
-    def compose(self, overrides: Sequence[str]) -> Job:
-        """A job, as its launcher will compose it.
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The configuration of a job, without Hydra's own node, as its launcher will compose it.
 
         Raises:
             AeprobeError: it is one of a search that would look at the test set.
@@ -118,7 +118,8 @@ class Jobs:
             settings = OmegaConf.to_yaml(config, resolve=True)
         except OmegaConfBaseException:  # the job itself will tell what is wrong
             settings = OmegaConf.to_yaml(config)
-        return Job(overrides, name, settings, config)
+        self._known[tuple(overrides)] = Job(overrides, name, settings)
+        return config
 
     def begin(self) -> None:
         """Makes the sweep's directory, with its configuration; to be called once nothing is refused."""
@@ -129,7 +130,7 @@ class Jobs:
         """Launches some jobs and waits for all of them.
 
         Args:
-            batch: the overrides of each job. Jobs that turn out to be the same are run once.
+            batch: the overrides of each job. One that is the same as another of this command is not run again.
             first: the number of the first.
 
         Returns:
@@ -139,22 +140,25 @@ class Jobs:
             Interrupted: a signal came; it says what to type to go on.
         """
         jobs = [self._composed(overrides) for overrides in batch]
-        once = {job.settings: job for job in reversed(jobs) if job}
-        launched = [job for job in jobs if job and once[job.settings] is job]
+        new = {job.settings: job for job in jobs if job and job.settings not in self._outcomes}
+        launched = list(new.values())
         if doubles := sum(job is not None for job in jobs) - len(launched):
-            log.info("%d of %d jobs are the same as another: they run once", doubles, len(jobs))
+            log.info("%d of %d jobs are the same as another, and run once with it", doubles, len(jobs))
         try:
             returned = self.launcher.launch([job.overrides for job in launched], first) if launched else []
         except Interrupted as error:
             error.advice = f"; go on with: {self._command()}"
             raise
-        outcomes = {job.settings: _note(job, done) for job, done in zip(launched, returned, strict=True)}
-        return [outcomes[job.settings] if job else Outcome("failed") for job in jobs]
+        for job, done in zip(launched, returned, strict=True):
+            self._outcomes[job.settings] = _note(job, done)
+        return [self._outcomes[job.settings] if job else Outcome("failed") for job in jobs]
 
     def _composed(self, overrides: Sequence[str]) -> Job | None:
         """A combination of values may be wrong where each of them is right: that is a failed job."""
         try:
-            return self.compose(overrides)
+            if tuple(overrides) not in self._known:
+                self.compose(overrides)
+            return self._known[tuple(overrides)]
         except (AeprobeError, HydraException, OmegaConfBaseException) as error:
             tell(f"{' '.join(overrides)}: {str(error).partition(chr(10))[0]}")
             Jobs.ended[" ".join(overrides)] = "failed"

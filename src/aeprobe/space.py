@@ -10,11 +10,11 @@ from dataclasses import is_dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from aeprobe.config import Config
+from aeprobe.config import OPTIMIZER_NUMBERS, Config
 from aeprobe.errors import AeprobeError
 
 if TYPE_CHECKING:
@@ -75,8 +75,11 @@ class Choice:
 
     @property
     def values(self) -> list[str]:
-        """What has to be right for all to be right: each of a list, the ends of an interval."""
-        return self.listed or [self.text(self.low), self.text(self.high)]
+        """What has to be right for all to be right: each of a list, the ends of a range or an interval."""
+        if self.listed is None:
+            return [self.text(self.low), self.text(self.high)]
+        ends = isinstance(self.override.value(), RangeSweep)  # it may have thousands
+        return [self.listed[0], self.listed[-1]] if ends else self.listed
 
     def text(self, value: Any) -> str:
         """A value as it is typed. Of a float four digits are enough, and its directory's name stays readable."""
@@ -116,6 +119,8 @@ def _types(key: str, config: DictConfig) -> set[Any]:
     for part in owner.split(".") if owner else ():
         schema = get_type_hints(schema).get(part) if is_dataclass(schema) else None
     if not is_dataclass(schema):  # of an optimizer or a scheduler
+        if name in OPTIMIZER_NUMBERS:
+            return {float}
         target = OmegaConf.select(config, f"{owner}._target_")
         schema = inspect.getattr_static(get_class(target), "__init__") if target else None
     try:

@@ -178,13 +178,13 @@ def serve(fd: int) -> None:
     """
     connection = Connection(fd)
     with Interruption():
-        threading.Thread(target=_follow, daemon=True).start()
         try:
+            threading.Thread(target=_follow, daemon=True).start()
             while True:
                 connection.send(_returned(connection.recv()))
                 sys.stdout.flush()
         except (EOFError, OSError, Interrupted):
-            return
+            os._exit(0)  # a second signal would find it on its way out
 
 
 def _follow() -> None:

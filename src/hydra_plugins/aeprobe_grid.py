@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from aeprobe.jobs import GRID, Jobs
 
-ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=BasicSweeperConf(_target_=GRID))
+ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=BasicSweeperConf(_target_=GRID, params={}))
 
 
 class GridSweeper(BasicSweeper):

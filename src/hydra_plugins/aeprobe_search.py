@@ -95,13 +95,13 @@ class OptunaSweeper(Sweeper):
     def _check(self, choices: Mapping[str, Choice], fixed: Sequence[str]) -> None:
         """Tries each value of a list and both ends of an interval, before anything is stored."""
         listed = {key: choice.listed[0] for key, choice in choices.items() if choice.listed}
-        config = self.jobs.compose(_overrides(fixed, listed)).config
+        config = self.jobs.compose(_overrides(fixed, listed))
         for choice in choices.values():
             choice.fit(config)
         wanted = set()
         for settings in combinations(list(choices.values())):
             overrides = _overrides(fixed, settings)
-            job = validate(self.jobs.compose(overrides).config, overrides)
+            job = validate(self.jobs.compose(overrides), overrides)
             wanted.add(objective.resolve(job.objective, job.stage))
         if None in wanted:
             raise AeprobeError("search=optuna: stage=test trains nothing, so that there is nothing to choose by")
@@ -192,7 +192,7 @@ def _other(study: "optuna.Study", asked: Mapping[str, Any], space: Mapping[str, 
             return f"{what} was {json.dumps(before)}, not {json.dumps(now)}"
     for trial in study.get_trials(deepcopy=False):
         for key, before in trial.distributions.items():
-            if type(before) is not type(space[key]):
+            if type(before) is not type(space.get(key, before)):
                 return f"{key} had numbers of another kind"
     return None
 
