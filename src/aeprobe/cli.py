@@ -22,10 +22,11 @@ from aeprobe.config import Config, Stage, nearest
 from aeprobe.directories import discard_unused
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted, Interruption, cut_short
+from aeprobe.jobs import Jobs, UnfinishedError, is_search
 from aeprobe.naming import as_typed
 from aeprobe.paths import shortest
 from aeprobe.rundir import Metrics, mark_interrupted
-from aeprobe.sweep import FailedJobs, OtherRunError
+from aeprobe.sweep import OtherRunError
 from aeprobe.validation import config_error, validate
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def run(main: Callable[[], object]) -> int:
             check_groups(sys.argv[1:])
             if not processes.here().first:
                 sys.argv.append("hydra.run.dir=.")  # it makes no directory of its own
-            main()
+            with Interruption() if {"-m", "--multirun"} & {*sys.argv} else nullcontext():  # between its jobs too
+                main()
     except (KeyboardInterrupt, Interrupted) as error:
         _tell("interrupted" if isinstance(error, KeyboardInterrupt) else error.what + error.advice)
         return error.status if isinstance(error, Interrupted) else 130
@@ -68,9 +70,10 @@ def run(main: Callable[[], object]) -> int:
         interrupted = cut_short(error)
         _tell("interrupted" if interrupted else _one_line(error))
         return 130 if interrupted else 1
-    for what, names in FailedJobs.names.items():
-        tell(f"{len(names)} {what} in {FailedJobs.directory}: {', '.join(names)}")
-    return 1 if FailedJobs.names else 0
+    unfinished = Jobs.unfinished()
+    for line in unfinished:
+        tell(line)
+    return 1 if unfinished else 0
 
 
 def _require_assertions() -> None:
@@ -86,6 +89,9 @@ def job(cfg: DictConfig) -> float | None:
     """One run, or one job of a multirun: validate, then build and train. Returns its objective.
 
     The heavy imports happen in between.
+
+    Raises:
+        UnfinishedError: a job of a multirun came to nothing; so its command knows, wherever the job ran.
     """
     if not _wants_traceback:
         os.environ.pop(_FULL_ERROR, None)
@@ -95,28 +101,30 @@ def job(cfg: DictConfig) -> float | None:
     overrides = as_typed(hydra.overrides.task)
     try:
         config = validate(cfg, overrides, swept=multirun)
+        if multirun and is_search(hydra):
+            objective.require_held_out(config)
         before = sweep.status(directory, config) if multirun else None
         if before:
             log.info("%s: %s", directory.name, SAID[before])
         metrics = _execute(config, directory, overrides, resume=before is not None, anew=before == "failed")
         return objective.value(config, metrics)
-    except OtherRunError:
-        raise  # nothing may be written; Hydra runs the other jobs, then raises it
     except Interrupted as error:
         if not multirun or hydra.launcher._target_.endswith("BasicLauncher"):
             raise
-        tell(f"{directory.name}: {error.what}")  # in a process of its own: the command waits for the others
-        return None
+        log.warning("%s: %s", directory.name, error.what)  # in a process of its own: the command tells it
+        ended = "interrupted"
     except Exception as error:
         if _wants_traceback or cut_short(error):
             raise
-        return _failed(error, cfg, directory, overrides if multirun else None)
+        _failed(error, cfg, directory, overrides if multirun else None)
+        ended = "failed"
     finally:
         if not _wants_traceback:
             os.environ[_FULL_ERROR] = "1"
+    raise UnfinishedError(ended)  # out here: Hydra keeps it, and an error in it would keep the job's images
 
 
-def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Sequence[str] | None) -> float | None:
+def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Sequence[str] | None) -> None:
     """Tells it, and ends the process; a job of a multirun, which has overrides, gets a metrics.json instead."""
     _tell(_one_line(error))
     if not processes.here().first:
@@ -124,9 +132,8 @@ def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Seque
     if overrides is None:
         discard_unused(directory)
         sys.exit(1)
-    if not any(directory.rglob("metrics.json")):
+    if not isinstance(error, OtherRunError) and not any(directory.rglob("metrics.json")):
         sweep.refuse(directory, cfg, overrides, _one_line(error))
-    return objective.worst(cfg.objective, cfg.stage)  # sys.exit would end the other jobs too
 
 
 SAID = {

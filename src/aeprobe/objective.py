@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from aeprobe.config import Config, Stage
 from aeprobe.errors import AeprobeError
+from aeprobe.rundir import find_checkpoint
 
 KINDS = {"autoencoder": ("loss",), "classifier": ("loss", "accuracy")}
 
@@ -50,6 +51,39 @@ def value(config: Config, metrics: Mapping[str, Mapping[str, Any]]) -> float | N
     stage, metric = wanted
     found = metrics[stage]["final"].get(metric)
     return worst(config.objective, config.stage) if found is None else float(found)
+
+
+def require_held_out(config: Config | DictConfig) -> None:
+    """Holds a job of a search to its purpose: what is chosen by the test set is not measured by it any more.
+
+    Args:
+        config: the job's, composed or checked.
+
+    Raises:
+        AeprobeError: no images are held out, so that its objective would be measured on the test set.
+    """
+    wanted = resolve(config.objective, config.stage)
+    if wanted is None or not wanted[1].startswith("val/"):
+        return
+    if config.stage == Stage.classifier and config.ckpt:
+        held_out, where = _held_out_by(config.ckpt), f"the encoder in ckpt={config.ckpt} was trained with "
+        advice = "search on an encoder that was trained with images held out"
+    else:
+        held_out, where, advice = config.data.val_size, "", "hold images out, such as data.val_size=5000"
+    if held_out == 0:
+        train = wanted[1].replace("val/", "train/")
+        raise AeprobeError(
+            f"{where}data.val_size=0: the search would choose by the test set, which {wanted[1]} is measured on; "
+            f"{advice}, or give objective={train}"
+        )
+
+
+def _held_out_by(ckpt: str) -> int:
+    """How many images the training of a checkpoint held out: stage 2 keeps its split."""
+    from aeprobe import checkpoints  # imports torch
+
+    stored = checkpoints.read(find_checkpoint(ckpt, "autoencoder"))["datamodule_hyper_parameters"]
+    return int(stored["val_size"])
 
 
 def worst(objective: str | None, stage: str) -> float | None:

@@ -1,13 +1,11 @@
-"""A multirun's jobs: which of them are done, and which failed. Needs no torch."""
+"""A multirun's jobs: which of them are done already, and which cannot be. Needs no torch."""
 
 import re
-import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -146,39 +144,3 @@ EXTRAS = {
     "hydra/launcher=slurm": "hydra_plugins.hydra_submitit_launcher",
     "search=optuna": "optuna",
 }
-
-
-class FailedJobs(Callback):
-    """Notes which jobs of this command came to nothing, wherever they ran.
-
-    Attributes:
-        names: of the jobs' directories, by what became of them.
-        directory: the sweep's, once one began.
-    """
-
-    names: ClassVar[dict[str, list[str]]] = {}
-    directory: Path | None = None
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Notes the time."""
-        self.began = time.time()
-        FailedJobs.names.clear()
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Reads what the jobs left behind."""
-        FailedJobs.directory = directory = Path(config.hydra.sweep.dir)
-        for file in sorted(directory.rglob("metrics.json")):
-            path, ended = file.parent, str(read_metrics(file.parent)["status"])
-            if ended == "completed" or file.stat().st_mtime < self.began - 1 or RunDirectory(path).alive:
-                continue
-            job = str((path.parent if path.name in STAGES else path).relative_to(directory))
-            FailedJobs.note(ended, job)
-
-    @classmethod
-    def note(cls, ended: str, job: str) -> None:
-        """Adds a job to the names, by the status that it was left with."""
-        of_kind = cls.names.setdefault(SAID.get(ended, ended), [])
-        of_kind += [job] if job not in of_kind else []
-
-
-SAID = {"running": "ended without a result", "interrupted": "interrupted, to go on by the same command"}

@@ -1,23 +1,80 @@
-"""Slurm as the launcher of a multirun, through Hydra's submitit plugin. Hydra looks for launchers in this package.
+"""The launchers of a multirun, on Hydra's plugins for joblib and submitit. Hydra looks for them in this package.
 
-The plugin's own launcher ends the whole command with the first job that comes to nothing, be it cancelled, killed
-or refused by the queue. Here each job is submitted and awaited by itself.
+Those of the plugins end the whole command with the first job that comes to nothing, be it cancelled, killed or
+refused by the queue. Here each job ends by itself.
 """
 
 import logging
+import os
 from collections.abc import Sequence
+from functools import partial
 from threading import Semaphore, Thread
 from typing import Any
 
+from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from aeprobe.naming import job_name
-from aeprobe.sweep import FailedJobs
+from aeprobe.errors import AeprobeError
+from aeprobe.interruption import Interrupted
+from aeprobe.jobs import UnfinishedError
+from aeprobe.workers import Workers
 
 log = logging.getLogger("aeprobe")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class WorkersLauncher(Launcher):
+    """`hydra/launcher=joblib`: several jobs at once, in processes of this machine that divide its cores.
+
+    Args:
+        n_jobs: how many at one time; -1 for as many as there are cores, -2 for one less, as joblib counts.
+        pool: the plugin's settings of joblib's own pool.
+    """
+
+    def __init__(self, n_jobs: int, **pool: Any) -> None:
+        self.n_jobs, self.pool = n_jobs, pool
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keeps what a job needs.
+
+        Raises:
+            AeprobeError: `n_jobs` is no number of jobs, or a setting of the pool was given, which is not used.
+        """
+        import joblib
+        from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
+
+        for name, value in self.pool.items():
+            if value != getattr(JobLibLauncherConf, name, None):
+                raise AeprobeError(f"hydra.launcher.{name}={value}: has no effect here; drop it")
+        if self.n_jobs == 0:
+            raise AeprobeError("hydra.launcher.n_jobs=0: must be at least 1, or -1 for every core")
+        size = joblib.effective_n_jobs(self.n_jobs)
+        share = str(max(1, joblib.cpu_count() // size))
+        self.workers = Workers(size, {name: os.environ.get(name, share) for name in THREADS})
+        self.context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs the jobs and waits for all of them; one whose process was killed is lost, and the others go on.
+
+        Raises:
+            Interrupted: a signal came; the jobs were told, and have ended.
+        """
+        from hydra_plugins.hydra_joblib_launcher._core import execute_job
+        from joblib import wrap_non_picklable_objects
+
+        numbered = list(enumerate(job_overrides, start=initial_job_idx))
+        log.info("Launching %d jobs, %d at a time", len(numbered), self.workers.size)
+        for number, overrides in numbered:
+            log.info("\t#%d : %s", number, " ".join(overrides))
+        shared = self.context, self.config, self.task_function, Singleton.get_state()
+        tasks = [wrap_non_picklable_objects(partial(execute_job, *job, *shared)) for job in numbered]
+        return self.workers.run(
+            tasks,
+            lambda index, how: log.error("job #%d ended without a result: %s", initial_job_idx + index, how),
+        )
 
 
 class SlurmLauncher(Launcher):
@@ -42,7 +99,11 @@ class SlurmLauncher(Launcher):
         self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submits the jobs and waits for all of them; one without a result has the return value None."""
+        """Submits the jobs and waits for all of them.
+
+        Raises:
+            Interrupted: a signal came; the jobs stay in the queue.
+        """
         numbered = list(enumerate(job_overrides, start=initial_job_idx))
         log.info("Submitting %d jobs to Slurm", len(numbered))
         for number, overrides in numbered:
@@ -53,16 +114,21 @@ class SlurmLauncher(Launcher):
         waiting = [Thread(target=self._run, args=(*job, done, room), daemon=True) for job in numbered]
         for thread in waiting:
             thread.start()
-        for thread in waiting:
-            thread.join()
+        try:
+            for thread in waiting:
+                thread.join()
+        except Interrupted as error:
+            error.what += "; its jobs stay in the queue"
+            raise
         return [done[number] for number, _ in numbered]
 
     def _run(self, number: int, overrides: Sequence[str], done: dict[int, JobReturn], room: Semaphore) -> None:
-        done[number] = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+        done[number] = JobReturn(
+            overrides=overrides, status=JobStatus.FAILED, _return_value=UnfinishedError("lost")
+        )
         try:
             with room:
                 done[number] = self.launcher.launch([overrides], number)[0]
         except Exception as error:  # submitit has several of its own, whose last line says what happened
             lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             log.error("job #%d ended without a result: %s", number, lines[-1])
-            FailedJobs.note("running", job_name(overrides))

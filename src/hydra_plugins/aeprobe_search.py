@@ -7,21 +7,26 @@ and never takes up a trial that was killed. Here a study goes on: its trials are
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
-from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from aeprobe import objective
 from aeprobe.errors import AeprobeError
+from aeprobe.jobs import Jobs
+from aeprobe.space import Choice, combinations
+from aeprobe.validation import validate
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
 log = logging.getLogger("aeprobe")
 Direction = Literal["minimize", "maximize"]
@@ -54,82 +59,142 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Makes the launcher."""
-        self.context, self.directory = hydra_context, Path(config.hydra.sweep.dir)
-        self.hydra_context, self.config = hydra_context, config  # for `validate_batch_is_legal`
-        self.launching = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        self.jobs = Jobs(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Runs the trials that are missing.
 
         Raises:
-            AeprobeError: nothing varies, a number is out of range, or the study is another one.
+            AeprobeError: nothing varies, a value cannot be, the study is another one or is at work; nothing was
+                stored.
         """
-        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        parser = OverridesParser.create(config_loader=self.jobs.loader)
         given = [f"{key}={value}" for key, value in self.params.items()] + arguments
         overrides = {override.get_key_element(): override for override in parser.parse_overrides(given)}
-        varying = {key: override for key, override in overrides.items() if override.is_sweep_override()}
-        fixed = [str(override.input_line) for key, override in overrides.items() if key not in varying]
-        if not varying:
+        choices = {k: Choice(override) for k, override in overrides.items() if override.is_sweep_override()}
+        fixed = [str(override.input_line) for key, override in overrides.items() if key not in choices]
+        if not choices:
             raise AeprobeError("search=optuna: nothing varies; give a list or an interval, such as seed=0,1")
         for name in ("n_trials", "n_jobs"):
             if not getattr(self, name) >= 1:
                 raise AeprobeError(f"hydra.sweeper.{name}={getattr(self, name)}: must be at least 1")
-        self.validate_batch_is_legal([[*fixed, *(f"{k}={_first(v)}" for k, v in varying.items())]])
-        study = self._study({key: str(override.input_line) for key, override in varying.items()}, fixed)
-        taken_up = _take_up(study)
-        left = self.n_trials - (len(study.get_trials(deepcopy=False)) - taken_up)
-        log.info("study of %d trials, %d left to run", self.n_trials, max(0, left))
-        space = {key: _distribution(override) for key, override in varying.items()}
-        while left > 0:
-            trials = [study.ask(space) for _ in range(min(left, self.n_jobs))]
-            left -= len(trials)
-            self._run(study, trials, fixed)
-        _tell_best(study)
+        self._check(choices, fixed)
+        with _alone(self.jobs.directory):
+            space = {key: choice.distribution() for key, choice in choices.items()}
+            study = self._study(choices, fixed, space)
+            self.jobs.begin()
+            taken_up = _take_up(study)
+            left = self.n_trials - (len(study.get_trials(deepcopy=False)) - taken_up)
+            log.info("study of %d trials, %d left to run", self.n_trials, max(0, left))
+            while left > 0:
+                trials = [study.ask(space) for _ in range(min(left, self.n_jobs))]
+                left -= len(trials)
+                self._run(study, trials, choices, fixed)
+            _tell_best(study, choices)
 
-    def _study(self, varying: dict[str, str], fixed: Sequence[str]) -> "optuna.Study":
-        """The study that the sweep's directory holds, or a new one."""
+    def _check(self, choices: Mapping[str, Choice], fixed: Sequence[str]) -> None:
+        """Tries each value of a list and both ends of an interval, before anything is stored."""
+        listed = {key: choice.listed[0] for key, choice in choices.items() if choice.listed}
+        config = self.jobs.compose(_overrides(fixed, listed))
+        for choice in choices.values():
+            choice.fit(config)
+        wanted = set()
+        for settings in combinations(list(choices.values())):
+            overrides = _overrides(fixed, settings)
+            job = validate(self.jobs.compose(overrides), overrides)
+            wanted.add(objective.resolve(job.objective, job.stage))
+        if None in wanted:
+            raise AeprobeError("search=optuna: stage=test trains nothing, so that there is nothing to choose by")
+        if len(wanted) > 1:
+            found = " and ".join(sorted(" ".join(metric) for metric in wanted if metric))
+            raise AeprobeError(f"search=optuna: its jobs are chosen by {found}: give them one objective=")
+
+    def _study(
+        self, choices: Mapping[str, Choice], fixed: Sequence[str], space: Mapping[str, "BaseDistribution"]
+    ) -> "optuna.Study":
+        """The study that the sweep's directory holds, or a new one, also instead of one without results."""
         import optuna
+        from optuna.trial import TrialState
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        directory = self.directory
-        directory.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, directory / "multirun.yaml")
-        storage = f"sqlite:///{directory / 'study.db'}"
-        study = optuna.create_study(
-            storage=storage, study_name="aeprobe", direction=self.direction, load_if_exists=True
-        )
-        # Another stream than that of the trials before, which the same seed would propose again.
-        study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(study.get_trials(deepcopy=False)))
+        file = self.jobs.directory / "study.db"
+        where: dict[str, Any] = {"study_name": "aeprobe", "storage": f"sqlite:///{file}"}
         asked = {
             "objective": self.objective,
             "direction": self.direction,
-            "varies": varying,
+            "varies": {key: choice.typed for key, choice in choices.items()},
             "fixed": sorted(o for o in fixed if not o.startswith(PLAIN)),
         }
+        study = optuna.create_study(**where, direction=self.direction, load_if_exists=True)
+        if other := _other(study, asked, space):
+            if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                raise AeprobeError(f"{file} is a study of other settings: {other}; choose another sweep=")
+            optuna.delete_study(**where)
+            study = optuna.create_study(**where, direction=self.direction)
         for what, now in asked.items():
-            before = study.user_attrs.get(what, now)
-            if before != now:
-                raise AeprobeError(
-                    f"{directory / 'study.db'} is a study of other settings: {what} was {json.dumps(before)}, "
-                    f"not {json.dumps(now)}; choose another sweep="
-                )
             study.set_user_attr(what, now)
+        # Another stream than that of the trials before, which the same seed would propose again.
+        study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(study.get_trials(deepcopy=False)))
         return study
 
-    def _run(self, study: "optuna.Study", trials: Sequence["optuna.Trial"], fixed: Sequence[str]) -> None:
-        """Runs some trials at once. One that was interrupted stays as it is, to be taken up."""
+    def _run(
+        self,
+        study: "optuna.Study",
+        trials: Sequence["optuna.Trial"],
+        choices: Mapping[str, Choice],
+        fixed: Sequence[str],
+    ) -> None:
+        """Runs some trials at once. One that was interrupted or lost stays as it is, to be taken up."""
         from optuna.trial import TrialState
 
-        batch = [[*fixed, *(f"{key}={_text(value)}" for key, value in trial.params.items())] for trial in trials]
-        self.validate_batch_is_legal(batch)
-        for trial, done in zip(trials, self.launching.launch(batch, trials[0].number), strict=True):
-            value = done.return_value
+        settings = [{key: choices[key].text(value) for key, value in trial.params.items()} for trial in trials]
+        outcomes = self.jobs.run([_overrides(fixed, of_trial) for of_trial in settings], trials[0].number)
+        for trial, outcome in zip(trials, outcomes, strict=True):
+            value = outcome.objective
             if value is not None and math.isfinite(value):
                 study.tell(trial, value)
-            elif value is not None:
+            elif outcome.status in ("completed", "failed"):
                 study.tell(trial, state=TrialState.FAIL)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keeps other searches out of a study: each would take up the trials of the other.
+
+    Raises:
+        AeprobeError: one is at work in it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / ".study.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AeprobeError(
+            f"{directory / 'study.db'}: another command searches in it; wait for it, or choose another sweep="
+        ) from None
+    except OSError:  # a file system without locks
+        log.warning("%s: its file system has no locks; start no second search in it", directory)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _overrides(fixed: Sequence[str], settings: Mapping[str, str]) -> list[str]:
+    return [*fixed, *(f"{key}={value}" for key, value in settings.items())]
+
+
+def _other(study: "optuna.Study", asked: Mapping[str, Any], space: Mapping[str, "BaseDistribution"]) -> str | None:
+    """What the study was asked that is not asked now, in words; None: it is the same."""
+    for what, now in asked.items():
+        before = study.user_attrs.get(what, now)
+        if before != now:
+            return f"{what} was {json.dumps(before)}, not {json.dumps(now)}"
+    for trial in study.get_trials(deepcopy=False):
+        for key, before in trial.distributions.items():
+            if type(before) is not type(space.get(key, before)):
+                return f"{key} had numbers of another kind"
+    return None
 
 
 def _take_up(study: "optuna.Study") -> int:
@@ -145,41 +210,10 @@ def _take_up(study: "optuna.Study") -> int:
     )
 
 
-def _distribution(override: Override) -> "optuna.distributions.BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if override.is_discrete_sweep():
-        return CategoricalDistribution(list(override.sweep_string_iterator()))
-    interval = override.value()
-    assert isinstance(interval, IntervalSweep)
-    low, high, logarithmic = interval.start, interval.end, "log" in interval.tags
-    if low is None or high is None or not low < high or (logarithmic and not low > 0):
-        raise AeprobeError(
-            f"{override.input_line}: an interval goes from a smaller to a greater number; log from above 0"
-        )
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=logarithmic)
-    return FloatDistribution(low, high, log=logarithmic)
-
-
-def _first(override: Override) -> str:
-    """A value that may be chosen, to see whether the configuration composes with it."""
-    if override.is_discrete_sweep():
-        return str(next(iter(override.sweep_string_iterator())))
-    interval = override.value()
-    assert isinstance(interval, IntervalSweep)
-    return _text(interval.start)
-
-
-def _text(value: Any) -> str:
-    """As it is typed: four digits of a float are enough, and its directory's name stays readable."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _tell_best(study: "optuna.Study") -> None:
+def _tell_best(study: "optuna.Study", choices: Mapping[str, Choice]) -> None:
     from optuna.trial import TrialState
 
     if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         best = study.best_trial
-        settings = " ".join(f"{key}={_text(value)}" for key, value in best.params.items())
+        settings = " ".join(f"{key}={choices[key].text(value)}" for key, value in best.params.items())
         log.info("best of the study: trial %d with %.5g: %s", best.number, best.value, settings)
