@@ -210,6 +210,17 @@ def test_no_value_of_a_preset_is_without_effect(name: str) -> None:
     composed(f"experiment={name}", *typed)
 
 
+@pytest.mark.parametrize(("step_size", "said"), [(2, True), (1, False)])
+def test_a_schedule_that_never_changes_the_rate_is_said(
+    step_size: int, said: bool, tmp_path: Path, few: Path
+) -> None:
+    """No error: a short look at a run, such as trainer=debug, may end before the first change."""
+    typed = ["scheduler@autoencoder.scheduler=step", f"autoencoder.scheduler.step_size={step_size}"]
+    run_here(tmp_path / "run", [*RUN, *typed, f"data.root={few}"])
+    words = f"StepLR(step_size={step_size}, gamma=0.1) does not change the rate in 2 epochs"
+    assert (words in (tmp_path / "run" / "train.log").read_text()) is said
+
+
 @pytest.mark.slow
 def test_a_sweep_may_leave_a_setting_idle_in_some_of_its_jobs(tmp_path: Path, few: Path) -> None:
     both = ["autoencoder.activation=Tanh", "autoencoder.widths=[784,30],[784,20,30]"]

@@ -227,18 +227,6 @@ def test_a_rate_that_reaches_zero_at_the_end_is_no_warning(name: str, tmp_path: 
     assert min(rates(tmp_path / "run")) > 0 or math.isclose(rates(tmp_path / "run")[-1], 0)
 
 
-@pytest.mark.parametrize(("step_size", "said"), [(3, True), (2, False)])
-def test_a_schedule_that_never_changes_the_rate_is_said(
-    step_size: int, said: bool, tmp_path: Path, few: Path
-) -> None:
-    typed = [*RUN, *choose("step", step_size=step_size), "autoencoder.max_epochs=3", f"data.root={few}"]
-    run_here(tmp_path / "run", typed)
-    words = (
-        f"warning: autoencoder.scheduler: StepLR(step_size={step_size}, gamma=0.1) does not change the rate in 3"
-    )
-    assert (words in (tmp_path / "run" / "train.log").read_text()) is said
-
-
 REFUSED = [
     (choose("plateau", interval="step"), f"{NODE}.interval=step: must be epoch"),
     (choose("plateau", mode="max"), f"{NODE}.mode=max: must be min"),

@@ -151,9 +151,8 @@ class Optimization:
             rates.add(rate)
             schedule.step()
         if len(rates) == 1 and self._length <= TRIED:
-            self.idle = (
-                f"{_described(self._scheduler)} does not change the rate in {self._length} {self.interval}s"
-            )
+            length = f"{self._length} {self.interval}{'s'[: self._length > 1]}"
+            self.idle = f"{_described(self._scheduler)} does not change the rate in {length}"
 
     def _schedule(self, optimizer: Optimizer) -> Any:
         if self._scheduler is None:
