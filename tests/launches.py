@@ -78,7 +78,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-# A run in which each process does something: `{before}` at its start, `{body}` at the beginning of each step.
+# A run in which something is done in each process: `{before}` at its start, `{body}` at that of each step.
 PATCHED = """
 import runpy, sys
 from pathlib import Path

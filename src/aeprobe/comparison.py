@@ -131,7 +131,7 @@ def fitting(runs: Sequence[StageRun]) -> str:
             f"It underfits rather than overfits: {numbers}, and a linear projection of the same size, "
             f"{linear['name']}, reaches {number(linear['mse'])}."
         )
-    if fell and fell.mean > FALL:
+    if fell and fell.mean > FALL and val.mean > NOTHING:
         return (
             f"It underfits rather than overfits: {numbers}, and still fell by {fell.mean:.1%} "
             f"{_since(runs)}, so that more training would help."

@@ -41,7 +41,8 @@ def warnings(runs: Runs) -> list[str]:
             said.append(f"The {run.stage} in {run.path} {UNFINISHED.get(status, status)}; {done}{why}")
         elif run.metrics.get("not_drawn", {}) is None:
             said.append(
-                f"The {run.stage} in {run.path} was ended while its figures were drawn; resume= draws them"
+                f"The {run.stage} in {run.path} has no figures yet: it is still drawing, or was ended; "
+                "resume= draws them"
             )
         limits = [
             f"trainer.{key}={run.setting(f'trainer.{key}')}" for key in LIMITS if run.setting(f"trainer.{key}")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from aeprobe.figures import DPI, MOST_WORDS, Array, Drawing, style
-from aeprobe.wording import beside, counted, number
+from aeprobe.wording import beside, counted, number, span
 
 ZOOM, SIDE, GAP, LEFT = 2, 56, 10, 124  # pixels of the figure: a tile's side, the gap, the rows' labels
 COLUMNS = 10
@@ -104,8 +104,8 @@ def best_and_worst(images: Array, made: Array, errors: Array, labels: Array, ind
         rows.append(("reconstruction\nand its MSE", made[part], list(map(number, errors[part]))))
     title = f"The {half} worst and the {half} best reconstructions of the test set"
     alt = (
-        f"The {half} worst test images have an MSE of {number(errors[0])} to {number(errors[half - 1])}, "
-        f"the {half} best of {number(errors[-1])} to {number(errors[half])}."
+        f"The {half} worst test images have an MSE of {span(errors[0], errors[half - 1])}, "
+        f"the {half} best of {span(errors[-1], errors[half])}."
     )
     if half == 1:
         title = "The worst and the best reconstruction of the test set"

@@ -17,6 +17,16 @@ def number(value: float | None) -> str:
     return f"{value:z.4f}" if value == 0 or abs(value) >= 0.00005 else f"{value:.2e}"
 
 
+def span(first: float, last: float) -> str:
+    """Two losses as the ends of what lies between them, or one where they read the same.
+
+    >>> span(0.1, 0.2), span(0.1, 0.1)
+    ('0.1000 to 0.2000', '0.1000')
+    """
+    ends = dict.fromkeys((number(first), number(last)))
+    return " to ".join(ends)
+
+
 def percent(value: float | None) -> str:
     r"""A fraction as a percentage with two decimals.
 
