@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aeprobe.comparison import NONE, Comparison, compare, fewer, report, shown
+from aeprobe.naming import OF_A_MULTIRUN
 from aeprobe.runs import Runs, StageRun, spread
 from aeprobe.scores import interval, tested
 
@@ -122,7 +123,7 @@ def commands(runs: Runs) -> list[str]:
     seeds: dict[tuple[str, ...], list[str]] = {}
     for run in _every(runs):
         typed = [str(o) for o in run.metrics["overrides"]]
-        rest = tuple(o for o in typed if not o.startswith("seed="))
+        rest = tuple(o for o in typed if not o.startswith(("seed=", *OF_A_MULTIRUN)))
         own = seeds.setdefault(rest, [])
         seed = next((o.partition("=")[2] for o in typed if o.startswith("seed=")), "")
         if seed not in own:
