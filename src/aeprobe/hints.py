@@ -83,18 +83,15 @@ def unknown_option(arguments: Sequence[str]) -> str | None:
     '--seed=1: a setting is typed without dashes, as seed=1; --help lists the options'
     """
     options = [name for action in get_args_parser()._actions for name in action.option_strings]
+    known = [*known_keys(), *GROUPS, "resume"]
     for argument in arguments:
         name, given, value = argument.partition("=")
         if name in options or not name.startswith("--" if not given else "-"):
             continue
         key = name.lstrip("-")
-        close = get_close_matches(
-            key, [*known_keys(), *GROUPS, "resume", *(o[2:] for o in options if o.startswith("--"))], n=1
-        )
+        close = get_close_matches(key, [*known, *(option.removeprefix("--") for option in options)], n=1)
         if close and f"--{close[0]}" in options:
             return f"{argument}: no such option; did you mean --{close[0]}?"
-        key = close[0] if close else key
-        return (
-            f"{argument}: a setting is typed without dashes, as {key}={value or 'VALUE'}; --help lists the options"
-        )
+        meant = f"{close[0] if close else key}={value or 'VALUE'}"
+        return f"{argument}: a setting is typed without dashes, as {meant}; --help lists the options"
     return None
