@@ -18,9 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import objective, processes, sweep
 from aeprobe.arguments import as_typed_text, check_groups, override
-from aeprobe.config import Config, Stage, nearest
+from aeprobe.config import Config, Stage
 from aeprobe.directories import discard_unused
 from aeprobe.errors import AeprobeError, tell
+from aeprobe.hints import hint, unknown_option
 from aeprobe.interruption import Interrupted, Interruption, cut_short
 from aeprobe.jobs import Jobs, UnfinishedError, is_search
 from aeprobe.naming import as_typed
@@ -48,6 +49,9 @@ def run(main: Callable[[], object]) -> int:
     if not _wants_traceback:
         os.environ[_FULL_ERROR] = os.environ[_OURS] = "1"
     processes.follow()
+    if wrong := unknown_option(sys.argv[1:]):
+        _tell(wrong)
+        return 2  # as argparse does
     try:
         _require_assertions()
         sys.argv[1:] = as_typed_text(sys.argv[1:])
@@ -230,7 +234,8 @@ def _tell(text: str) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    cause = error.__cause__
+    if isinstance(error, AeprobeError):  # of one line; a command in it must keep its spaces
+        return re.sub(r"\s*\n\s*", " ", str(error))
     text = re.sub(r"\s+", " ", str(error)).strip()
     resolver = re.search(r"AeprobeError raised while resolving interpolation: (.*?)(?: full_key:|$)", text)
     if resolver:
@@ -239,20 +244,11 @@ def _one_line(error: BaseException) -> str:
         missing, _, options = str(error).partition("Available options in")
         found = re.search(r"Could not find '([^']+)'", missing)
         names = ", ".join(re.findall(r"^\t([\w-]+)$", options, re.MULTILINE))
-        return f"{found[1] if found else missing}: no such file in conf/" + (
-            f"; there are {names}" if names else ""
-        )
-    if isinstance(error, ConfigCompositionException):
-        key = re.search(r"Could not override '([^']+)'", str(error))
-        if key:
-            return f"{key[1]}: no such key; {nearest(key[1])}"
-        given = re.search(r"override '?([^'\n]+?)'?(?: :|$)", text)
-        if isinstance(cause, OmegaConfBaseException):
-            what = config_error(cause)
-            key = re.match(r"[\w.]+: ", what)
-            return (
-                f"{given[1]}: {what[key.end() :]}" if given and key and given[1].startswith(key[0][:-2]) else what
-            )
+        if not found:  # --config-name
+            return f"{error.missing_cfg_file}: no such file in conf/; a file of conf/experiment: experiment=NAME"
+        return f"{found[1]}: no such file in conf/" + (f"; there are {names}" if names else "")
+    if isinstance(error, ConfigCompositionException) and (line := _uncomposed(text, error.__cause__)):
+        return line
     if isinstance(error, OmegaConfBaseException):
         return config_error(error)
     if isinstance(error, OSError) and error.filename:
@@ -263,3 +259,20 @@ def _one_line(error: BaseException) -> str:
     if not isinstance(error, AeprobeError | HydraException | OSError):
         return f"{type(error).__name__}: {text} (unexpected; set {_FULL_ERROR}=1 for the traceback)"
     return text
+
+
+def _uncomposed(text: str, cause: BaseException | None) -> str | None:
+    """One line for what Hydra says of an override that does not fit, if it is known."""
+    key = re.search(r"Could not override '([^']+)'|^In '\S+': .* Key '([^']+)' not in", text)
+    key = key or re.search(r"^Override ([^\s=]+)=.* config group '\S+' does not exist", text)
+    if key:
+        name = key[key.lastindex or 0]
+        return f"{name}: no such key; {hint(name)}"
+    again = re.match(r"Multiple values for (\S+)\. To override a value use 'override \S+: (.*)'$", text)
+    if again:
+        return f"{again[1]}: is chosen already; without a + before it: {again[1]}={again[2]}"
+    if not isinstance(cause, OmegaConfBaseException):
+        return None
+    what, given = config_error(cause), re.search(r"override '?([^'\n]+?)'?(?: :|$)", text)
+    key = re.match(r"[\w.]+: ", what)
+    return f"{given[1]}: {what[key.end() :]}" if given and key and given[1].startswith(key[0][:-2]) else what

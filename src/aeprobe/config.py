@@ -204,7 +204,8 @@ def nearest(key: str, known: Iterable[str] = ()) -> str:
     elsewhere = [k for k in known if k.rpartition(".")[2] == name]
     elsewhere.sort(key=lambda k: (k.partition(".")[0] != root, k))
     beside = [k for k in known if k.partition(".")[0] == root and "." in k]
-    close = elsewhere or get_close_matches(key, beside or known, n=1)
+    alike = get_close_matches(name, [k.rpartition(".")[2] for k in beside or known], n=1)
+    close = elsewhere or [k for k in beside or known if k.rpartition(".")[2] in alike]
     return f"did you mean {close[0]}?" if close else "`python train.py --cfg job` lists the keys"
 
 

@@ -8,6 +8,8 @@ from omegaconf import ListConfig, OmegaConf
 
 from aeprobe.errors import AeprobeError
 
+OF_A_MULTIRUN = ("sweep=", "search=")  # say which runs there are, not what a run does
+
 
 def as_typed(overrides: Sequence[str]) -> list[str]:
     """Overrides as they were typed: a node of OmegaConf would put values for their `${…}`."""
@@ -21,7 +23,7 @@ def job_name(overrides: Sequence[str]) -> str:
     >>> job_name(["sweep=lr", "seed=0", "autoencoder.optimizer.lr=0.001"])
     'autoencoder.optimizer.lr-0.001_seed-0_43f5a6ba'
     """
-    settings = sorted(o for o in as_typed(overrides) if not o.startswith(("sweep=", "search=")))
+    settings = sorted(o for o in as_typed(overrides) if not o.startswith(OF_A_MULTIRUN))
     digest = hashlib.sha256("\n".join(settings).encode()).hexdigest()[:8]
     words = (re.sub(r"[^A-Za-z0-9._+-]+", "-", setting).strip("-.") for setting in settings)
     return f"{'_'.join(words)[:111]}_{digest}".lstrip("_")

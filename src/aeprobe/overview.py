@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aeprobe.comparison import Comparison, compare, fewer, of_the_report, shown
+from aeprobe.naming import OF_A_MULTIRUN
 from aeprobe.runs import Runs, StageRun, spread
 from aeprobe.scores import interval, tested
 from aeprobe.wording import NONE
@@ -128,7 +129,7 @@ def commands(runs: Runs) -> list[str]:
     seeds: dict[tuple[str, ...], list[str]] = {}
     for run in _every(runs):
         typed = [str(o) for o in run.metrics["overrides"]]
-        rest = tuple(o for o in typed if not o.startswith("seed="))
+        rest = tuple(o for o in typed if not o.startswith(("seed=", *OF_A_MULTIRUN)))
         own = seeds.setdefault(rest, [])
         seed = next((o.partition("=")[2] for o in typed if o.startswith("seed=")), "")
         if seed not in own:

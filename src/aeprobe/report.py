@@ -17,7 +17,7 @@ from aeprobe import overview, ranges
 from aeprobe.comparison import report
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.page import sections
-from aeprobe.paths import shortest
+from aeprobe.paths import home, shortest
 from aeprobe.rundir import write_atomically
 from aeprobe.runs import Runs, gather, require_seeds
 
@@ -41,11 +41,20 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     require_seeds(found)
     page = render(found, f"{shortest(runs[0].resolve())}{more}")
     file = output or runs[0] / "report.html"
+    _require_own(file)
     try:
         write_atomically(file, page.encode())
     except OSError as error:
         raise AeprobeError(f"{file} cannot be written ({error.strerror}): choose another --output") from error
     return file
+
+
+def _require_own(file: Path) -> None:
+    """Raises AeprobeError where the page would replace something else."""
+    if file.is_dir() or not file.exists():  # a directory is told where it cannot be written
+        return
+    if not file.is_file() or (file.stat().st_size and "aeprobe</title>" not in file.read_text(errors="replace")):
+        raise AeprobeError(f"{file} is there already, and no page of this project: choose another --output")
 
 
 def render(runs: Runs, name: str) -> str:
@@ -78,19 +87,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m aeprobe.report", description="Makes one page of one or more runs."
     )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="a run directory; several: seeds of one experiment"
-    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory; several: seeds of one experiment")
     group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        "--output", type=Path, metavar="FILE", help="the page (default: report.html in the first RUN)"
-    )
+    group.add_argument("--output", metavar="FILE", help="the page (default: report.html in the first RUN)")
     group.add_argument(
         "--ranges", metavar="NAME", help="instead of a page, put the runs' ranges on file under NAME"
     )
     given = parser.parse_args(arguments)
     try:
-        file = ranges.write(given.ranges, given.runs) if given.ranges else write_report(given.runs, given.output)
+        runs = [Path(home(run)) for run in given.runs]
+        output = Path(home(given.output)) if given.output else None
+        file = ranges.write(given.ranges, runs) if given.ranges else write_report(runs, output)
     except AeprobeError as error:
         tell(str(error))
         return 1

@@ -6,9 +6,10 @@ Reads metrics.json alone and imports no torch. It works while a sweep still runs
 import argparse
 import csv
 import json
+import os
 import statistics
 import sys
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from rich.table import Table
 from aeprobe import objective
 from aeprobe.config import Stage
 from aeprobe.errors import AeprobeError, tell
+from aeprobe.paths import home
 from aeprobe.rundir import read_metrics
 from aeprobe.settings import STAGES, experiment, fingerprint
 
@@ -72,7 +74,7 @@ def find_runs(directories: Iterable[Path]) -> list[Run]:
         AeprobeError: there is none, or a metrics.json is not of this project.
     """
     directories = list(directories)
-    found = {path.parent for directory in directories for path in directory.rglob("metrics.json")}
+    found = _run_directories(directories)
     stages: dict[Path, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(found):
         metrics = read_metrics(path)
@@ -82,6 +84,27 @@ def find_runs(directories: Iterable[Path]) -> list[Run]:
         names = ", ".join(map(str, directories))
         raise AeprobeError(f"{names}: no run below it (no metrics.json); give a run's or a sweep's directory")
     return [_run(path, of_path) for path, of_path in stages.items()]
+
+
+def _run_directories(directories: Iterable[Path]) -> list[Path]:
+    """Those that hold a metrics.json, each once: links to directories are followed, but none in a run's."""
+    waiting = deque((path, False) for path in directories)
+    seen, found = set[str](), []
+    while waiting:
+        path, in_run = waiting.popleft()
+        real = os.path.realpath(path)
+        if real in seen or not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
+            continue
+        seen.add(real)
+        holds = [part for part in ("", *STAGES) if (path / part / "metrics.json").exists()]
+        found += [path] if "" in holds else []
+        in_run = in_run or bool(holds)
+        for entry in os.scandir(path):
+            if entry.is_symlink() and entry.is_dir() and not in_run:
+                waiting.append((path / entry.name, False))  # last, so that a run's own path comes first
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.appendleft((path / entry.name, in_run))
+    return found
 
 
 def _run(path: Path, stages: Sequence[dict[str, Any]]) -> Run:
@@ -256,7 +279,7 @@ def _write_table(rows: list[dict[str, Any]], names: list[str], unfinished: list[
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser("python -m aeprobe.results", description="One table over many runs.")
-    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR")
+    parser.add_argument("directories", nargs="+", metavar="DIR")
     parser.add_argument("--by", metavar="KEY", help="group by this setting alone (seed: a row for each seed)")
     parser.add_argument("--metric", metavar="NAME", help="sort by this metric, and show it alone")
     parser.add_argument("--show", metavar="TEXT", default="", help="show the metrics with this in their name")
@@ -266,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form.add_argument("--json", dest="form", action="store_const", const="json")
     given = parser.parse_args(arguments)
     try:
-        runs = find_runs(given.directories)
+        runs = find_runs(Path(home(directory)) for directory in given.directories)
         rows = summarize(runs, given.by, given.metric)
     except AeprobeError as error:
         tell(str(error))

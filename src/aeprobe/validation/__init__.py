@@ -9,8 +9,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import objective
 from aeprobe.arguments import literal
-from aeprobe.config import ARCHITECTURE, Config, DataConfig, Dataset, Stage, nearest
+from aeprobe.config import ARCHITECTURE, Config, DataConfig, Dataset, Stage
 from aeprobe.errors import AeprobeError
+from aeprobe.hints import hint
 from aeprobe.paths import from_here
 from aeprobe.rundir import find_checkpoint
 from aeprobe.validation.rules import require, require_count, require_number, require_seed
@@ -65,7 +66,7 @@ def config_error(error: OmegaConfBaseException) -> str:
     if "Cannot assign str to Dict" in what:
         return f"{key}: is a group of settings; choose a file for it with {key.rpartition('.')[2]}@{key}=NAME"
     if "not in" in what:
-        return f"{key}: no such key; {nearest(key)}"
+        return f"{key}: no such key; {hint(key)}"
     if "missing" in what.lower():
         return f"{key}: has no value; give one with {key}=VALUE"
     return f"{key}: {what}"
