@@ -134,6 +134,21 @@ def test_a_folder_that_changes_between_the_stages_ends_the_run_in_a_line(
     assert not (tmp_path / "run" / "classifier").exists()
 
 
+def test_a_run_that_was_ended_in_its_first_epoch_begins_again_with_its_own_data(made: tuple[Path, Path]) -> None:
+    folder, run = made
+    for file in run.glob("checkpoints/*.ckpt"):
+        file.unlink()
+    said = metrics(run) | {"status": "interrupted", "epochs": []}
+    (run / "metrics.json").write_text(json.dumps(said))
+    flip(folder / IMAGES, 5000)
+    with pytest.raises(AeprobeError, match=f"data: {IMAGES} in {folder} has .*, but {run} was trained on"):
+        resume_here(run)
+    assert metrics(run) == said
+    flip(folder / IMAGES, 5000)
+    resume_here(run)
+    assert metrics(run)["status"] == "completed"
+
+
 @pytest.mark.slow
 def test_the_command_says_it_in_one_line(made: tuple[Path, Path], tmp_path: Path) -> None:
     folder, run = made

@@ -216,12 +216,21 @@ def _data(
     )
     data.prepare_data()
     data.setup()
-    _require_files(data, stored.get("files", {}), path)
+    require_files(data, stored.get("files", {}), path)
     return data
 
 
-def _require_files(data: MNISTDataModule, trained: Mapping[str, Identity], path: Path | None) -> None:
-    """Raises AeprobeError where a file holds something else than when `path` was made, which may not know."""
+def require_files(data: MNISTDataModule, trained: Mapping[str, Identity], path: Path | None) -> None:
+    """Holds the files that were read against those of a run or a checkpoint, which may not know its own.
+
+    Args:
+        data: after `setup`.
+        trained: as `MNISTDataModule.files`.
+        path: of the run or the checkpoint.
+
+    Raises:
+        AeprobeError: a file has another size or checksum.
+    """
     for name, found in data.files.items():
         before = trained.get(name, found)
         if before != found:

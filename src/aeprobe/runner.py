@@ -33,7 +33,7 @@ from aeprobe.paths import shortest
 from aeprobe.processes import here
 from aeprobe.recorder import Recorder, write_scalars, writer
 from aeprobe.rundir import Metrics, RunDirectory, read_metrics
-from aeprobe.status import data_of, header, recorded
+from aeprobe.status import data_of, header, recorded, require_own_data
 from aeprobe.trainer import make_trainer
 from aeprobe.validation import typed_values
 from aeprobe.validation.rules import require
@@ -141,6 +141,8 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
     trainer = make_trainer(request.config.trainer, experiment, directory, callbacks)
     device = trainer.strategy.root_device
     _require_one_dataset(experiment)
+    if resuming and own is None and not request.anew:
+        collectives.first(lambda: require_own_data(directory, experiment))
     collectives.wait()  # an error in any process until here leaves no run behind, or leaves it as it was
     if resuming and request.changed:
         collectives.first(lambda: directory.store(plain(request.config), request.overrides, unfinished=True))

@@ -11,12 +11,13 @@ import aeprobe.runtime  # noqa: F401
 
 import torch
 
-from aeprobe.build import Experiment
+from aeprobe import stored
+from aeprobe.build import Experiment, require_files
 from aeprobe.config import Config, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.interruption import Interrupted
 from aeprobe.processes import here
-from aeprobe.rundir import SCHEMA, Metrics, RunDirectory
+from aeprobe.rundir import SCHEMA, Metrics, RunDirectory, read_metrics
 
 log = logging.getLogger("aeprobe")
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "aeprobe")
@@ -55,6 +56,18 @@ def data_of(experiment: Experiment) -> Metrics:
         "images": {name: len(split) for name, split in data.splits.items()},
         "files": data.files,
     }
+
+
+def require_own_data(directory: RunDirectory, experiment: Experiment) -> None:
+    """Holds the data of a run that begins again, without a checkpoint, against what its metrics.json says.
+
+    Raises:
+        AeprobeError: a file has another size or checksum.
+    """
+    if (directory.path / "metrics.json").exists():
+        files = read_metrics(directory.path).get("data", {}).get("files", {})
+        stored.check_files(files)
+        require_files(experiment.data, files, directory.path)
 
 
 @contextmanager

@@ -69,7 +69,16 @@ def _check_data(data: Mapping[str, Any], module: Mapping[str, Any]) -> None:
     for key in ("mean", "std"):
         _require_number(f"data.{key}", module.get(key))
     check_data(DataConfig(Dataset(data["name"]), data["root"], data["val_size"], module["mean"], module["std"], 1))
-    for name, identity in _mapping("data.files", data.get("files", {})).items():
+    check_files(data.get("files", {}))
+
+
+def check_files(files: object) -> None:
+    """Checks what a run, or its checkpoint, says of its data files: "bytes" and "sha256" of each, by its name.
+
+    Raises:
+        AeprobeError: it says something else.
+    """
+    for name, identity in _mapping("data.files", files).items():
         known = _mapping(f"data.files.{name!r:.40}", identity)
         _require_whole("bytes", known.get("bytes"))
         digest = known.get("sha256")
@@ -80,12 +89,12 @@ def _check_data(data: Mapping[str, Any], module: Mapping[str, Any]) -> None:
 def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
     """Its widths may be any: they are held against the shapes of the weights."""
     encoder = "widths" if stage == "autoencoder" else "encoder_widths"
-    for key in {encoder, "widths"}:
+    for key in dict.fromkeys((encoder, "widths")):
         widths = settings.get(key)
         ok = isinstance(widths, list) and len(widths) >= 2 and all(type(width) is int for width in widths)
         require(ok, key, _shown(widths), "two or more whole numbers")
     require(settings[encoder][0] == PIXELS, encoder, _shown(settings[encoder]), f"{PIXELS} first")
-    for key in {"activation", encoder.replace("widths", "activation")}:
+    for key in dict.fromkeys((encoder.replace("widths", "activation"), "activation")):
         known = settings.get(key) in ACTIVATIONS
         require(known, key, _shown(settings.get(key)), "one of " + ", ".join(ACTIVATIONS))
     if stage == "autoencoder":
