@@ -1,12 +1,15 @@
-"""The page by its content, from run directories that no training made."""
+"""The page by its content, from run directories that no training made, and from one that was."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import run_here
 from finished_runs import config, metrics, write_run, write_stage
-from page_reader import made
+from page_reader import Page, made
+from test_data import write_folder
 
 
 def test_captions_begin_with_the_reports_numbers_and_follow_its_order(tmp_path: Path) -> None:
@@ -18,6 +21,98 @@ def test_captions_begin_with_the_reports_numbers_and_follow_its_order(tmp_path: 
     beyond = [caption for caption in page.captions if caption.startswith("Beyond the report ·")]
     assert len(beyond) == 6
     assert page.captions.index(beyond[0]) > max(i for i, c in enumerate(page.captions) if c.startswith("Figure"))
+
+
+REPORTS = {  # which of its figures shows what
+    "autoencoder": {"train_loss": 9, "val_loss": 10},
+    "classifier": {"train_loss": 15, "val_loss": 16, "train_accuracy": 17, "val_accuracy": 18},
+}
+TITLES = {
+    "train_loss": "Training loss, mean of each epoch",
+    "val_loss": "Validation loss",
+    "train_accuracy": "Training accuracy, mean of each epoch",
+    "val_accuracy": "Validation accuracy",
+}
+
+
+def test_a_number_stands_over_what_the_report_shows_under_it(tmp_path: Path) -> None:
+    one = made(write_run(tmp_path / "run")).captions
+    several = made(*(write_run(tmp_path / f"run{seed}", seed) for seed in range(2))).captions
+    for figures in REPORTS.values():
+        for name, number in figures.items():
+            (caption,) = (c for c in one if c.startswith(f"Figure {number} ·"))
+            assert caption.startswith(f"Figure {number} · The {name}")
+            (caption,) = (c for c in several if c.startswith(f"Figure {number} ·"))
+            assert caption.startswith(f"Figure {number} · {TITLES[name]}")
+
+
+def test_a_runs_figure_files_have_the_pages_numbers(trained_with_figures: Path) -> None:
+    page = Page(trained_with_figures / "report.html")
+    order = [caption.partition(" · ")[2] for caption in page.captions]
+    for stage, figures in REPORTS.items():
+        places = []
+        for name, number in figures.items():
+            said = json.loads((trained_with_figures / stage / "figures" / f"{name}.json").read_text())
+            assert said["report"] == [number]
+            (caption,) = (c for c in page.captions if c.startswith(f"Figure {number} ·"))
+            assert said["title"] in caption
+            assert (
+                f"{'training' if name.startswith('train') else 'validation'} {name.partition('_')[2]}"
+                in said["title"]
+            )
+            places.append(next(i for i, text in enumerate(order) if text.startswith(said["title"])))
+        assert places == sorted(places)
+
+
+@pytest.fixture(scope="module")
+def trained_with_figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a short `stage=all` run on a folder of images, with its page."""
+    path = tmp_path_factory.mktemp("figures")
+    write_folder(path / "own", 150)
+    typed = ["data=folder", f"data.root={path / 'own'}", "data.val_size=40", "trainer.limit_epochs=1"]
+    run_here(path / "run", typed)
+    made(path / "run")
+    return path / "run"
+
+
+def test_other_images_stand_beside_no_result_of_the_report(tmp_path: Path) -> None:
+    folder = {"name": "folder", "root": "mine", "val_size": 20, "images": {"train": 730, "val": 20, "test": 50}}
+    runs = []
+    for seed in range(2):
+        for stage in ("autoencoder", "classifier"):
+            write_stage(tmp_path / f"{seed}" / stage, metrics(stage, seed, data=folder))
+        runs.append(tmp_path / f"{seed}")
+    for page in (made(runs[0]), made(*runs)):
+        assert not re.search(
+            r"959|\bdigit\b|0\.0352|0\.0165|0\.0161|about 0\.02|the last batch of 100|÷", page.text
+        )
+        for caption in page.tables:
+            if re.match(r"Figure (8|14|19|21)", caption):
+                head = page.tables[caption][0]
+                assert not {"Report", "The report"} & {*head}, caption
+        assert "93\u00a0%" not in page.source.replace(".93\u00a0%", "")
+        assert page.table("Figure 7")["Learning rate"] == ["0.001", "0.001"]  # the recipe may stand beside it
+        assert "these are other images: its settings stand here, not its results" in page.text
+    page = made(runs[0])
+    assert page.table("Figure 8")["1"] == ["0.0290", "0.0300"]
+    assert page.table("Figure 14 · Loss")["1"] == ["0.5100", "0.5000"]
+    assert page.table("Figure 14 · Loss")["Epoch"] == ["Last batch", "Mean"]
+    assert page.table("Figure 14 · Accuracy")["9"] == ["93", "91.00"]
+    assert page.table("Figure 21")["Best recognised class"] == ["1 (98.94 %)"]
+    assert page.table("Figure 21")["Worst recognised class"] == ["8 (86.86 %)"]
+    assert page.table("Figure 19")["Mean test accuracy"] == ["92.92 %", "92.40 to 93.41 %"]
+
+
+def test_figures_of_other_images_speak_of_classes(trained_with_figures: Path) -> None:
+    files = [*trained_with_figures.rglob("figures/*.json"), trained_with_figures / "report.html"]
+    assert len(files) > 15
+    assert not [file for file in files if re.search(r"\bdigits?\b", file.read_text(), re.IGNORECASE)]
+
+
+@pytest.mark.parametrize(("batch_size", "said"), [(100, "so are ours beside them"), (64, "our last batch, of 32")])
+def test_our_last_batch_is_called_what_it_is(tmp_path: Path, batch_size: int, said: str) -> None:
+    page = made(write_run(tmp_path / "run", autoencoder__batch_size=batch_size, classifier__batch_size=batch_size))
+    assert page.text.count(said) == 3  # in the tables of both losses and of the accuracy
 
 
 def test_every_picture_is_inside_and_says_what_it_shows(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import REPO, TINY, metrics, run_here
+from conftest import REPO, TINY, metrics, run_here, train
 from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_data import write_folder
@@ -157,6 +157,20 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, root: Path) -> N
     assert found["status"] == "failed"
     assert "train/loss became nan" in found["error"]
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+def test_a_precision_that_would_be_replaced_is_refused(tmp_path: Path, root: Path) -> None:
+    """Lightning computes 16-mixed in bf16-mixed on a CPU."""
+    half = ["trainer.accelerator=cpu", "trainer.precision=16-mixed"]
+    result = train(*half, *TINY, f"data.root={root}", cwd=tmp_path)
+    assert (result.status, result.out) == (1, "")
+    assert re.fullmatch(
+        "error: trainer.precision=16-mixed: .* say trainer.precision=bf16-mixed, or .*\n", result.err
+    )
+    assert list(tmp_path.iterdir()) == []
+    for precision in ("32-true", "bf16-mixed", "64-true"):
+        typed = ["stage=autoencoder", half[0], f"trainer.precision={precision}", *TINY, f"data.root={root}"]
+        assert run_here(tmp_path / precision, typed)["autoencoder"]["status"] == "completed"
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
