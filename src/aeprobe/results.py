@@ -38,6 +38,7 @@ class Run:
         error: one line, or None.
         metrics: the final metrics, by name.
         objective: the name of the one that its search looked at, or None.
+        held_out: how many images were held out for validation; None: it is not known.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Run:
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     objective: str | None = None
+    held_out: int | None = None
 
 
 def find_runs(directories: Iterable[Path]) -> list[Run]:
@@ -72,6 +74,8 @@ def _run(path: Path, stages: Sequence[dict[str, Any]]) -> Run:
     pairs = (override.partition("=") for override in stages[0]["overrides"])
     settings = {key: value for key, _, value in pairs if key not in ("sweep", "seed")}
     run = Run(path, settings, str(stages[0]["seed"]))
+    data = stages[0].get("data") or stages[0]["config"].get("data")
+    run.held_out = data.get("val_size") if isinstance(data, dict) else None
     both = stages[0]["config"]["stage"] == "all"
     with suppress(AeprobeError, ValueError):  # of a refused job it may be what was wrong
         wanted = objective.resolve(stages[0]["config"].get("objective"), Stage(stages[0]["config"]["stage"]))
@@ -133,10 +137,15 @@ def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = N
         settings = dict(zip(varying, key, strict=True))
         seeds = sorted((run.seed for run in group), key=int)
         rows.append({"settings": settings, "n": len(group), "seeds": seeds, "metrics": shown})
-    order = metric or next((run.objective for run in runs if run.objective in names), "") or "".join(names[:1])
+    order = _order(runs, names, metric)
     sign = -1 if "accuracy" in order else 1
     worst = {"mean": sign * float("inf")}
     return sorted(rows, key=lambda row: sign * row["metrics"].get(order, worst)["mean"])
+
+
+def _order(runs: Sequence[Run], names: Sequence[str], metric: str | None) -> str:
+    """The metric that the rows are sorted by: the one that was asked for, else the runs' objective."""
+    return metric or next((run.objective for run in runs if run.objective in names), "") or "".join(names[:1])
 
 
 def _deviation(values: Sequence[float]) -> float | None:
@@ -212,6 +221,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write_markdown(rows, names)
     else:
         _write_table(rows, names, unfinished)
+    order = _order(runs, [name for row in rows for name in row["metrics"]], given.metric)
+    said = objective.said_of_order(order, [run.held_out for run in runs if run.status == "completed"])
+    if said:  # below what is read, and apart from what a program reads
+        print(said, file=sys.stderr if given.form in ("json", "csv") else sys.stdout)
     return 0
 
 
