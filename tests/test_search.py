@@ -64,13 +64,13 @@ def test_a_killed_search_goes_on_with_all_its_trials_in_the_table(
 
 @pytest.mark.slow
 def test_a_failing_trial_does_not_end_the_search_and_another_study_is_refused(tmp_path: Path, root: Path) -> None:
-    rates = "autoencoder.optimizer.lr=-1,1e-3"
+    rates = "autoencoder.optimizer.lr=1e38,1e-3"
     first = search(tmp_path, root, rates, "autoencoder.batch_size=100", "hydra.sweeper.n_trials=6")
     assert first.status == 1
     found = trials(tmp_path)
     assert len(found) == 6
     assert {state: params["autoencoder.optimizer.lr"] for state, params, _ in found} == {
-        "FAIL": "-1",
+        "FAIL": "1e+38",
         "COMPLETE": "0.001",
     }
     assert first.err.splitlines()[-1].startswith("error: 1 failed in outputs/sweeps/s: ")

@@ -9,7 +9,7 @@ from conftest import REPO
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from aeprobe import ranges, report, results, settings
+from aeprobe import folding, ranges, report, results, settings
 from aeprobe.config import Config, plain
 from aeprobe.runs import StageRun
 from aeprobe.settings import experiment, fingerprint, flat, neutral, upgraded
@@ -97,13 +97,13 @@ def test_an_edited_preset_and_a_lengthened_run_are_rows_of_their_own(tmp_path: P
     ]
     for seed, change in enumerate(changes):
         finished_runs.write_run(tmp_path / str(seed), seed, **change)
-    rows = results.summarize(results.find_runs([tmp_path]), metric="autoencoder test/loss")
+    rows = folding.summarize(folding.find_runs([tmp_path]), metric="autoencoder test/loss")
     told = {
         (row["settings"]["autoencoder.optimizer.lr"], row["settings"]["autoencoder.max_epochs"]) for row in rows
     }
     assert told == {("0.001", "10"), ("0.003", "10"), ("0.001", "20")}
     assert sorted(row["n"] for row in rows) == [1, 1, 2]
-    (row,) = results.summarize(results.find_runs([tmp_path]), by="experiment")
+    (row,) = folding.summarize(folding.find_runs([tmp_path]), by="experiment")
     assert row["mixed"] == ["autoencoder.max_epochs", "autoencoder.optimizer.lr"]
 
 
@@ -114,7 +114,7 @@ def test_presets_are_told_apart_by_their_name_alone(tmp_path: Path) -> None:
             made = finished_runs.metrics("autoencoder", seed, config=config, data=config["data"])
             made["overrides"] = [f"experiment={name}", f"seed={seed}"]
             finished_runs.write_stage(tmp_path / f"{name}{seed}", made, figures=False)
-    rows = results.summarize(results.find_runs([tmp_path]))
+    rows = folding.summarize(folding.find_runs([tmp_path]))
     assert [(row["settings"], row["n"]) for row in rows] == [
         ({"experiment": "best"}, 2),
         ({"experiment": "report"}, 2),

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
 
-from aeprobe import report, results, runner
+from aeprobe import folding, report, runner
 from aeprobe.validation import validate
 
 FEW = ("trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "trainer.figures=false")
@@ -51,7 +51,7 @@ def test_a_run_from_before_a_key_existed_resumes_and_folds(tmp_path: Path, root:
     long, run = (metrics(tmp_path / "runs" / name) for name in ("long", "run"))
     assert [row["train/loss"] for row in run["epochs"]] == [row["train/loss"] for row in long["epochs"]]
     run_here(tmp_path / "runs" / "other", [*settings_of, "autoencoder.max_epochs=2", "seed=1"])
-    (row,) = results.summarize(results.find_runs([tmp_path / "runs"]))
+    (row,) = folding.summarize(folding.find_runs([tmp_path / "runs"]))
     assert (row["n"], row["seeds"], row["repeated"]) == (2, ["0", "1"], {"0": 2})
     values = [run["final"]["test/loss"], metrics(tmp_path / "runs" / "other")["final"]["test/loss"]]
     assert row["metrics"]["test/loss"]["mean"] == pytest.approx(sum(values) / 2)
@@ -81,7 +81,7 @@ def test_what_was_changed_on_resuming_stays_for_whoever_looks(tmp_path: Path, ro
         assert "classifier.max_epochs=1" not in found["overrides"]
         assert list(OmegaConf.load(path / stage / ".hydra" / "overrides.yaml")) == found["overrides"]
     assert "nothing is left to do" in train("resume=run", cwd=tmp_path).out
-    (run,) = results.find_runs([path])
+    (run,) = folding.find_runs([path])
     assert run.settings["classifier.max_epochs"] == 3
     page = report.write_report([path]).read_text()
     assert "classifier.max_epochs=3" in page

@@ -1,6 +1,6 @@
 """The number that a search looks at: one validation metric of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -76,6 +76,23 @@ def require_held_out(config: Config | DictConfig) -> None:
             f"{where}data.val_size=0: the search would choose by the test set, which {wanted[1]} is measured on; "
             f"{advice}, or give objective={train}"
         )
+
+
+def said_of_order(metric: str, held_out: Sequence[int | None]) -> str | None:
+    """What has to be said of a table of runs whose order looks at the test set; None: it does not.
+
+    Args:
+        metric: what its rows are sorted by, such as "val/loss" or "classifier val/accuracy".
+        held_out: `data.val_size` of each run; None where it is not known.
+    """
+    shared = sum(number == 0 for number in held_out)
+    if not shared or not metric.rpartition(" ")[2].startswith("val/"):
+        return None
+    runs = "all runs" if shared == len(held_out) else f"{shared} of {len(held_out)} runs"
+    return (
+        f"{metric} of {runs} was measured on the test set (data.val_size=0): the first row was chosen by the "
+        "test set, and its test metrics flatter it"
+    )
 
 
 def _held_out_by(ckpt: str) -> int:

@@ -37,7 +37,8 @@ class Choice:
 
     def __init__(self, override: Override) -> None:
         self.override, self.key, self.typed = override, override.get_key_element(), str(override.input_line)
-        self.listed = list(override.sweep_string_iterator()) if override.is_discrete_sweep() else None
+        listed = override.sweep_string_iterator() if override.is_discrete_sweep() else None
+        self.listed = None if listed is None else list(dict.fromkeys(listed))
         if self.listed is not None:
             return
         interval = override.value()
@@ -69,7 +70,7 @@ class Choice:
             self.whole = True
         if self.whole and not ends_are_whole:
             raise AeprobeError(
-                f"{self.typed}: {self.key} is a whole number, and so are the ends of its interval, "
+                f"{self.typed}: goes from one whole number to another, as {self.key} is one, "
                 f"such as interval({math.ceil(self.low)},{max(math.ceil(self.low) + 1, math.floor(self.high))})"
             )
 
@@ -88,7 +89,8 @@ class Choice:
         if self.whole:
             return str(int(value))
         short = f"{value:.4g}"
-        return short if self.low <= float(short) <= self.high else str(value)
+        text = short if self.low <= float(short) <= self.high else str(value)
+        return text if {*text} & {*".e"} else f"{text}.0"  # 1.0 may be a share, and 1 a number of something
 
     def distribution(self) -> "BaseDistribution":
         """The same for Optuna."""

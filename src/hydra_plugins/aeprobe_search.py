@@ -129,6 +129,7 @@ class OptunaSweeper(Sweeper):
         if other := _other(study, asked, space):
             if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                 raise AeprobeError(f"{file} is a study of other settings: {other}; choose another sweep=")
+            log.info("%s has no result yet and begins anew: %s", file, other)
             optuna.delete_study(**where)
             study = optuna.create_study(**where, direction=self.direction)
         for what, now in asked.items():
@@ -162,18 +163,18 @@ def _alone(directory: Path) -> Iterator[None]:
     """Keeps other searches out of a study: each would take up the trials of the other.
 
     Raises:
-        AeprobeError: one is at work in it.
+        AeprobeError: one is at work in it, or it cannot be locked.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory / ".study.lock", timeout=0)
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise AeprobeError(
             f"{directory / 'study.db'}: another command searches in it; wait for it, or choose another sweep="
         ) from None
-    except OSError:  # a file system without locks
-        log.warning("%s: its file system has no locks; start no second search in it", directory)
+    except OSError as error:
+        raise AeprobeError(f"{directory} cannot be written ({error.strerror}): choose another outputs=") from None
     try:
         yield
     finally:
