@@ -143,8 +143,8 @@ def test_a_combination_that_cannot_be_is_a_failed_trial(tmp_path: Path) -> None:
     assert done.status == 1
     assert "autoencoder.clusters=30: must be from 2 to 5" in done.err
     found = {(*trial.params.values(), trial.state.name) for trial in study(tmp_path).trials}
-    assert ("30", "[784,5]", "FAIL") in found
-    assert {state for *settings, state in found if settings != ["30", "[784,5]"]} == {"COMPLETE"}
+    assert ("[784,5]", "30", "FAIL") in found
+    assert {state for *settings, state in found if settings != ["[784,5]", "30"]} == {"COMPLETE"}
 
 
 @pytest.mark.parametrize(
