@@ -66,6 +66,45 @@ def test_a_full_disk_stops_the_run_in_a_line_and_it_goes_on_when_there_is_room(
     goes_on(run, tmp_path, 3)
 
 
+FULL_BY_THEN = """
+import runpy, sys
+from aeprobe.gallery import Gallery
+draw = Gallery.draw
+def fill(self, *given):
+    with open({filler!r}, "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(2**10)):
+                pass
+        except OSError:
+            pass
+    draw(self, *given)
+Gallery.draw = fill
+sys.argv = ["train.py", *{arguments!r}]
+runpy.run_path({train!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_when_the_figures_are_drawn_costs_no_result(
+    tmp_path: Path, root: Path, small_disk: Path
+) -> None:
+    run = small_disk / "run"
+    arguments = [*SHORT[:1], *SHORT[2:], "autoencoder.max_epochs=1", f"data.root={root}", f"hydra.run.dir={run}"]
+    filler = small_disk / "filler"
+    code = FULL_BY_THEN.format(filler=str(filler), arguments=arguments, train=str(REPO / "train.py"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "not drawn: class histogram (OSError: [Errno 28] No space left on device)" in done.stdout
+    found = metrics(run)
+    assert (found["status"], found["not_drawn"]) == ("completed", None)
+    assert found["final"]["test/loss"] > 0
+    filler.unlink()
+    result = train(f"resume={run}", cwd=tmp_path)
+    assert (result.status, result.err) == (0, "")
+    assert metrics(run)["not_drawn"] == {}
+    assert metrics(run)["final"] == pytest.approx(found["final"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [11 * 2**20, 2_500])
 def test_a_limit_on_file_sizes_is_a_full_disk_too(tmp_path: Path, root: Path, most: int) -> None:

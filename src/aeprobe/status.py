@@ -3,6 +3,7 @@
 import logging
 import platform
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -81,6 +82,7 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     handler = _train_log(directory)
     handler.setFormatter(_WithTraceback("%(asctime)s %(message)s"))
     log.addHandler(handler)
+    hook, threading.excepthook = threading.excepthook, _but_full_disks
     try:
         yield
     except AeprobeError as error:
@@ -105,6 +107,7 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
         _end(directory, "failed", what)
         raise AeprobeError(f"{what} (unexpected; the traceback is in {directory.path / 'train.log'})") from error
     finally:
+        threading.excepthook = hook
         log.removeHandler(handler)
         handler.close()
 
@@ -124,8 +127,19 @@ class _WithTraceback(logging.Formatter):
         return f"{super().format(record)}\n{found}" if found else super().format(record)
 
 
+def _but_full_disks(of: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread that writes prints its traceback, and the next call into it raises the same again."""
+    if not issubclass(of.exc_type, OSError):
+        threading.__excepthook__(of)
+
+
 class _TrainLog(logging.FileHandler):
-    """A full disk costs it lines, and no traceback for each of them."""
+    """A full disk costs it lines, but no traceback for each of them, and no run."""
+
+    def close(self) -> None:
+        """Closes the file; what could not be written until now never will be."""
+        with suppress(OSError):
+            super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Nothing: what the run cannot do without says so itself."""
