@@ -24,7 +24,7 @@ from aeprobe.errors import AeprobeError, tell
 from aeprobe.hints import hint, unknown_option
 from aeprobe.interruption import Interrupted, Interruption, cut_short
 from aeprobe.naming import as_typed
-from aeprobe.paths import shortest
+from aeprobe.paths import coming_from, shortest
 from aeprobe.rundir import Metrics
 from aeprobe.sweep import FailedJobs, OtherRunError
 from aeprobe.validation import config_error, validate
@@ -81,6 +81,11 @@ def job(cfg: DictConfig) -> float | None:
 
     The heavy imports happen in between.
     """
+    with coming_from(Path(HydraConfig.get().runtime.cwd)):
+        return _job(cfg)
+
+
+def _job(cfg: DictConfig) -> float | None:
     if not _wants_traceback:
         os.environ.pop(_FULL_ERROR, None)
     hydra = HydraConfig.get()
