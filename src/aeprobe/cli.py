@@ -225,7 +225,8 @@ def _one_line(error: BaseException) -> str:
         return f"{error.filename}: cannot be used ({error.strerror}); choose another path"
     if "hydra.cc" in text:  # the grammar of overrides
         text = re.sub(r"See https?://\S+ for details", "", text).strip()
-        return f"{text}; write KEY=VALUE, and quote a value that has = , [ ] or spaces: 'ckpt=\"a=b\"'"
+        advice = "write KEY=VALUE, and quote a value that has = , ( ) [ ] { } or a quote in it: 'ckpt=\"a=b\"'"
+        return f"{text}; {advice}"
     if not isinstance(error, AeprobeError | HydraException | OSError):
         return f"{type(error).__name__}: {text} (unexpected; set {_FULL_ERROR}=1 for the traceback)"
     return text
