@@ -256,3 +256,10 @@ def test_a_stage_of_its_own(tmp_path: Path, stage: str) -> None:
     assert ("Figure 8" in page.text) == (stage == "autoencoder")
     assert ("Figure 20" in page.text) == (stage == "classifier")
     assert "is not there" not in page.text
+
+
+def test_the_command_of_a_searchs_job_can_be_typed(tmp_path: Path) -> None:
+    typed = ["search=grid", "sweep=lr", "autoencoder.optimizer.lr=0.001", 'ckpt="a b"', "seed=2"]
+    made_of = metrics("autoencoder", overrides=typed)
+    page = made(write_stage(tmp_path / "run" / "autoencoder", made_of))
+    assert "python train.py autoencoder.optimizer.lr=0.001 'ckpt=\"a b\"' seed=2" in page.text

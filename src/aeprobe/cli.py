@@ -25,7 +25,7 @@ from aeprobe.hints import hint, unknown_option
 from aeprobe.interruption import Interrupted, Interruption, cut_short
 from aeprobe.jobs import Jobs, UnfinishedError, is_search
 from aeprobe.naming import as_typed
-from aeprobe.paths import shortest
+from aeprobe.paths import coming_from, shortest
 from aeprobe.rundir import Metrics, mark_interrupted
 from aeprobe.sweep import OtherRunError
 from aeprobe.validation import config_error, validate
@@ -97,6 +97,11 @@ def job(cfg: DictConfig) -> float | None:
     Raises:
         UnfinishedError: a job of a multirun came to nothing; so its command knows, wherever the job ran.
     """
+    with coming_from(Path(HydraConfig.get().runtime.cwd)):
+        return _job(cfg)
+
+
+def _job(cfg: DictConfig) -> float | None:
     if not _wants_traceback:
         os.environ.pop(_FULL_ERROR, None)
     hydra = HydraConfig.get()
@@ -255,7 +260,8 @@ def _one_line(error: BaseException) -> str:
         return f"{error.filename}: cannot be used ({error.strerror}); choose another path"
     if "hydra.cc" in text:  # the grammar of overrides
         text = re.sub(r"See https?://\S+ for details", "", text).strip()
-        return f"{text}; write KEY=VALUE, and quote a value that has = , [ ] or spaces: 'ckpt=\"a=b\"'"
+        advice = "write KEY=VALUE, and quote a value that has = , ( ) [ ] { } or a quote in it: 'ckpt=\"a=b\"'"
+        return f"{text}; {advice}"
     if not isinstance(error, AeprobeError | HydraException | OSError):
         return f"{type(error).__name__}: {text} (unexpected; set {_FULL_ERROR}=1 for the traceback)"
     return text

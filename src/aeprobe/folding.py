@@ -93,7 +93,7 @@ def _run_directories(directories: Iterable[Path]) -> list[Path]:
         found += [path] if "" in holds else []
         in_run = in_run or bool(holds)
         for entry in os.scandir(path):
-            if entry.is_symlink() and entry.is_dir() and not in_run:
+            if entry.is_symlink() and not in_run:
                 waiting.append((path / entry.name, False))  # last, so that a run's own path comes first
             elif entry.is_dir(follow_symlinks=False):
                 waiting.appendleft((path / entry.name, in_run))

@@ -27,6 +27,12 @@ def checksums() -> dict[str, str]:
     return {name: digest for digest, name in (line.split() for line in lines)}
 
 
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def unpack(raw: Path) -> None:
     """Unpacks the bundled files that are missing in `raw` and checks all of them.
 
@@ -41,8 +47,7 @@ def unpack(raw: Path) -> None:
             if not path.exists():
                 raw.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, gzip.decompress((BUNDLE / f"{name}.gz").read_bytes()))
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = checksum(path)
         except OSError as error:
             raise AeprobeError(
                 f"data: {path} cannot be used ({error.strerror}): choose another data.root="

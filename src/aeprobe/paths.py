@@ -1,9 +1,10 @@
 """Paths as a person types them: what a leading `~` means, and where relative ones begin."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from aeprobe.errors import AeprobeError
@@ -32,9 +33,25 @@ def home(path: str) -> str:
         ) from None
 
 
+_origins: list[Path] = []
+
+
+@contextmanager
+def coming_from(directory: Path) -> Iterator[None]:
+    """Meanwhile, relative paths begin in the directory that the command was typed in.
+
+    With hydra.job.chdir=true a job works in another one.
+    """
+    _origins.append(directory)
+    try:
+        yield
+    finally:
+        _origins.pop()
+
+
 def typed_in() -> Path:
-    """The directory that the command was typed in; with hydra.job.chdir=true a run works in another one."""
-    return Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else Path.cwd()
+    """The directory that the command was typed in."""
+    return _origins[-1] if _origins else Path.cwd()
 
 
 def from_here(path: str) -> str:

@@ -72,7 +72,7 @@ def _named(argument: str) -> Path:
     (override,) = OverridesParser.create().parse_overrides([argument])
     path = OmegaConf.create({"resume": override.value()}).resume if not override.is_sweep_override() else None
     if not isinstance(path, str) or not path:
-        raise AeprobeError(f"{argument}: expected one run; quote a name that has = , [ ] or spaces")
+        raise AeprobeError(f"{argument}: expected one run; quote a name that has a comma")
     return Path(from_here(path))
 
 

@@ -10,9 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import processes
-from aeprobe.config import Config, Stage, plain
+from aeprobe.config import Config, Dataset, Stage, plain
 from aeprobe.directories import require_unused
 from aeprobe.errors import AeprobeError
+from aeprobe.idx import checksum
 from aeprobe.rundir import SCHEMA, RunDirectory, read_metrics
 from aeprobe.settings import STAGES, flat, roles, upgraded
 
@@ -34,6 +35,7 @@ def status(directory: Path, config: Config) -> str | None:
     begun = [part for part in parts if RunDirectory(part).begun]
     for part in begun:
         _require_same(part, config)
+        _require_same_files(part, config)
     _require_whole(directory, parts, begun)
     if not begun:
         (directory / "metrics.json").unlink(missing_ok=True)  # it was refused
@@ -70,6 +72,17 @@ def _require_same(part: Path, config: Config) -> None:
             raise OtherRunError(
                 f"{part} holds a run with {key}={before.get(key)}, not {now.get(key)}: choose another sweep="
             )
+
+
+def _require_same_files(part: Path, config: Config) -> None:
+    """Raises OtherRunError where a folder of one's own holds other images now than the job was made with."""
+    if config.data.name == Dataset.mnist or not (part / "metrics.json").exists():
+        return
+    data = read_metrics(part).get("data")
+    for name, before in (data.get("files") or {}).items() if isinstance(data, dict) else ():
+        path = Path(config.data.root, name)
+        if path.is_file() and checksum(path) != before.get("sha256"):
+            raise OtherRunError(f"{part} was made with another {path} than there is now: choose another sweep=")
 
 
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,15 @@ class Parts(DDPStrategy):
         """None: aeprobe.processes, torchrun or srun has started them."""
 
 
+class EventFiles(TensorBoardLogger):
+    """TensorBoard's files of a run, in its directory whatever that is called."""
+
+    @property
+    def log_dir(self) -> str:
+        """Where they lie; Lightning would put a variable's value for a `$NAME` in it."""
+        return f"{self.root_dir}{self.version}"
+
+
 def make_trainer(
     settings: TrainerConfig, experiment: Experiment, directory: RunDirectory, callbacks: Sequence[Callback]
 ) -> L.Trainer:
@@ -103,7 +112,7 @@ def make_trainer(
     try:
         trainer = L.Trainer(
             max_epochs=own.epochs(settings) if own else 0,
-            logger=TensorBoardLogger(
+            logger=EventFiles(
                 directory.path, name="", version="tensorboard", default_hp_metric=False, max_queue=10_000
             ),
             callbacks=every,
