@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO, TINY, Result, metrics, train
+from test_data import write_folder
 from test_resume import wait_for
 
 from aeprobe import objective, results
@@ -153,3 +154,26 @@ def test_directions_and_the_worst() -> None:
     assert objective.worst(None, "all") == float("-inf")
     assert objective.worst(None, "autoencoder") == float("inf")
     assert objective.worst("nonsense", "all") is None
+
+
+def test_a_job_on_a_folder_that_holds_other_images_now_is_not_taken_for_done(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "images", 120)
+    job = (
+        "-m",
+        "sweep=s",
+        "stage=autoencoder",
+        *TINY,
+        "data=folder",
+        "data.root=images",
+        "data.val_size=20",
+        "seed=0",
+    )
+    assert train(*job, cwd=tmp_path).status == 0
+    (path,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
+    before = (path / "metrics.json").read_bytes()
+    images = folder / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-1] + b"\x07")  # of the same size
+    again = train(*job, cwd=tmp_path)
+    assert again.status == 1
+    assert f"was made with another {images.relative_to(tmp_path)} than there is now" in again.err
+    assert (path / "metrics.json").read_bytes() == before
