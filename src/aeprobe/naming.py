@@ -21,7 +21,7 @@ def job_name(overrides: Sequence[str]) -> str:
     """The directory of a multirun's job: readable, at most 120 characters, no two settings alike.
 
     >>> job_name(["sweep=lr", "seed=0", "autoencoder.optimizer.lr=0.001"])
-    'autoencoder.optimizer.lr-0.001_seed-0_43f5a6ba'
+    'autoencoder.optimizer.lr-0.001_seed-0_881210f4'
     """
     settings = sorted(o for o in as_typed(overrides) if not o.startswith(OF_A_MULTIRUN))
     digest = hashlib.sha256("\n".join(settings).encode()).hexdigest()[:8]

@@ -47,14 +47,14 @@ class OptunaSweeper(Sweeper):
 
     def __init__(
         self,
-        params: dict[str, str],
+        params: dict[str, str] | None,
         n_trials: int,
         n_jobs: int,
         seed: int,
         direction: Direction,
         objective: str | None,
     ) -> None:
-        self.params, self.n_trials, self.n_jobs, self.seed = dict(params), n_trials, n_jobs, seed
+        self.params, self.n_trials, self.n_jobs, self.seed = dict(params or {}), n_trials, n_jobs, seed
         self.direction, self.objective = direction, objective
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
