@@ -4,6 +4,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from aeprobe import objective
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.interruption import Interrupted
+from aeprobe.rundir import read_metrics
+from aeprobe.validation import validate
 
 log = logging.getLogger("aeprobe")
 GRID = "hydra_plugins.aeprobe_grid.GridSweeper"
@@ -113,13 +116,21 @@ class Jobs:
         with read_write(config), open_dict(config):
             del config["hydra"]
         if self.search:
-            objective.require_held_out(config)
+            self._require_held_out(config, overrides)
         try:
             settings = OmegaConf.to_yaml(config, resolve=True)
         except OmegaConfBaseException:  # the job itself will tell what is wrong
             settings = OmegaConf.to_yaml(config)
         self._known[tuple(overrides)] = Job(overrides, name, settings)
         return config
+
+    @staticmethod
+    def _require_held_out(config: DictConfig, overrides: Sequence[str]) -> None:
+        try:
+            checked = validate(config, overrides)
+        except AeprobeError:  # it cannot run, and will say so itself
+            return
+        objective.require_held_out(checked)
 
     def begin(self) -> None:
         """Makes the sweep's directory, with its configuration; to be called once nothing is refused."""
@@ -185,7 +196,7 @@ def _note(job: Job, done: JobReturn) -> Outcome:
     if done.status == JobStatus.COMPLETED:
         outcome = Outcome("completed", value)
     elif isinstance(value, UnfinishedError):
-        outcome = Outcome(value.status)
+        outcome = Outcome(value.status if value.status != "lost" else _left(Jobs.directory / job.name))
     elif isinstance(value, AeprobeError):
         tell(f"{job.name}: {value}")
         outcome = Outcome("failed")
@@ -194,6 +205,15 @@ def _note(job: Job, done: JobReturn) -> Outcome:
         raise value
     Jobs.ended[job.name] = outcome.status
     return outcome
+
+
+def _left(directory: Path) -> str:
+    """The status of a job that said nothing: a queue may end it once it has marked itself interrupted."""
+    for part in (directory, *(directory / stage for stage in objective.KINDS)):
+        with suppress(AeprobeError):
+            if read_metrics(part)["status"] == "interrupted":
+                return "interrupted"
+    return "lost"
 
 
 def is_search(hydra: Any) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from aeprobe.config import Config, Stage
 from aeprobe.errors import AeprobeError
@@ -53,11 +53,11 @@ def value(config: Config, metrics: Mapping[str, Mapping[str, Any]]) -> float | N
     return worst(config.objective, config.stage) if found is None else float(found)
 
 
-def require_held_out(config: Config | DictConfig) -> None:
+def require_held_out(config: Config) -> None:
     """Holds a job of a search to its purpose: what is chosen by the test set is not measured by it any more.
 
     Args:
-        config: the job's, composed or checked.
+        config: the job's.
 
     Raises:
         AeprobeError: no images are held out, so that its objective would be measured on the test set.

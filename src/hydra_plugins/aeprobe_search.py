@@ -76,8 +76,9 @@ class OptunaSweeper(Sweeper):
         if not choices:
             raise AeprobeError("search=optuna: nothing varies; give a list or an interval, such as seed=0,1")
         for name in ("n_trials", "n_jobs"):
-            if not getattr(self, name) >= 1:
-                raise AeprobeError(f"hydra.sweeper.{name}={getattr(self, name)}: must be at least 1")
+            number = getattr(self, name)
+            if not isinstance(number, int) or number < 1:
+                raise AeprobeError(f"hydra.sweeper.{name}={number}: must be at least 1")
         self._check(choices, fixed)
         with _alone(self.jobs.directory):
             space = {key: choice.distribution() for key, choice in choices.items()}
