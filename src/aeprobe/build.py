@@ -12,10 +12,16 @@ from aeprobe.autoencoder import Autoencoder
 from aeprobe.batches import EpochBatches
 from aeprobe.checkpoints import Checkpoint
 from aeprobe.classifier import Classifier
-from aeprobe.config import PLATEAU, Config, Initialization, Stage, StageConfig
+from aeprobe.config import Config, Initialization, Stage, StageConfig
+from aeprobe.consistency import (
+    require_batch,
+    require_classes,
+    require_files,
+    require_typed_architecture,
+    require_validation,
+)
 from aeprobe.data import MNISTDataModule
 from aeprobe.errors import AeprobeError
-from aeprobe.idx import Identity
 from aeprobe.networks import describe
 from aeprobe.optimization import Optimization
 from aeprobe.rundir import find_checkpoint
@@ -70,8 +76,8 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
         _optimization(config, "classifier", data, stored)
     data.shift, data.shift_epochs = own.shift, own.max_epochs if own.shift_epochs is None else own.shift_epochs
     if config.stage == Stage.all:
-        _require_classes(config.classifier.widths, data)
-        _require_batch(config, data)
+        require_classes(config.classifier.widths, data)
+        require_batch(config, data)
     aeprobe.runtime.seed(config.seed)
     module = Autoencoder(
         own.widths,
@@ -103,7 +109,7 @@ def build_classifier(
     trained = checkpoints.restore(source, path)
     if not resuming and not isinstance(trained, Autoencoder):
         raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
-    _require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
+    require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
     widths, activation = checkpoints.architecture(source)["autoencoder"]
     if widths[-1] != own.widths[0]:
         raise AeprobeError(
@@ -111,7 +117,7 @@ def build_classifier(
             f"{describe(widths, activation)}: its code has {widths[-1]} numbers"
         )
     data = _data(config, config.seed, own.batch_size, source, path, typed)
-    _require_classes(own.widths, data)
+    require_classes(own.widths, data)
     optimization = _optimization(config, "classifier", data, stored)
     aeprobe.runtime.seed(config.seed)
     module = Classifier(
@@ -136,11 +142,11 @@ def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Ex
     path = find_checkpoint(ckpt, "classifier")
     source = checkpoints.read(path)
     module = checkpoints.restore(source, path)
-    _require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
+    require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
     seed = config.seed if "seed" in typed else source["datamodule_hyper_parameters"]["seed"]
     data = _data(config, seed, 1, source, path, typed)
     if isinstance(module, Classifier):
-        _require_classes(list(module.hparams["widths"]), data)
+        require_classes(list(module.hparams["widths"]), data)
     return Experiment("test", module, data, seed, None, path, source["global_step"])
 
 
@@ -148,7 +154,7 @@ def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: boo
     """How a stage is trained on the data; of another stage than theirs, only to see that it can be."""
     own: StageConfig = getattr(config, stage)
     trainer = config.trainer
-    _require_validation(stage, config, data)
+    require_validation(stage, config, data)
     batches = EpochBatches(
         len(data.splits["train"]), own.batch_size, config.seed, limit=trainer.limit_train_batches
     )
@@ -164,18 +170,6 @@ def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: boo
     if not stored:
         made.require_own_numbers()
     return made
-
-
-def _require_validation(stage: str, config: Config, data: MNISTDataModule) -> None:
-    """Raises AeprobeError where a schedule would follow the loss of the test set, or nothing at all."""
-    own: StageConfig = getattr(config, stage)
-    every, epochs = config.trainer.check_val_every_n_epoch, own.epochs(config.trainer)
-    if own.scheduler["_target_"] != PLATEAU or (data.val_size and every <= epochs):
-        return
-    why = f"is not measured in {epochs} epochs with trainer.check_val_every_n_epoch={every}"
-    if not data.val_size:
-        why = "is the test set's with data.val_size=0: hold images out, such as data.val_size=5000"
-    raise AeprobeError(f"{stage}.scheduler: ReduceLROnPlateau follows val/loss, which {why}; or take another")
 
 
 def _data(
@@ -218,63 +212,3 @@ def _data(
     data.setup()
     require_files(data, stored.get("files", {}), path)
     return data
-
-
-def require_files(data: MNISTDataModule, trained: Mapping[str, Identity], path: Path | None) -> None:
-    """Holds the files that were read against those of a run or a checkpoint, which may not know its own.
-
-    Args:
-        data: after `setup`.
-        trained: as `MNISTDataModule.files`.
-        path: of the run or the checkpoint.
-
-    Raises:
-        AeprobeError: a file has another size or checksum.
-    """
-    for name, found in data.files.items():
-        before = trained.get(name, found)
-        if before != found:
-            raise AeprobeError(
-                f"data: {name} in {data.root} has {found['bytes']} bytes and SHA-256 {found['sha256']}, "
-                f"but {path} was trained on {before['bytes']} bytes with {before['sha256']}: "
-                "give that file back, or train anew"
-            )
-
-
-def _require_classes(widths: list[int], data: MNISTDataModule) -> None:
-    if data.classes > widths[-1]:
-        raise AeprobeError(
-            f"classifier.widths={widths} ends with {widths[-1]}, but the labels go up to {data.classes - 1}: "
-            f"give the head {data.classes} outputs or more"
-        )
-
-
-def _require_batch(config: Config, data: MNISTDataModule) -> None:
-    """Raises AeprobeError where a fraction of stage 2's batches is none: trainer.py says so after stage 1."""
-    size, limit = config.classifier.batch_size, config.trainer.limit_train_batches
-    if not len(EpochBatches(len(data.splits["train"]), size, config.seed, limit=limit)):
-        raise AeprobeError(
-            f"trainer.limit_train_batches={limit}: less than one batch of classifier.batch_size={size}; "
-            "give 1 for one batch, 1.0 for all"
-        )
-
-
-def _require_typed_architecture(
-    config: Config, typed: Mapping[str, str], source: Checkpoint, path: Path, stages: tuple[str, ...]
-) -> None:
-    """Holds the widths and activations that a person typed against the checkpoint's."""
-    found = checkpoints.architecture(source)
-    for stage in stages:
-        own: StageConfig = getattr(config, stage)
-        for key, value in (("widths", own.widths), ("activation", own.activation)):
-            if f"{stage}.{key}" not in typed:
-                continue
-            if stage not in found:
-                raise AeprobeError(f"{typed[f'{stage}.{key}']}: {path} holds no {stage}; drop the override")
-            widths, activation = found[stage]
-            if value != (widths if key == "widths" else activation):
-                wanted = describe(own.widths, own.activation if key == "activation" else activation)
-                raise AeprobeError(
-                    f"{typed[f'{stage}.{key}']}: the {stage} in {path} is {describe(widths, activation)}, "
-                    f"not {wanted}; drop the override"
-                )

@@ -21,7 +21,8 @@ from aeprobe import stored
 from aeprobe.autoencoder import Autoencoder
 from aeprobe.classifier import Classifier
 from aeprobe.errors import AeprobeError
-from aeprobe.rundir import find_checkpoint, write_atomically
+from aeprobe.files import write_atomically
+from aeprobe.rundir import find_checkpoint
 
 Checkpoint = dict[str, Any]
 DIRECTORY = 0x10  # in an entry's attributes

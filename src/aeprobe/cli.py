@@ -2,55 +2,52 @@
 
 import logging
 import os
-import re
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe import objective, processes, sweep
 from aeprobe.arguments import as_typed_text, check_groups, override
 from aeprobe.config import Config, Stage
 from aeprobe.directories import discard_unused
 from aeprobe.errors import AeprobeError, tell
-from aeprobe.hints import hint, unknown_option
+from aeprobe.failures import FULL_ERROR, one_line, tell_once
+from aeprobe.hints import unknown_option
 from aeprobe.interruption import Interrupted, Interruption, cut_short
 from aeprobe.jobs import Jobs, UnfinishedError, is_search
 from aeprobe.naming import as_typed
 from aeprobe.paths import coming_from, shortest
 from aeprobe.rundir import Metrics, mark_interrupted
 from aeprobe.sweep import OtherRunError
-from aeprobe.validation import config_error, validate
+from aeprobe.validation import validate
 
 if TYPE_CHECKING:
     from aeprobe import runner  # imports torch
 
 log = logging.getLogger("aeprobe")
 
-_FULL_ERROR, _OURS = "HYDRA_FULL_ERROR", "AEPROBE_FULL_ERROR"
-_wants_traceback = _FULL_ERROR in os.environ and _OURS not in os.environ  # the person's own choice
+_OURS = "AEPROBE_FULL_ERROR"
+_wants_traceback = FULL_ERROR in os.environ and _OURS not in os.environ  # the person's own choice
 
 
 def run(main: Callable[[], object]) -> int:
     """Runs the decorated main function and returns the exit status.
 
-    Hydra prints its errors over several lines and exits. With HYDRA_FULL_ERROR it raises them instead, so
+    Hydra prints its errors over several lines and exits. With HYDRAFULL_ERROR it raises them instead, so
     that they can be told in one line; the variable is taken back before a job starts. A launcher's processes
     inherit it before that: a second one tells them that it is not the person's.
     """
     if not _wants_traceback:
-        os.environ[_FULL_ERROR] = os.environ[_OURS] = "1"
+        os.environ[FULL_ERROR] = os.environ[_OURS] = "1"
     processes.follow()
     if wrong := unknown_option(sys.argv[1:]):
-        _tell(wrong)
+        tell_once(wrong)
         return 2  # as argparse does
     try:
         _require_assertions()
@@ -66,13 +63,13 @@ def run(main: Callable[[], object]) -> int:
             with Interruption() if {"-m", "--multirun"} & {*sys.argv} else nullcontext():  # between its jobs too
                 main()
     except (KeyboardInterrupt, Interrupted) as error:
-        _tell("interrupted" if isinstance(error, KeyboardInterrupt) else error.what + error.advice)
+        tell_once("interrupted" if isinstance(error, KeyboardInterrupt) else error.what + error.advice)
         return error.status if isinstance(error, Interrupted) else 130
     except Exception as error:
         if _wants_traceback:
             raise
         interrupted = cut_short(error)
-        _tell("interrupted" if interrupted else _one_line(error))
+        tell_once("interrupted" if interrupted else one_line(error))
         return 130 if interrupted else 1
     unfinished = Jobs.unfinished()
     for line in unfinished:
@@ -103,7 +100,7 @@ def job(cfg: DictConfig) -> float | None:
 
 def _job(cfg: DictConfig) -> float | None:
     if not _wants_traceback:
-        os.environ.pop(_FULL_ERROR, None)
+        os.environ.pop(FULL_ERROR, None)
     hydra = HydraConfig.get()
     multirun = hydra.mode == RunMode.MULTIRUN
     directory = shortest(Path(hydra.runtime.output_dir))
@@ -129,20 +126,20 @@ def _job(cfg: DictConfig) -> float | None:
         ended = "failed"
     finally:
         if not _wants_traceback:
-            os.environ[_FULL_ERROR] = "1"
+            os.environ[FULL_ERROR] = "1"
     raise UnfinishedError(ended)  # out here: Hydra keeps it, and an error in it would keep the job's images
 
 
 def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Sequence[str] | None) -> None:
     """Tells it, and ends the process; a job of a multirun, which has overrides, gets a metrics.json instead."""
-    _tell(_one_line(error))
+    tell_once(one_line(error))
     if not processes.here().first:
         sys.exit(1)
     if overrides is None:
         discard_unused(directory)
         sys.exit(1)
     if not isinstance(error, OtherRunError) and not any(directory.rglob("metrics.json")):
-        sweep.refuse(directory, cfg, overrides, _one_line(error))
+        sweep.refuse(directory, cfg, overrides, one_line(error))
 
 
 SAID = {
@@ -157,7 +154,7 @@ def _resume(arguments: Sequence[str]) -> None:
 
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     run = resume(arguments)
-    os.environ.pop(_FULL_ERROR, None)
+    os.environ.pop(FULL_ERROR, None)
     _execute(run.config, run.directory, run.overrides, resume=True, changed=run.changed, start=run.start)
 
 
@@ -174,7 +171,7 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
         if first:
             with suppress(Exception):
                 mark_interrupted(directory, f"interrupted by {error}")
-                _tell(error.what + _advice(directory))
+                tell_once(error.what + _advice(directory))
         processes.end(error.status)
 
     several = not alone or processes.here().world > 1
@@ -228,57 +225,3 @@ def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:
     if "test" not in metrics:
         stage = "test" if "classifier" in metrics else "classifier"
         log.info("next: python train.py stage=%s %s", stage, override("ckpt", str(directory)))
-
-
-def _tell(text: str) -> None:
-    """One line for each machine: its processes were all given the same command."""
-    if "LOCAL_RANK" not in os.environ or os.environ["LOCAL_RANK"] == "0":
-        tell(text)
-    else:
-        time.sleep(1)  # torchrun ends all when one has ended: let the line come first
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, AeprobeError):  # of one line; a command in it must keep its spaces
-        return re.sub(r"\s*\n\s*", " ", str(error))
-    text = re.sub(r"\s+", " ", str(error)).strip()
-    resolver = re.search(r"AeprobeError raised while resolving interpolation: (.*?)(?: full_key:|$)", text)
-    if resolver:
-        return resolver[1]
-    if isinstance(error, MissingConfigException):
-        missing, _, options = str(error).partition("Available options in")
-        found = re.search(r"Could not find '([^']+)'", missing)
-        names = ", ".join(re.findall(r"^\t([\w-]+)$", options, re.MULTILINE))
-        if not found:  # --config-name
-            return f"{error.missing_cfg_file}: no such file in conf/; a file of conf/experiment: experiment=NAME"
-        return f"{found[1]}: no such file in conf/" + (f"; there are {names}" if names else "")
-    if isinstance(error, ConfigCompositionException) and (line := _uncomposed(text, error.__cause__)):
-        return line
-    if isinstance(error, OmegaConfBaseException):
-        return config_error(error)
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: cannot be used ({error.strerror}); choose another path"
-    if "hydra.cc" in text:  # the grammar of overrides
-        text = re.sub(r"See https?://\S+ for details", "", text).strip()
-        advice = "write KEY=VALUE, and quote a value that has = , ( ) [ ] { } or a quote in it: 'ckpt=\"a=b\"'"
-        return f"{text}; {advice}"
-    if not isinstance(error, AeprobeError | HydraException | OSError):
-        return f"{type(error).__name__}: {text} (unexpected; set {_FULL_ERROR}=1 for the traceback)"
-    return text
-
-
-def _uncomposed(text: str, cause: BaseException | None) -> str | None:
-    """One line for what Hydra says of an override that does not fit, if it is known."""
-    key = re.search(r"Could not override '([^']+)'|^In '\S+': .* Key '([^']+)' not in", text)
-    key = key or re.search(r"^Override ([^\s=]+)=.* config group '\S+' does not exist", text)
-    if key:
-        name = key[key.lastindex or 0]
-        return f"{name}: no such key; {hint(name)}"
-    again = re.match(r"Multiple values for (\S+)\. To override a value use 'override \S+: (.*)'$", text)
-    if again:
-        return f"{again[1]}: is chosen already; without a + before it: {again[1]}={again[2]}"
-    if not isinstance(cause, OmegaConfBaseException):
-        return None
-    what, given = config_error(cause), re.search(r"override '?([^'\n]+?)'?(?: :|$)", text)
-    key = re.match(r"[\w.]+: ", what)
-    return f"{given[1]}: {what[key.end() :]}" if given and key and given[1].startswith(key[0][:-2]) else what

@@ -22,9 +22,10 @@ from aeprobe.build import Experiment
 from aeprobe.classifier import Classifier
 from aeprobe.drawing import Failure
 from aeprobe.figures import DPI, Drawing
+from aeprobe.files import finite, write_atomically
 from aeprobe.history import History
 from aeprobe.recorder import Recorder
-from aeprobe.rundir import Metrics, RunDirectory, finite, write_atomically
+from aeprobe.rundir import Metrics, RunDirectory
 
 log = logging.getLogger("aeprobe")
 

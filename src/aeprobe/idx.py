@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aeprobe.errors import AeprobeError
-from aeprobe.rundir import write_atomically
+from aeprobe.files import write_atomically
 
 BUNDLE = files("aeprobe") / "assets" / "mnist"
 FILES = {

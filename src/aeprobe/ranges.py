@@ -9,7 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from aeprobe.errors import AeprobeError
-from aeprobe.rundir import write_atomically
+from aeprobe.files import write_atomically
 from aeprobe.runs import Runs, StageRun, gather, spread
 from aeprobe.settings import fingerprint
 

@@ -16,9 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from aeprobe import overview, ranges
 from aeprobe.comparison import report
 from aeprobe.errors import AeprobeError, tell
+from aeprobe.files import write_atomically
 from aeprobe.page import sections
 from aeprobe.paths import home, shortest
-from aeprobe.rundir import write_atomically
 from aeprobe.runs import Runs, gather, require_seeds
 
 

@@ -4,10 +4,7 @@ Needs no torch, so that tables and pages over many runs start at once.
 """
 
 import json
-import math
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from omegaconf import OmegaConf
 from aeprobe.arguments import literal
 from aeprobe.directories import UNBEGUN, require_unused
 from aeprobe.errors import AeprobeError
+from aeprobe.files import finite, write_atomically
 
 SCHEMA = 1
 Metrics = dict[str, Any]
@@ -208,20 +206,6 @@ def mark_interrupted(path: Path, error: str) -> None:
             run.write(status="interrupted", error=error)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is complete or absent, whatever happens meanwhile."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)  # noqa: PTH101 - NamedTemporaryFile makes 0600
-            os.replace(file.name, path)  # noqa: PTH105
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
 def read_metrics(path: Path) -> Metrics:
     """metrics.json of a run directory.
 
@@ -264,12 +248,3 @@ def find_checkpoint(run: str | Path, stage: str) -> Path:
     if not file.is_file():
         raise AeprobeError(f"ckpt={path}: the run has no {file.name}; was it interrupted in its first epoch?")
     return file
-
-
-def finite(value: Any) -> Any:
-    """The same value, with null for every number that is not finite."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

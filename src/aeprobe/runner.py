@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,26 +11,23 @@ from pathlib import Path
 
 import aeprobe.runtime
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from aeprobe import checkpoints, collectives, dashboard
+from aeprobe import checkpoints, collectives
 from aeprobe.arguments import override
-from aeprobe.batches import seeded_permutation
 from aeprobe.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.callbacks import Stop
-from aeprobe.classifier import Classifier
 from aeprobe.collectives import shared_fate
 from aeprobe.config import Config, Stage, plain
 from aeprobe.directories import require_unused
-from aeprobe.drawing import REPORT_BATCH
 from aeprobe.errors import AeprobeError
-from aeprobe.gallery import Gallery, NotDrawn
+from aeprobe.gallery import Gallery
 from aeprobe.interruption import Interruption
+from aeprobe.measuring import prepare, show, test
 from aeprobe.paths import shortest
 from aeprobe.processes import here
-from aeprobe.recorder import Recorder, write_scalars, writer
+from aeprobe.recorder import Recorder
 from aeprobe.rundir import Metrics, RunDirectory, read_metrics
 from aeprobe.status import data_of, header, recorded, require_own_data
 from aeprobe.trainer import make_trainer
@@ -39,7 +35,6 @@ from aeprobe.validation import typed_values
 from aeprobe.validation.rules import require
 
 log = logging.getLogger("aeprobe")
-ALL = ("train", "val", "test")
 MOST_THREADS = 1024  # of any machine that a run may come from
 
 
@@ -161,15 +156,15 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
         each = "" if here().world == 1 else f" in each of {here().world} processes"
         log.info("on %s with %d thread%s%s, %s %s", device, threads, "s"[: threads > 1], each, where, path)
         spent = _spent(directory)
-        _prepare(experiment, device)
+        prepare(experiment, device)
         if experiment.settings is not None:
             trainer.fit(experiment.module, experiment.data, ckpt_path=own, weights_only=True)
             spent["fit"] += time.perf_counter() - started
-        results = _test(trainer, experiment, directory, recorder)
+        results = test(trainer, experiment, directory, recorder)
         seconds = spent | {"total": spent["total"] + time.perf_counter() - started, "figures": None}
         directory.write(status="completed", seconds=seconds, not_drawn=None, **results)
         began = time.perf_counter()
-        not_drawn = _show(trainer, experiment, request.config, recorder, results, gallery)
+        not_drawn = show(trainer, experiment, request.config, recorder, results, gallery)
         request.interruption.act()  # what it cut short may have been taken for a figure's own fault
         seconds["figures"] = time.perf_counter() - began if gallery else 0.0
         seconds["total"] = spent["total"] + time.perf_counter() - started
@@ -240,67 +235,3 @@ def _gallery(experiment: Experiment, directory: RunDirectory, config: Config) ->
     alone = config.stage == experiment.stage == Stage.classifier  # else stage 1 shows the images
     images = experiment.stage == Stage.autoencoder or alone
     return Gallery(experiment, directory, config.trainer.figure_epochs, images)
-
-
-def _prepare(experiment: Experiment, device: torch.device) -> None:
-    """Puts the images where they are used; a classifier gets their codes, computed once."""
-    data, module = experiment.data, experiment.module
-    data.to(device)
-    if isinstance(module, Classifier):
-        trains = experiment.settings is not None
-        data.encode(module.to(device).encode, ALL if trains else ("test",))
-        if trains:
-            module.fit_standardization(data.splits["train"].images)
-
-
-def _show(
-    trainer: L.Trainer,
-    experiment: Experiment,
-    config: Config,
-    recorder: Recorder,
-    results: Metrics,
-    gallery: Gallery | None,
-) -> NotDrawn:
-    """Hands the results to TensorBoard and draws the figures; returns what could not be shown."""
-    not_drawn = gallery.not_drawn if gallery else NotDrawn()
-    final, steps = results["final"], trainer.global_step if experiment.settings else experiment.steps
-    with not_drawn.noted("TensorBoard"):
-        write_scalars(trainer, {k: v for k, v in final.items() if k.startswith("test/")}, steps)
-    with not_drawn.noted("figures"):
-        experiment.data.to("cpu")
-        if gallery is not None:
-            gallery.draw(trainer, recorder, results)
-    with not_drawn.noted("hparams"):
-        if experiment.settings and here().first:  # with or without figures: they are a sweep's table
-            row = dashboard.hyperparameters(experiment, config)
-            dashboard.add_hparams(writer(trainer), row, final, trainer.global_step)
-    with not_drawn.noted("TensorBoard"):
-        for logger in trainer.loggers:
-            logger.finalize("success")
-    return not_drawn
-
-
-def _test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, recorder: Recorder) -> Metrics:
-    """Measures the chosen checkpoint on the test set; returns what metrics.json says of it."""
-    module, data = experiment.module, experiment.data
-    final: dict[str, float] = {}
-    if experiment.settings is None:
-        name = experiment.ckpt.stem if experiment.ckpt else "last"
-    else:
-        name = "best" if (directory.checkpoints / "best.ckpt").exists() else "last"
-        chosen = checkpoints.read(directory.checkpoints / f"{name}.ckpt")
-        module.load_state_dict(chosen["state_dict"])
-        row = recorder.epochs[chosen["epoch"]]
-        final = {k: v for k, v in row.items() if k.startswith(("train/", "val/")) and not k.endswith("_last")}
-    trainer.test(module, data, verbose=False)
-    final |= {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
-    for tag, value in final.items():
-        if tag.startswith("test/") and not math.isfinite(value):
-            raise AeprobeError(f"{tag} is {value}: {name}.ckpt gives no finite numbers for the test images")
-    results: Metrics = {"checkpoint": name, "final": final}
-    if isinstance(module, Classifier):
-        results["confusion_matrix"] = module.confusion_matrix.compute().int().tolist()
-        correct = torch.cat(module.test_correct).cpu().double()
-        shuffled = correct[seeded_permutation(len(correct), experiment.seed)]
-        results["test_batch_accuracy"] = [part.mean().item() for part in shuffled.split(REPORT_BATCH)]
-    return results

@@ -13,8 +13,9 @@ import aeprobe.runtime  # noqa: F401
 import torch
 
 from aeprobe import stored
-from aeprobe.build import Experiment, require_files
+from aeprobe.build import Experiment
 from aeprobe.config import Config, plain
+from aeprobe.consistency import require_files
 from aeprobe.errors import AeprobeError
 from aeprobe.interruption import Interrupted
 from aeprobe.processes import here

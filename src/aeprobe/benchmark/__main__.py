@@ -11,7 +11,7 @@ from typing import Any
 
 from aeprobe.benchmark import processes, scale, stages, table
 from aeprobe.errors import AeprobeError, tell
-from aeprobe.rundir import write_atomically
+from aeprobe.files import write_atomically
 
 SCHEMA = 1
 
