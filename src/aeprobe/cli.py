@@ -49,6 +49,7 @@ def run(main: Callable[[], object]) -> int:
     if wrong := unknown_option(sys.argv[1:]):
         tell_once(wrong)
         return 2  # as argparse does
+    Jobs.ended.clear()
     try:
         _require_assertions()
         sys.argv[1:] = as_typed_text(sys.argv[1:])
