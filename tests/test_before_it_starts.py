@@ -33,12 +33,12 @@ def test_every_optimizer_of_torch_takes_steps_or_is_refused(target: str) -> None
     node = {"_target_": target, "_partial_": True, "lr": 1e-3}
     if target.rpartition(".")[2] in ("SparseAdam", "Muon"):  # for sparse gradients, for matrices alone
         with pytest.raises(AeprobeError) as caught:
-            Optimization(node, {"_target_": None})
+            Optimization("classifier", node, {"_target_": None}, batches=2, epochs=1)
         assert "\n" not in str(caught.value)
         return
-    made = Optimization(node, {"_target_": None})
+    made = Optimization("classifier", node, {"_target_": None}, batches=2, epochs=1)
     module = Classifier([784, 8], "ReLU", [8, 6], optimization=made)
-    optimizer = made.configure([weight for weight in module.parameters() if weight.requires_grad], 2)
+    optimizer = made.configure([weight for weight in module.parameters() if weight.requires_grad])
     before = [weight.clone() for weight in module.head.parameters()]
     for _ in range(2):
         optimizer.zero_grad()

@@ -137,7 +137,7 @@ def test_names_that_look_like_numbers_have_a_directory_each(place: Path) -> None
         )
         assert next_one.status == 0, next_one.err
         run.rename(place / "1e3")
-        tested = command("stage=test", "ckpt=1e3", "data.root=2024_1", *SMALL)
+        tested = command("stage=test", "ckpt=1e3", "data.root=2024_1")
         assert tested.status == 0, tested.err
         resumed = command("resume=1e3")
         assert resumed.status == 0, resumed.err
