@@ -120,12 +120,19 @@ def test_checkpoints_go_from_two_processes_to_one_and_back(cwd: Path) -> None:
         begins, goes_on = (["trainer=ddp"], []) if first else ([], ["trainer=ddp"])
         commands = [
             ("stage=autoencoder", *begins, *SMALL, *short, f"hydra.run.dir={second}_start"),
-            ("stage=classifier", *goes_on, f"ckpt={second}_start", *FOLDER, *short, f"hydra.run.dir={second}"),
+            (
+                "stage=classifier",
+                *goes_on,
+                f"ckpt={second}_start",
+                *FOLDER,
+                *short,
+                f"hydra.run.dir={second}_head",
+            ),
             (
                 "stage=test",
                 *begins,
                 *measure.split(),
-                f"ckpt={second}",
+                f"ckpt={second}_head",
                 *FOLDER,
                 *short[:1],
                 f"hydra.run.dir={second}_test",
@@ -134,7 +141,7 @@ def test_checkpoints_go_from_two_processes_to_one_and_back(cwd: Path) -> None:
         for command in commands:
             result = train(*command, cwd=cwd)
             assert (result.status, result.err) == (0, ""), command
-        trained, measured = metrics(cwd / second), metrics(cwd / f"{second}_test")
+        trained, measured = metrics(cwd / f"{second}_head"), metrics(cwd / f"{second}_test")
         assert trained["processes"] + measured["processes"] == (4 if first else 3)
         for key, value in measured["final"].items():
             assert value == pytest.approx(trained["final"][key], abs=1e-6)

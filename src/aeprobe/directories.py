@@ -121,7 +121,8 @@ def _refuse_foreign(path: Path) -> None:
         text = own.read_text(errors="replace")
         entries = [own] if text and "aeprobe" not in text else []  # empty while another command begins to write
     jobs = (".hydra", "metrics.json", "autoencoder", "classifier")
-    foreign = [entry for entry in entries if not any((entry / name).exists() for name in jobs)]
+    search = ("study.db", ".study.lock")  # what a search begins with
+    foreign = [e for e in entries if e.name not in search and not any((e / name).exists() for name in jobs)]
     if foreign:
         raise AeprobeError(f"{path} is no sweep's directory, it holds {min(foreign).name}: choose another sweep=")
 

@@ -49,6 +49,7 @@ class RunDirectory:
         """
         hydra = self.path / ".hydra"
         try:
+            self.refuse_alive()
             require_unused(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()
@@ -71,6 +72,16 @@ class RunDirectory:
             self._lock.acquire()
         except Timeout:
             raise AeprobeError(f"{self.path}: another process is running it; wait for it, or stop it") from None
+
+    def refuse_alive(self) -> None:
+        """Leaves a directory as it is where a process is at work in it, and makes nothing in it to find that out.
+
+        Raises:
+            AeprobeError: one is.
+        """
+        if (self.path / ".lock").exists():
+            self.lock()
+            self.release()
 
     def refuse_links(self) -> None:
         """Whoever made the directory must not lead the run out of it.

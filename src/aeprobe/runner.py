@@ -29,6 +29,7 @@ from aeprobe.paths import shortest
 from aeprobe.processes import here
 from aeprobe.recorder import Recorder
 from aeprobe.rundir import Metrics, RunDirectory, read_metrics
+from aeprobe.settings import STAGES
 from aeprobe.status import data_of, header, recorded, require_own_data
 from aeprobe.trainer import make_trainer
 from aeprobe.validation import typed_values
@@ -93,7 +94,7 @@ def _run_stages(request: Request) -> dict[str, Metrics]:
     both = config.stage == Stage.all
     metrics: dict[str, Metrics] = {}
     if both and not request.resume:  # each stage claims a directory of its own below it
-        collectives.first(lambda: require_unused(directory))
+        collectives.first(lambda: _require_unused(directory))
     if config.stage.trains("autoencoder"):
         ckpt = directory / "autoencoder" if both else directory
         metrics["autoencoder"] = _run_stage(
@@ -109,6 +110,12 @@ def _run_stages(request: Request) -> dict[str, Metrics]:
             lambda own: build_classifier(config, typed, own or ckpt, own is not None, request.resume),
         )
     return metrics
+
+
+def _require_unused(directory: Path) -> None:
+    for stage in STAGES:
+        RunDirectory(directory / stage).refuse_alive()
+    require_unused(directory)
 
 
 def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Experiment]) -> Metrics:
