@@ -15,6 +15,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.rundir import find_checkpoint
 
 
+@pytest.mark.slow
 def test_a_new_process_measures_the_same_numbers(trained: Path, tmp_path: Path, root: Path) -> None:
     """The checkpoints of a run, tested again by the command line, give its own final metrics to the bit."""
     for stage in ("autoencoder", "classifier"):

@@ -170,6 +170,7 @@ def test_an_override_survives_the_shell_and_hydra(value: str) -> None:
     assert OverridesParser.create().parse_override(argument).value() == value
 
 
+@pytest.mark.slow
 def test_the_next_command_works_as_printed_in_a_strange_place(tmp_path: Path, root: Path) -> None:
     """`=`, spaces and brackets in the path, and a working directory that is not the project's."""
     outputs = "my outputs=[1], really"
@@ -190,6 +191,7 @@ def test_the_next_command_works_as_printed_in_a_strange_place(tmp_path: Path, ro
     }
 
 
+@pytest.mark.slow
 def test_a_value_may_stand_for_another(tmp_path: Path, root: Path) -> None:
     arguments = (
         "trainer.limit_train_batches=1",
@@ -226,6 +228,7 @@ def test_two_runs_started_at_once_take_two_directories(tmp_path: Path) -> None:
     assert {metrics(run)["status"] for run in runs} == {"completed"}
 
 
+@pytest.mark.slow
 def test_a_directory_that_holds_a_run_is_not_written_into(tmp_path: Path, root: Path) -> None:
     arguments = ("stage=autoencoder", *TINY, f"data.root={root}", "hydra.run.dir=mine")
     assert train(*arguments, cwd=tmp_path).status == 0

@@ -221,6 +221,7 @@ def test_wrong_numbers_get_one_line_and_leave_nothing(tmp_path: Path, typed: str
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_devices_that_are_not_here_get_one_line(tmp_path: Path, root: Path) -> None:
     number = torch.cuda.device_count() + 2
     typed = ("trainer=ddp", "trainer.accelerator=gpu", f"trainer.devices={number}", f"data.root={root}")

@@ -150,6 +150,7 @@ def test_a_sweeps_directory_is_a_sweeps(tmp_path: Path, images: str) -> None:
     ],
     ids=["metrics", "hidden", "both", "results"],
 )
+@pytest.mark.slow
 def test_a_job_that_lost_something_is_told_and_the_others_run(
     tmp_path: Path, done: Path, images: str, gone: list[str], words: str
 ) -> None:
@@ -170,6 +171,7 @@ def test_a_job_that_lost_something_is_told_and_the_others_run(
     assert metrics(other)["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_part_of_a_whole_job_that_is_gone_is_told(tmp_path: Path, images: str) -> None:
     both = ("-m", "sweep=s", "seed=0", *SMALL, "classifier.widths=[30,20,15,10]", images)
     with contextlib.chdir(tmp_path):
@@ -187,6 +189,7 @@ def test_a_part_of_a_whole_job_that_is_gone_is_told(tmp_path: Path, images: str)
         assert not (job / "autoencoder").exists()
 
 
+@pytest.mark.slow
 def test_a_refused_job_is_tried_again(tmp_path: Path, images: str) -> None:
     with contextlib.chdir(tmp_path):
         refused = command("-m", "sweep=s", "seed=-1,0", *ONE, images)
@@ -221,5 +224,8 @@ def test_of_two_claims_one_is_first(tmp_path: Path) -> None:
     require_unused(tmp_path / "run")
     first, second = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "run")
     first.claim({}, [])
+    with pytest.raises(AeprobeError, match="another process is running it"):
+        second.claim({}, [])
+    first.release()
     with pytest.raises(AeprobeError, match="already holds a run"):
         second.claim({}, [])

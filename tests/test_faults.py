@@ -139,6 +139,7 @@ def test_a_directory_that_is_removed_ends_the_run_in_a_line(tmp_path: Path, root
     assert not [*tmp_path.rglob("*.ckpt")]
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, root: Path) -> None:
     run = tmp_path / "run"
     good = train(*SHORT, "autoencoder.max_epochs=1", f"data.root={root}", f"hydra.run.dir={run}", cwd=tmp_path)

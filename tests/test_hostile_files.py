@@ -120,6 +120,7 @@ def test_a_configuration_names_no_code(tmp_path: Path, typed: str, said: str) ->
     assert said in line
 
 
+@pytest.mark.slow
 def test_a_stored_configuration_runs_no_code(tmp_path: Path, stolen: Path) -> None:
     marker = tmp_path / "it_ran"
     path = stolen / "autoencoder" / ".hydra" / "config.yaml"

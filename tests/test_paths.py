@@ -123,6 +123,7 @@ def test_tables_and_pages_take_a_tilde(place: Path, capsys: pytest.CaptureFixtur
         home("~nobody-here")
 
 
+@pytest.mark.slow
 def test_names_that_look_like_numbers_have_a_directory_each(place: Path) -> None:
     with contextlib.chdir(place):
         for name in ("1_0", "10", "1e1", "true"):
@@ -207,6 +208,7 @@ def test_a_name_that_looks_like_a_reference(place: Path, name: str) -> None:
         assert command(f"resume=outputs/classifier/{run.name}").status == 0
 
 
+@pytest.mark.slow
 def test_with_chdir_paths_are_those_of_the_typist(place: Path) -> None:
     there = ("hydra.job.chdir=true", "data.root=images")
     with contextlib.chdir(place):

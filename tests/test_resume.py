@@ -143,7 +143,9 @@ def test_a_run_is_killed_twice(whole: Path, tmp_path: Path, root: Path) -> None:
     assert_equal_runs(whole, path)
 
 
-@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("how", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_stops_the_real_command_and_says_how_to_go_on(
     tmp_path: Path, root: Path, how: signal.Signals, status: int
 ) -> None:

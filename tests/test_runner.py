@@ -159,6 +159,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, root: Path) -> N
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_precision_that_would_be_replaced_is_refused(tmp_path: Path, root: Path) -> None:
     """Lightning computes 16-mixed in bf16-mixed on a CPU."""
     half = ["trainer.accelerator=cpu", "trainer.precision=16-mixed"]

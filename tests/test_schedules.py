@@ -212,6 +212,7 @@ def assert_said(log: Path, when: str) -> None:
     assert when in line
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_warning_too(tmp_path: Path, few: Path) -> None:
     typed, when = ZERO[0]
     done = train(*RUN, *typed, "autoencoder.max_epochs=4", f"data.root={few}", "hydra.run.dir=run", cwd=tmp_path)

@@ -45,6 +45,7 @@ def test_steps_in_one_execution_change_no_bit(precision: str, tmp_path: Path, ro
         assert torch.equal(value, weights(together)[key]), key
 
 
+@pytest.mark.slow
 def test_a_resumed_run_may_take_another_number_of_steps_at_once(tmp_path: Path, root: Path) -> None:
     settings = [*SHORT, "trainer.limit_train_batches=11", "trainer.limit_epochs=null", f"data.root={root}"]
     run_here(tmp_path / "whole", [*settings, "trainer.steps_per_execution=4"])

@@ -57,6 +57,7 @@ def test_a_run_from_before_a_key_existed_resumes_and_folds(tmp_path: Path, root:
     assert row["metrics"]["test/loss"]["mean"] == pytest.approx(sum(values) / 2)
 
 
+@pytest.mark.slow
 def test_a_sweep_from_before_a_key_existed_trains_nothing_twice(tmp_path: Path, root: Path) -> None:
     command = ("-m", "sweep=s", "seed=0", *SHORT, "autoencoder.max_epochs=1", f"data.root={root}")
     assert train(*command, cwd=tmp_path).status == 0
@@ -102,6 +103,7 @@ runner.run(request)
 """
 
 
+@pytest.mark.slow
 def test_a_lengthened_run_that_is_killed_goes_on_to_its_new_length(tmp_path: Path, root: Path) -> None:
     short, path = [*SHORT, f"data.root={root}"], tmp_path / "run"
     run_here(path, [*short, "autoencoder.max_epochs=1"])

@@ -84,6 +84,7 @@ def test_a_job_of_both_stages_goes_on_where_the_sweep_was_killed(tmp_path: Path,
     assert metrics(second / "classifier")["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_another_configuration_in_a_jobs_directory_is_never_overwritten(tmp_path: Path, root: Path) -> None:
     arguments = ("seed=0,1",)
     assert sweep(tmp_path, root, *arguments).status == 0
@@ -156,6 +157,7 @@ def test_directions_and_the_worst() -> None:
     assert objective.worst("nonsense", "all") is None
 
 
+@pytest.mark.slow
 def test_a_job_on_a_folder_that_holds_other_images_now_is_not_taken_for_done(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "images", 120)
     job = (
