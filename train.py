@@ -9,7 +9,7 @@ try:
     import hydra
     from omegaconf import DictConfig
 
-    from aeprobe import cli
+    from aeprobe.cli import main as cli
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error.name} is not installed: run `make setup`, then `source .venv/bin/activate`")
 

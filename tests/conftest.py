@@ -15,8 +15,9 @@ from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aeprobe import idx, runner
-from aeprobe.validation import validate
+from aeprobe.config.checks import validate
+from aeprobe.data import idx_files
+from aeprobe.training import run as runner
 
 REPO = Path(__file__).parent.parent
 # Property tests: the same examples every time; `make soak` has more of them, others with every seed.
@@ -79,7 +80,7 @@ def only(directory: Path) -> Path:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data.root that holds MNIST, unpacked once for all tests."""
     path = tmp_path_factory.mktemp("data")
-    idx.unpack(path / "MNIST" / "raw")
+    idx_files.unpack(path / "MNIST" / "raw")
     return path
 
 

@@ -84,8 +84,8 @@ import runpy, sys
 from pathlib import Path
 from aeprobe import runtime
 import torch
-from aeprobe.autoencoder import Autoencoder
-from aeprobe.classifier import Classifier
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
 from aeprobe.errors import AeprobeError
 def patched(original):
     def step(self, batch, split):

@@ -5,7 +5,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
-from aeprobe import report
+from aeprobe.report import write as report
 
 
 class Page(HTMLParser):

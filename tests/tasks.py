@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from aeprobe.interruption import Interrupted
+from aeprobe.processes.signals import Interrupted
 
 
 def giving(value: object) -> JobReturn:

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from aeprobe.jobs import GRID, Jobs
+from aeprobe.sweeps.jobs import GRID, Jobs
 
 ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=BasicSweeperConf(_target_=GRID, params={}))
 

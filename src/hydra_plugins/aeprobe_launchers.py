@@ -18,9 +18,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from aeprobe.errors import AeprobeError
-from aeprobe.interruption import Interrupted
-from aeprobe.jobs import UnfinishedError
-from aeprobe.workers import Workers
+from aeprobe.processes.signals import Interrupted
+from aeprobe.sweeps.jobs import UnfinishedError
+from aeprobe.sweeps.workers import Workers
 
 log = logging.getLogger("aeprobe")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

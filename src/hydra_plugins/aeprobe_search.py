@@ -18,11 +18,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from aeprobe import objective
+from aeprobe.config import objective
+from aeprobe.config.checks import validate
 from aeprobe.errors import AeprobeError
-from aeprobe.jobs import Jobs
-from aeprobe.space import Choice, combinations
-from aeprobe.validation import validate
+from aeprobe.sweeps.jobs import Jobs
+from aeprobe.sweeps.space import Choice, combinations
 
 if TYPE_CHECKING:
     import optuna

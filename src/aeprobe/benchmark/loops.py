@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from aeprobe import runner
-from aeprobe.data import MNISTDataModule
-from aeprobe.networks import mlp
-from aeprobe.validation import validate
+from aeprobe.config.checks import validate
+from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.models.networks import mlp
+from aeprobe.training import run as runner
 
 CONF = Path(__file__).parents[3] / "conf"
 BATCH = 100

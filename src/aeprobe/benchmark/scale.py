@@ -10,7 +10,7 @@ from typing import Any
 
 from aeprobe.benchmark.processes import TRAIN, run
 from aeprobe.benchmark.stages import summary
-from aeprobe.idx import BUNDLE, FILES
+from aeprobe.data.idx_files import BUNDLE, FILES
 
 SIZES = (15_000, 60_000, 600_000)
 PIXELS, HELD_OUT, EPOCHS = 784, 5_000, 2

@@ -1,0 +1,166 @@
+"""`python train.py resume=RUN_DIR`: which run goes on, with which settings. Needs no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from aeprobe.config.checks import config_error, typed_values, validate
+from aeprobe.config.naming import as_typed
+from aeprobe.config.schema import Config, Role, Stage, depends_on_length
+from aeprobe.config.settings import roles, upgraded
+from aeprobe.errors import AeprobeError
+from aeprobe.paths import from_here
+from aeprobe.runs.run_directory import RunDirectory, read_metrics
+
+LENGTHS = ("autoencoder.max_epochs", "classifier.max_epochs")
+
+
+@dataclass
+class Resumption:
+    """A run to go on with.
+
+    Attributes:
+        config: its own, with the overrides that were typed now.
+        directory: the run's; with stage=all the one that holds both stages.
+        overrides: what was typed when it began, and since then.
+        changed: whether something was typed now.
+        start: the checkpoint to go on from, where it was given.
+    """
+
+    config: Config
+    directory: Path
+    overrides: list[str]
+    changed: bool = False
+    start: Path | None = None
+
+
+def resume(arguments: Sequence[str]) -> Resumption:
+    """From the command line, with `resume=` in it.
+
+    Raises:
+        AeprobeError: there is no such run, or an override would change what was already trained.
+    """
+    given = [argument for argument in arguments if argument.startswith("resume=")]
+    others = [argument for argument in arguments if not argument.startswith("resume=")]
+    if {"-m", "--multirun"} & {*others}:
+        raise AeprobeError("resume= takes up one run: drop -m, or give the sweep's own command again")
+    options = [argument for argument in others if argument.startswith("-")]
+    if options or len(given) != 1:
+        raise AeprobeError(f"{' '.join([*given, *options])}: expected one run and KEY=VALUE only")
+    path = _named(given[0])
+    start = path if path.suffix == ".ckpt" else None
+    path = path.parent.parent if start else path
+    if start and not start.is_file():
+        raise AeprobeError(f"resume={start}: there is no such checkpoint")
+    stored = _stored(path)
+    whole = stored.get("stage") == "all" and path.name in ("autoencoder", "classifier")
+    directory = path.parent if whole else path
+    overrides = as_typed(_load(_settings(path) / "overrides.yaml"))
+    typed = typed_values(others)
+    config = _apply(stored, typed, directory)
+    overrides = [*({**typed_values(overrides), **typed}.values())]
+    return Resumption(config, directory, overrides, bool(typed), start)
+
+
+def _named(argument: str) -> Path:
+    """The path after `resume=`, read as Hydra reads that after `ckpt=`."""
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    path = OmegaConf.create({"resume": override.value()}).resume if not override.is_sweep_override() else None
+    if not isinstance(path, str) or not path:
+        raise AeprobeError(f"{argument}: expected one run; quote a name that has a comma")
+    return Path(from_here(path))
+
+
+def _settings(path: Path) -> Path:
+    """The `.hydra` directory of a run; of stage=all that of its first stage."""
+    for part in (path, path / "autoencoder"):
+        if RunDirectory(part).begun:
+            return part / ".hydra"
+    raise AeprobeError(f"resume={path}: holds no run that began (no .hydra/config.yaml); give a run directory")
+
+
+def _load(file: Path) -> Any:
+    try:
+        return OmegaConf.load(file)
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        raise AeprobeError(f"{file} cannot be read: {str(error).partition(chr(10))[0]}") from None
+    except Exception as error:  # PyYAML's errors have no common base that OmegaConf exports
+        raise AeprobeError(f"{file} is no configuration: {str(error).partition(chr(10))[0]}") from None
+
+
+def _stored(path: Path) -> DictConfig:
+    stored = _load(_settings(path) / "config.yaml")
+    if isinstance(stored, ListConfig) or not isinstance(stored, DictConfig):
+        raise AeprobeError(f"{_settings(path) / 'config.yaml'} is no configuration")
+    stored.pop("hydra", None)  # it could name code to run
+    return stored
+
+
+def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config:
+    """Checks a stored configuration again, and lengthens it."""
+    try:
+        plain = OmegaConf.to_container(stored)
+        assert isinstance(plain, dict)
+        cfg = OmegaConf.merge(OmegaConf.structured(Config), upgraded({str(k): v for k, v in plain.items()}))
+        assert isinstance(cfg, DictConfig)
+        before = int(cfg.autoencoder.max_epochs), int(cfg.classifier.max_epochs)
+        for key, override in typed.items():
+            if key not in LENGTHS and roles().get(key) != Role.display:
+                raise AeprobeError(f"{override}: would change what was already trained; start a new run for it")
+            OmegaConf.update(cfg, key, OmegaConf.create(f"x: {override.partition('=')[2]}").x)
+    except OmegaConfBaseException as error:
+        raise AeprobeError(f"{directory}: {config_error(error)}") from None
+    ckpt, cfg.ckpt = cfg.ckpt, _existing(cfg, directory)
+    config = validate(cfg)
+    config.ckpt = ckpt
+    for stage, old in zip(("autoencoder", "classifier"), before, strict=True):
+        if f"{stage}.max_epochs" in typed:
+            _require_lengthening(config, stage, old, typed[f"{stage}.max_epochs"], directory)
+    _require_processes(config, directory)
+    return config
+
+
+def _existing(cfg: DictConfig, directory: Path) -> str | None:
+    """The checkpoint to check: a classifier's own holds its encoder, and stage 1's may be gone by now."""
+    own = directory / "checkpoints" / "last.ckpt"
+    return str(own.absolute()) if cfg.stage == Stage.classifier and own.exists() else cfg.ckpt
+
+
+def _require_processes(config: Config, directory: Path) -> None:
+    """Raises AeprobeError where another number of processes would take the run up."""
+    now = config.trainer.devices * config.trainer.num_nodes
+    for part in (directory, directory / "autoencoder", directory / "classifier"):
+        before = read_metrics(part).get("processes", 1) if (part / "metrics.json").exists() else now
+        if before != now:
+            raise AeprobeError(f"resume={part}: was trained by {before} processes, not {now}: start as many again")
+
+
+def _require_lengthening(config: Config, stage: str, before: int, override: str, directory: Path) -> None:
+    """Raises AeprobeError where more epochs cannot follow those that were trained."""
+    settings = getattr(config, stage)
+    part = directory / stage if config.stage == Stage.all else directory
+    if not config.stage.trains(stage):
+        raise AeprobeError(f"{override}: this run does not train the {stage}")
+    if settings.max_epochs == before:
+        return
+    if depends_on_length(settings.scheduler):
+        name = settings.scheduler["_target_"].rpartition(".")[2]
+        raise AeprobeError(
+            f"{override}: the schedule {name} was made for {before} epochs; start a new run for more"
+        )
+    if stage == "autoencoder" and settings.cluster_weight:
+        raise AeprobeError(
+            f"{override}: autoencoder.cluster_weight fades over {before} epochs; start a new run for more"
+        )
+    if config.trainer.limit_epochs:
+        raise AeprobeError(f"{override}: trainer.limit_epochs={config.trainer.limit_epochs} holds this run")
+    if stage == "autoencoder" and RunDirectory(directory / "classifier").begun:
+        raise AeprobeError(f"{override}: the classifier was trained on this encoder; start a new run for more")
+    done = len(read_metrics(part)["epochs"]) if (part / "metrics.json").exists() else 0
+    if settings.max_epochs < max(done, 1):
+        raise AeprobeError(f"{override}: {done} epochs are trained already; give more")

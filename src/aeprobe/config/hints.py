@@ -1,0 +1,97 @@
+"""What to type instead of a key or an option that does not exist: people bring names from other projects."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from hydra._internal.utils import get_args_parser
+
+from aeprobe.config.schema import known_keys, nearest
+
+CALLBACKS = "callbacks are given from Python: aeprobe.training.run.Request(…, callbacks=…)"
+LOGGER = "there is none to choose: every run writes TensorBoard's files and metrics.json"
+LENGTH = "each stage has its own: autoencoder.max_epochs=N, classifier.max_epochs=N"
+STOP = "give fewer epochs (autoencoder.max_epochs=N), or stop the run with Ctrl-C and go on with resume=RUN"
+NETWORK = "autoencoder.widths=[784,…,30] and classifier.widths=[30,…,10] are the layers' widths"
+IMAGES = "data=mnist, or data=folder data.root=DIR for images of your own"
+LOADING = "the images are in memory, no processes load them; trainer.threads=N is what computes"
+DEBUG = "trainer=debug is one short epoch of each stage"
+CKPT = "ckpt=RUN hands weights on, resume=RUN goes on with a run"
+STAGE = "stage=all | autoencoder | classifier | test says what is run"
+NAME = "sweep=NAME names a multirun, hydra.run.dir=DIR the directory of one run"
+OUTPUTS = "outputs=DIR is where the runs lie"
+KEPT = "every run keeps checkpoints/best.ckpt, by val/loss, and last.ckpt"
+GROUP = "each stage has its own: {0}@autoencoder.{0}=NAME, {0}@classifier.{0}=NAME"
+MEANT = {
+    **dict.fromkeys(("callbacks", "callback", "early_stopping", "patience"), CALLBACKS),
+    **dict.fromkeys(("logger", "loggers", "wandb", "tensorboard", "mlflow", "csv"), LOGGER),
+    "log_every_n_steps": "the values of every step are written",
+    **dict.fromkeys(("epochs", "num_epochs", "n_epochs", "min_epochs", "epoch"), LENGTH),
+    **dict.fromkeys(("max_time", "max_steps", "min_steps", "timeout"), STOP),
+    **dict.fromkeys(("model", "network", "net", "architecture", "arch", "latent_dim", "code_size"), NETWORK),
+    **dict.fromkeys(("hidden_dim", "hidden_size", "layers", "encoder", "decoder", "head"), NETWORK),
+    **dict.fromkeys(("dataset", "datamodule", "dataloader", "data_dir", "data_path"), IMAGES),
+    **dict.fromkeys(("num_workers", "workers", "pin_memory", "persistent_workers"), LOADING),
+    **dict.fromkeys(("fast_dev_run", "debug", "overfit_batches", "dry_run"), DEBUG),
+    **dict.fromkeys(
+        ("ckpt_path", "checkpoint", "weights", "pretrained", "resume_from", "resume_from_checkpoint"), CKPT
+    ),
+    **dict.fromkeys(("train", "test", "mode", "task", "eval", "validate", "stages"), STAGE),
+    **dict.fromkeys(("name", "run_name", "exp_name", "experiment_name", "task_name", "tags"), NAME),
+    **dict.fromkeys(("output_dir", "out_dir", "outdir", "save_dir"), OUTPUTS),
+    **dict.fromkeys(("log_dir", "logdir", "default_root_dir"), OUTPUTS),
+    **dict.fromkeys(("save_top_k", "monitor", "enable_checkpointing", "model_checkpoint"), KEPT),
+    **dict.fromkeys(("gpus", "gpu", "device", "cuda"), "trainer.accelerator=gpu, trainer.devices=N processes"),
+    **dict.fromkeys(("enable_progress_bar", "progress_bar", "verbose"), "trainer.progress=true | false | auto"),
+    **dict.fromkeys(("val_check_interval", "val_every"), "trainer.check_val_every_n_epoch=N"),
+    **dict.fromkeys(
+        ("loss", "criterion", "loss_fn"), "stage 1 has the MSE, stage 2 cross-entropy (classifier.loss_on)"
+    ),
+    **dict.fromkeys(("augment", "augmentation", "transforms"), "autoencoder.shift=PIXELS moves the images"),
+    "dropout": "autoencoder.pixel_dropout=SHARE, classifier.code_noise=SD",
+    "n_trials": "hydra.sweeper.n_trials=N, with -m search=optuna",
+    "optim": GROUP.format("optimizer"),
+    "optimizer": GROUP.format("optimizer"),
+    "lr_scheduler": GROUP.format("scheduler"),
+    "scheduler": GROUP.format("scheduler"),
+}
+FIRST = ("callbacks", "logger", "wandb")  # whatever follows them
+GROUPS = ("experiment", "search")  # beside the keys of the schema
+
+
+def hint(key: str) -> str:
+    """A clause that says what to type instead of a key that does not exist."""
+    plain = key.partition("@")[0].replace("/", ".")
+    root, name = plain.partition(".")[0], plain.rpartition(".")[2]
+    known = [*known_keys(), *GROUPS]
+    if root == "hydra":
+        return "`python train.py --cfg hydra` lists Hydra's keys"
+    if root in FIRST or name in ("optimizer", "scheduler") or (plain in MEANT and "." not in plain):
+        return MEANT[root if root in MEANT else name]
+    elsewhere = [k for k in known if k.rpartition(".")[2] == name]
+    if not elsewhere and (name in MEANT or root in MEANT):
+        return MEANT[name if name in MEANT else root]
+    found = nearest(plain, known)
+    meant = found.removeprefix("did you mean autoencoder.").removesuffix("?")
+    both = root != "autoencoder" and found != meant and f"classifier.{meant}" in known
+    return f"{found} (or classifier.{meant})" if both else found
+
+
+def unknown_option(arguments: Sequence[str]) -> str | None:
+    """A line about an option that Hydra does not have; argparse would take the beginning of a name for the whole.
+
+    >>> unknown_option(["-m", "--seed=1"])
+    '--seed=1: a setting is typed without dashes, as seed=1; --help lists the options'
+    """
+    options = [name for action in get_args_parser()._actions for name in action.option_strings]
+    known = [*known_keys(), *GROUPS, "resume"]
+    for argument in arguments:
+        name, given, value = argument.partition("=")
+        if name in options or not name.startswith("--" if not given else "-"):
+            continue
+        key = name.lstrip("-")
+        close = get_close_matches(key, [*known, *(option.removeprefix("--") for option in options)], n=1)
+        if close and f"--{close[0]}" in options:
+            return f"{argument}: no such option; did you mean --{close[0]}?"
+        meant = f"{close[0] if close else key}={value or 'VALUE'}"
+        return f"{argument}: a setting is typed without dashes, as {meant}; --help lists the options"
+    return None

@@ -1,0 +1,125 @@
+"""A configuration as settings by their dotted keys: what a stored one means today, and what makes two runs alike.
+
+Needs no torch. Every comparison of two runs goes through here: the table over runs, the page of several seeds, the
+ranges on file, a sweep that is given again.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any, get_type_hints
+
+from omegaconf import MISSING, OmegaConf
+
+from aeprobe.config.schema import Config, Role
+
+STAGES = ("autoencoder", "classifier")
+# What became of keys that a stored configuration may still have: the new name, or None for a key that was dropped.
+MOVED: dict[str, str | None] = {}
+
+
+def flat(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration's values by their dotted keys.
+
+    >>> flat({"seed": 0, "data": {"root": "data"}})
+    {'seed': 0, 'data.root': 'data'}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def upgraded(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration in today's keys: moved ones by their new names, absent ones with their neutral value.
+
+    What is no group of settings, in a damaged file, stays as it is for the checks that follow.
+    """
+    config: dict[str, Any] = deepcopy(dict(stored))
+    for old, new in MOVED.items():
+        node, name = _parent(config, old)
+        if node is not None and name in node:
+            value = node.pop(name)
+            target, name = _parent(config, new) if new else (None, "")
+            if target is not None:
+                target.setdefault(name, value)
+    for stage in STAGES:
+        schedule, _ = _parent(config, f"{stage}.scheduler.interval")
+        if schedule and schedule.get("_target_"):
+            schedule.setdefault("interval", "step")  # before it was a key, every schedule counted optimizer steps
+    for key, value in neutral().items():
+        node, name = _parent(config, key)
+        if node is not None:
+            node.setdefault(name, value)
+    return config
+
+
+def _parent(config: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
+    """The group that a dotted key lies in, None where it is no group, and the key's name in it."""
+    *owners, name = key.split(".")
+    node: Any = config
+    for owner in owners:
+        node = node.setdefault(owner, {}) if isinstance(node, dict) else None
+    return (node if isinstance(node, dict) else None), name
+
+
+@cache
+def neutral() -> dict[str, Any]:
+    """The neutral value of every key that has one."""
+    values = flat(OmegaConf.to_container(OmegaConf.structured(Config), enum_to_str=True))  # type: ignore[arg-type]
+    return {key: value for key, value in values.items() if value != MISSING}
+
+
+@cache
+def roles() -> dict[str, Role]:
+    """The role of every key that has one: of all that changes no number of the experiment."""
+    return dict(_roles(Config, ""))
+
+
+def _roles(schema: type, prefix: str) -> Iterator[tuple[str, Role]]:
+    hints = get_type_hints(schema)
+    for field in fields(schema):
+        if is_dataclass(hints[field.name]):
+            yield from _roles(hints[field.name], f"{prefix}{field.name}.")
+        elif role := field.metadata.get("role"):
+            yield f"{prefix}{field.name}", role
+
+
+def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """What makes one stage of a run the experiment that it is: runs that share it differ in their seed alone.
+
+    Args:
+        stored: the run's configuration, as metrics.json has it.
+        data: the images as they were used, as metrics.json has them.
+        stage: "autoencoder", "classifier" or "test". A classifier's settings hold the autoencoder's too, where one
+            run trained both.
+    """
+    config = upgraded(stored)
+    groups = ["trainer", stage]
+    if config.get("stage") == "all" and stage == "classifier":
+        groups.insert(1, "autoencoder")
+    settings = {key: value for key, value in flat(config).items() if key.partition(".")[0] in groups}
+    settings |= {f"data.{key}": data.get(key) for key in ("name", "val_size", "mean", "std")}
+    settings = {key: _number(key, value) for key, value in settings.items() if key not in roles()}
+    if data.get("name") != "mnist":  # images of one's own are told apart by their files, or else by their place
+        files = data.get("files")
+        sums = [str(file.get("sha256"))[:12] for file in files.values()] if isinstance(files, dict) else []
+        settings |= {"data.files": sums} if sums else {"data.root": data.get("root")}
+    return settings
+
+
+def _number(key: str, value: Any) -> Any:
+    """The schema does not type an optimizer's numbers: 1.0 is 1 there, unlike in `limit_*_batches`."""
+    if isinstance(value, list):
+        return [_number(key, item) for item in value]
+    typed = key.startswith("trainer.")
+    return int(value) if isinstance(value, float) and value.is_integer() and not typed else value
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits that stand for settings; a key with its neutral value counts as absent."""
+    told = {key: value for key, value in settings.items() if key not in neutral() or value != neutral()[key]}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

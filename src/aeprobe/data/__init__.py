@@ -1,0 +1,1 @@
+"""The images: read, split, and handed out in whole batches."""

@@ -1,0 +1,227 @@
+"""The images: unpacked and checked once, kept as uint8 in memory, handed out in whole batches."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets import MNIST
+
+from aeprobe.data.augmentation import randomly_shifted
+from aeprobe.data.idx_files import BUNDLE, FILES, Identity, IdxFile, unpack
+from aeprobe.data.sampler import Batch, EpochBatches, batches_in_order, loader, seeded_permutation
+from aeprobe.errors import AeprobeError
+from aeprobe.models.networks import as_pixels
+
+ENCODE_BATCH = 1_000  # images whose pixels and activations are floats at one time: 10 MB
+
+Transform = Callable[[Tensor], Tensor]
+
+
+class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Images, uint8 (N, 1, 28, 28), and labels, int64 (N,), in memory.
+
+    A DataLoader asks for a whole batch at a time, by a tensor of indices.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, transform: Transform | None = None) -> None:
+        self.images = images
+        self.labels = labels
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int | slice | Tensor) -> tuple[Tensor, Tensor]:
+        """One image, float (1, 28, 28), transformed, and its label; for several indices a batch of them."""
+        images = self.images[index]
+        return (self.transform(images) if self.transform else images), self.labels[index]
+
+    def __getitems__(self, block: Sequence[Tensor]) -> Iterator[Batch]:
+        """A batch for each tensor of indices, made when it is asked for: only one is in memory at a time."""
+        return map(self.__getitem__, block)
+
+
+class MNISTDataModule(L.LightningDataModule):
+    """MNIST, or a folder of IDX files of the same form, split into train, val and test.
+
+    Batches are floats in [0, 1]: what an encoder makes of a pixel before its first layer is its own matter.
+
+    Args:
+        name: "mnist" (ROOT/MNIST/raw, unpacked from the bundle) or "folder" (ROOT itself).
+        root: a directory.
+        val_size: training images held out by a permutation seeded with `split_seed`; with 0 the test set
+            doubles as validation.
+        split_seed: chooses the held-out images.
+        batch_size: of training, of all processes together.
+        eval_batch_size: of validation and test, the same.
+        seed: the order of the training batches, with the epoch.
+        block: training batches that are handed out together.
+        limit: of the training batches of an epoch, as in `EpochBatches`.
+
+    Attributes:
+        shift: pixels by which a training image is moved at most, up or down and left or right; 0 for none.
+        shift_epochs: in how many epochs, from the first, they are moved.
+        splits: "train", "val" and "test", after `setup`.
+        files: "bytes" and "sha256" of each file by its name, as it was read by `setup`; checkpoints keep them.
+    """
+
+    def __init__(
+        self,
+        name: str = "mnist",
+        root: str = "data",
+        val_size: int = 5000,
+        split_seed: int = 0,
+        batch_size: int = 100,
+        eval_batch_size: int = 1000,
+        seed: int = 0,
+        block: int = 1,
+        limit: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.name, self.root, self.val_size, self.split_seed = name, Path(root), val_size, split_seed
+        self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.block, self.limit = block, limit
+        self.identity = {
+            "name": name,
+            "val_size": val_size,
+            "split_seed": split_seed,
+        }
+        self.save_hyperparameters(self.identity | {"root": root, "seed": seed}, logger=False)
+        self.splits: dict[str, ImageDataset] = {}
+        self.files: dict[str, Identity] = {}
+        self.shift = self.shift_epochs = 0
+
+    def prepare_data(self) -> None:
+        """Puts MNIST's files in place and checks them.
+
+        Raises:
+            AeprobeError: a file has another checksum, or the directory cannot be written.
+        """
+        if self.name == "mnist" and BUNDLE.is_dir():
+            unpack(self.root / "MNIST" / "raw")
+        elif self.name == "mnist":  # a copy of the project without its data: torchvision's mirrors
+            MNIST(self.root, download=True)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the files and splits them, once.
+
+        Raises:
+            AeprobeError: a file is missing, malformed or changed meanwhile, or `val_size` leaves nothing to
+                train on.
+        """
+        if self.splits:
+            return
+        train, val = self._read("train", self.val_size)
+        test, _ = self._read("test")
+        self.splits = {"train": train, "val": val if self.val_size else test, "test": test}
+        self.hparams["files"] = self.files
+
+    def to(self, device: torch.device | str) -> None:
+        """Keeps the splits on a device, as they are: a batch is gathered, and becomes float, where it is used."""
+        shared = self.splits["val"] is self.splits["test"]
+        for name, split in self.splits.items():
+            self.splits[name] = ImageDataset(split.images.to(device), split.labels.to(device), split.transform)
+        if shared:
+            self.splits["val"] = self.splits["test"]
+
+    def encode(self, encoder: Transform, splits: Sequence[str] = ("train", "val", "test")) -> None:
+        """Replaces the images of some splits by `encoder(images)`, computed once and kept as float."""
+        shared = self.splits["val"] is self.splits["test"]
+        for name in splits:
+            if not (shared and name == "val"):
+                self.splits[name] = _encoded(self.splits[name], encoder)
+        if shared:
+            self.splits["val"] = self.splits["test"]
+
+    def mean_image(self) -> Tensor:
+        """The mean of the training images, float in [0, 1], (1, 28, 28)."""
+        train = self.splits["train"]
+        sums = [train[start : start + ENCODE_BATCH][0].sum(0) for start in range(0, len(train), ENCODE_BATCH)]
+        return torch.stack(sums).sum(0) / len(train)
+
+    @property
+    def classes(self) -> int:
+        """One more than the largest label."""
+        return 1 + max(int(split.labels.max()) for split in self.splits.values())
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Blocks of batches of (images or codes, labels), in a new order each epoch."""
+        split = self.splits["train"]
+        batches = EpochBatches(len(split), self.batch_size, self.seed, *self._place(), self.limit)
+        return loader(split, batches, self.block)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Batches of the validation split, in its order."""
+        return self._in_order("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Batches of the test split, in its order."""
+        return self._in_order("test")
+
+    def _in_order(self, name: str) -> DataLoader[Any]:
+        split = self.splits[name]
+        return loader(split, batches_in_order(len(split), self.eval_batch_size, *self._place()))
+
+    def _place(self) -> tuple[int, int]:
+        """This process, and the number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Moves the training images, each its own way, when their batch is made."""
+        trainer = self.trainer
+        if self.shift and trainer and trainer.training and trainer.current_epoch < self.shift_epochs:
+            return ((randomly_shifted(images, self.shift), labels) for images, labels in batch)
+        return batch
+
+    def _read(self, split: str, held_out: int = 0) -> tuple[ImageDataset, ImageDataset]:
+        """A split's images and labels without those held out, and those held out; both in the file's order."""
+        folder = self.root if self.name == "folder" else self.root / "MNIST" / "raw"
+        paths = [folder / name for name in FILES[split]]
+        images, labels = IdxFile(paths[0], 2051, (28, 28)), IdxFile(paths[1], 2049, ())
+        count = images.count
+        if count != labels.count:
+            raise AeprobeError(
+                f"{paths[0]} has {count} images, but {paths[1]} has {labels.count} labels: they must agree"
+            )
+        if not 0 <= held_out < count:
+            raise AeprobeError(
+                f"data.val_size={held_out}: {self.root} has {count} training images; hold out fewer, 0 or more"
+            )
+        apart = torch.zeros(count, dtype=torch.bool)
+        apart[seeded_permutation(count, self.split_seed)[:held_out]] = True
+        pixels, numbers = _divided(images, apart), _divided(labels, apart)
+        self.files |= {file.path.name: file.identity for file in (images, labels)}
+        kept, out = (
+            ImageDataset(of.unsqueeze(1), by.long(), as_pixels) for of, by in zip(pixels, numbers, strict=True)
+        )
+        return kept, out
+
+
+def _divided(file: IdxFile, apart: Tensor) -> tuple[Tensor, Tensor]:
+    """The items of a file, uint8 (n, *shape), that are not in a mask, bool (items,), and those that are.
+
+    Each is put in its place when its part of the file was read, so that no second copy of a large file is made.
+    """
+    sizes = (int((~apart).sum()), int(apart.sum()))
+    kept, out = (torch.empty(size, *file.shape, dtype=torch.uint8) for size in sizes)
+    first = ends = 0
+    for chunk in file.chunks():
+        items = torch.frombuffer(chunk, dtype=torch.uint8).view(-1, *file.shape)
+        here = apart[first : first + len(items)]
+        first += len(items)
+        before, ends = ends, ends + int(here.sum())
+        out[before:ends] = items[here]
+        kept[first - len(items) - before : first - ends] = items[~here]
+    return kept, out
+
+
+def _encoded(split: ImageDataset, encoder: Transform) -> ImageDataset:
+    batches = loader(split, torch.arange(len(split)).split(ENCODE_BATCH))
+    with torch.no_grad():
+        return ImageDataset(torch.cat([encoder(images) for images, _ in batches]), split.labels)

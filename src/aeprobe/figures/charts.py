@@ -1,0 +1,247 @@
+"""What to draw, as counts: arrays in, a matplotlib Figure out. Knows no Lightning and no files.
+
+Curves are in `curves`, pictures of digits and codes in `pictures`, networks in `diagram`. One
+style serves all: dark blue for what the figure is about, orange for what stands beside it, pale blue behind.
+The three differ in lightness, so they survive greyscale and colour blindness.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from numpy.typing import NDArray
+
+from aeprobe.wording import NOTHING, number
+
+Array = NDArray[Any]
+
+DARK, ORANGE, PALE, GREY = "#08457e", "#e07b00", "#a9cfec", "#606060"
+DPI = 100
+MOST_WORDS = 20  # classes of which each has its number written beside it
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure of a run.
+
+    Attributes:
+        name: of its files, and of its tag in TensorBoard.
+        report: the numbers of the report's figures that it answers; none for what goes beyond the report.
+        title: a heading.
+        alt: one or two sentences that state the finding in numbers.
+        figure: drawn at 100 dots per inch.
+        data: the plotted numbers, as plain values for JSON.
+    """
+
+    name: str
+    report: list[int]
+    title: str
+    alt: str
+    figure: Figure
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def class_histogram(counts: Mapping[str, Array], same: bool = False, noun: str = "digit") -> Drawing:
+    """Images per class in each split.
+
+    Args:
+        counts: of "train", "val" and "test", each int (classes,).
+        same: whether the test set doubles as validation.
+        noun: what a class is called.
+    """
+    labels = {"train": "training", "val": "validation", "test": "test"}
+    shown = [name for name in labels if not (same and name == "val")]
+    if same:
+        labels["test"] = "test = validation"
+    classes = np.arange(len(counts["train"]))
+    figure, axes = new_axes("Images per class in each split", noun, "images", bottom=0.13)
+    width = 0.84 / len(shown)
+    for i, (name, colour) in enumerate(zip(shown, (DARK, ORANGE, PALE), strict=False)):
+        place = classes + (i - (len(shown) - 1) / 2) * width
+        label = f"{labels[name]} ({counts[name].sum():,})"
+        axes.bar(place, counts[name], width, color=colour, label=label)
+        if name == "train" and len(classes) <= MOST_WORDS:
+            for x, count in zip(place, counts[name], strict=True):
+                axes.text(x, count, f"{count:,}", ha="center", va="bottom", fontsize=8.5)
+    axes.set_xticks(_thinned(classes))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_locator(whole_numbers())
+    axes.set_ylim(0, 1.22 * max(1, *(int(counts[name].max()) for name in shown)))
+    axes.set_xlim(-0.7, len(classes) - 0.3)
+    axes.legend(loc="upper center", ncols=3, frameon=False)
+    train = counts["train"]
+    sizes = ", ".join(f"{counts[name].sum():,} {labels[name]}" for name in shown)
+    alt = f"{sizes} images. "
+    if train.max() > train.min():
+        alt += (
+            f"In the training split {noun} {train.argmax()} is the most frequent with "
+            f"{train.max():,} images and {noun} {train.argmin()} the rarest with {train.min():,}."
+        )
+    else:
+        alt += (
+            f"The training split has {train.max():,} of each {noun}."
+            if len(train) > 1
+            else f"All are of one {noun}."
+        )
+    data = {name: values.tolist() for name, values in counts.items()}
+    return Drawing("class_histogram", [2], "Images per class", alt, figure, data)
+
+
+def error_histogram(errors: Array, split: str = "test") -> Drawing:
+    """The reconstruction errors of a split's images: MSE per pixel, (N,)."""
+    mean, median = float(errors.mean()), float(np.median(errors))
+    bins = min(60, max(5, len(errors) // 10))
+    counts, edges = np.histogram(errors.astype(np.float64), bins=bins, range=_window(errors))
+    title = f"Reconstruction error of each {split} image"
+    figure, axes = new_axes(title, "MSE per pixel", "images")
+    axes.stairs(counts, edges, fill=True, color=PALE)
+    axes.axvline(mean, color=DARK, lw=2, label=f"mean {number(mean)}")
+    axes.axvline(median, color=ORANGE, lw=2, ls="--", label=f"median {number(median)}")
+    axes.set_xlim(0, edges[-1])
+    axes.yaxis.set_major_locator(whole_numbers())
+    axes.legend(frameon=False)
+    if len(errors) == 1:
+        alt = f"The one {split} image has an error of {number(mean)}."
+    elif number(errors.min()) == number(errors.max()):
+        alt = f"All {len(errors):,} {split} images have an error of {number(mean)}."
+    else:
+        high = float(np.quantile(errors, 0.95))
+        told = len(errors) >= 20 and number(high) != number(errors.max())
+        few = f"5% have more than {number(high)}, " if told else ""
+        alt = (
+            f"Of {len(errors):,} {split} images the mean error is {number(mean)} and the median {number(median)}; "
+            f"{few}the worst has {number(errors.max())}."
+        )
+    data = {"edges": edges.tolist(), "counts": counts.tolist(), "mean": mean, "median": median}
+    return Drawing("error_histogram", [], title, alt, figure, data)
+
+
+def _window(errors: Array) -> tuple[float, float]:
+    """What a histogram spans: all errors, and some room where they are so alike that bins would have no width."""
+    low, high = float(errors.min()), float(errors.max())
+    room = max(0.05 * high, NOTHING) if high - low <= 1e-6 * high else 0.0
+    return max(0.0, low - room), high + room
+
+
+def batch_accuracy(values: Array, size: int = 100, images: int | None = None) -> Drawing:
+    """The accuracy of each test batch, (batches,), of `size` images in a shuffled order.
+
+    Args:
+        values: in [0, 1].
+        size: images in a batch.
+        images: in all batches; the last batch has the rest. None: every batch is whole.
+    """
+    last = size if images is None else images - size * (len(values) - 1)
+    sizes = [size] * (len(values) - 1) + [last]
+    mean = float(values.mean() if last == size else np.average(values, weights=sizes))
+    batch = np.arange(1, len(values) + 1)
+    title = f"Accuracy of each test batch of {sizes[0]}"
+    figure, axes = new_axes(title, "batch", "accuracy", what="accuracy")
+    axes.plot(batch, values, "o-", color=DARK, lw=0.8, ms=4, label="one batch")
+    axes.axhline(mean, color=ORANGE, lw=2, ls="--", label=f"mean {mean:.2%}")
+    axes.xaxis.set_major_locator(whole_numbers())
+    axes.set_xlim(0.5 - len(batch) / 100, len(batch) + 0.5 + len(batch) / 100)
+    axes.legend(frameon=False, ncols=2)
+    axes.margins(y=0.16)
+    keep_possible(axes, "accuracy")
+    smaller = f" (the last of {last})" if last != size else ""
+    alt = (
+        f"Over {len(values)} test batches of {size}{smaller} the accuracy has mean {mean:.2%} and standard "
+        f"deviation {values.std():.2%}; the lowest is {values.min():.0%}, the highest {values.max():.0%}."
+    )
+    if len(values) == 1:
+        alt = f"The one test batch, of {sizes[0]}, has an accuracy of {mean:.2%}."
+    data = {"batch": batch.tolist(), "value": values.tolist(), "mean": mean}
+    return Drawing("batch_accuracy", [20], title, alt, figure, data)
+
+
+def confusion_matrix(matrix: Array, noun: str = "digit") -> Drawing:
+    """Which class is taken for which: counts, rows true, columns predicted, int (classes, classes)."""
+    classes, total, right = len(matrix), int(matrix.sum()), int(np.trace(matrix))
+    rows = matrix.sum(1)
+    share = matrix / np.maximum(rows, 1)[:, None]
+    recall = [float(share[i, i]) if rows[i] else None for i in range(classes)]  # None: no such image
+    title = f"Confusion matrix: {right:,} of {total:,} test images right"
+    figure = Figure((8, 6.4), dpi=DPI)
+    axes = figure.add_axes((0.075, 0.105, 0.66, 0.825))
+    axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1, aspect="auto")  # sqrt: single errors stay visible
+    small = min(9.5, 95 / classes)
+    readable = classes <= MOST_WORDS
+    for i, j in np.argwhere(matrix) if readable else ():
+        colour = "white" if share[i, j] > 0.35 else "black"
+        weight = "bold" if i == j else "normal"
+        count = f"{matrix[i, j]}"
+        axes.text(j, i, count, ha="center", va="center", color=colour, fontsize=small, fontweight=weight)
+    axes.set_xticks(_thinned(np.arange(classes)))
+    axes.set_yticks(_thinned(np.arange(classes)))
+    axes.set_xlabel(f"predicted {noun}")
+    axes.set_ylabel(f"true {noun}")
+    axes.set_title(title, loc="left", y=1, fontsize=12, fontweight="bold")
+    beside = figure.add_axes((0.76, 0.105, 0.2, 0.825))
+    beside.barh(range(classes), [r or 0 for r in recall], color=PALE)
+    for i, value in enumerate(recall if readable else ()):
+        text = "no image" if value is None else f"{value:.1%}"
+        beside.text(0.03, i, text, va="center", fontsize=small)
+    beside.set(ylim=(classes - 0.5, -0.5), xlim=(0, 1), yticks=[])
+    beside.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
+    beside.set_xlabel("right, of each class")
+    beside.spines[["top", "right"]].set_visible(False)
+    alt = f"{right:,} of {total:,} test images are classified right ({right / total:.2%}). {_ranked(recall, noun)}"
+    data = {"matrix": matrix.tolist(), "class_accuracy": recall}
+    return Drawing("confusion_matrix", [21], "Confusion matrix", alt, figure, data)
+
+
+def _ranked(recall: Sequence[float | None], noun: str) -> str:
+    """Which class is recognised best and which worst, of those that have images."""
+    known = {i: share for i, share in enumerate(recall) if share is not None}
+    best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
+    name = noun.capitalize()
+    if len(known) == 1:
+        return f"All of them are of {noun} {best}."
+    if known[best] == known[worst]:
+        return f"Every {noun} is recognised as well as every other ({known[best]:.1%})."
+    return f"{name} {best} is recognised best ({known[best]:.1%}) and {noun} {worst} worst ({known[worst]:.1%})."
+
+
+def _thinned(places: Array) -> Array:
+    """At most 20 of the places, so that their names do not cover one another."""
+    return places[:: -(-len(places) // MOST_WORDS)]
+
+
+def new_axes(title: str, x: str, y: str, what: str = "", bottom: float = 0.125) -> tuple[Figure, Axes]:
+    """A figure of 800 x 420 pixels; fixed margins, since a layout engine would draw everything twice."""
+    figure = Figure((8, 4.2), dpi=DPI)
+    axes = figure.add_axes((0.12, bottom, 0.845, 0.9 - bottom))
+    style(axes, title, x, y, what)
+    return figure, axes
+
+
+def style(axes: Axes, title: str, x: str, y: str, what: str = "") -> None:
+    """Title, labels and grid; `what` is "accuracy" for an axis in percent."""
+    axes.set_title(title, loc="left", y=1, fontsize=12, fontweight="bold")  # y: or its place is searched for
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", lw=0.8)
+    axes.set_axisbelow(True)
+    if what == "accuracy":
+        axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6) + 0.0:.4g}%")
+
+
+def whole_numbers() -> MaxNLocator:
+    """Ticks for what is counted: at whole numbers alone, however few there are."""
+    return MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+
+
+def keep_possible(axes: Axes, what: str) -> None:
+    """Leaves no room, around what is plotted, for losses and accuracies below 0 or accuracies above 1."""
+    low, high = axes.get_ylim()
+    if low < 0 and axes.get_yscale() == "linear":
+        low = -0.02 * high
+    if what == "accuracy":
+        high = min(high, 1 + 0.02 * (1 - low))
+    axes.set_ylim(low, high)

@@ -1,0 +1,223 @@
+"""From what to draw: a run's images, its trained module and its recorded metrics, as the figures' arrays.
+
+Figures come one at a time, in the page's order, so that only one is in memory.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aeprobe.data.datamodule import ImageDataset
+from aeprobe.data.sampler import seeded_permutation
+from aeprobe.figures import charts, pictures
+from aeprobe.figures.charts import Array, Drawing
+from aeprobe.figures.diagram import Part, architecture
+from aeprobe.figures.history import History
+from aeprobe.figures.pca import CHUNK, principal_components
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
+
+SAMPLES = 5
+EXTREMES = 10
+MISTAKES = 20
+REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
+SHOWN_CODES = 2_000
+PCA_IMAGES = 20_000  # a third of MNIST: the test MSE differs from that of all 60,000 by 0.1 %
+ROUNDING = 1e-20  # an MSE below it is what double precision leaves of nothing
+VARIES = 1e-12  # of all variance: a component with less is a direction that rounding chose
+Splits = Mapping[str, ImageDataset]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A figure that could not be drawn, by its name, and why."""
+
+    name: str
+    error: Exception
+
+
+Drawn = Iterator[Drawing | Failure]
+
+
+def of_images(splits: Splits, seed: int, noun: str = "digit") -> Drawn:
+    """What the images are; `noun` is what a class is called."""
+    yield from _tried("class_histogram", _class_histogram, splits, noun)
+    yield from _tried("samples", _samples, splits["train"], seed)
+
+
+def of_autoencoder(
+    module: Autoencoder, history: History, splits: Splits, kept: Iterable[Drawing], codes: Tensor, errors: Array
+) -> Drawn:
+    """How stage 1 went and what it does.
+
+    Args:
+        module: in eval mode.
+        history: of the training.
+        splits: the images.
+        kept: the picture of the reconstructions that were made meanwhile.
+        codes: of the first test images, (N, code).
+        errors: their MSE per pixel, (N,).
+    """
+    widths, activation = module.hparams["widths"], module.hparams["activation"]
+    parts = [Part("encoder", widths, activation), Part("decoder", widths[::-1], activation, "Sigmoid")]
+    yield from _tried("architecture", architecture, 1, parts)
+    if history.rows:
+        yield from _tried("loss_per_epoch", history.loss_per_epoch)
+        yield from _tried("train_loss", history.training, 1, 9, "loss")
+        yield from _tried("val_loss", history.validation, 1, 10, "loss")
+    yield from _tried("reconstructions", iter, kept)
+    yield from _tried("codes", _codes, codes, splits["test"].labels.numpy())
+    yield from _tried("pca_baseline", _pca_baseline, module, splits, errors)
+    yield from _tried("best_and_worst", _extremes, module, splits["test"], errors)
+    yield from _tried("error_histogram", charts.error_histogram, errors)
+
+
+def of_classifier(
+    module: Classifier,
+    images: ImageDataset,
+    test: ImageDataset,
+    history: History,
+    results: Mapping[str, Any],
+    noun: str = "digit",
+) -> Drawn:
+    """How stage 2 went and what it does.
+
+    Args:
+        module: in eval mode.
+        images: the test images.
+        test: the same, or their codes.
+        history: of the training.
+        results: `confusion_matrix` and `test_batch_accuracy` of metrics.json.
+        noun: what a class is called.
+    """
+    own = module.hparams
+    encoder = Part("encoder", own["encoder_widths"], own["encoder_activation"], frozen=True)
+    head = Part("head", own["widths"], own["activation"], "Softmax")
+    yield from _tried("architecture", architecture, 2, [encoder, head])
+    if history.rows:
+        yield from _tried("loss_and_accuracy_per_epoch", history.loss_and_accuracy_per_epoch)
+        yield from _tried("train_loss", history.training, 2, 15, "loss")
+        yield from _tried("val_loss", history.validation, 2, 16, "loss")
+        yield from _tried("train_accuracy", history.training, 2, 17, "accuracy")
+        yield from _tried("val_accuracy", history.validation, 2, 18, "accuracy")
+    matrix, batches = np.array(results["confusion_matrix"]), np.array(results["test_batch_accuracy"])
+    tested = int(matrix.sum())
+    yield from _tried("batch_accuracy", charts.batch_accuracy, batches, REPORT_BATCH, tested)
+    yield from _tried("confusion_matrix", charts.confusion_matrix, matrix, noun)
+    yield from _tried("mistakes", _mistakes, module, images, test, min(tested, len(test)))
+
+
+def _tried(name: str, make: Callable[..., Drawing | Iterable[Drawing]], *arguments: Any) -> Drawn:
+    """A figure, or as many as there are of it; a Failure instead of whatever goes wrong: the others are drawn."""
+    try:
+        made = make(*arguments)
+        yield from [made] if isinstance(made, Drawing) else list(made)
+    except Exception as error:
+        yield Failure(name, error)
+
+
+def _class_histogram(splits: Splits, noun: str) -> Drawing:
+    classes = 1 + max(int(split.labels.max()) for split in splits.values())
+    counts = {name: np.bincount(split.labels.numpy(), minlength=classes) for name, split in splits.items()}
+    return charts.class_histogram(counts, same=splits["val"] is splits["test"], noun=noun)
+
+
+def _samples(train: ImageDataset, seed: int) -> Drawing:
+    indices = seeded_permutation(len(train), seed)[: min(SAMPLES, len(train))].numpy()
+    return pictures.samples(pixels(train, indices), train.labels[indices].numpy(), indices)
+
+
+@torch.no_grad()
+def reconstruct(module: Autoencoder, split: ImageDataset, indices: Any) -> Tensor:
+    """Reconstructions, float (n, 1, 28, 28) in [0, 1]."""
+    made: Tensor = module(_inputs(module, split, indices))
+    return made.float().cpu()
+
+
+def pixels(split: ImageDataset, indices: Any) -> Array:
+    """Images as they are stored, float (n, 28, 28) in [0, 1]."""
+    stored: Array = split.images[torch.as_tensor(indices)].squeeze(1).numpy() / 255
+    return stored
+
+
+def one_of_each(labels: Tensor, seed: int) -> Array:
+    """The index of a random image of each class, in the classes' order, for at most ten classes."""
+    order = seeded_permutation(len(labels), seed).numpy()
+    first: Array = np.unique(labels.numpy()[order], return_index=True)[1]
+    indices: Array = order[first][:10]
+    return indices
+
+
+def errors_of(split: ImageDataset, indices: Any, made: Sequence[Tensor]) -> Array:
+    """MSE per pixel, as the loss has it, (len(made), n), of several reconstructions of the same images."""
+    images = split[torch.as_tensor(indices)][0]
+    errors: Array = (torch.stack(list(made)) - images).square().mean((2, 3, 4)).numpy()
+    return errors
+
+
+def _codes(codes: Tensor, labels: Array) -> Iterator[Drawing]:
+    if codes.shape[1] < 2:  # no plane to show them on
+        return
+    mean, axes, shares = principal_components(codes, 2)
+    centred = codes.double() - mean
+    known = (
+        shares * centred.square().sum() > VARIES * codes.double().square().sum()
+    )  # else codes differ by rounding
+    shares, points = shares * known, (centred[:SHOWN_CODES] @ axes * known).numpy()
+    yield pictures.codes(points, labels[: len(points)], shares.numpy())
+
+
+def _extremes(module: Autoencoder, test: ImageDataset, errors: Array) -> Iterator[Drawing]:
+    order = np.argsort(errors)[::-1]
+    half = min(EXTREMES, len(order) // 2)
+    if not half:
+        return
+    both = np.concatenate([order[:half], order[-half:]])
+    made = reconstruct(module, test, both).squeeze(1).numpy()
+    yield pictures.best_and_worst(pixels(test, both), made, errors[both], test.labels[both].numpy(), both)
+
+
+def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing:
+    train, test = splits["train"].images.flatten(1), splits["test"]
+    train = train[:: max(1, round(len(train) / PCA_IMAGES))]
+    components = module.hparams["widths"][-1]
+    mean, axes, shares = principal_components(train, components)
+    axes = axes[:, shares > VARIES]
+    images, lost = test.images[: len(errors)].flatten(1), 0.0
+    for chunk in images.split(CHUNK):
+        rest = chunk - mean
+        lost += (rest - rest @ axes @ axes.T).square().sum().item()
+    mse = lost / images.numel() * (1 / 255) ** 2  # of pixels in [0, 1], as the loss
+    mse = mse if mse > ROUNDING else 0.0
+    indices = one_of_each(test.labels[: len(errors)], 0)
+    linear = (mean + (images[indices] - mean) @ axes @ axes.T).view(-1, 28, 28) / 255
+    ours = reconstruct(module, test, indices).squeeze(1).numpy()
+    both = (mse, float(errors.mean()))
+    return pictures.pca_baseline(
+        pixels(test, indices), linear.clamp(0, 1).numpy(), ours, both, axes.shape[1], len(train)
+    )
+
+
+@torch.no_grad()
+def _mistakes(module: Classifier, images: ImageDataset, test: ImageDataset, tested: int) -> Drawing:
+    inputs = _inputs(module, test, torch.arange(tested))
+    made = module.predict_step((inputs, inputs))
+    predicted, labels = made["label"].cpu().numpy(), test.labels[:tested].numpy()
+    confidence = made["probabilities"].max(1).values.float().cpu().numpy()
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    return pictures.mistakes(
+        pixels(images, worst), labels[worst], predicted[worst], confidence[worst], (len(wrong), tested)
+    )
+
+
+def _inputs(module: Autoencoder | Classifier, split: ImageDataset, indices: Any) -> Tensor:
+    """Images or codes, where the module is and with its precision."""
+    weight = next(module.parameters())
+    return split[torch.as_tensor(indices)][0].to(weight)

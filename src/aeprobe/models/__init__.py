@@ -1,0 +1,1 @@
+"""The two stages as LightningModules, their networks, and their checkpoints."""

@@ -1,0 +1,153 @@
+"""Checkpoints: the only place that reads or writes one.
+
+A file is read with `weights_only=True`, so that it cannot run code, and after every byte of it was checked
+against the checksums that its zip format keeps, since torch itself loads a flipped byte without a word.
+"""
+
+import io
+import pickle
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
+
+from aeprobe.errors import AeprobeError
+from aeprobe.files import write_atomically
+from aeprobe.models import stored
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
+from aeprobe.runs.run_directory import find_checkpoint
+
+Checkpoint = dict[str, Any]
+DIRECTORY = 0x10  # in an entry's attributes
+MODULES: dict[str, type[Autoencoder] | type[Classifier]] = {
+    "autoencoder": Autoencoder,
+    "classifier": Classifier,
+}
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's way to its files: complete or absent, and read safely."""
+
+    def save_checkpoint(self, checkpoint: Checkpoint, path: Any, storage_options: Any = None) -> None:
+        """Writes a checkpoint; an interruption leaves the old file as it was."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getvalue())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Checkpoint:
+        """Reads a checkpoint onto the CPU."""
+        return read(Path(path))
+
+
+def load(run: str | Path) -> Autoencoder | Classifier:
+    """The module of a run, in eval mode on the CPU.
+
+    Args:
+        run: a run directory (of `stage=all`: its classifier), or a .ckpt file.
+
+    Raises:
+        AeprobeError: there is no such checkpoint, or it is not one of this project.
+    """
+    path = find_checkpoint(run, "classifier")
+    return restore(read(path), path)
+
+
+def read(path: Path) -> Checkpoint:
+    """The content of a checkpoint file, on the CPU.
+
+    Raises:
+        AeprobeError: the file is no checkpoint of this project, it is damaged, or what it says or holds is out
+            of range.
+    """
+    content = _content(path)
+    keys = {"stage", "state_dict", "hyper_parameters", "datamodule_hyper_parameters"}
+    known = isinstance(content, dict) and keys <= content.keys()
+    if not known or content["stage"] not in tuple(MODULES):  # it may be anything, also what no dict looks up
+        raise AeprobeError(f"ckpt={path}: is a checkpoint, but not one of this project's stages")
+    checkpoint: Checkpoint = content
+    for tensor in _tensors(checkpoint):
+        dense = tensor.layout == torch.strided
+        if dense and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise AeprobeError(f"ckpt={path}: claims a tensor of {tuple(tensor.shape)}, which it does not hold")
+    try:
+        stored.check(checkpoint)
+    except AeprobeError as error:
+        raise AeprobeError(f"ckpt={path}: {error}") from None
+    return checkpoint
+
+
+def _content(path: Path) -> Any:
+    """What an undamaged file holds: plain values and tensors."""
+    try:
+        if not zipfile.is_zipfile(path):
+            raise AeprobeError(f"ckpt={path}: is not a checkpoint, or was cut short")
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise AeprobeError(
+                    f"ckpt={path}: is compressed, which no checkpoint is; nothing of it was unpacked"
+                )
+            # torch takes an entry for a directory by a bit that has no checksum, and reads its tensor as nothing.
+            hidden = (entry.filename for entry in archive.infolist() if entry.external_attr & DIRECTORY)
+            damaged = archive.testzip() or next(hidden, None)
+        if damaged:
+            raise AeprobeError(f"ckpt={path}: is damaged in {damaged}; use another copy")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except AeprobeError:
+        raise
+    except OSError as error:
+        raise AeprobeError(f"ckpt={path}: cannot be read ({error.strerror})") from error
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        KeyError,
+    ) as error:
+        raise AeprobeError(f"ckpt={path}: is not a checkpoint of plain weights; nothing of it was run") from error
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
+
+
+def restore(checkpoint: Checkpoint, path: Path) -> Autoencoder | Classifier:
+    """The module that a checkpoint holds, in eval mode.
+
+    Raises:
+        AeprobeError: its weights do not fit the architecture that it names.
+    """
+    settings = checkpoint["hyper_parameters"]
+    try:
+        with torch.device("meta"):  # no memory is taken for layers that the file only claims to have
+            claimed = MODULES[checkpoint["stage"]](**settings).state_dict()
+        if {k: w.shape for k, w in claimed.items()} != {k: w.shape for k, w in checkpoint["state_dict"].items()}:
+            raise ValueError
+        module = MODULES[checkpoint["stage"]](**settings)
+        module.load_state_dict(checkpoint["state_dict"], strict=True)
+    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
+        found = [tuple(w.shape) for k, w in checkpoint["state_dict"].items() if k.endswith("weight")]
+        raise AeprobeError(
+            f"ckpt={path}: its layers {found} do not fit the architecture that it names, {settings}"
+        ) from error
+    return module.eval()
+
+
+def architecture(checkpoint: Checkpoint) -> dict[str, tuple[list[int], str]]:
+    """Widths and activation of each stage that a checkpoint holds, by the stage's name."""
+    settings = checkpoint["hyper_parameters"]
+    own = (settings["widths"], settings["activation"])
+    if checkpoint["stage"] == "autoencoder":
+        return {"autoencoder": own}
+    return {"autoencoder": (settings["encoder_widths"], settings["encoder_activation"]), "classifier": own}

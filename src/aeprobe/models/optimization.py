@@ -1,0 +1,193 @@
+"""How a stage is optimized: its optimizer and schedule, from their nodes in the configuration."""
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import torch
+from hydra.utils import instantiate
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from aeprobe.config.schema import interval, nearest
+from aeprobe.errors import AeprobeError
+
+TRIED = 20_000  # of a schedule's steps before the training begins: a tenth of a second
+
+
+class Optimization:
+    """How a stage is optimized: makes its optimizer and learning-rate schedule.
+
+    Args:
+        stage: "autoencoder" or "classifier".
+        optimizer: `_target_`, `_partial_: true` and arguments, as in conf/optimizer.
+        scheduler: the same, as in conf/scheduler; `_target_: null` for none. `interval` says whether it counts
+            optimizer steps or epochs; an argument that is "auto" becomes their number in the whole training.
+        batches: of an epoch.
+        epochs: of the training.
+        clip: the norm that gradients are clipped to; None: they are not.
+        accumulate: batches whose gradients make one optimizer step; the last of an epoch may have fewer.
+
+    Attributes:
+        interval: "step" or "epoch".
+        idle: a schedule that leaves the rate as it is for the whole training, in words; None: it does something.
+
+    Raises:
+        AeprobeError: the classes refuse the arguments, the optimizer takes no dense gradients, or the schedule
+            comes to a rate that nothing trains with.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        optimizer: Mapping[str, Any],
+        scheduler: Mapping[str, Any],
+        batches: int,
+        epochs: int,
+        clip: float | None = None,
+        accumulate: int = 1,
+    ) -> None:
+        self.clip, self.accumulate = clip, accumulate
+        self.interval = interval(scheduler)
+        self._stage = stage
+        self._length = epochs if self.interval == "epoch" else -(-batches // accumulate) * epochs
+        self._optimizer = _make_partial(optimizer, f"{stage}.optimizer", Optimizer)
+        self._scheduler: partial[Any] | None = None
+        if scheduler["_target_"]:
+            plain = {key: value for key, value in scheduler.items() if key != "interval"}
+            self._scheduler = _make_partial(plain, f"{stage}.scheduler", LRScheduler)
+        self.idle: str | None = None
+        self._own, self._begun = self._try()
+        self._require_step(optimizer)
+
+    def configure(self, parameters: Iterable[nn.Parameter]) -> Any:
+        """What `configure_optimizers` returns."""
+        optimizer = self._optimizer(parameters)
+        scheduler = self._schedule(optimizer)
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.interval}}
+
+    def _require_step(self, node: Mapping[str, Any]) -> None:
+        """Raises AeprobeError where the optimizer can be made, but takes no dense gradients, as all are here."""
+        # A step for a GPU's graphs cannot be tried on a CPU.
+        device = "cuda" if node.get("capturable") and torch.cuda.is_available() else "cpu"
+        weight = nn.Parameter(torch.zeros(1, device=device))
+        weight.grad = torch.zeros_like(weight)
+        try:
+            self._optimizer([weight]).step()
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            text = str(error).partition("\n")[0]
+            target = node["_target_"]
+            raise AeprobeError(f"{self._stage}.optimizer._target_={target}: takes no step here: {text}") from error
+
+    def require_own_numbers(self) -> None:
+        """Refuses a schedule that replaces a number of the optimizer's, which would be typed in vain.
+
+        A number that is the same in both places is accepted: the highest rate, or the highest momentum.
+
+        Raises:
+            AeprobeError: names both keys.
+        """
+        for key in self._optimizer.keywords:
+            own, theirs = self._own.get(key), self._replacements(key)
+            if not theirs or own in theirs.values():
+                continue
+            argument, number = next(iter(theirs.items()))
+            other = "" if key == "lr" else f", or ++{self._stage}.scheduler.cycle_momentum=false"
+            raise AeprobeError(
+                f"{self._stage}.optimizer.{key}={own}: has no effect, since {self._stage}.scheduler "
+                f"({_described(self._scheduler)}) makes it {number}, its {argument}; "
+                f"give {self._stage}.optimizer.{key}={number}{other}"
+            )
+
+    def _replacements(self, key: str) -> dict[str, Any]:
+        """What the schedule has for a number of the optimizer's, by its own argument; torch notes it there."""
+        own, begun = self._own.get(key), self._begun
+        if key == "lr":
+            notes = {"max_lr": begun.get("max_lr"), "base_lr": begun.get("initial_lr")}
+            return {argument: rate for argument, rate in notes.items() if rate is not None}
+        if own == begun.get(key):
+            return {}
+        momentum = begun.get("max_momentum")
+        return {"max_momentum": [momentum, *own[1:]] if isinstance(own, list) else momentum}
+
+    def _try(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Goes through the schedule on a weight of its own, so that it does not fail in a later epoch.
+
+        Returns:
+            The numbers of the optimizer alone, and as the schedule begins with them.
+        """
+        try:
+            optimizer = self._optimizer([nn.Parameter(torch.zeros(1))])
+        except Exception as error:
+            raise AeprobeError(f"{self._stage}.optimizer cannot be made: {_first_line(error)}") from error
+        own = _numbers(optimizer)
+        try:
+            schedule = self._schedule(optimizer)
+            begun = _numbers(optimizer)
+            self._walk(optimizer, schedule)
+        except Exception as error:
+            what = f"{self._stage}.scheduler: {_described(self._scheduler)} does not work: {_first_line(error)}"
+            raise AeprobeError(what) from error
+        return own, begun
+
+    def _walk(self, optimizer: Optimizer, schedule: Any) -> None:
+        if schedule is None or isinstance(schedule, ReduceLROnPlateau):
+            return
+        if (total := getattr(schedule, "total_steps", self._length)) < self._length:
+            raise ValueError(f"total_steps={total} are less than the training's {self._length} {self.interval}s")
+        optimizer.step()  # torch warns of a schedule that is the first to step
+        rates = set()
+        for number in range(min(self._length, TRIED)):
+            rate = optimizer.param_groups[0]["lr"]
+            if not 0 <= rate < math.inf:
+                raise ValueError(f"the rate is {rate:g} in {self.interval} {number + 1}")
+            rates.add(rate)
+            schedule.step()
+        if len(rates) == 1 and self._length <= TRIED:
+            length = f"{self._length} {self.interval}{'s'[: self._length > 1]}"
+            self.idle = f"{_described(self._scheduler)} does not change the rate in {length}"
+
+    def _schedule(self, optimizer: Optimizer) -> Any:
+        if self._scheduler is None:
+            return None
+        auto = {key: self._length for key, value in self._scheduler.keywords.items() if value == "auto"}
+        return self._scheduler(optimizer, **auto)
+
+
+def _make_partial(node: Mapping[str, Any], name: str, kind: type) -> "partial[Any]":
+    """The class that `_target_` names, with the arguments bound; validate() has checked that it is torch's."""
+    try:
+        made: partial[Any] = instantiate(dict(node), _convert_="all")  # plain lists: a checkpoint holds them
+        known = inspect.signature(made.func).parameters
+        fits = issubclass(made.func, kind)  # type: ignore[arg-type]
+    except Exception as error:
+        raise AeprobeError(f"{name}._target_={node['_target_']}: there is no such class in this torch") from error
+    if not fits:
+        raise AeprobeError(f"{name}._target_={node['_target_']}: is no {kind.__name__}")
+    for key in made.keywords:
+        if key not in known:
+            raise AeprobeError(f"{name}.{key}: {node['_target_']} takes no such argument; {nearest(key, known)}")
+    return made
+
+
+def _numbers(optimizer: Optimizer) -> dict[str, Any]:
+    """The optimizer's arguments as it has them now."""
+    group = optimizer.param_groups[0]
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in group.items()}
+
+
+def _described(made: "partial[Any] | None") -> str:
+    """Such as `StepLR(step_size=3)`."""
+    arguments = ", ".join(f"{key}={value}" for key, value in made.keywords.items()) if made else ""
+    return f"{made.func.__name__}({arguments})" if made else "none"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,1 @@
+"""One experiment as one self-contained page, beside the numbers of the course report."""

@@ -1,0 +1,162 @@
+"""The numbers of runs beside the report's, and what they say in a sentence."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from aeprobe.report import ranges
+from aeprobe.report.runs import Spread, StageRun, spread
+from aeprobe.wording import NONE, NOTHING, beside, number, percent
+
+FILE = Path(__file__).parents[1] / "assets" / "report.yaml"
+GAP = 0.05  # of the training loss: a larger one between validation and training is called a gap
+FALL = 0.01  # of the validation loss in the last epoch: a larger one means that training was not at its end
+NAMES = {
+    "val/loss": "Validation MSE",
+    "test/loss": "Test MSE",
+    "test/accuracy": "Test accuracy",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row of the first table: our number, the report's and the range of the seeds, as text.
+
+    Attributes:
+        kind: "inside" or "outside" of the range of the seeds; "unknown" where none is on file.
+        verdict: a sentence without its full stop; empty where there is nothing to hold the number against.
+    """
+
+    name: str
+    ours: str
+    report: str
+    range: str
+    kind: str
+    verdict: str
+
+
+@cache
+def report() -> dict[str, Any]:
+    """The report's numbers, from assets/report.yaml."""
+    content = OmegaConf.to_container(OmegaConf.load(FILE))
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def wilson(correct: float, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % Wilson interval of a fraction, correct / total, in [0, 1].
+
+    >>> [round(end, 4) for end in wilson(9300, 10000)]
+    [0.9248, 0.9348]
+    """
+    share = correct / total
+    centre = share + z * z / (2 * total)
+    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    low, high = (centre - half) / (1 + z * z / total), (centre + half) / (1 + z * z / total)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def shown(value: Spread | None, key: str, runs: int = 1) -> str:
+    """A number, or mean ± standard deviation where there are several runs; with its n where not all have it."""
+    if value is None:
+        return NONE
+    form = percent if key.endswith("accuracy") else number
+    if runs == 1:
+        return form(value.mean)
+    mean = f"{100 * value.mean:.2f}" if form is percent else number(value.mean)
+    return f"{mean} ±\u00a0{form(value.sd)}{fewer(value, runs)}"
+
+
+def fewer(value: Spread, runs: int) -> str:
+    """A remark, where a number is known of some of the runs only."""
+    return f" (n\u00a0=\u00a0{value.n})" if value.n < runs else ""
+
+
+def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
+    """A final number of some runs of one stage beside the report's and the seeds'; None where they have none."""
+    ours = spread(run.last(key) for run in runs)
+    if ours is None:
+        return None
+    known = ranges.find(runs[0], key)
+    said = report()[runs[0].stage].get(key) if of_the_report(runs[0]) else None
+    form = percent if key.endswith("accuracy") else number
+    kind, verdict = "unknown", ""
+    if known:
+        kind = "inside" if known["min"] <= ours.mean <= known["max"] else "outside"
+        verdict = f"{kind} the range of {known['n']} seeds of this experiment"
+    if said:
+        beside = _beside(ours.mean, said, known)
+        verdict = f"{verdict}; {beside}" if known else f"{beside}; no range of seeds of this experiment is on file"
+    return Comparison(
+        name=NAMES[key],
+        ours=shown(ours, key, len(runs)),
+        report=said["text"] if said else NONE,
+        range=f"{form(known['min'])} to {form(known['max'])}" if known else NONE,
+        kind=kind,
+        verdict=verdict,
+    )
+
+
+def _beside(ours: float, said: dict[str, Any], known: dict[str, Any] | None) -> str:
+    """The report's number, taken as exactly as it is printed, beside ours or beside the range of ours."""
+    low, high = said["value"] - said["within"], said["value"] + said["within"]
+    if known:
+        inside = low <= known["max"] and high >= known["min"]
+        return f"the report's {said['text']} is {'inside' if inside else 'outside'} it"
+    if low <= ours <= high:
+        return f"agrees with the report's {said['text']}, as far as that is printed"
+    return f"{'above' if ours > high else 'below'} the report's {said['text']}"
+
+
+def fitting(runs: Sequence[StageRun]) -> str:
+    """One sentence on over- and underfitting, from the final gap between training and validation."""
+    train, val = (spread(run.last(f"{split}/loss") for run in runs) for split in ("train", "val"))
+    if train is None or val is None:
+        return "Whether it over- or underfits cannot be said: it takes a training and a validation loss."
+    fell = spread(_last_fall(run) for run in runs)
+    gap = beside(val.mean, train.mean, digits=1, words=("below", "as large as", "above"))
+    numbers = f"the validation loss, {number(val.mean)}, is {gap} the training loss, {number(train.mean)}"
+    linear = report()["references"][0]
+    widths = runs[0].setting("autoencoder.widths") or [0]
+    comparable = runs[0].stage == "autoencoder" and of_the_report(runs[0]) and widths[-1] == 30
+    if val.mean > max((1 + GAP) * train.mean, NOTHING):
+        return f"It overfits: {numbers}."
+    if comparable and val.mean > linear["mse"]:
+        return (
+            f"It underfits rather than overfits: {numbers}, and a linear projection of the same size, "
+            f"{linear['name']}, reaches {number(linear['mse'])}."
+        )
+    if fell and fell.mean > FALL and val.mean > NOTHING:
+        return (
+            f"It underfits rather than overfits: {numbers}, and still fell by {fell.mean:.1%} "
+            f"{_since(runs)}, so that more training would help."
+        )
+    return f"It neither over- nor underfits to speak of: {numbers}."
+
+
+def of_the_report(run: StageRun) -> bool:
+    """Whether a run is of the report's images: only then do its results stand beside the report's."""
+    return run.dataset == str(report()["dataset"])
+
+
+def _last_fall(run: StageRun) -> float | None:
+    """The share by which the validation loss fell between the last two epochs that were validated."""
+    losses = [loss for loss in run.series("val/loss") if loss is not None]
+    return 1 - losses[-1] / losses[-2] if len(losses) > 1 and losses[-2] > NOTHING else None
+
+
+def _since(runs: Sequence[StageRun]) -> str:
+    """Over how many epochs `_last_fall` looks."""
+    apart = [[i for i, loss in enumerate(run.series("val/loss")) if loss is not None][-2:] for run in runs]
+    most = max((last[1] - last[0] for last in apart if len(last) > 1), default=1)
+    return "in the last epoch" if most == 1 else f"in the last {most} epochs"
+
+
+def recognised(matrix: list[list[int]]) -> list[float]:
+    """The share of each class that is classified right; 0 for a class without images."""
+    return [row[i] / sum(row) if sum(row) else 0.0 for i, row in enumerate(matrix)]

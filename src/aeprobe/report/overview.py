@@ -1,0 +1,215 @@
+"""The page's first screen: what was trained, how good it is, how long it took, how to repeat it."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aeprobe.config.naming import OF_A_MULTIRUN
+from aeprobe.report.comparison import Comparison, compare, fewer, of_the_report, shown
+from aeprobe.report.runs import Runs, StageRun, spread
+from aeprobe.report.scores import interval, tested
+from aeprobe.wording import NONE
+
+LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_epochs")
+UNFINISHED = {
+    "running": "is not finished: it is still running, or its process was ended",
+    "failed": "failed",
+    "interrupted": "was interrupted",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One stage's headline: a large number with what it is, and what stands beside it."""
+
+    title: str
+    value: str
+    unit: str
+    detail: str
+    comparisons: list[Comparison]
+
+
+def warnings(runs: Runs) -> list[str]:
+    """What a reader must know before any number: runs that are not finished, or were cut short on purpose."""
+    said = []
+    for run in _every(runs):
+        status = str(run.metrics["status"])
+        if status != "completed":
+            wanted = run.setting(f"{run.stage}.max_epochs")
+            done = f"{len(run.epochs)} of {wanted} epochs are here" if run.epochs else "no epoch was finished"
+            error = run.metrics.get("error")
+            why = f": {error}" if error and status == "failed" else ""
+            said.append(f"The {run.stage} in {run.path} {UNFINISHED.get(status, status)}; {done}{why}")
+        elif run.metrics.get("not_drawn", {}) is None:
+            said.append(
+                f"The {run.stage} in {run.path} has no figures yet: it is still drawing, or was ended; "
+                "resume= draws them"
+            )
+        limits = [
+            f"trainer.{key}={run.setting(f'trainer.{key}')}" for key in LIMITS if run.setting(f"trainer.{key}")
+        ]
+        if limits:
+            said.append(
+                f"The {run.stage} in {run.path} was cut short by {', '.join(limits)}: "
+                "a look at the whole path, not a result to compare"
+            )
+    for run in runs["autoencoder"]:
+        both = run.setting("stage") == "all"
+        if (
+            both
+            and not any(other.path.parent == run.path.parent for other in runs["classifier"])
+            and runs["classifier"]
+        ):
+            said.append(f"The classifier of {run.path.parent} is not there")
+    if runs["autoencoder"] and runs["autoencoder"][0].setting("stage") == "all" and not runs["classifier"]:
+        said.append("Both stages were to be trained, but the classifier is not there")
+    if not all(map(of_the_report, _every(runs))):
+        said.append("The report is about MNIST, these are other images: its settings stand here, not its results")
+    return said
+
+
+def title(runs: Runs) -> str:
+    """The page's heading."""
+    images = "MNIST" if of_the_report(_every(runs)[0]) else "other images"
+    if not runs["classifier"]:
+        return f"An autoencoder on {images}"
+    if not runs["autoencoder"]:
+        return f"A small classifier on an autoencoder's code of {images}"
+    return f"An autoencoder on {images}, and what a small classifier reads from its code"
+
+
+def trained(runs: Runs) -> list[str]:
+    """One sentence for each stage."""
+    said = []
+    for run in (of_stage[0] for of_stage in runs.values() if of_stage):
+        widths = run.setting(f"{run.stage}.widths")
+        layers = "-".join(map(str, widths)) if isinstance(widths, list) else "of unknown widths"
+        epochs = max(len(r.epochs) for r in runs[run.stage])
+        length = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+        if run.stage == "autoencoder":
+            code = f" to a code of {widths[-1]} numbers and back" if isinstance(widths, list) and widths else ""
+            said.append(f"An autoencoder {layers}{code}, trained for {length}.")
+        else:
+            said.append(f"A classifier {layers} on the code of a frozen encoder, trained for {length}.")
+    return said
+
+
+def cards(runs: Runs) -> list[Card]:
+    """The headline of each stage that there is."""
+    found = []
+    if runs["autoencoder"]:
+        found.append(_reconstruction(runs["autoencoder"]))
+    if runs["classifier"]:
+        found.append(_classification(runs["classifier"]))
+    return found
+
+
+def facts(runs: Runs) -> list[tuple[str, str]]:
+    """How long it took, where, from which seeds."""
+    every = _every(runs)
+    rows = []
+    total = 0.0
+    for stage, of_stage in runs.items():
+        taken = spread(run.metrics["seconds"].get("total") for run in of_stage)
+        if taken:
+            total += taken.mean
+            more = f" ±\u00a0{duration(taken.sd)}{fewer(taken, len(of_stage))}" if len(of_stage) > 1 else ""
+            rows.append((f"Time, {stage}", duration(taken.mean) + more))
+    if len(rows) == 2:
+        rows.insert(0, ("Time, both stages", duration(total)))
+    seeds = list(dict.fromkeys(str(run.metrics["seed"]) for run in every))
+    rows.append(("Seed" if len(seeds) == 1 else "Seeds", ", ".join(seeds)))
+    places = (f"{run.metrics.get('device')}, {run.metrics.get('threads')} threads" for run in every)
+    rows.append(("Computed on", "; ".join(dict.fromkeys(places))))
+    return rows
+
+
+def commands(runs: Runs) -> list[str]:
+    """What to type to get these runs again; runs that differ in their seed alone make one command."""
+    seeds: dict[tuple[str, ...], list[str]] = {}
+    for run in _every(runs):
+        typed = [str(o) for o in run.metrics["overrides"]]
+        rest = tuple(o for o in typed if not o.startswith(("seed=", *OF_A_MULTIRUN)))
+        own = seeds.setdefault(rest, [])
+        seed = next((o.partition("=")[2] for o in typed if o.startswith("seed=")), "")
+        if seed not in own:
+            own.append(seed)
+    return [_command(rest, own) for rest, own in seeds.items()]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> [duration(s) for s in (0.42, 81.3, 1383.6, 7320)]
+    ['0.4 s', '81 s', '23 min 4 s', '2 h 2 min']
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _reconstruction(runs: Sequence[StageRun]) -> Card:
+    comparisons = [row for key in ("val/loss", "test/loss") if (row := compare(runs, key))]
+    value, unit, detail = _measured(runs, "loss", "MSE per pixel")
+    return Card("Reconstruction", value, unit, detail, comparisons)
+
+
+def _classification(runs: Sequence[StageRun]) -> Card:
+    comparisons = [row for row in [compare(runs, "test/accuracy")] if row]
+    value, unit, detail = _measured(runs, "accuracy", "accuracy")
+    mean, images = spread(run.last("test/accuracy") for run in runs), tested(runs[0])
+    if mean and images:
+        detail = f"95\u00a0% Wilson interval {interval(mean.mean, images)}, on {images:,} test images"
+    return Card("Classification", value, unit, detail, comparisons)
+
+
+def _measured(runs: Sequence[StageRun], name: str, what: str) -> tuple[str, str, str]:
+    """The best number there is, what it is, and a remark: of the test set, or else of the last epoch."""
+    for split, words, remark in (
+        ("test", "test", ""),
+        ("val", "validation", "The test set was not measured"),
+        ("train", "training", "Neither validation nor test set were measured"),
+    ):
+        found = spread(run.last(f"{split}/{name}") for run in runs)
+        if found:
+            several = f", mean of {found.n} runs" if len(runs) > 1 else ""
+            return shown(found, name, len(runs)), f"{words} {what}{several}", remark
+    return NONE, what, "No epoch was finished"
+
+
+def _command(overrides: Sequence[str], seeds: Sequence[str]) -> str:
+    """The seeds of a multirun in one command; "" stands for the seed of the configuration."""
+    words = ["python", "train.py"]
+    if len(seeds) > 1:
+        return shlex.join([*words, "-m", f"seed={','.join(seed or '0' for seed in seeds)}", *overrides])
+    return shlex.join([*words, *overrides, *([f"seed={seeds[0]}"] if seeds[0] else [])])
+
+
+def _every(runs: Runs) -> list[StageRun]:
+    return [run for of_stage in runs.values() for run in of_stage]
+
+
+def versions(runs: Runs) -> list[tuple[str, str]]:
+    """The packages that the runs were made with; several versions of one where the runs differ."""
+    found: dict[str, dict[str, None]] = {}
+    for run in _every(runs):
+        for name, version in run.metrics["versions"].items():
+            found.setdefault(str(name), {})[str(version)] = None
+    return [(name, ", ".join(those)) for name, those in found.items()]
+
+
+def origins(runs: Runs) -> list[list[str]]:
+    """A row for each stage of each run: where it lies, its seed, how it ended, its seconds and checkpoint."""
+    rows = []
+    for run in _every(runs):
+        metrics, seconds = run.metrics, run.metrics["seconds"]
+        epochs = spread(run.series("seconds"))
+        times = [seconds.get("total"), seconds.get("fit"), epochs.mean if epochs else None, seconds.get("figures")]
+        shown_times = [NONE if t is None else f"{t:.1f}" for t in times]
+        rows.append([str(run.path), str(metrics["seed"]), str(metrics["status"]), *shown_times])
+    return rows

@@ -1,0 +1,157 @@
+"""The page's tables of settings: what was trained on what, beside the report, as text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aeprobe.report.comparison import of_the_report, report, shown
+from aeprobe.report.runs import StageRun, spread
+from aeprobe.wording import NONE
+
+
+@dataclass(frozen=True)
+class Block:
+    """Something on the page: the label that its caption begins with, such as "Figure 9", and its title."""
+
+    label: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Text(Block):
+    """A sentence, `title`, below a small heading, `label`."""
+
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Table(Block):
+    """Rows of text, each begun by its name; `marked` are the indices of those that differ from the report."""
+
+    head: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    marked: set[int] = field(default_factory=set)
+    numeric: bool = False
+    kind: str = "table"
+
+
+def data(runs: Sequence[StageRun]) -> Table:
+    """The data protocol."""
+    run, said = runs[0], report()
+    counts = {split: _images(run, split) for split in ("train", "val", "test")}
+    shared = run.data.get("val_size") == 0
+    mean, std = run.data.get("mean"), run.data.get("std")
+    scale = "from 0 to 1" + ("" if (mean, std) == (0, 1) else f", minus {mean}, divided by {std}")
+    train, test = (f"{said['data']['images'][split]:,}" for split in ("train", "test"))
+    mnist = of_the_report(run)
+    rows = [
+        ["Dataset", "MNIST" if mnist else run.dataset, "MNIST"],
+        ["Training images", counts["train"], train],
+        ["Validation images", "the test set" if shared else counts["val"], "the test set"],
+        ["Test images", counts["test"], test],
+        ["Pixels", scale, NONE],
+        ["Seed" if len(runs) == 1 else "Seeds", ", ".join(str(r.metrics["seed"]) for r in runs), NONE],
+    ]
+    return Table("Figure 1", "Data protocol", ["", ours(runs), "The report"], rows, marked=_differing(rows))
+
+
+def settings(runs: Sequence[StageRun], label: str) -> Table:
+    """How a stage was trained."""
+    run, stage = runs[0], runs[0].stage
+    said = report()[stage]["settings"]
+    own = _group(run.setting(stage))
+    optimizer, scheduler = _group(own.get("optimizer")), _group(own.get("scheduler"))
+    loss = said["loss"] if stage == "autoencoder" else f"cross-entropy on {own.get('loss_on')}"
+    loss = loss if not loss.endswith("softmax") else f"{loss} outputs"
+    if weight := own.get("cluster_weight"):
+        loss = f"{loss} less {_plain(weight)} times the agreement of {own.get('clusters')} clusters, which fades"
+    rows = [
+        ["Layers", _widths(own.get("widths")), _widths(said["widths"])],
+        ["Activation", str(own.get("activation")), said["activation"]],
+        ["Loss", loss, said["loss"]],
+        ["Optimizer", _class(optimizer.get("_target_")), said["optimizer"]],
+        ["Learning rate", _plain(optimizer.get("lr")), _plain(said["lr"])],
+        ["Weight decay", _plain(optimizer.get("weight_decay")), _plain(said["weight_decay"])],
+        ["Schedule", _class(scheduler.get("_target_")), said["schedule"]],
+        ["Batch size", _plain(own.get("batch_size")), _plain(said["batch_size"])],
+        ["Epochs", _epochs(runs, own.get("max_epochs")), _plain(said["max_epochs"])],
+    ]
+    if stage == "classifier":
+        encoder = report()["autoencoder"]["settings"]["widths"]
+        rows.insert(0, ["Encoder, frozen", _encoder(run), _widths(encoder)])
+    else:
+        rows[0][0] = "Layers, then mirrored"
+    rows += [["Besides", "; ".join(more), "nothing"]] if (more := _besides(own)) else []
+    head = ["", ours(runs), "The report"]
+    return Table(label, "Training settings", head, rows, marked=_differing(rows))
+
+
+def _besides(own: Mapping[str, Any]) -> list[str]:
+    """What the report's recipe has no row for."""
+    epochs = own.get("shift_epochs")
+    moved = f"images moved by up to {own.get('shift')} px" + (f" in the first {epochs} epochs" if epochs else "")
+    words = {
+        "He initialisation": own.get("initialization") == "he",
+        moved: own.get("shift"),
+        f"{_plain(own.get('pixel_dropout'))} of the pixels hidden": own.get("pixel_dropout"),
+        "codes standardised": own.get("standardize"),
+        f"noise of {_plain(own.get('code_noise'))} on the codes": own.get("code_noise"),
+    }
+    return [word for word, given in words.items() if given]
+
+
+def references(runs: Sequence[StageRun]) -> Table | None:
+    """Our test MSE beside that of others with a code of as many numbers."""
+    value = spread(run.last("test/loss") for run in runs)
+    widths = runs[0].setting("autoencoder.widths")
+    alike = of_the_report(runs[0]) and isinstance(widths, list) and widths[-1:] == [30]
+    if value is None or not alike:
+        return None
+    rows = [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]
+    rows.insert(0, [ours(runs), shown(value, "test/loss", len(runs)), ""])
+    return Table("Beyond the report", "Test MSE of codes of 30 numbers", ["", "Test MSE", "Source"], rows)
+
+
+def ours(runs: Sequence[StageRun]) -> str:
+    """The heading of our column."""
+    return "This run" if len(runs) == 1 else f"These {len(runs)} runs"
+
+
+def _images(run: StageRun, split: str) -> str:
+    counts: Any = run.data.get("images")
+    if not isinstance(counts, dict):  # an older run: its histogram has them by class
+        picture = run.picture("class_histogram")
+        counts = {k: sum(v) for k, v in picture.data.items() if isinstance(v, list)} if picture else {}
+    return f"{counts[split]:,}" if isinstance(counts.get(split), int) else NONE
+
+
+def _differing(rows: list[list[str]]) -> set[int]:
+    return {i for i, (_, ours, theirs) in enumerate(rows) if NONE not in (ours, theirs) and ours != theirs}
+
+
+def _group(node: Any) -> dict[str, Any]:
+    return node if isinstance(node, dict) else {}
+
+
+def _widths(widths: Any) -> str:
+    return "-".join(map(str, widths)) if isinstance(widths, list) else NONE
+
+
+def _encoder(run: StageRun) -> str:
+    if run.setting("stage") == "all":
+        return _widths(run.setting("autoencoder.widths"))
+    return f"that of {run.metrics.get('ckpt')}"
+
+
+def _class(target: Any) -> str:
+    return "none" if target is None else str(target).rpartition(".")[2]
+
+
+def _plain(value: Any) -> str:
+    return NONE if value is None else f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
+
+
+def _epochs(runs: Sequence[StageRun], wanted: Any) -> str:
+    done = sorted({len(run.epochs) for run in runs})
+    return str(wanted) if done == [wanted] else f"{' or '.join(map(str, done))} of {_plain(wanted)}"

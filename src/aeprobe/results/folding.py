@@ -1,0 +1,219 @@
+"""Runs of the same settings, folded over their seeds: what the table over many runs has in its rows.
+
+Reads metrics.json alone and imports no torch. It works while a sweep still runs, and on one that died.
+"""
+
+import json
+import os
+import statistics
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aeprobe.config import objective
+from aeprobe.config.schema import Stage
+from aeprobe.config.settings import STAGES, experiment, fingerprint
+from aeprobe.errors import AeprobeError
+from aeprobe.runs.run_directory import read_metrics
+
+
+@dataclass
+class Run:
+    """One run; the two stages of a `stage=all` run together, their metrics named "STAGE METRIC".
+
+    Attributes:
+        path: its directory.
+        settings: what it really was trained with, by dotted keys, without the seed and what changes no number.
+        typed: the overrides that made it, by key.
+        seed: as the run used it.
+        status: "completed", "running", "interrupted" or "failed"; of two stages the less finished one.
+        error: one line, or None.
+        metrics: the final metrics, by name.
+        objective: the name of the one that its search looked at, or None.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    typed: dict[str, str]
+    seed: str
+    status: str = "completed"
+    error: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    objective: str | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal for runs of the same settings."""
+        return fingerprint(self.settings)
+
+    def value(self, key: str) -> str:
+        """A setting as text, the seed, or what was typed for a key such as `experiment`; "-" for neither."""
+        if key == "seed":
+            return self.seed
+        if key in self.settings:
+            value = self.settings[key]
+            return value if isinstance(value, str) else json.dumps(value)
+        return self.typed.get(key, "-")
+
+
+def find_runs(directories: Iterable[Path]) -> list[Run]:
+    """Every run below the directories.
+
+    Raises:
+        AeprobeError: there is none, or a metrics.json is not of this project.
+    """
+    directories = list(directories)
+    found = _run_directories(directories)
+    stages: dict[Path, list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted(found):
+        metrics = read_metrics(path)
+        whole = metrics["config"]["stage"] == "all" and path.name in STAGES
+        stages[path.parent if whole else path].append(metrics)
+    if not stages:
+        names = ", ".join(map(str, directories))
+        raise AeprobeError(f"{names}: no run below it (no metrics.json); give a run's or a sweep's directory")
+    return [_run(path, of_path) for path, of_path in stages.items()]
+
+
+def _run_directories(directories: Iterable[Path]) -> list[Path]:
+    """Those that hold a metrics.json, each once: links to directories are followed, but none in a run's."""
+    waiting = deque((path, False) for path in directories)
+    seen, found = set[str](), []
+    while waiting:
+        path, in_run = waiting.popleft()
+        real = os.path.realpath(path)
+        if real in seen or not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
+            continue
+        seen.add(real)
+        holds = [part for part in ("", *STAGES) if (path / part / "metrics.json").exists()]
+        found += [path] if "" in holds else []
+        in_run = in_run or bool(holds)
+        for entry in os.scandir(path):
+            if entry.is_symlink() and not in_run:
+                waiting.append((path / entry.name, False))  # last, so that a run's own path comes first
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.appendleft((path / entry.name, in_run))
+    return found
+
+
+def _run(path: Path, stages: Sequence[dict[str, Any]]) -> Run:
+    config = stages[0]["config"]
+    pairs = (str(override).partition("=") for override in stages[0]["overrides"])
+    run = Run(path, {}, {key.lstrip("+"): value for key, _, value in pairs}, str(stages[0]["seed"]))
+    both = config["stage"] == "all"
+    with suppress(AeprobeError, ValueError):  # of a refused job it may be what was wrong
+        wanted = objective.resolve(config.get("objective"), Stage(config["stage"]))
+        run.objective = wanted and (" ".join(wanted) if both else wanted[1])
+    for stage in stages:
+        prefix = f"{stage['stage']} " if both else ""
+        data = stage.get("data") or config.get("data")
+        run.settings |= experiment(stage["config"], data if isinstance(data, dict) else {}, stage["stage"])
+        run.metrics |= {prefix + k: v for k, v in stage["final"].items() if v is not None}
+        if stage["status"] != "completed":
+            run.status, run.error = stage["status"], stage["error"]
+    run.settings |= {"stage": config["stage"], "ckpt": config.get("ckpt")}
+    if both and len(stages) < len(STAGES) and run.status == "completed":
+        run.status = "running"  # between the stages
+    return run
+
+
+def varying_keys(runs: Sequence[Run]) -> list[str]:
+    """The columns of a table: what was typed to choose a file of conf/, and the settings that it does not explain.
+
+    A preset stands for its settings, but only as long as all runs of its name have the same: one that was edited
+    meanwhile does not hide what was changed.
+    """
+    same = list({run.fingerprint: run for run in runs}.values())
+    chosen = [
+        key
+        for key in sorted({key for run in runs for key in run.typed})
+        if key not in ("seed", "sweep", "search") and not any(key in run.settings for run in runs)
+        if len({run.value(key) for run in runs}) > 1
+        if len({(run.fingerprint, run.value(key)) for run in runs}) == len(same)
+    ]
+    explained = defaultdict(list)
+    for run in same:
+        explained[tuple(run.value(key) for key in chosen)].append(run)
+    keys = sorted({key for run in runs for key in run.settings})
+    return chosen + [
+        k for k in keys if any(len({run.value(k) for run in alike}) > 1 for alike in explained.values())
+    ]
+
+
+def fold(runs: Sequence[Run], by: str | None = None) -> tuple[list[str], list[list[Run]]]:
+    """Groups completed runs by their settings, or by one key.
+
+    Returns:
+        The keys that tell the groups apart, and the groups.
+
+    Raises:
+        AeprobeError: no run has the key.
+    """
+    if by and by != "seed" and not any(by in run.settings or by in run.typed for run in runs):
+        keys = ", ".join(["seed", *varying_keys(runs)])
+        raise AeprobeError(f"--by {by}: no run has such a setting; these vary: {keys}")
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.status == "completed":
+            groups[run.value(by) if by else run.fingerprint].append(run)
+    return [by] if by else varying_keys(runs), list(groups.values())
+
+
+def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = None) -> list[dict[str, Any]]:
+    """One row per setting, the best first. Runs of the same settings and seed count once, with their mean.
+
+    Args:
+        runs: from `find_runs`.
+        by: a single key to group by, instead of all that vary.
+        metric: the name to sort by and to show alone; by default the runs' objective, and all are shown.
+
+    Returns:
+        Rows of {"settings": {…}, "n": …, "seeds": […], "metrics": {name: {"mean": …, "sd": …}},
+        "repeated": {…}, "mixed": […]}. n counts different runs; sd is None for a single one. "repeated" has the
+        number of runs of each seed that was run more than once, "mixed" the settings that differ within the row,
+        where `by` was given.
+
+    Raises:
+        AeprobeError: no run has that metric, or that key.
+    """
+    keys, groups = fold(runs, by)
+    names = list(dict.fromkeys(name for group in groups for run in group for name in run.metrics))
+    if metric is not None and metric not in names:
+        raise AeprobeError(f"--metric {metric}: no run has it; there are {', '.join(names) or 'none'}")
+    rows = [_row(keys, group, [metric] if metric else names) for group in groups]
+    order = order_of(runs, names, metric)
+    sign = -1 if "accuracy" in order else 1
+    worst = {"mean": sign * float("inf")}
+    return sorted(rows, key=lambda row: sign * row["metrics"].get(order, worst)["mean"])
+
+
+def order_of(runs: Sequence[Run], names: Sequence[str], metric: str | None) -> str:
+    """The metric that the rows are sorted by: the one that was asked for, else the runs' objective."""
+    return metric or next((run.objective for run in runs if run.objective in names), "") or "".join(names[:1])
+
+
+def _row(keys: Sequence[str], group: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
+    different: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in group:
+        different[run.fingerprint, run.seed].append(run)
+    metrics = {}
+    for name in names:
+        known = ([run.metrics[name] for run in same if name in run.metrics] for same in different.values())
+        if found := [statistics.fmean(values) for values in known if values]:
+            metrics[name] = {"mean": statistics.fmean(found), "sd": _deviation(found)}
+    return {
+        "settings": {key: group[0].value(key) for key in keys},
+        "n": len(different),
+        "seeds": sorted({run.seed for run in group}, key=int),
+        "metrics": metrics,
+        "repeated": {seed: len(same) for (_, seed), same in different.items() if len(same) > 1},
+        "mixed": varying_keys(group),
+    }
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None

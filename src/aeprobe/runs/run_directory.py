@@ -1,0 +1,261 @@
+"""A run directory: its name, who owns it, and metrics.json, the contract that others read.
+
+Needs no torch, so that tables and pages over many runs start at once.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+
+from aeprobe.config.overrides import literal
+from aeprobe.errors import AeprobeError
+from aeprobe.files import finite, write_atomically
+from aeprobe.runs.ownership import UNBEGUN, require_unused
+
+SCHEMA = 1
+Metrics = dict[str, Any]
+
+
+class RunDirectory:
+    """One run's directory. It belongs to one run, from `claim` on.
+
+    Attributes:
+        path: the directory.
+        writes: whether this process writes into it; of several, only the first does.
+        metrics: what metrics.json says.
+    """
+
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path = path
+        self.writes = writes
+        self.metrics: Metrics = {}
+        self._lock = FileLock(path / ".lock", timeout=0)
+
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a run, complete or not."""
+        return (self.path / ".hydra" / "config.yaml").exists()
+
+    def claim(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
+        """Takes the directory for a new run and writes `.hydra/` into it.
+
+        Raises:
+            AeprobeError: it holds something already, or it cannot be written.
+        """
+        hydra = self.path / ".hydra"
+        try:
+            self.refuse_alive()
+            require_unused(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.lock()
+            require_unused(self.path)  # of two runs, one gets it
+            hydra.mkdir(exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+            self._write_settings(config, overrides)
+        except OSError as error:
+            raise AeprobeError(
+                f"{self.path} cannot be written ({error.strerror}): choose another outputs="
+            ) from None
+
+    def lock(self) -> None:
+        """Keeps other processes out until `end`; a process that dies keeps nobody out.
+
+        Raises:
+            AeprobeError: another process is at work in it.
+        """
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise AeprobeError(f"{self.path}: another process is running it; wait for it, or stop it") from None
+
+    def refuse_alive(self) -> None:
+        """Leaves a directory as it is where a process is at work in it, and makes nothing in it to find that out.
+
+        Raises:
+            AeprobeError: one is.
+        """
+        if (self.path / ".lock").exists():
+            self.lock()
+            self.release()
+
+    def refuse_links(self) -> None:
+        """Whoever made the directory must not lead the run out of it.
+
+        Raises:
+            AeprobeError: it is a link, or holds one.
+        """
+        for path in (self.path, *self.path.rglob("*")):
+            if path.is_symlink():
+                raise AeprobeError(f"{path} is a link: a run writes into its own directory alone; remove it")
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process is at work in it."""
+        try:
+            with self._lock:
+                return False
+        except Timeout:
+            return True
+
+    @property
+    def stage(self) -> str | None:
+        """The stage that metrics.json names; None before it is written."""
+        return read_metrics(self.path)["stage"] if (self.path / "metrics.json").exists() else None
+
+    def _write_settings(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
+        hydra = self.path / ".hydra"
+        write_atomically(hydra / "overrides.yaml", OmegaConf.to_yaml(list(overrides)).encode())
+        write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(literal(config)).encode())
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs metrics.json has; 0 before it is written."""
+        return len(read_metrics(self.path)["epochs"]) if (self.path / "metrics.json").exists() else 0
+
+    def complete(self, epochs: int) -> bool:
+        """Whether a run of so many epochs has nothing left to do; one that a callback stopped early has not."""
+        if not (self.path / "metrics.json").exists():
+            return False
+        found = read_metrics(self.path)
+        asked = found["config"].get(found["stage"], {}).get("max_epochs", 0)
+        drawn = found.get("not_drawn", {}) is not None  # null: the process was ended while it drew
+        if found["status"] != "completed" or epochs > max(asked, len(found["epochs"])) or not drawn:
+            return False
+        self.metrics = found
+        return True
+
+    def store(self, config: dict[str, Any], overrides: Sequence[str], unfinished: bool) -> None:
+        """Keeps the settings that were changed on resuming where the next resume and whoever reads the run look.
+
+        Args:
+            config: all settings.
+            overrides: what was typed, for the run and for each time that it was resumed.
+            unfinished: whether there is more to train now; a run that ended before says so from here on.
+        """
+        self._write_settings(config, overrides)
+        if (self.path / "metrics.json").exists():
+            self.metrics = read_metrics(self.path)
+            status = "running" if unfinished else self.metrics["status"]
+            self.write(status=status, config=config, overrides=list(overrides))
+
+    def release(self) -> None:
+        """Lets other processes in."""
+        self._lock.release()
+
+    def require_metrics(self) -> None:
+        """Sees to it that a run whose metrics.json was removed is not taken for one that never trained.
+
+        Raises:
+            AeprobeError: it has left something else.
+        """
+        if not self.begun or (self.path / "metrics.json").exists():
+            return
+        before = ("train.log", ".hydra/config.yaml")  # written before metrics.json is
+        for found in sorted(self.path.rglob("*")):
+            name = found.relative_to(self.path).as_posix()
+            if name not in before and not re.fullmatch(UNBEGUN, name):
+                raise AeprobeError(
+                    f"{self.path}: metrics.json is gone, but {name} is there, so the run cannot go on; "
+                    "to train it again, move the directory away"
+                )
+
+    def reopen(self, anew: bool) -> None:
+        """Takes up the run that it holds, after `lock`.
+
+        The event files go: the Recorder writes them again, since a killed process may have left too few or
+        too many.
+
+        Args:
+            anew: whether nothing of it is kept.
+
+        Raises:
+            AeprobeError: it holds a link, or its metrics.json is gone.
+        """
+        self.refuse_links()
+        self.require_metrics()
+        leftovers = [*self.path.glob(".metrics.json.*"), *self.checkpoints.glob(".*.ckpt.*")]
+        leftovers += (self.path / "tensorboard").glob("events.out.tfevents.*")
+        leftovers += self.checkpoints.glob("*.ckpt") if anew else []
+        for path in leftovers:
+            path.unlink()
+        self.metrics = {} if anew else read_metrics(self.path) | {"status": "running"}
+        self.checkpoints.mkdir(exist_ok=True)
+
+    def end(self, status: str, error: str | None = None, **results: Any) -> None:
+        """Writes how the run ended, and lets others in."""
+        try:
+            if self.metrics:  # else it ended before it began to write: without a header nobody could read it
+                self.write(status=status, error=error, **results)
+        finally:
+            self.release()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Holds best.ckpt and last.ckpt."""
+        return self.path / "checkpoints"
+
+    def write(self, **changes: Any) -> None:
+        """Changes top-level keys of metrics.json; the file is replaced atomically."""
+        self.metrics |= changes
+        if not self.writes:
+            return
+        text = json.dumps(finite(self.metrics), indent=1, allow_nan=False)
+        write_atomically(self.path / "metrics.json", text.encode())
+
+
+def mark_interrupted(path: Path, error: str) -> None:
+    """Writes into the metrics.json below `path` of a run that cannot do so itself how it ends."""
+    for file in path.rglob("metrics.json"):
+        run = RunDirectory(file.parent)
+        run.metrics = read_metrics(file.parent)
+        if run.metrics["status"] == "running":
+            run.write(status="interrupted", error=error)
+
+
+def read_metrics(path: Path) -> Metrics:
+    """metrics.json of a run directory.
+
+    Raises:
+        AeprobeError: there is none, or it is none of ours.
+    """
+    file = path / "metrics.json"
+    try:
+        metrics: Metrics = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise AeprobeError(f"{path} is no run directory: it has no metrics.json") from None
+    except (OSError, ValueError) as error:
+        raise AeprobeError(f"{file} cannot be read: {error}") from None
+    found = metrics.get("schema") if isinstance(metrics, dict) else None
+    if found != SCHEMA:
+        raise AeprobeError(f"{file} has schema {found}, expected {SCHEMA}: it is not a run of this project")
+    return metrics
+
+
+def find_checkpoint(run: str | Path, stage: str) -> Path:
+    """The file that `run` means: itself, or the checkpoint that a run directory's metrics.json names.
+
+    Args:
+        run: a .ckpt file or a run directory.
+        stage: which run to take in a directory of `stage=all`.
+
+    Raises:
+        AeprobeError: there is none.
+    """
+    path = Path(run)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise AeprobeError(f"ckpt={path}: there is no such file or directory")
+    if not (path / "metrics.json").exists() and (path / stage / "metrics.json").exists():
+        path = path / stage
+    if not (path / "checkpoints").is_dir():
+        raise AeprobeError(f"ckpt={path}: the directory holds no checkpoint; give a run directory or a .ckpt file")
+    file = path / "checkpoints" / f"{read_metrics(path).get('checkpoint')}.ckpt"
+    if not file.is_file():
+        raise AeprobeError(f"ckpt={path}: the run has no {file.name}; was it interrupted in its first epoch?")
+    return file

@@ -1,0 +1,159 @@
+"""A multirun's jobs: which of them are done already, and which cannot be. Needs no torch."""
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from aeprobe.config.schema import Config, Dataset, Stage, plain
+from aeprobe.config.settings import STAGES, flat, roles, upgraded
+from aeprobe.data.idx_files import checksum
+from aeprobe.errors import AeprobeError
+from aeprobe.processes import launch
+from aeprobe.runs.ownership import require_unused
+from aeprobe.runs.run_directory import SCHEMA, RunDirectory, read_metrics
+
+
+class OtherRunError(AeprobeError):
+    """A job's directory holds a run of other settings; it is left as it is."""
+
+
+def status(directory: Path, config: Config) -> str | None:
+    """How an earlier run of this job ended: "completed", "interrupted", "failed"; None: there was none.
+
+    Raises:
+        OtherRunError: the directory holds a run of another configuration.
+        AeprobeError: the job would have several processes.
+    """
+    if config.trainer.strategy == "ddp":  # from a preset: `require_one_process` has looked at what was typed
+        raise AeprobeError(f"trainer.strategy=ddp: {ONE_PROCESS}")
+    parts = [directory / stage for stage in STAGES] if config.stage == "all" else [directory]
+    begun = [part for part in parts if RunDirectory(part).begun]
+    for part in begun:
+        _require_same(part, config)
+        _require_same_files(part, config)
+    _require_whole(directory, parts, begun)
+    if not begun:
+        (directory / "metrics.json").unlink(missing_ok=True)  # it was refused
+        return None
+    found = [read_metrics(p)["status"] if (p / "metrics.json").exists() else "running" for p in begun]
+    if "failed" in found:
+        return "failed"
+    return "completed" if found == ["completed"] * len(parts) else "interrupted"
+
+
+def _require_whole(directory: Path, parts: Sequence[Path], begun: Sequence[Path]) -> None:
+    """Raises OtherRunError where something of an earlier run was removed: it is told, not trained again."""
+    try:
+        for part in parts:
+            if part in begun:
+                RunDirectory(part).require_metrics()
+            elif part != directory:
+                require_unused(part)
+        if begun and parts[0] not in begun:
+            raise AeprobeError(f"{begun[0]} is there, but {parts[0].name}/ is not")
+        refused = directory / "metrics.json"
+        if not begun and not (refused.exists() and "versions" not in read_metrics(directory)):
+            require_unused(directory)
+    except AeprobeError as error:
+        raise OtherRunError(str(error)) from None
+
+
+def _require_same(part: Path, config: Config) -> None:
+    stored = OmegaConf.to_container(OmegaConf.load(part / ".hydra" / "config.yaml"), resolve=True)
+    assert isinstance(stored, dict)
+    before, now = (_compared(c) for c in (upgraded({str(k): v for k, v in stored.items()}), plain(config)))
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            raise OtherRunError(
+                f"{part} holds a run with {key}={before.get(key)}, not {now.get(key)}: choose another sweep="
+            )
+
+
+def _require_same_files(part: Path, config: Config) -> None:
+    """Raises OtherRunError where a folder of one's own holds other images now than the job was made with."""
+    if config.data.name == Dataset.mnist or not (part / "metrics.json").exists():
+        return
+    data = read_metrics(part).get("data")
+    for name, before in (data.get("files") or {}).items() if isinstance(data, dict) else ():
+        path = Path(config.data.root, name)
+        if path.is_file() and checksum(path) != before.get("sha256"):
+            raise OtherRunError(f"{part} was made with another {path} than there is now: choose another sweep=")
+
+
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two jobs of one name the same: all that can change a number of the stages that they train."""
+    stage = Stage(config["stage"])
+    idle = tuple(f"{name}." for name in STAGES if not stage.trains(name))
+    settings = {k: v for k, v in flat(config).items() if k not in roles() and not k.startswith(idle)}
+    mnist = config["data"]["name"] == "mnist"
+    return settings if mnist else settings | {"data.root": config["data"]["root"]}
+
+
+def require_one_process(arguments: Sequence[str]) -> None:
+    """Refuses a multirun of jobs on several processes, before anything is made for it.
+
+    Raises:
+        AeprobeError: says how to launch them.
+    """
+    if not {"-m", "--multirun"} & {*arguments}:
+        return
+    asked = [a for a in arguments if re.match(r"trainer(\.strategy)?=.*\bddp\b", a)]
+    world = launch.here().world
+    if asked or world > 1:
+        raise AeprobeError(f"{asked[0] if asked else f'{world} processes were started'}: {ONE_PROCESS}")
+
+
+ONE_PROCESS = (
+    "a job of a multirun has one process; drop -m and launch each setting by itself, "
+    "for example python train.py trainer=ddp trainer.devices=2 seed=1"
+)
+
+
+def refuse(directory: Path, cfg: DictConfig, overrides: Sequence[str], error: str) -> None:
+    """Writes metrics.json for a job that was refused before it began."""
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException:  # that was what is wrong
+        config = OmegaConf.to_container(cfg, enum_to_str=True)
+    assert isinstance(config, dict)
+    directory.mkdir(parents=True, exist_ok=True)
+    RunDirectory(directory).write(
+        schema=SCHEMA,
+        stage=config.get("stage"),
+        status="failed",
+        error=error,
+        seed=config.get("seed"),
+        overrides=list(overrides),
+        config=config,
+        epochs=[],
+        final={},
+    )
+
+
+def require_extras(arguments: Sequence[str]) -> None:
+    """Refuses a search that is no multirun, and a launcher or a search whose packages are not installed.
+
+    Raises:
+        AeprobeError: says what to type.
+    """
+    search = [argument for argument in arguments if argument.startswith("search=")]
+    if search and not {"-m", "--multirun"} & {*arguments}:
+        raise AeprobeError(f"{search[0]}: a search has many runs: python train.py -m {search[0]} sweep=NAME")
+    for argument, package in EXTRAS.items():
+        if argument in arguments and find_spec(package) is None:
+            raise AeprobeError(
+                f"{argument}: {package.removeprefix('hydra_plugins.')} is not installed: .venv/bin/python -m pip "
+                "install --constraint constraints.txt --editable '.[sweep,slurm,optuna]'"
+            )
+
+
+EXTRAS = {
+    "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    "hydra/launcher=slurm": "hydra_plugins.hydra_submitit_launcher",
+    "search=optuna": "optuna",
+}

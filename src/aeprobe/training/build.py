@@ -1,0 +1,214 @@
+"""From a checked configuration to the pieces of one stage; all that can fail early fails here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aeprobe.runtime
+
+from aeprobe.config.schema import Config, Initialization, Stage, StageConfig
+from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.sampler import EpochBatches
+from aeprobe.errors import AeprobeError
+from aeprobe.models import checkpoints
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.checkpoints import Checkpoint
+from aeprobe.models.classifier import Classifier
+from aeprobe.models.networks import describe
+from aeprobe.models.optimization import Optimization
+from aeprobe.runs.run_directory import find_checkpoint
+from aeprobe.training.consistency import (
+    require_batch,
+    require_classes,
+    require_files,
+    require_typed_architecture,
+    require_validation,
+)
+
+
+@dataclass
+class Experiment:
+    """What one stage is made of.
+
+    Attributes:
+        stage: "autoencoder", "classifier" or "test".
+        module: what is trained or tested.
+        data: the images, read and split.
+        seed: of this run; for "test" that of the run that is tested, unless another was typed.
+        settings: the stage's own; None for "test".
+        ckpt: the file that the weights come from, and the number of steps that made them.
+    """
+
+    stage: str
+    module: Autoencoder | Classifier
+    data: MNISTDataModule
+    seed: int
+    settings: StageConfig | None = None
+    ckpt: Path | None = None
+    steps: int = 0
+
+    def describe(self) -> str:
+        """One line: architecture, number of weights that train, sizes of the splits."""
+        kept = self.module.hparams
+        weights = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+        sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.data.splits.items())
+        architecture = describe(kept["widths"], kept["activation"])
+        return f"{self.module.stage} {architecture}, {weights:,} trainable weights; images: {sizes}"
+
+
+def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool = False) -> Experiment:
+    """Stage 1, with new weights; those of `resumed`, the run's own checkpoint, are loaded by the Trainer.
+
+    Args:
+        config: as `validate` returned it.
+        resumed: the run's own checkpoint, to go on from.
+        stored: whether the configuration is that of an earlier run, which goes on as it began.
+
+    Raises:
+        AeprobeError: the data are others than `resumed` was trained on, or something cannot be built.
+    """
+    own = config.autoencoder
+    source = checkpoints.read(resumed) if resumed else None
+    data = _data(config, config.seed, own.batch_size, source, resumed)
+    optimization = _optimization(config, "autoencoder", data, stored)
+    if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
+        _optimization(config, "classifier", data, stored)
+    data.shift, data.shift_epochs = own.shift, own.max_epochs if own.shift_epochs is None else own.shift_epochs
+    if config.stage == Stage.all:
+        require_classes(config.classifier.widths, data)
+        require_batch(config, data)
+    aeprobe.runtime.seed(config.seed)
+    module = Autoencoder(
+        own.widths,
+        own.activation,
+        str(own.initialization),
+        own.pixel_dropout,
+        own.clusters,
+        own.cluster_weight,
+        config.data.mean,
+        config.data.std,
+        optimization,
+    )
+    if own.initialization == Initialization.he:
+        module.start_at(data.mean_image())
+    return Experiment("autoencoder", module, data, config.seed, own)
+
+
+def build_classifier(
+    config: Config, typed: Mapping[str, str], ckpt: str | Path, resuming: bool = False, stored: bool = False
+) -> Experiment:
+    """Stage 2, on the encoder of `ckpt`, with a new head; to resume it, `ckpt` is its own. `stored` as above.
+
+    Raises:
+        AeprobeError: `ckpt` holds no autoencoder, or it contradicts what was typed.
+    """
+    own = config.classifier
+    path = find_checkpoint(ckpt, "autoencoder")
+    source = checkpoints.read(path)
+    trained = checkpoints.restore(source, path)
+    if not resuming and not isinstance(trained, Autoencoder):
+        raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
+    require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
+    widths, activation = checkpoints.architecture(source)["autoencoder"]
+    if widths[-1] != own.widths[0]:
+        raise AeprobeError(
+            f"classifier.widths={own.widths} begins with {own.widths[0]}, but the encoder in {path} is "
+            f"{describe(widths, activation)}: its code has {widths[-1]} numbers"
+        )
+    data = _data(config, config.seed, own.batch_size, source, path, typed)
+    require_classes(own.widths, data)
+    optimization = _optimization(config, "classifier", data, stored)
+    aeprobe.runtime.seed(config.seed)
+    module = Classifier(
+        widths,
+        activation,
+        own.widths,
+        own.activation,
+        own.standardize,
+        own.code_noise,
+        str(own.initialization),
+        str(own.loss_on),
+        source["hyper_parameters"]["mean"],
+        source["hyper_parameters"]["std"],
+        optimization,
+    )
+    module.encoder.load_state_dict(trained.encoder.state_dict())
+    return Experiment("classifier", module, data, config.seed, own, path)
+
+
+def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:
+    """The module of a finished run, to be measured again on the data that it was made for."""
+    path = find_checkpoint(ckpt, "classifier")
+    source = checkpoints.read(path)
+    module = checkpoints.restore(source, path)
+    require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
+    seed = config.seed if "seed" in typed else source["datamodule_hyper_parameters"]["seed"]
+    data = _data(config, seed, 1, source, path, typed)
+    if isinstance(module, Classifier):
+        require_classes(list(module.hparams["widths"]), data)
+    return Experiment("test", module, data, seed, None, path, source["global_step"])
+
+
+def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: bool) -> Optimization:
+    """How a stage is trained on the data; of another stage than theirs, only to see that it can be."""
+    own: StageConfig = getattr(config, stage)
+    trainer = config.trainer
+    require_validation(stage, config, data)
+    batches = EpochBatches(
+        len(data.splits["train"]), own.batch_size, config.seed, limit=trainer.limit_train_batches
+    )
+    made = Optimization(
+        stage,
+        own.optimizer,
+        own.scheduler,
+        max(len(batches), 1),  # a fraction that leaves none is refused with its own name
+        own.epochs(trainer),
+        trainer.gradient_clip_val,
+        trainer.accumulate_grad_batches,
+    )
+    if not stored:
+        made.require_own_numbers()
+    return made
+
+
+def _data(
+    config: Config,
+    seed: int,
+    batch_size: int,
+    source: Checkpoint | None = None,
+    path: Path | None = None,
+    typed: Mapping[str, str] | None = None,
+) -> MNISTDataModule:
+    """The data module, read and split; what a checkpoint says of the data wins over the configuration."""
+    own, typed = config.data, typed or {}
+    identity: dict[str, Any] = {"name": str(own.name), "val_size": own.val_size, "split_seed": seed}
+    root = own.root
+    stored: Mapping[str, Any] = {}
+    if source is not None:
+        stored = source["datamodule_hyper_parameters"]
+        encoded = source["hyper_parameters"]
+        for key, value in (identity | {"mean": own.mean, "std": own.std}).items():
+            group = key == "name" and "data" in typed
+            trained = encoded[key] if key in ("mean", "std") else stored[key]
+            if (f"data.{key}" in typed or group) and value != trained:
+                raise AeprobeError(
+                    f"data.{key}={value}: the checkpoint {path} was trained with data.{key}={trained}; "
+                    "drop the override"
+                )
+        identity = {key: stored[key] for key in identity}
+        if identity["name"] == "folder" and "data.root" not in typed:
+            root = stored["root"]
+    data = MNISTDataModule(
+        **identity,
+        root=root,
+        batch_size=batch_size,
+        eval_batch_size=own.eval_batch_size,
+        seed=seed,
+        block=config.trainer.steps_per_execution,
+        limit=config.trainer.limit_train_batches,
+    )
+    data.prepare_data()
+    data.setup()
+    require_files(data, stored.get("files", {}), path)
+    return data

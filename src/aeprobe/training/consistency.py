@@ -1,0 +1,88 @@
+"""Whether a configuration, its data and a checkpoint fit each other; all of it is known before a stage begins."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import aeprobe.runtime  # noqa: F401
+
+from aeprobe.config.schema import PLATEAU, Config, StageConfig
+from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.idx_files import Identity
+from aeprobe.data.sampler import EpochBatches
+from aeprobe.errors import AeprobeError
+from aeprobe.models import checkpoints
+from aeprobe.models.checkpoints import Checkpoint
+from aeprobe.models.networks import describe
+
+
+def require_validation(stage: str, config: Config, data: MNISTDataModule) -> None:
+    """Raises AeprobeError where a schedule would follow the loss of the test set, or nothing at all."""
+    own: StageConfig = getattr(config, stage)
+    every, epochs = config.trainer.check_val_every_n_epoch, own.epochs(config.trainer)
+    if own.scheduler["_target_"] != PLATEAU or (data.val_size and every <= epochs):
+        return
+    why = f"is not measured in {epochs} epochs with trainer.check_val_every_n_epoch={every}"
+    if not data.val_size:
+        why = "is the test set's with data.val_size=0: hold images out, such as data.val_size=5000"
+    raise AeprobeError(f"{stage}.scheduler: ReduceLROnPlateau follows val/loss, which {why}; or take another")
+
+
+def require_files(data: MNISTDataModule, trained: Mapping[str, Identity], path: Path | None) -> None:
+    """Holds the files that were read against those of a run or a checkpoint, which may not know its own.
+
+    Args:
+        data: after `setup`.
+        trained: as `MNISTDataModule.files`.
+        path: of the run or the checkpoint.
+
+    Raises:
+        AeprobeError: a file has another size or checksum.
+    """
+    for name, found in data.files.items():
+        before = trained.get(name, found)
+        if before != found:
+            raise AeprobeError(
+                f"data: {name} in {data.root} has {found['bytes']} bytes and SHA-256 {found['sha256']}, "
+                f"but {path} was trained on {before['bytes']} bytes with {before['sha256']}: "
+                "give that file back, or train anew"
+            )
+
+
+def require_classes(widths: list[int], data: MNISTDataModule) -> None:
+    """Raises AeprobeError where a head has fewer outputs than there are classes."""
+    if data.classes > widths[-1]:
+        raise AeprobeError(
+            f"classifier.widths={widths} ends with {widths[-1]}, but the labels go up to {data.classes - 1}: "
+            f"give the head {data.classes} outputs or more"
+        )
+
+
+def require_batch(config: Config, data: MNISTDataModule) -> None:
+    """Raises AeprobeError where a fraction of stage 2's batches is none: trainer.py says so after stage 1."""
+    size, limit = config.classifier.batch_size, config.trainer.limit_train_batches
+    if not len(EpochBatches(len(data.splits["train"]), size, config.seed, limit=limit)):
+        raise AeprobeError(
+            f"trainer.limit_train_batches={limit}: less than one batch of classifier.batch_size={size}; "
+            "give 1 for one batch, 1.0 for all"
+        )
+
+
+def require_typed_architecture(
+    config: Config, typed: Mapping[str, str], source: Checkpoint, path: Path, stages: tuple[str, ...]
+) -> None:
+    """Holds the widths and activations that a person typed against the checkpoint's."""
+    found = checkpoints.architecture(source)
+    for stage in stages:
+        own: StageConfig = getattr(config, stage)
+        for key, value in (("widths", own.widths), ("activation", own.activation)):
+            if f"{stage}.{key}" not in typed:
+                continue
+            if stage not in found:
+                raise AeprobeError(f"{typed[f'{stage}.{key}']}: {path} holds no {stage}; drop the override")
+            widths, activation = found[stage]
+            if value != (widths if key == "widths" else activation):
+                wanted = describe(own.widths, own.activation if key == "activation" else activation)
+                raise AeprobeError(
+                    f"{typed[f'{stage}.{key}']}: the {stage} in {path} is {describe(widths, activation)}, "
+                    f"not {wanted}; drop the override"
+                )

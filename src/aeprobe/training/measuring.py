@@ -1,0 +1,87 @@
+"""A trained stage on the test images: its numbers, and how they are shown."""
+
+import math
+
+import aeprobe.runtime  # noqa: F401
+
+import lightning as L
+import torch
+
+from aeprobe.config.schema import Config
+from aeprobe.data.sampler import seeded_permutation
+from aeprobe.errors import AeprobeError
+from aeprobe.figures import tensorboard
+from aeprobe.figures.gallery import Gallery, NotDrawn
+from aeprobe.figures.of_run import REPORT_BATCH
+from aeprobe.models import checkpoints
+from aeprobe.models.classifier import Classifier
+from aeprobe.processes.launch import here
+from aeprobe.runs.run_directory import Metrics, RunDirectory
+from aeprobe.training.build import Experiment
+from aeprobe.training.recorder import Recorder, write_scalars, writer
+
+ALL = ("train", "val", "test")
+
+
+def prepare(experiment: Experiment, device: torch.device) -> None:
+    """Puts the images where they are used; a classifier gets their codes, computed once."""
+    data, module = experiment.data, experiment.module
+    data.to(device)
+    if isinstance(module, Classifier):
+        trains = experiment.settings is not None
+        data.encode(module.to(device).encode, ALL if trains else ("test",))
+        if trains:
+            module.fit_standardization(data.splits["train"].images)
+
+
+def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, recorder: Recorder) -> Metrics:
+    """Measures the chosen checkpoint on the test set; returns what metrics.json says of it."""
+    module, data = experiment.module, experiment.data
+    final: dict[str, float] = {}
+    if experiment.settings is None:
+        name = experiment.ckpt.stem if experiment.ckpt else "last"
+    else:
+        name = "best" if (directory.checkpoints / "best.ckpt").exists() else "last"
+        chosen = checkpoints.read(directory.checkpoints / f"{name}.ckpt")
+        module.load_state_dict(chosen["state_dict"])
+        row = recorder.epochs[chosen["epoch"]]
+        final = {k: v for k, v in row.items() if k.startswith(("train/", "val/")) and not k.endswith("_last")}
+    trainer.test(module, data, verbose=False)
+    final |= {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
+    for tag, value in final.items():
+        if tag.startswith("test/") and not math.isfinite(value):
+            raise AeprobeError(f"{tag} is {value}: {name}.ckpt gives no finite numbers for the test images")
+    results: Metrics = {"checkpoint": name, "final": final}
+    if isinstance(module, Classifier):
+        results["confusion_matrix"] = module.confusion_matrix.compute().int().tolist()
+        correct = torch.cat(module.test_correct).cpu().double()
+        shuffled = correct[seeded_permutation(len(correct), experiment.seed)]
+        results["test_batch_accuracy"] = [part.mean().item() for part in shuffled.split(REPORT_BATCH)]
+    return results
+
+
+def show(
+    trainer: L.Trainer,
+    experiment: Experiment,
+    config: Config,
+    recorder: Recorder,
+    results: Metrics,
+    gallery: Gallery | None,
+) -> NotDrawn:
+    """Hands the results to TensorBoard and draws the figures; returns what could not be shown."""
+    not_drawn = gallery.not_drawn if gallery else NotDrawn()
+    final, steps = results["final"], trainer.global_step if experiment.settings else experiment.steps
+    with not_drawn.noted("TensorBoard"):
+        write_scalars(trainer, {k: v for k, v in final.items() if k.startswith("test/")}, steps)
+    with not_drawn.noted("figures"):
+        experiment.data.to("cpu")
+        if gallery is not None:
+            gallery.draw(trainer, recorder, results)
+    with not_drawn.noted("hparams"):
+        if experiment.settings and here().first:  # with or without figures: they are a sweep's table
+            row = tensorboard.hyperparameters(experiment, config)
+            tensorboard.add_hparams(writer(trainer), row, final, trainer.global_step)
+    with not_drawn.noted("TensorBoard"):
+        for logger in trainer.loggers:
+            logger.finalize("success")
+    return not_drawn

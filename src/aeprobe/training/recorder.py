@@ -1,0 +1,208 @@
+"""What is recorded of a training, and when. Its numbers are gathered here, not in the modules.
+
+`self.log` on every training step costs nearly a millisecond, more than the classifier's arithmetic. So the
+steps' metrics stay tensors until the epoch's end, and are then written all at once: a value for every step
+in TensorBoard, their mean over samples in metrics.json.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from aeprobe.errors import AeprobeError
+from aeprobe.processes.collectives import mean
+from aeprobe.runs.run_directory import RunDirectory
+
+log = logging.getLogger("aeprobe")
+
+
+class Recorder(L.Callback):
+    """Writes every epoch's row to metrics.json and TensorBoard, and prints it as a line.
+
+    Args:
+        directory: the run's.
+        name: the stage, as it is printed.
+
+    Attributes:
+        epochs: the rows of metrics.json.
+        steps: "step" and each tag of the steps' curves, a number for every optimizer step of this process.
+        epoch_steps: optimizer steps at each of its epochs' ends.
+
+    Raises:
+        AeprobeError: from the epoch in which a training metric is no longer finite.
+    """
+
+    def __init__(self, directory: RunDirectory, name: str) -> None:
+        self.directory = directory
+        self.name = name
+        self.epochs: list[dict[str, Any]] = []
+        self.steps: dict[str, list[float]] = {}
+        self.epoch_steps: list[int] = []
+        self._row: dict[str, Any] = {}
+        self._values: dict[str, Tensor] = {}
+        self._last: dict[str, Tensor] = {}
+        self._rates: list[float] = []
+        self._began = 0.0
+        self._ended = 0.0
+        self._warned = False
+
+    def on_fit_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Of a resumed run, writes the past epochs: to metrics.json, and to TensorBoard's new event file."""
+        if module.optimization.idle and not self.epochs:
+            log.warning("warning: %s.scheduler: %s", self.name, module.optimization.idle)
+        if self.epochs:
+            self.directory.write(epochs=self.epochs)
+        for number in range(len(self.epochs)):
+            self._write_events(trainer, number)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The past epochs; they travel in the checkpoint."""
+        steps = {tag: torch.tensor(values, dtype=torch.float64) for tag, values in self.steps.items()}
+        return {"epochs": self.epochs, "steps": steps, "epoch_steps": self.epoch_steps, "warned": self._warned}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes them back."""
+        self.epochs, self.epoch_steps = state_dict["epochs"], state_dict["epoch_steps"]
+        self.steps = {tag: values.tolist() for tag, values in state_dict["steps"].items()}
+        self.steps["step"] = [int(step) for step in self.steps["step"]]
+        self._warned = state_dict.get("warned", False)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Begins an epoch's row; warns once where the rate is as good as 0 before the last epoch is trained."""
+        rates = [*self.steps.get("train/lr", []), trainer.optimizers[0].param_groups[0]["lr"]]
+        if not self._warned and (fallen := first_zero(rates)) is not None:
+            self._warned = True
+            epoch = sum(fallen >= steps for steps in self.epoch_steps) + 1
+            log.warning(
+                "warning: %s: the rate is down from %g to %g in epoch %d of %d, too small to train with; "
+                "its schedule counts %ss (%s.scheduler.interval)",
+                *(self.name, max(rates), rates[fallen], epoch, trainer.max_epochs),
+                *(module.optimization.interval, self.name),
+            )
+        self._row, self._values, self._last, self._rates = {}, {}, {}, []
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        """Keeps the metrics of a block's steps, in one tensor for all steps of the epoch.
+
+        A list of small tensors would do, but each of them keeps the allocator from reusing the memory around
+        it: 0.1 MB a step, until the epoch's end.
+        """
+        past = len(self._rates)
+        self._rates += outputs["lr"].tolist()
+        for key, value in outputs.items():
+            if key == "lr":
+                continue
+            if key.endswith("_last"):
+                self._last[key] = value[-1]
+                continue
+            if key not in self._values:
+                self._values[key] = value.new_empty(len(trainer.train_dataloader.sampler))  # type: ignore[union-attr]
+            self._values[key][past : len(self._rates)] = value
+        self._ended = time.perf_counter()
+
+    def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Closes the training part of the row, before best.ckpt could be saved."""
+        self._close_training(trainer, module)
+
+    def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Adds the validation metrics."""
+        values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        for tag, value in values.items():
+            self._require_finite(trainer, tag, torch.tensor([value]))
+        self._row |= values
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Ends the row: to metrics.json, TensorBoard and the log."""
+        self._close_training(trainer, module)
+        self._row["seconds"] = self._ended - self._began
+        self.epochs.append(self._row)
+        self.epoch_steps.append(trainer.global_step)
+        self.directory.write(epochs=self.epochs)
+        self._write_events(trainer, len(self.epochs) - 1)
+        words = [f"{k} {v:.4f}" for k, v in self._row.items() if "/" in k and not k.endswith("_last")]
+        epoch = f"epoch {self._row['epoch']}/{trainer.max_epochs}"
+        log.info("%s %s  %s  %.1f s", self.name, epoch, "  ".join(words), self._row["seconds"])
+
+    def _close_training(self, trainer: L.Trainer, module: Any) -> None:
+        if self._row:
+            return
+        count, batches = len(self._rates), trainer.train_dataloader.sampler  # type: ignore[union-attr]
+        sizes, shares = batches.sizes[:count], batches.shares[:count]
+        last = {key: mean(value.cpu() * shares[-1]) for key, value in self._last.items()}
+        values = {key: mean(found[:count].cpu() * shares) for key, found in self._values.items()}
+        self._row["epoch"] = trainer.current_epoch + 1
+        for key, value in values.items():
+            self._require_finite(trainer, f"train/{key}", value)
+            self._row[f"train/{key}"] = float((value * sizes).sum() / sizes.sum())
+            self._row[f"train/{key}_last"] = float(value[-1])
+        self._row |= {f"train/{key}": value.item() for key, value in last.items()}
+        for key, weights in module.named_parameters():  # the last step's have had no loss yet
+            self._require_finite(trainer, f"the weight {key}", weights.detach().sum().reshape(1))
+        self._keep_steps(trainer, values, module.optimization.accumulate)
+
+    def _require_finite(self, trainer: L.Trainer, tag: str, values: Tensor) -> None:
+        bad = (~values.isfinite()).nonzero()
+        if len(bad):
+            steps = len(self._rates)
+            step = int(bad[0]) if len(values) == steps else steps - 1  # else it was measured after the last one
+            raise AeprobeError(
+                f"{self.name}: {tag} became {float(values[bad[0]])} in epoch {trainer.current_epoch + 1}, "
+                f"step {step + 1} of {steps}, at a rate of {self._rates[step]:g}: "
+                f"try a lower {self.name}.optimizer.lr"
+            )
+
+    def _keep_steps(self, trainer: L.Trainer, values: dict[str, Tensor], batches: int) -> None:
+        """One value per optimizer step, which may have taken several batches."""
+        if batches > 1:
+            values = {key: torch.stack([part.mean() for part in v.split(batches)]) for key, v in values.items()}
+        series = {f"train/{key}_step": value.tolist() for key, value in values.items()}
+        series["train/lr"] = self._rates[::batches]
+        first = trainer.global_step - len(series["train/lr"]) + 1
+        for tag, numbers in ({"step": [*range(first, trainer.global_step + 1)]} | series).items():
+            self.steps.setdefault(tag, []).extend(numbers)
+
+    def _write_events(self, trainer: L.Trainer, number: int) -> None:
+        """One epoch to TensorBoard: its steps, then its row."""
+        if not trainer.is_global_zero:
+            return
+        file: Any = writer(trainer).file_writer  # open while training
+        first, last = self.epoch_steps[number - 1] if number else 0, self.epoch_steps[number]
+        series = {tag: values[first:last] for tag, values in self.steps.items() if tag != "step"}
+        for step, row in enumerate(zip(*series.values(), strict=True), start=first + 1):
+            tagged = zip(series, row, strict=True)
+            # One event for all tags of a step: a quarter of the time of add_scalar for each.
+            file.add_summary(Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in tagged]), step)
+        write_scalars(trainer, {k: v for k, v in self.epochs[number].items() if "/" in k}, last)
+
+
+def first_zero(rates: Sequence[float]) -> int | None:
+    """The index of the first rate that is as good as 0 beside the highest, which came before; None: none is."""
+    highest = max(rates)
+    peak, least = rates.index(highest), highest * torch.finfo(torch.float32).eps
+    if min(rates[peak:]) >= least:
+        return None
+    return next(i for i in range(peak, len(rates)) if rates[i] < least)
+
+
+def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:
+    """Writes values to TensorBoard at a number of optimizer steps."""
+    for tag, value in values.items() if trainer.is_global_zero else ():
+        writer(trainer).add_scalar(tag, value, step)
+
+
+def writer(trainer: L.Trainer) -> SummaryWriter:
+    """TensorBoard's, of this run."""
+    assert isinstance(trainer.logger, TensorBoardLogger)
+    made: SummaryWriter = trainer.logger.experiment
+    return made

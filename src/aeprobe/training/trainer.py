@@ -1,0 +1,154 @@
+"""Lightning's Trainer as every stage uses it."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+
+import aeprobe.runtime  # noqa: F401
+
+import lightning as L
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, Profiler, SimpleProfiler
+from lightning.pytorch.strategies import DDPStrategy
+
+from aeprobe.config.schema import TrainerConfig
+from aeprobe.errors import AeprobeError
+from aeprobe.models.checkpoints import AtomicCheckpointIO
+from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.training.build import Experiment
+from aeprobe.training.callbacks import Bar, Checkpoint, EpochSeed
+
+log = logging.getLogger("aeprobe")
+# Of trainer.*: what data.py and stage_module.py take, and what other parts do; the rest is Lightning's.
+STEPS = ("limit_train_batches", "gradient_clip_val", "accumulate_grad_batches", "steps_per_execution")
+OURS = ("limit_epochs", "threads", "progress", "figures", "figure_epochs")
+
+
+class Unprofiled(PassThroughProfiler):
+    """Measures nothing, at no cost: Lightning's makes a context from a generator, a hundred times a step."""
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        """A context that does nothing."""
+        return NOTHING
+
+
+NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class Report(Profiler):
+    """A profiler of Lightning's that prints its report once a stage: after the test, of all that went before.
+
+    Lightning prints one after the fit too, and each to two streams.
+    """
+
+    def describe(self) -> None:
+        """Prints the report, and keeps it in train.log."""
+        if self._stage == "test":
+            self._stage = None  # which the title would name
+            log.info("%s", self.summary().strip())
+            self.teardown(stage="test")
+
+
+class Simple(Report, SimpleProfiler):
+    """Seconds of every hook."""
+
+
+class Advanced(Report, AdvancedProfiler):
+    """Python's cProfile of every hook."""
+
+
+PROFILERS = {None: Unprofiled, "simple": Simple, "advanced": Advanced}
+
+
+class Parts(DDPStrategy):
+    """DDP whose processes may have unequal parts of a batch, or none of it: see `EpochBatches.share`."""
+
+    def __init__(self) -> None:
+        # The buffers are equal anyway, and evaluation, in which the parts' number differs, must not wait for them.
+        super().__init__(broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def _configure_launcher(self) -> None:
+        """None: aeprobe.processes.launch, torchrun or srun has started them."""
+
+
+class EventFiles(TensorBoardLogger):
+    """TensorBoard's files of a run, in its directory whatever that is called."""
+
+    @property
+    def log_dir(self) -> str:
+        """Where they lie; Lightning would put a variable's value for a `$NAME` in it."""
+        return f"{self.root_dir}{self.version}"
+
+
+def make_trainer(
+    settings: TrainerConfig, experiment: Experiment, directory: RunDirectory, callbacks: Sequence[Callback]
+) -> L.Trainer:
+    """A Trainer for one stage.
+
+    Args:
+        settings: `trainer.*`.
+        experiment: what is trained or tested.
+        directory: where it writes.
+        callbacks: besides those that every run has.
+
+    Raises:
+        AeprobeError: this machine has no such accelerator, not so many devices, or no such precision on them.
+    """
+    own = experiment.settings
+    _require_batches(settings, experiment)
+    bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
+    every: list[Callback] = [EpochSeed(experiment.seed), *callbacks, *([Bar()] if bar else [])]
+    if own is not None:  # best before last, which keeps the state of both
+        every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if experiment.data.val_size else []
+        every += [Checkpoint(directory.checkpoints, "last")]
+    passed = {k: v for k, v in asdict(settings).items() if k not in STEPS + OURS}
+    several = settings.devices * settings.num_nodes > 1
+    passed["strategy"] = Parts() if several else "auto"
+    try:
+        trainer = L.Trainer(
+            max_epochs=own.epochs(settings) if own else 0,
+            logger=EventFiles(
+                directory.path, name="", version="tensorboard", default_hp_metric=False, max_queue=10_000
+            ),
+            callbacks=every,
+            plugins=[AtomicCheckpointIO(), *([TorchElasticEnvironment()] if several else [])],
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10**6,  # the Recorder writes the curves
+            use_distributed_sampler=False,  # EpochBatches divides a batch itself
+            **(passed | {"profiler": PROFILERS[settings.profiler and settings.profiler.lower()]()}),
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        what = " ".join(str(error).split())
+        raise AeprobeError(
+            f"trainer.accelerator={settings.accelerator} trainer.devices={settings.devices}: {what} "
+            "Use fewer devices, or trainer.accelerator=cpu or auto"
+        ) from error
+    if trainer.precision != settings.precision:  # Lightning chooses another one with a warning alone
+        raise AeprobeError(
+            f"trainer.precision={settings.precision}: Lightning would compute in {trainer.precision} on "
+            f"{trainer.strategy.root_device.type}; say trainer.precision={trainer.precision}, or use a GPU"
+        )
+    return trainer
+
+
+def _require_batches(settings: TrainerConfig, experiment: Experiment) -> None:
+    """Raises AeprobeError where a fraction of the batches is less than one: Lightning says so late, or never."""
+    data, trains = experiment.data, experiment.settings is not None
+    sizes = {"test": data.eval_batch_size} | (
+        {"train": data.batch_size, "val": data.eval_batch_size} if trains else {}
+    )
+    for split, size in sizes.items():
+        limit = getattr(settings, f"limit_{split}_batches")
+        batches = -(-len(data.splits[split]) // size)
+        if isinstance(limit, float) and int(limit * batches) < 1:
+            raise AeprobeError(
+                f"trainer.limit_{split}_batches={limit}: less than one of {batches} batches in the {split} split; "
+                "give 1 for one batch, 1.0 for all"
+            )

@@ -1,0 +1,92 @@
+"""What would fail in stage 2 is refused before stage 1 begins; and a profiler reports once."""
+
+import inspect
+from pathlib import Path
+
+import aeprobe.runtime  # noqa: F401
+
+import pytest
+import torch
+from conftest import run_here, train
+from images import write_folder
+
+from aeprobe.config.stage_checks import UNFIT
+from aeprobe.errors import AeprobeError
+from aeprobe.models.classifier import Classifier
+from aeprobe.models.optimization import Optimization
+
+OPTIMIZERS = sorted(
+    f"torch.optim.{name}"
+    for name, kind in vars(torch.optim).items()
+    if inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer
+)
+SMALL = ("data=folder", "data.val_size=20", "trainer.figures=false", "trainer.limit_epochs=1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("few") / "images", 120)
+
+
+@pytest.mark.parametrize("target", [target for target in OPTIMIZERS if target not in UNFIT])
+def test_every_optimizer_of_torch_takes_steps_or_is_refused(target: str) -> None:
+    node = {"_target_": target, "_partial_": True, "lr": 1e-3}
+    if target.rpartition(".")[2] in ("SparseAdam", "Muon"):  # for sparse gradients, for matrices alone
+        with pytest.raises(AeprobeError) as caught:
+            Optimization("classifier", node, {"_target_": None}, batches=2, epochs=1)
+        assert "\n" not in str(caught.value)
+        return
+    made = Optimization("classifier", node, {"_target_": None}, batches=2, epochs=1)
+    module = Classifier([784, 8], "ReLU", [8, 6], optimization=made)
+    optimizer = made.configure([weight for weight in module.parameters() if weight.requires_grad])
+    before = [weight.clone() for weight in module.head.parameters()]
+    for _ in range(2):
+        optimizer.zero_grad()
+        module._step((torch.rand(5, 1, 28, 28), torch.arange(5)), "train")["loss"].backward()
+        optimizer.step()
+    assert any(not torch.equal(old, new) for old, new in zip(before, module.head.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (
+            ["classifier.optimizer={_target_:torch.optim.SparseAdam,_partial_:true,lr:0.1}"],
+            "optimizer._target_=torch.optim.SparseAdam: takes no step here: SparseAdam does not support dense",
+        ),
+        (
+            ["classifier.widths=[30,20,2]"],
+            r"classifier.widths=\[30, 20, 2\] ends with 2, but the labels go up to 2",
+        ),
+        (["classifier.widths=[30,1]"], "give the head 3 outputs or more"),
+        (
+            ["classifier.batch_size=60", "trainer.limit_train_batches=0.4"],
+            "trainer.limit_train_batches=0.4: less than one batch of classifier.batch_size=60",
+        ),
+    ],
+    ids=["optimizer", "head", "narrowest", "batches"],
+)
+def test_stage_2_is_checked_before_stage_1_begins(
+    tmp_path: Path, folder: Path, typed: list[str], words: str
+) -> None:
+    less = ["~classifier.optimizer.weight_decay", "~classifier.optimizer.betas", "~classifier.optimizer.fused"]
+    overrides = [*SMALL, "autoencoder.batch_size=10", f"data.root={folder}", *typed]
+    with pytest.raises(AeprobeError, match=words):
+        run_here(tmp_path / "run", overrides + (less if "optimizer" in typed[0] else []))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profiler", ["Simple", "advanced"])
+def test_a_profiler_reports_once_a_stage(tmp_path: Path, folder: Path, profiler: str) -> None:
+    arguments = (*SMALL, f"data.root={folder}", f"trainer.profiler={profiler}", "hydra.run.dir=run")
+    result = train(*arguments, cwd=tmp_path)
+    assert (result.status, result.err) == (0, "")
+    assert result.out.count("Profiler Report") == 2
+    for stage, module in (("autoencoder", "Autoencoder"), ("classifier", "Classifier")):
+        written = (tmp_path / "run" / stage / "train.log").read_text()
+        assert written.count("Profiler Report") == 1
+        for action in ("run_training_epoch", f"[LightningModule]{module}.on_test_epoch_end"):
+            assert action in written  # of the fit and of the test
+    measured = train("stage=test", "ckpt=run", f"trainer.profiler={profiler}", cwd=tmp_path)
+    assert (measured.status, measured.err, measured.out.count("Profiler Report")) == (0, "", 1)

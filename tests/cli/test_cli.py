@@ -1,0 +1,273 @@
+"""The command line as a person meets it: help, wrong input, quoting, directories."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import TINY, metrics, only, train
+
+from aeprobe.cli.main import override
+
+# What is typed, and words that the one line must hold: what is wrong, what was given, what to do.
+REFUSED = [
+    ("autoencoder.lr=3", ["autoencoder.lr", "did you mean autoencoder.optimizer.lr?"]),
+    ("+autoencoder.lr=3", ["autoencoder.lr", "did you mean autoencoder.optimizer.lr?"]),
+    ("autoencoder.optimizer.lrr=1", ["autoencoder.optimizer.lrr", "did you mean autoencoder.optimizer.lr?"]),
+    ("autoencoder.max_epoch=3", ["did you mean autoencoder.max_epochs?"]),
+    ("trainer.max_epochs=3", ["trainer.max_epochs", "did you mean autoencoder.max_epochs?"]),
+    ("~seed", ["seed", "has no value", "seed=VALUE"]),
+    ("seed=abc", ["seed=abc", "Integer"]),
+    ("seed=1.5", ["seed=1.5", "Integer"]),
+    ("seed=${oc.env:NOWHERE}", ["seed", "NOWHERE"]),
+    (f"seed={'1' * 5000}", ["seed=111", "too many digits"]),
+    ("autoencoder=null", ["autoencoder=null", "name of a file"]),
+    ("autoencoder.batch_size=2147483648", ["autoencoder.batch_size=2147483648", "below 2147483648"]),
+    ("data.eval_batch_size=2147483648", ["below 2147483648"]),
+    ("trainer.accumulate_grad_batches=2147483648", ["below 2147483648"]),
+    ("trainer.threads=1048576", ["trainer.threads=1048576", "on this machine"]),
+    ("autoencoder.widths=[784,1048576,1048576,30]", ["autoencoder.widths=", "GiB, and this machine has"]),
+    ("autoencoder=3", ["autoencoder=3", "name of a file"]),
+    ("~autoencoder=3", ["autoencoder=3", "name of a file"]),
+    ("optimizer@autoencoder.optimizer=[1,2]", ["optimizer@autoencoder.optimizer=[1,2]", "name of a file"]),
+    ("seed=-1", ["seed=-1", "between 0 and 4294967295"]),
+    ("seed=4294967296", ["seed=4294967296", "between 0 and 4294967295"]),
+    ("stage=tset", ["stage=tset", "all, autoencoder, classifier, test"]),
+    ("experiment=repotr", ["experiment/repotr", "report, report_softmax"]),
+    ("autoencoder.optimizer.lr=0", ["autoencoder.optimizer.lr=0", "above 0"]),
+    ("autoencoder.optimizer.lr=nan", ["autoencoder.optimizer.lr=nan", "finite"]),
+    ("autoencoder.optimizer.lr=abc", ["autoencoder.optimizer.lr=abc", "number"]),
+    ("classifier.optimizer.weight_decay=-1", ["classifier.optimizer.weight_decay=-1", "0 or more"]),
+    ("autoencoder.optimizer.betas=[0.9,1.0]", ["autoencoder.optimizer.betas=[0.9, 1.0]"]),
+    ("autoencoder.optimizer._target_=os.system", ["os.system", "class of torch.optim"]),
+    ("autoencoder.optimizer._target_=torch.optim.LBFGS", ["torch.optim.LBFGS", "gradients alone"]),
+    ("autoencoder.cluster_weight=-1", ["autoencoder.cluster_weight=-1", "0 or more"]),
+    ("autoencoder.cluster_weight=1 autoencoder.clusters=31", ["autoencoder.clusters=31", "from 2 to 30"]),
+    ("autoencoder.cluster_weight=1 autoencoder.clusters=1", ["autoencoder.clusters=1", "from 2 to 30"]),
+    ("autoencoder.optimizer=adamw", ["optimizer@autoencoder.optimizer=NAME"]),
+    ("autoencoder.batch_size=0", ["autoencoder.batch_size=0", "at least 1"]),
+    ("classifier.max_epochs=0", ["classifier.max_epochs=0", "at least 1"]),
+    ("data.val_size=60000", ["data.val_size=60000", "59999"]),
+    ("data.val_size=-1", ["data.val_size=-1"]),
+    ("data.std=0", ["data.std=0", "above 0"]),
+    ("autoencoder.widths=[784]", ["autoencoder.widths=[784]", "two or more"]),
+    ("autoencoder.widths=[784,0,30]", ["autoencoder.widths=[784, 0, 30]", "two or more numbers from 1"]),
+    ("autoencoder.widths=[785,30]", ["autoencoder.widths=[785, 30]", "784 first"]),
+    ("autoencoder.widths=[784,31]", ["31 numbers", "begins with 30"]),
+    ("autoencoder.activation=relu", ["autoencoder.activation=relu", "ReLU"]),
+    ("trainer.accelerator=abacus", ["trainer.accelerator=abacus", "cpu"]),
+    ("trainer.limit_train_batches=1.5", ["trainer.limit_train_batches=1.5", "fraction"]),
+    ("stage=classifier", ["needs ckpt=", "ckpt=outputs/autoencoder/RUN"]),
+    ("stage=test", ["needs ckpt=", "ckpt=outputs/classifier/RUN"]),
+    ("stage=classifier ckpt=nowhere", ["ckpt=nowhere", "no such file or directory"]),
+    ("stage=classifier ckpt=empty", ["ckpt=empty", "holds no checkpoint"]),
+    ("stage=autoencoder ckpt=empty", ["ckpt=empty", "drop ckpt="]),
+    ("stage=autoencoder classifier.max_epochs=3", ["classifier.max_epochs=3", "does not train the classifier"]),
+    ("stage=autoencoder optimizer@classifier.optimizer=sgd", ["does not train the classifier"]),
+    ("ckpt=a=b", ["mismatched input '='", "quote"]),
+    ("outputs=it's", ["outputs=it's", "or a quote in it"]),
+    ("callbacks=early_stopping", ["callbacks: no such key", "run.Request"]),
+    ("+callbacks.early_stopping.patience=3", ["callbacks: no such key", "run.Request"]),
+    ("+trainer.max_time=1", ["trainer.max_time: no such key", "autoencoder.max_epochs=N"]),
+    ("+optimizer=adamw", ["optimizer: no such key", "optimizer@autoencoder.optimizer=NAME"]),
+    ("network@autoencoder.network=conv", ["network@autoencoder.network: no such key", "autoencoder.widths="]),
+    ("+data=folder", ["data: is chosen already", "data=folder"]),
+    ("--config-name=report", ["report: no such file in conf/", "experiment=NAME"]),
+    ("resume=a,b", ["resume=a,b", "expected one run"]),
+    ("resume=a=b", ["mismatched input '='", "quote"]),
+    ("resume=", ["resume=", "expected one run"]),
+    ("outputs=a_file", ["a_file", "choose another"]),
+    ("-m sweep=a/b", ["sweep=a/b", "folder's name"]),
+]
+
+
+@pytest.mark.parametrize(("typed", "words"), REFUSED, ids=[typed[:60] for typed, _ in REFUSED])
+def test_wrong_input_gets_one_line_and_leaves_nothing(tmp_path: Path, typed: str, words: list[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a_file").write_text("not a directory")
+    result = train(*typed.split(), cwd=tmp_path)
+    assert result.status == 1
+    assert result.out == ""
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1, result.err
+    for word in words:
+        assert word in result.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a_file", "empty"]
+
+
+def test_an_unknown_option_is_argparses(tmp_path: Path) -> None:
+    result = train("--sage=test", cwd=tmp_path)
+    assert result.status == 2
+    assert "Traceback" not in result.err
+
+
+def test_the_person_can_ask_for_the_traceback(tmp_path: Path) -> None:
+    result = train("seed=-1", cwd=tmp_path, environment={"HYDRA_FULL_ERROR": "1"})
+    assert result.status == 1
+    assert "Traceback" in result.err
+    assert "seed=-1" in result.err
+
+
+def test_help_and_the_printed_configuration_need_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('torch was imported')")
+    path = {"PYTHONPATH": str(tmp_path)}
+    shown = train("--help", cwd=tmp_path, environment=path)
+    assert shown.status == 0
+    for word in ("stage=all", "stage=autoencoder", "stage=classifier", "stage=test", "report, report_softmax"):
+        assert word in shown.out
+    assert shown.out.count("  python train.py") == 5
+    printed = train("--cfg", "job", "experiment=report", cwd=tmp_path, environment=path)
+    assert printed.status == 0
+    assert "val_size: 0" in printed.out
+    refused = train("seed=-1", cwd=tmp_path, environment=path)
+    assert "seed=-1" in refused.err
+
+
+def test_an_accelerator_that_is_not_here(tmp_path: Path, root: Path) -> None:
+    import torch
+
+    missing = "mps" if torch.cuda.is_available() else "gpu"
+    result = train(f"trainer.accelerator={missing}", f"data.root={root}", cwd=tmp_path)
+    assert result.status == 1
+    assert result.err.startswith(f"error: trainer.accelerator={missing}")
+    assert "trainer.accelerator=cpu" in result.err
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_fraction_that_is_less_than_a_batch(tmp_path: Path, root: Path) -> None:
+    result = train("trainer.limit_test_batches=0.05", f"data.root={root}", cwd=tmp_path)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "trainer.limit_test_batches=0.05: less than one of 10 batches in the test split" in result.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_changed_data_file_stops_the_run_before_it_begins(tmp_path: Path) -> None:
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "train-labels-idx1-ubyte").write_bytes(b"something else")
+    result = train(cwd=tmp_path)
+    assert result.status == 1
+    assert "train-labels-idx1-ubyte has SHA-256" in result.err
+    assert "expected 65a50cbb" in result.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_data_root_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "a_file").write_text("")
+    result = train("data.root=a_file", cwd=tmp_path)
+    assert result.status == 1
+    assert result.err.startswith("error: data: a_file/MNIST/raw")
+    assert "data.root=" in result.err
+
+
+@pytest.mark.parametrize(
+    "value", ["plain/path-1.2", "a b", "a=b", "x[1]", "it's", 'say "no"', "back\\slash", '\\"', "end\\", "ä,ö"]
+)
+def test_an_override_survives_the_shell_and_hydra(value: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (argument,) = shlex.split(override("ckpt", value))
+    assert OverridesParser.create().parse_override(argument).value() == value
+
+
+@pytest.mark.slow
+def test_the_next_command_works_as_printed_in_a_strange_place(tmp_path: Path, root: Path) -> None:
+    """`=`, spaces and brackets in the path, and a working directory that is not the project's."""
+    outputs = "my outputs=[1], really"
+    first = train("stage=autoencoder", *TINY, f"data.root={root}", override_arg("outputs", outputs), cwd=tmp_path)
+    assert first.status == 0, first.err
+    (command,) = [line for line in first.out.splitlines() if line.startswith("next: ")]
+    typed = shlex.split(command)[3:]
+    second = train(*typed, *TINY, f"data.root={root}", cwd=tmp_path)
+    assert second.status == 0, second.err
+    run = only(tmp_path / "outputs" / "classifier")
+    assert metrics(run)["ckpt"].startswith(f"{outputs}/autoencoder/")
+    # and its weights do not need stage 1's directory any more
+    (tmp_path / outputs).rename(tmp_path / "gone")
+    again = train("stage=test", f"ckpt={run}", "trainer.limit_test_batches=2", f"data.root={root}", cwd=tmp_path)
+    assert again.status == 0, again.err
+    assert metrics(only(tmp_path / "outputs" / "test"))["final"] == {
+        k: v for k, v in metrics(run)["final"].items() if k.startswith("test/")
+    }
+
+
+@pytest.mark.slow
+def test_a_value_may_stand_for_another(tmp_path: Path, root: Path) -> None:
+    arguments = (
+        "trainer.limit_train_batches=1",
+        "trainer.figures=false",
+        f"data.root={root}",
+        "hydra.run.dir=run",
+    )
+    result = train(
+        "autoencoder.max_epochs=1", "classifier.max_epochs=${autoencoder.max_epochs}", *arguments, cwd=tmp_path
+    )
+    assert result.status == 0, result.err
+    found = metrics(tmp_path / "run" / "classifier")
+    assert found["config"]["classifier"]["max_epochs"] == len(found["epochs"]) == 1
+    assert "classifier.max_epochs=${autoencoder.max_epochs}" in found["overrides"]
+    again = train("resume=run", cwd=tmp_path)
+    assert again.status == 0, again.err
+
+
+def override_arg(key: str, value: str) -> str:
+    """One argument, as the shell would pass it on."""
+    (argument,) = shlex.split(override(key, value))
+    return argument
+
+
+@pytest.mark.slow  # also unpacks the data
+def test_two_runs_started_at_once_take_two_directories(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:  # unpacking the same data.root, too
+        both = list(pool.map(lambda _: train("stage=autoencoder", *TINY, cwd=tmp_path), range(2)))
+    assert [result.status for result in both] == [0, 0], [result.err for result in both]
+    runs = list((tmp_path / "outputs" / "autoencoder").iterdir())
+    assert len(runs) == 2
+    assert {metrics(run)["status"] for run in runs} == {"completed"}
+
+
+@pytest.mark.slow
+def test_a_directory_that_holds_a_run_is_not_written_into(tmp_path: Path, root: Path) -> None:
+    arguments = ("stage=autoencoder", *TINY, f"data.root={root}", "hydra.run.dir=mine")
+    assert train(*arguments, cwd=tmp_path).status == 0
+    before = metrics(tmp_path / "mine")
+    result = train(*arguments, "seed=1", cwd=tmp_path)
+    assert result.status == 1
+    assert "mine already holds a run" in result.err
+    assert metrics(tmp_path / "mine") == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("ckpt=notes.ckpt", "ckpt=notes.ckpt: is not a checkpoint"),
+        ("ckpt=RUN/classifier", "holds a classifier, but stage=classifier starts from an autoencoder"),
+        ("ckpt=RUN autoencoder.widths=[784,64,30]", "is 784-500-200-100-30 with ReLU, not 784-64-30 with ReLU"),
+    ],
+    ids=["no checkpoint", "wrong stage", "other architecture"],
+)
+def test_a_checkpoint_that_does_not_serve(
+    tmp_path: Path, root: Path, trained: Path, typed: str, words: str
+) -> None:
+    (tmp_path / "notes.ckpt").write_text("not a checkpoint")
+    arguments = typed.replace("RUN", str(trained)).split()
+    result = train("stage=classifier", *arguments, f"data.root={root}", cwd=tmp_path)
+    assert result.status == 1
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1, result.err
+    assert words in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.ckpt"]
+
+
+@pytest.mark.parametrize("level", ["1", "2"])
+def test_python_without_assertions_is_refused(tmp_path: Path, level: str) -> None:
+    """An interval of a search, for one, ends in an AttributeError within Hydra's parser there."""
+    result = train("trainer=debug", cwd=tmp_path, environment={"PYTHONOPTIMIZE": level})
+    assert (result.status, result.out) == (1, "")
+    assert result.err == (
+        f"error: Python leaves assertions out here (PYTHONOPTIMIZE={level}, or -O), "
+        "and Hydra's parser needs them: unset it\n"
+    )
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,201 @@
+"""What goes wrong outside of the project: disks, files, neighbours. Nothing that was complete is lost."""
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import REPO, metrics, train
+from same_runs import wait_for
+
+from aeprobe.models import checkpoints
+
+SHORT = ("stage=autoencoder", "trainer.figures=false", "trainer.limit_train_batches=40")
+LONG = (*SHORT, "autoencoder.max_epochs=200")
+
+
+def finite(checkpoint: Path) -> bool:
+    stored = checkpoints.read(checkpoint)
+    return all(bool(w.isfinite().all()) for w in stored["state_dict"].values() if w.is_floating_point())
+
+
+def goes_on(run: Path, cwd: Path, epochs: int) -> None:
+    result = train(f"resume={run}", f"autoencoder.max_epochs={epochs}", cwd=cwd)
+    assert result.status == 0, result.err
+    assert [row["epoch"] for row in metrics(run)["epochs"]] == [*range(1, epochs + 1)]
+    assert metrics(run)["status"] == "completed"
+    assert not [path for path in run.rglob(".*") if path.name not in (".hydra", ".lock")]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 40 MB: room for three checkpoints of 12 MB, not for a fourth beside them."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = os.getuid() == 0 and shutil.which("mount")
+    if (
+        not mounted
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "none", disk], check=False).returncode
+    ):
+        pytest.skip("no small disk can be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_run_in_a_line_and_it_goes_on_when_there_is_room(
+    tmp_path: Path, root: Path, small_disk: Path
+) -> None:
+    run = small_disk / "run"
+    (small_disk / "other").write_bytes(bytes(10 * 2**20))
+    first = train(*SHORT, "autoencoder.max_epochs=3", f"data.root={root}", f"hydra.run.dir={run}", cwd=tmp_path)
+    assert first.status == 1
+    (line,) = first.err.splitlines()
+    assert "No space left on device" in line
+    assert line.endswith("make room, then resume=")
+    assert all(finite(path) for path in run.glob("checkpoints/*.ckpt"))
+    (small_disk / "other").unlink()
+    if not metrics(run)["epochs"]:
+        pytest.fail("the disk was full before the first epoch: nothing was tested")
+    goes_on(run, tmp_path, 3)
+
+
+FULL_BY_THEN = """
+import runpy, sys
+from aeprobe.figures.gallery import Gallery
+draw = Gallery.draw
+def fill(self, *given):
+    with open({filler!r}, "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(2**10)):
+                pass
+        except OSError:
+            pass
+    draw(self, *given)
+Gallery.draw = fill
+sys.argv = ["train.py", *{arguments!r}]
+runpy.run_path({train!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_when_the_figures_are_drawn_costs_no_result(
+    tmp_path: Path, root: Path, small_disk: Path
+) -> None:
+    run = small_disk / "run"
+    arguments = [*SHORT[:1], *SHORT[2:], "autoencoder.max_epochs=1", f"data.root={root}", f"hydra.run.dir={run}"]
+    filler = small_disk / "filler"
+    code = FULL_BY_THEN.format(filler=str(filler), arguments=arguments, train=str(REPO / "train.py"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "not drawn: class histogram (OSError: [Errno 28] No space left on device)" in done.stdout
+    found = metrics(run)
+    assert (found["status"], found["not_drawn"]) == ("completed", None)
+    assert found["final"]["test/loss"] > 0
+    filler.unlink()
+    result = train(f"resume={run}", cwd=tmp_path)
+    assert (result.status, result.err) == (0, "")
+    assert metrics(run)["not_drawn"] == {}
+    assert metrics(run)["final"] == pytest.approx(found["final"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [11 * 2**20, 2_500])
+def test_a_limit_on_file_sizes_is_a_full_disk_too(tmp_path: Path, root: Path, most: int) -> None:
+    """At 11 MB no checkpoint fits, at 2,500 bytes neither metrics.json nor an event file."""
+    command = [sys.executable, str(REPO / "train.py"), *SHORT, "autoencoder.max_epochs=2", f"data.root={root}"]
+    done = subprocess.run(
+        [*command, "hydra.run.dir=run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "File too large" in line
+    assert not [*(tmp_path / "run").glob("checkpoints/*")]
+    goes_on(tmp_path / "run", tmp_path, 2)
+
+
+@pytest.mark.slow
+def test_a_directory_that_is_removed_ends_the_run_in_a_line(tmp_path: Path, root: Path) -> None:
+    command = [sys.executable, str(REPO / "train.py"), *LONG, f"data.root={root}", "hydra.run.dir=run"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+        wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists())
+        (tmp_path / "run").rename(tmp_path / "gone")  # at once; then it goes piece by piece
+        shutil.rmtree(tmp_path / "gone")
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 1
+    (line,) = err.splitlines()
+    assert line.startswith("error: run: is gone")
+    assert not [*tmp_path.rglob("*.ckpt")]
+
+
+@pytest.mark.slow
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, root: Path) -> None:
+    run = tmp_path / "run"
+    good = train(*SHORT, "autoencoder.max_epochs=1", f"data.root={root}", f"hydra.run.dir={run}", cwd=tmp_path)
+    assert good.status == 0, good.err
+    steep = ["autoencoder.max_epochs=1", "autoencoder.optimizer.lr=1e38", "trainer.limit_train_batches=1"]
+    bad = train(*SHORT, *steep, f"data.root={root}", "hydra.run.dir=bad", cwd=tmp_path)
+    assert bad.status == 1
+    (line,) = bad.err.splitlines()
+    assert " in epoch 1, step 1 of 1, at a rate of 1e+38: try a lower autoencoder.optimizer.lr" in line
+    assert metrics(tmp_path / "bad")["status"] == "failed"
+    assert not [*(tmp_path / "bad").glob("checkpoints/*.ckpt")]
+    assert all(finite(path) for path in run.glob("checkpoints/*.ckpt"))
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut"])
+def test_a_damaged_data_file_is_named_with_both_checksums(tmp_path: Path, root: Path, damage: str) -> None:
+    shutil.copytree(root, tmp_path / "data")
+    file = tmp_path / "data" / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    content = bytearray(file.read_bytes())
+    content[12345] ^= 1
+    file.write_bytes(content if damage == "changed" else content[:-1])
+    done = train(*SHORT, cwd=tmp_path)
+    assert done.status == 1
+    (line,) = done.err.splitlines()
+    assert str(file.relative_to(tmp_path)) in line
+    assert "expected" in line
+    assert len(re.findall(r"[0-9a-f]{64}", line)) == 2
+    assert not (tmp_path / "outputs").exists() or not [*(tmp_path / "outputs").rglob("metrics.json")]
+
+
+@pytest.mark.slow
+def test_a_second_run_keeps_out_while_the_first_lives(tmp_path: Path, root: Path) -> None:
+    command = [sys.executable, str(REPO / "train.py"), *LONG, f"data.root={root}", "hydra.run.dir=run"]
+    with subprocess.Popen(command, cwd=tmp_path) as running:
+        wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists())
+        for asked in (["resume=run"], [*SHORT, f"data.root={root}", "hydra.run.dir=run"]):
+            second = train(*asked, cwd=tmp_path)
+            assert second.status == 1
+            (line,) = second.err.splitlines()
+            assert "another process is running it" in line
+        running.kill()
+    resumed = train("resume=run", "autoencoder.max_epochs=201", "trainer.limit_train_batches=2", cwd=tmp_path)
+    assert "another process" not in resumed.err  # the lock of a killed process keeps nobody out
+
+
+@pytest.mark.slow
+def test_twenty_runs_in_one_second_have_twenty_directories(tmp_path: Path, root: Path) -> None:
+    short = [*SHORT[:2], "trainer.limit_train_batches=2", "trainer.limit_epochs=1", "trainer.limit_val_batches=1"]
+    command = [sys.executable, str(REPO / "train.py"), *short, "trainer.limit_test_batches=1", f"data.root={root}"]
+    began = time.monotonic()
+    started = [
+        subprocess.Popen([*command, f"seed={n}", "trainer.threads=1"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        for n in range(20)
+    ]
+    assert time.monotonic() - began < 1
+    assert [process.wait(timeout=300) for process in started] == [0] * 20
+    runs = [metrics(path) for path in (tmp_path / "outputs" / "autoencoder").iterdir()]
+    assert sorted(run["seed"] for run in runs) == [*range(20)]
+    assert {run["status"] for run in runs} == {"completed"}

@@ -1,0 +1,239 @@
+"""Names and paths as they are typed: `~`, names that look like numbers, names that a grammar stumbles over."""
+
+import contextlib
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from command import command
+from conftest import REPO, metrics, only, train
+from images import write_folder
+
+from aeprobe.config.overrides import override
+from aeprobe.errors import AeprobeError
+from aeprobe.paths import home
+from aeprobe.report import write as report
+from aeprobe.results import table as results
+
+SMALL = ("data=folder", "data.val_size=50", "trainer.limit_epochs=1", "trainer.figures=false")
+ONE = ("stage=autoencoder", *SMALL)
+
+DATA = ("data.val_size=50", "trainer.limit_epochs=1", "trainer.figures=false", "data=folder")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with `images` in it; the home directory lies beside it, and holds the same images."""
+    (tmp_path / "work").mkdir()
+    write_folder(tmp_path / "work" / "images")
+    shutil.copytree(tmp_path / "work", tmp_path / "home")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "work"
+
+
+def names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if entry.name != "images")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["outputs=~/runs"],
+        ["outputs='~/runs'"],
+        ["+hydra.run.dir=~/runs/autoencoder/x", "~hydra.run.dir"],
+        ["hydra.run.dir=~/runs/autoencoder/x"],
+        ["-m", "outputs=~/runs", "sweep=s"],
+        ["-m", "hydra.sweep.dir=~/runs", "seed=0,1"],
+    ],
+)
+def test_a_tilde_is_the_home_directory(place: Path, typed: list[str]) -> None:
+    typed = [word for word in typed if not word.startswith("~")]
+    typed = [word.removeprefix("+") for word in typed]
+    with contextlib.chdir(place):
+        result = command(*typed, *ONE, "data.root=~/images")
+    assert result.status == 0, result.err
+    assert names(place) == []
+    assert names(place.parent / "home") == ["runs"]
+    runs = results.find_runs([place.parent / "home" / "runs"])
+    assert {run.status for run in runs} == {"completed"}
+    found = metrics(runs[0].path)
+    assert found["data"]["root"] == str(place.parent / "home" / "images")
+    assert 'data.root="~/images"' in found["overrides"]
+
+
+def test_a_tilde_in_a_file_of_ones_own(place: Path) -> None:
+    conf = place.parent / "conf"
+    shutil.copytree(REPO / "conf", conf)
+    (conf / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\noutputs: ~/runs\ndata:\n  root: ~/images\n"
+    )
+    more = "hydra:\n  run:\n    dir: ~/one/${seed}\n  sweep:\n    dir: ~/many/${sweep}\n"
+    (conf / "experiment" / "dirs.yaml").write_text("# @package _global_\n" + more)
+    with contextlib.chdir(place):
+        for typed in (["experiment=mine"], ["-m", "experiment=mine", "sweep=s"]):
+            done = command(f"--config-dir={conf}", *typed, *ONE)
+            assert done.status == 0, done.err
+        for typed in (["experiment=dirs"], ["-m", "experiment=dirs", "sweep=t", "seed=3"]):
+            done = command("--config-dir", str(conf), *typed, *ONE, "data.root=images")
+            assert done.status == 0, done.err
+    assert names(place) == []
+    assert names(place.parent / "home") == ["many", "one", "runs"]
+    assert names(place.parent / "home" / "runs") == ["autoencoder", "sweeps"]
+    assert metrics(place.parent / "home" / "one" / "0")["status"] == "completed"
+    assert [path.name for path in (place.parent / "home" / "many").iterdir()] == ["t"]
+
+
+def test_a_folder_called_tilde_stays_one(place: Path) -> None:
+    with contextlib.chdir(place):
+        first = command("outputs=./~", *ONE, "data.root=images")
+        assert first.status == 0, first.err
+        next_one = shlex.split(first.out.partition("next: ")[2])[2:]
+        second = command(*next_one, *SMALL, "data.root=images")
+        assert second.status == 0, second.err
+        run = only(place / "~" / "autoencoder")
+        again = command(f"resume=./~/autoencoder/{run.name}")
+        assert again.status == 0, again.err
+    assert names(place) == ["outputs", "~"]
+    assert names(place.parent / "home") == []
+
+
+def test_an_unknown_user_is_refused(place: Path) -> None:
+    with contextlib.chdir(place):
+        for typed in (["outputs=~nobody-here/x"], ["hydra.run.dir=~nobody-here"], ["resume=~nobody-here"]):
+            result = command(*typed)
+            assert (result.status, result.err.count("\n")) == (1, 1), result.err
+            assert "~nobody-here is no home directory on this machine" in result.err
+    assert names(place) == []
+
+
+def test_tables_and_pages_take_a_tilde(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.chdir(place):
+        assert command("outputs=~/runs", *ONE, "data.root=images").status == 0
+        assert results.main(["~/runs", "--csv"]) == 0
+        run = only(place.parent / "home" / "runs" / "autoencoder")
+        assert report.main([f"~/runs/autoencoder/{run.name}", "--output", "~/page.html"]) == 0
+        assert (place.parent / "home" / "page.html").exists()
+        (place / "mine.html").write_text("<html>mine</html>")
+        assert report.main([str(run), "--output", "mine.html"]) == 1
+        assert (place / "mine.html").read_text() == "<html>mine</html>"
+        assert report.main([str(run), "--output", str(run / "metrics.json")]) == 1
+        assert metrics(run)["status"] == "completed"
+        assert report.main([str(run), "--output", "~/page.html"]) == 0
+    assert "~" not in capsys.readouterr().out
+    with pytest.raises(AeprobeError, match="is no home directory"):
+        home("~nobody-here")
+
+
+@pytest.mark.slow
+def test_names_that_look_like_numbers_have_a_directory_each(place: Path) -> None:
+    with contextlib.chdir(place):
+        for name in ("1_0", "10", "1e1", "true"):
+            result = command("-m", f"sweep={name}", f"outputs=00{name}", *ONE, "data.root=images")
+            assert result.status == 0, result.err
+        shutil.move(place / "images", place / "2024_1")
+        single = command("outputs=20241125_1530", *ONE, "data.root=2024_1", "sweep=1_0")
+        assert single.status == 0, single.err
+        run = only(place / "20241125_1530" / "autoencoder")
+        next_one = command(
+            "stage=classifier", f"ckpt=20241125_1530/autoencoder/{run.name}", *SMALL, "data.root=2024_1"
+        )
+        assert next_one.status == 0, next_one.err
+        run.rename(place / "1e3")
+        tested = command("stage=test", "ckpt=1e3", "data.root=2024_1")
+        assert tested.status == 0, tested.err
+        resumed = command("resume=1e3")
+        assert resumed.status == 0, resumed.err
+    assert {name for name in names(place) if "sweeps" in names(place / name)} == {
+        "001_0",
+        "0010",
+        "001e1",
+        "00true",
+    }
+    assert [names(place / f"00{name}" / "sweeps") for name in ("1_0", "10")] == [["1_0"], ["10"]]
+    found = metrics(place / "1e3")
+    assert (found["config"]["outputs"], found["config"]["sweep"]) == ("20241125_1530", "1_0")
+    assert found["data"]["root"] == "2024_1"
+
+
+def test_two_spellings_are_two_jobs(place: Path) -> None:
+    for name in ("1_0", "10"):
+        shutil.copytree(place / "images", place / name)
+    with contextlib.chdir(place):
+        result = command("-m", "sweep=s", "data.root=1_0,10", *ONE)
+        assert result.status == 0, result.err
+    roots = {metrics(run.path)["data"]["root"] for run in results.find_runs([place / "outputs"])}
+    assert roots == {"1_0", "10"}
+
+
+UGLY = ["quote\" and ' and \\", "a=b,[1] {x}", "new\nline", "-lead", "~tilde", "null", "$HOME #1 ä", "a::b*?%41:c"]
+
+
+@pytest.mark.parametrize("chdir", [False, True], ids=["here", "chdir"])
+@pytest.mark.parametrize("name", UGLY)
+def test_printed_commands_work(place: Path, name: str, chdir: bool) -> None:
+    there = ["hydra.job.chdir=true"] * chdir
+    (argument,) = shlex.split(override("outputs", name))
+    with contextlib.chdir(place):
+        first = command(*ONE, "data.root=images", argument, *there)
+        assert first.status == 0, first.err
+        assert names(place) == [name]
+        printed = shlex.split(first.out.partition("next: ")[2])
+        assert printed[:2] == ["python", "train.py"]
+        second = command(*printed[2:], *SMALL, "data.root=images", argument, *there)
+        assert second.status == 0, second.err
+        assert names(place) == [name]
+        assert sorted(names(place / name)) == ["autoencoder", "classifier"]
+        run = only(place / name / "autoencoder")
+        assert [path.name.partition(".")[0] for path in (run / "tensorboard").iterdir() if ".tf" in path.name]
+        before = (run / "metrics.json").read_bytes()
+        (resume,) = shlex.split(override("resume", os.path.relpath(run, place)))
+        again = command(resume)
+        assert again.status == 0, again.err
+        assert (run / "metrics.json").read_bytes() == before
+        assert names(place) == [name]
+
+
+@pytest.mark.parametrize("name", ["${x}", "a${", "\\${seed}"])
+def test_a_name_that_looks_like_a_reference(place: Path, name: str) -> None:
+    with contextlib.chdir(place):
+        refused = command(*ONE, "data.root=images", shlex.split(override("outputs", name))[0])
+        assert (refused.status, refused.err.count("\n")) == (1, 1), refused.err
+        assert names(place) == []
+        assert command(*ONE, "data.root=images", "hydra.run.dir=run").status == 0
+        (place / "run").rename(place / name)
+        assert command(shlex.split(override("resume", name))[0]).status == 0
+        done = command("stage=classifier", *SMALL, "data.root=images", shlex.split(override("ckpt", name))[0])
+        assert done.status == 0, done.err
+        run = only(place / "outputs" / "classifier")
+        assert metrics(run)["config"]["ckpt"] == name
+        assert command(f"resume=outputs/classifier/{run.name}").status == 0
+
+
+@pytest.mark.slow
+def test_with_chdir_paths_are_those_of_the_typist(place: Path) -> None:
+    there = ("hydra.job.chdir=true", "data.root=images")
+    with contextlib.chdir(place):
+        many = command("-m", "sweep=s", "seed=0,1", *ONE, *there)
+        assert many.status == 0, many.err
+        again = command("-m", "sweep=s", "seed=0,1", *ONE, *there)
+        assert again.out.count("completed before") == 2
+        run = results.find_runs([place / "outputs"])[0].path
+        second = command("stage=classifier", f"ckpt={run.relative_to(place)}", *SMALL, *there)
+        assert second.status == 0, second.err
+        whole = command(*SMALL, *there, "hydra.run.dir=run")
+        assert whole.status == 0, whole.err
+        refused = command("hydra.job.chdir=true", "hydra.run.dir=new/run", "seed=-1")
+        assert refused.status == 1
+    assert names(place) == ["outputs", "run"]
+    assert sorted(path.name for path in (place / "run").iterdir()) == ["autoencoder", "classifier", "report.html"]
+
+
+@pytest.mark.slow
+def test_with_chdir_the_other_processes_start_where_the_command_was_typed(place: Path) -> None:
+    typed = ("trainer=ddp", "trainer.devices=2", "hydra.job.chdir=true", "data.root=images", "hydra.run.dir=run")
+    result = train(*ONE, *typed, cwd=place)
+    assert result.status == 0, result.err
+    assert names(place) == ["run"]
+    assert metrics(place / "run")["processes"] == 2

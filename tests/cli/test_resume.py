@@ -1,0 +1,243 @@
+"""An interrupted run goes on, and ends with the bits of one that was never interrupted."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import pytest
+from conftest import REPO, metrics, run_here, scalars, train
+from hydra import compose, initialize_config_dir
+from same_runs import SETTINGS, assert_equal_runs, wait_for, without_times
+
+from aeprobe.config.checks import validate
+from aeprobe.processes.signals import Interrupted, cut_short
+from aeprobe.training import run as runner
+
+# Everything that could depend on chance: shifts, dropout, noise, a schedule, a best checkpoint, both stages.
+KILL = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import run_here
+import lightning as L
+from aeprobe.training import run as runner
+class Kill(L.Callback):
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        if module.stage == {stage!r} and trainer.global_step == 30 * {epoch} + {index}:
+            os.kill(os.getpid(), signal.{signal})
+class Killed(runner.Request):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.callbacks = [Kill()]
+        self.interruption.__enter__()
+runner.Request = Killed
+run_here(Path({path!r}), {overrides!r}, resume={resume!r})
+"""
+
+
+def killed(
+    path: Path, overrides: list[str], stage: str, epoch: int, index: int, how: str, resume: bool = False
+) -> int:
+    """Runs until a step, where a signal comes; returns the exit status."""
+    code = KILL.format(
+        tests=str(REPO / "tests"),
+        stage=stage,
+        epoch=epoch,
+        index=index,
+        signal=how,
+        path=str(path),
+        overrides=overrides,
+        resume=resume,
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """The run that nothing interrupted."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    run_here(path, [*SETTINGS, f"data.root={root}"])
+    return path
+
+
+def resumed(path: Path, *more: str) -> str:
+    result = train(f"resume={path}", *more, cwd=path.parent)
+    assert result.status == 0, result.err
+    return result.out
+
+
+@pytest.mark.parametrize(
+    ("stage", "epoch", "index", "how", "status"),
+    [
+        pytest.param("autoencoder", 0, 10, "SIGKILL", -9, marks=pytest.mark.slow),
+        ("autoencoder", 2, 29, "SIGKILL", -9),
+        pytest.param("classifier", 1, 5, "SIGKILL", -9, marks=pytest.mark.slow),
+        pytest.param("autoencoder", 3, 3, "SIGTERM", 1, marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_run_ends_as_the_uninterrupted_one(
+    whole: Path, tmp_path: Path, root: Path, stage: str, epoch: int, index: int, how: str, status: int
+) -> None:
+    path = tmp_path / "run"
+    assert killed(path, [*SETTINGS, f"data.root={root}"], stage, epoch, index, how) == status
+    found = metrics(path / stage)
+    assert found["status"] == ("interrupted" if how == "SIGTERM" else "running")
+    assert len(found["epochs"]) == epoch
+    moved = tmp_path / "elsewhere" / "renamed"
+    shutil.move(path, moved)
+    resumed(moved)
+    assert_equal_runs(whole, moved)
+    assert "nothing is left to do" in resumed(moved)
+
+
+@pytest.mark.slow
+def test_a_run_is_killed_twice(whole: Path, tmp_path: Path, root: Path) -> None:
+    path, overrides = tmp_path / "run", [*SETTINGS, f"data.root={root}"]
+    assert killed(path, overrides, "autoencoder", 1, 0, "SIGKILL") == -9
+    assert killed(path, overrides, "classifier", 2, 7, "SIGKILL", resume=True) == -9
+    resumed(path)
+    assert_equal_runs(whole, path)
+
+
+@pytest.mark.parametrize(
+    ("how", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
+def test_a_signal_stops_the_real_command_and_says_how_to_go_on(
+    tmp_path: Path, root: Path, how: signal.Signals, status: int
+) -> None:
+    command = [
+        sys.executable,
+        str(REPO / "train.py"),
+        "stage=autoencoder",
+        "hydra.run.dir=run",
+        f"data.root={root}",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists())
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert err == "error: interrupted; go on with: python train.py resume=run\n"
+    found = metrics(tmp_path / "run")
+    assert (found["status"], found["error"]) == ("interrupted", f"interrupted by {how.name}")
+    assert len(found["epochs"]) >= 1
+
+
+def test_what_fails_because_a_signal_cut_it_short_is_no_failure(tmp_path: Path, root: Path) -> None:
+    """OmegaConf's own clean-up, for one, raises an AttributeError where a signal comes in the middle of it."""
+
+    class Cut(L.Callback):
+        def on_train_batch_end(self, *_: object) -> None:
+            request.interruption.signum = signal.SIGINT
+            raise AttributeError("half made")
+
+    overrides = ["stage=autoencoder", f"data.root={root}", "trainer.figures=false"]
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        config = validate(compose("config", overrides=overrides), overrides)
+    request = runner.Request(config, tmp_path / "run", overrides, callbacks=[Cut()])
+    with pytest.raises(Interrupted):
+        runner.run(request)
+    assert metrics(tmp_path / "run")["status"] == "interrupted"
+    error = AttributeError("half made")
+    error.__context__ = KeyboardInterrupt()
+    assert cut_short(error)
+    assert not cut_short(AttributeError("made wrong"))
+
+
+def test_a_run_that_is_interrupted_before_its_first_word_is_resumed(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    overrides = ["stage=autoencoder", f"data.root={root}", "trainer=debug", "trainer.figures=false"]
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "header", interrupted)
+        with pytest.raises(Interrupted):
+            run_here(tmp_path / "run", overrides)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert run_here(tmp_path / "run", overrides, resume=True)["autoencoder"]["status"] == "completed"
+
+
+def test_a_finished_run_is_lengthened(tmp_path: Path, root: Path) -> None:
+    short = ["stage=autoencoder", "trainer.limit_train_batches=10", "trainer.figures=false", f"data.root={root}"]
+    run_here(tmp_path / "long", [*short, "autoencoder.max_epochs=3"])
+    run_here(tmp_path / "run", [*short, "autoencoder.max_epochs=1"])
+    resumed(tmp_path / "run", "autoencoder.max_epochs=3")
+    a, b = without_times(tmp_path / "long"), without_times(tmp_path / "run")
+    assert a["rows"] == b["rows"]
+    assert (a["final"], a["config"]["autoencoder"]) == (b["final"], b["config"]["autoencoder"])
+    assert scalars(tmp_path / "long") == scalars(tmp_path / "run")
+
+
+REFUSED = [
+    (["autoencoder.widths=[784,30]"], "would change what was already trained"),
+    (["seed=1"], "would change what was already trained"),
+    (["autoencoder.batch_size=10"], "would change what was already trained"),
+    (["data=folder"], "would change what was already trained"),
+    (["autoencoder.max_epochs=20"], "the schedule OneCycleLR was made for 4 epochs"),
+    (["-m"], "drop -m"),
+    (["autoencoder.max_epochs=abc"], "autoencoder.max_epochs"),
+]
+
+
+@pytest.mark.parametrize(("typed", "words"), REFUSED, ids=[" ".join(typed) for typed, _ in REFUSED])
+def test_what_would_change_the_past_is_refused(whole: Path, typed: list[str], words: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    result = train(f"resume={whole}", *typed, cwd=whole.parent)
+    assert result.status == 1
+    assert words in result.err
+    assert result.err.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
+
+
+def test_an_autoencoder_whose_classifier_began_is_not_lengthened(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    result = train(f"resume={tmp_path / 'run'}", "autoencoder.max_epochs=20", cwd=tmp_path)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "limit_epochs" in result.err or "the classifier was trained on this encoder" in result.err
+
+
+def test_no_run_is_no_traceback(tmp_path: Path) -> None:
+    for given in ("nowhere", ".", "nowhere/checkpoints/best.ckpt"):
+        result = train(f"resume={given}", cwd=tmp_path)
+        assert (result.status, result.err.count("\n")) == (1, 1), result.err
+
+
+def test_two_at_once_are_one_too_many(whole: Path, tmp_path: Path) -> None:
+    from aeprobe.errors import AeprobeError
+    from aeprobe.runs.run_directory import RunDirectory
+
+    shutil.copytree(whole, tmp_path / "run")
+    first = RunDirectory(tmp_path / "run" / "autoencoder")
+    first.lock()
+    with pytest.raises(AeprobeError, match="another process is running it"):
+        RunDirectory(tmp_path / "run" / "autoencoder").lock()
+    result = train(f"resume={tmp_path / 'run'}", cwd=tmp_path)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "another process is running it" in result.err
+    assert (tmp_path / "run" / "autoencoder" / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_a_damaged_last_checkpoint_is_refused_and_the_best_taken_when_told_to(
+    whole: Path, tmp_path: Path, root: Path
+) -> None:
+    path = tmp_path / "run"
+    assert killed(path, [*SETTINGS, f"data.root={root}"], "autoencoder", 3, 3, "SIGKILL") == -9
+    last = path / "autoencoder" / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    result = train(f"resume={path}", cwd=tmp_path)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    best = last.with_name("best.ckpt")
+    assert "is damaged" in result.err
+    assert "best.ckpt goes on from the best epoch" in result.err
+    resumed(path.parent / path.name / "autoencoder" / "checkpoints" / "best.ckpt")
+    assert metrics(path / "classifier")["status"] == "completed"
+    assert best.exists()
+    assert_equal_runs(whole, path)

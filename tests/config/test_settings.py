@@ -1,0 +1,133 @@
+"""What makes runs alike: neutral values of keys that they lack, roles, fingerprints, and what a table folds."""
+
+from pathlib import Path
+from typing import Any
+
+import finished_runs
+import pytest
+from conftest import REPO
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from aeprobe.config import settings
+from aeprobe.config.checks import validate
+from aeprobe.config.schema import Config, plain
+from aeprobe.config.settings import experiment, fingerprint, flat, neutral, upgraded
+from aeprobe.report import ranges
+from aeprobe.report import write as report
+from aeprobe.report.runs import StageRun
+from aeprobe.results import folding
+from aeprobe.results import table as results
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        return plain(validate(compose("config", overrides=list(overrides)), overrides))
+
+
+def test_every_key_is_given_a_value_in_conf() -> None:
+    """So that a reader of conf/ sees all that can be set; the schema's values are for what was stored before."""
+    shown = OmegaConf.to_container(
+        OmegaConf.merge(
+            *(OmegaConf.load(REPO / "conf" / name) for name in ("config.yaml", "trainer/default.yaml"))
+        )
+    )
+    assert isinstance(shown, dict)
+    for group in ("autoencoder", "classifier", "data"):
+        file = "mnist" if group == "data" else "default"
+        shown |= OmegaConf.to_container(OmegaConf.load(REPO / "conf" / group / f"{file}.yaml"))  # type: ignore[operator]
+    names = {key.rpartition(".")[2] for key in flat(OmegaConf.to_container(OmegaConf.structured(Config)))}  # type: ignore[arg-type]
+    assert names <= shown.keys() | {"optimizer", "scheduler"}
+
+
+def test_an_absent_key_means_its_neutral_value_and_a_moved_one_its_new_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings, "MOVED", {"autoencoder.layers": "autoencoder.widths", "trainer.gone": None})
+    old = {"stage": "all", "autoencoder": {"layers": [784, 30]}, "trainer": {"gone": 1, "precision": "64-true"}}
+    now = upgraded(old)
+    assert now["autoencoder"]["widths"] == [784, 30]
+    assert "layers" not in now["autoencoder"]
+    assert "gone" not in now["trainer"]
+    assert now["trainer"]["precision"] == "64-true"
+    for key in ("autoencoder.shift", "classifier.loss_on", "data.std", "trainer.accumulate_grad_batches"):
+        assert flat(now)[key] == neutral()[key]
+    assert old["autoencoder"] == {"layers": [784, 30]}, "what was given stays as it was"
+    assert upgraded(now) == now
+
+
+def test_a_fingerprint_stays_when_a_neutral_key_comes_and_changes_with_every_other() -> None:
+    whole = composed("experiment=report")
+    data = whole["data"]
+    before = fingerprint(experiment(whole, data, "autoencoder"))
+    young = composed("experiment=report")
+    del (
+        young["autoencoder"]["cluster_weight"],
+        young["trainer"]["gradient_clip_val"],
+        young["autoencoder"]["shift"],
+    )
+    assert fingerprint(experiment(young, data, "autoencoder")) == before
+    for same in ("seed=3", "outputs=x", "trainer.threads=1", "data.root=x", "classifier.max_epochs=3", "sweep=s"):
+        assert fingerprint(experiment(composed("experiment=report", same), data, "autoencoder")) == before, same
+    for other in (
+        "autoencoder.shift=1",
+        "autoencoder.optimizer.lr=2e-3",
+        "trainer.gradient_clip_val=1",
+        "trainer.limit_train_batches=1.0",
+        "autoencoder.max_epochs=11",
+        "scheduler@autoencoder.scheduler=cosine",
+    ):
+        assert fingerprint(experiment(composed("experiment=report", other), data, "autoencoder")) != before, other
+
+
+def test_the_same_seed_twice_is_one_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [
+        finished_runs.write_run(tmp_path / f"run{i}", seed, 0.001 * seed) for i, seed in enumerate((0, 0, 0, 1))
+    ]
+    assert results.main([str(tmp_path), "--metric", "autoencoder test/loss"]) == 0
+    table = capsys.readouterr().out
+    assert "seed 0 was run 3 times with the same settings, counted once" in table
+    assert "0.02100 ± 0.00071" in table
+    assert report.main([*map(str, runs[:2])]) == 1
+    assert "with the same seed, 0: give one of them" in capsys.readouterr().err
+
+
+def test_an_edited_preset_and_a_lengthened_run_are_rows_of_their_own(tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [
+        {},
+        {"autoencoder__optimizer__lr": 0.003},
+        {"autoencoder__max_epochs": 20},
+        {"outputs": "elsewhere", "trainer__progress": "false", "trainer__threads": 1},
+    ]
+    for seed, change in enumerate(changes):
+        finished_runs.write_run(tmp_path / str(seed), seed, **change)
+    rows = folding.summarize(folding.find_runs([tmp_path]), metric="autoencoder test/loss")
+    told = {
+        (row["settings"]["autoencoder.optimizer.lr"], row["settings"]["autoencoder.max_epochs"]) for row in rows
+    }
+    assert told == {("0.001", "10"), ("0.003", "10"), ("0.001", "20")}
+    assert sorted(row["n"] for row in rows) == [1, 1, 2]
+    (row,) = folding.summarize(folding.find_runs([tmp_path]), by="experiment")
+    assert row["mixed"] == ["autoencoder.max_epochs", "autoencoder.optimizer.lr"]
+
+
+def test_presets_are_told_apart_by_their_name_alone(tmp_path: Path) -> None:
+    for name in ("report", "best"):
+        for seed in (0, 1):
+            config = composed(f"experiment={name}", f"seed={seed}", "stage=autoencoder")
+            made = finished_runs.metrics("autoencoder", seed, config=config, data=config["data"])
+            made["overrides"] = [f"experiment={name}", f"seed={seed}"]
+            finished_runs.write_stage(tmp_path / f"{name}{seed}", made, figures=False)
+    rows = folding.summarize(folding.find_runs([tmp_path]))
+    assert [(row["settings"], row["n"]) for row in rows] == [
+        ({"experiment": "best"}, 2),
+        ({"experiment": "report"}, 2),
+    ]
+
+
+def test_the_default_has_the_range_of_its_own_seeds() -> None:
+    config = composed()
+    for stage, key in (("autoencoder", "val/loss"), ("autoencoder", "test/loss"), ("classifier", "test/accuracy")):
+        known = ranges.find(StageRun(Path(), {"stage": stage, "config": config}), key)
+        assert known is not None
+        assert (known["name"], known["n"]) == ("default", 5)

@@ -1,0 +1,187 @@
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from images import write_folder
+
+from aeprobe.data import idx_files
+from aeprobe.data.datamodule import ImageDataset, MNISTDataModule
+from aeprobe.data.sampler import EpochBatches, seeded_permutation
+from aeprobe.errors import AeprobeError
+
+
+@pytest.fixture(scope="module")
+def mnist(root: Path) -> MNISTDataModule:
+    module = MNISTDataModule(root=str(root), val_size=5000)
+    module.setup()
+    return module
+
+
+def rows(images: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images}
+
+
+def test_mnist_is_whole_and_right(mnist: MNISTDataModule) -> None:
+    sizes = {name: len(split) for name, split in mnist.splits.items()}
+    assert sizes == {"train": 55_000, "val": 5_000, "test": 10_000}
+    train, val = mnist.splits["train"], mnist.splits["val"]
+    assert train.images.dtype == torch.uint8
+    counts = torch.bincount(torch.cat([train.labels, val.labels]))
+    assert counts.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert mnist.splits["test"].labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+
+
+def test_the_split_is_disjoint_complete_and_seeded(root: Path, mnist: MNISTDataModule) -> None:
+    train, val = rows(mnist.splits["train"].images), rows(mnist.splits["val"].images)
+    assert len(train) == 55_000  # MNIST has no image twice
+    assert len(val) == 5_000
+    assert not train & val
+    again, other = (MNISTDataModule(root=str(root), split_seed=seed) for seed in (0, 1))
+    again.setup()
+    other.setup()
+    assert torch.equal(again.splits["val"].images, mnist.splits["val"].images)
+    assert not torch.equal(other.splits["val"].images, mnist.splits["val"].images)
+
+
+def test_without_a_validation_split_the_test_set_doubles(root: Path) -> None:
+    module = MNISTDataModule(root=str(root), val_size=0)
+    module.setup()
+    assert len(module.splits["train"]) == 60_000
+    assert module.splits["val"] is module.splits["test"]
+    module.encode(lambda images: images.flatten(1)[:, :30])
+    assert module.splits["val"] is module.splits["test"]
+    assert module.splits["train"].images.shape == (60_000, 30)
+
+
+def test_a_batch_is_float_in_0_1(root: Path) -> None:
+    plain = MNISTDataModule(root=str(root))
+    plain.setup()
+    images, labels = next(iter(plain.val_dataloader()))
+    assert images.dtype == torch.float32
+    assert images.shape == (1000, 1, 28, 28)
+    assert labels.dtype == torch.int64
+    expected = plain.splits["val"].images[:1000].float() / 255
+    torch.testing.assert_close(images, expected)
+
+
+def test_the_loader_asks_for_whole_batches(root: Path) -> None:
+    asked: list[int] = []
+
+    class Spy(ImageDataset):
+        def __getitem__(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+            asked.append(len(index))
+            return super().__getitem__(index)
+
+    module = MNISTDataModule(root=str(root), batch_size=10, eval_batch_size=20, block=2)
+    module.splits = {
+        "train": Spy(torch.arange(25.0), torch.arange(25)),
+        "val": Spy(torch.zeros(45), torch.arange(45)),
+    }
+    blocks = [iter(block) for block in module.train_dataloader()]
+    assert asked == [], "a batch is made when its step comes"
+    labels = torch.cat([labels for block in blocks for _, labels in block])
+    assert asked == [10, 10, 5]
+    assert sorted(labels.tolist()) == list(range(25)) != labels.tolist()
+    assert torch.cat([labels for _, labels in module.val_dataloader()]).tolist() == list(range(45))
+    assert asked[3:] == [20, 20, 5]
+    assert (len(module.train_dataloader()), len(module.val_dataloader())) == (2, 3)
+
+
+def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
+    def batches(seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[list[int]]:
+        sampler = EpochBatches(1001, 100, seed, rank, world)
+        sampler.set_epoch(epoch)
+        assert len(list(sampler)) == len(sampler) == 11
+        return [batch.tolist() for batch in sampler]
+
+    assert batches(0, 3) == batches(0, 3)
+    assert batches(0, 3) != batches(0, 4)
+    assert batches(0, 3) != batches(1, 3)
+    assert sorted(index for batch in batches(0, 3) for index in batch) == list(range(1001))
+    first, second = (batches(0, 3, rank, 2) for rank in (0, 1))
+    for batch, one, other in zip(batches(0, 3), first, second, strict=True):
+        assert (batch[0::2], batch[1::2] or batch[:1]) == (one, other)  # of one image, both have it
+    assert seeded_permutation(10, 2**32 - 1, 2**20 - 1).sort().values.tolist() == list(range(10))
+
+
+def test_two_processes_unpack_at_once(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from aeprobe.data.idx_files import unpack; unpack(Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(tmp_path / "MNIST" / "raw")]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    names = sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir())
+    assert names == sorted(idx_files.checksums())  # and no temporary file
+    idx_files.unpack(tmp_path / "MNIST" / "raw")
+
+
+@pytest.mark.parametrize("fault", ["altered", "truncated"])
+def test_a_wrong_file_is_named_with_both_checksums(tmp_path: Path, fault: str) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    name = "t10k-labels-idx1-ubyte"
+    content = bytearray(gzip.decompress((idx_files.BUNDLE / f"{name}.gz").read_bytes()))
+    content[100] ^= 1
+    wrong = bytes(content if fault == "altered" else content[:500])
+    (raw / name).write_bytes(wrong)
+    with pytest.raises(
+        AeprobeError, match=rf"{name} has SHA-256 \w{{64}}, expected {idx_files.checksums()[name]}"
+    ):
+        idx_files.unpack(raw)
+    assert (raw / name).read_bytes() == wrong  # left for the person to look at
+
+
+def test_own_images(tmp_path: Path) -> None:
+    module = MNISTDataModule("folder", str(write_folder(tmp_path / "own")), val_size=50)
+    module.prepare_data()
+    module.setup()
+    assert {name: len(split) for name, split in module.splits.items()} == {"train": 250, "val": 50, "test": 300}
+    assert module.classes == 3
+    first = module.splits["test"]
+    assert first.labels[:4].tolist() == [0, 1, 2, 0]
+    assert first.images[0].flatten().tolist() == list(
+        (tmp_path / "own" / "t10k-images-idx3-ubyte").read_bytes()[16:800]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"side": 27}, r"shape \(27, 27\), expected 2051 and \(28, 28\)"),
+        ({"labels": 299}, "has 300 images, but .* has 299 labels"),
+        ({"count": 0}, "0 items"),
+    ],
+)
+def test_own_images_of_the_wrong_form(tmp_path: Path, change: dict[str, int], words: str) -> None:
+    module = MNISTDataModule("folder", str(write_folder(tmp_path / "own", **change)), val_size=0)
+    with pytest.raises(AeprobeError, match=words):
+        module.setup()
+
+
+def test_own_images_missing_cut_or_too_few(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "own")
+    module = MNISTDataModule("folder", str(folder), val_size=300)
+    with pytest.raises(AeprobeError, match="has 300 training images; hold out fewer"):
+        module.setup()
+    images = folder / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-1])
+    with pytest.raises(AeprobeError, match="has 235215 bytes, expected 235216"):
+        MNISTDataModule("folder", str(folder), val_size=0).setup()
+    images.unlink()
+    with pytest.raises(AeprobeError, match="train-images-idx3-ubyte cannot be read"):
+        MNISTDataModule("folder", str(folder), val_size=0).setup()
+
+
+def test_the_images_are_kept_on_a_device_as_bytes(root: Path) -> None:
+    module = MNISTDataModule(root=str(root), val_size=0)
+    module.setup()
+    module.to("meta")  # a device that any torch has; only its name can be looked at
+    assert {split.images.device.type for split in module.splits.values()} == {"meta"}
+    assert {split.labels.device.type for split in module.splits.values()} == {"meta"}
+    assert module.splits["train"].images.dtype == torch.uint8
+    assert module.splits["val"] is module.splits["test"]
+    images, _ = module.splits["train"][torch.arange(7)]
+    assert images.device.type == "meta"
+    assert images.dtype == torch.float32

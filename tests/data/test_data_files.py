@@ -1,0 +1,270 @@
+"""A run knows which files it was trained on, and goes on with no others."""
+
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import aeprobe.runtime  # noqa: F401
+
+import pytest
+import torch
+from conftest import REPO, metrics, run_here, train
+from images import write_folder
+from launches import TRAIN, slurm, together
+from same_runs import resume_here
+
+from aeprobe.data import idx_files
+from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.idx_files import FILES, IdxFile
+from aeprobe.data.sampler import seeded_permutation
+from aeprobe.errors import AeprobeError
+from aeprobe.models import checkpoints
+from aeprobe.training import build
+from aeprobe.training import run as runner
+
+NAMES = [name for pair in FILES.values() for name in pair]
+SMALL = ("data=folder", "data.val_size=20", "trainer.figures=false", "autoencoder.max_epochs=1")
+IMAGES, LABELS = FILES["train"]
+
+
+def identities(folder: Path) -> dict[str, dict[str, object]]:
+    """Sizes and checksums, by another way."""
+    contents = {name: (folder / name).read_bytes() for name in NAMES}
+    return {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in contents.items()}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Path, Path]:
+    """A folder of images, and a finished stage 1 on it."""
+    folder = write_folder(tmp_path / "images", 120)
+    run_here(tmp_path / "run", ["stage=autoencoder", *SMALL, f"data.root={folder}"])
+    return folder, tmp_path / "run"
+
+
+def test_size_and_checksum_stand_in_the_run_and_its_checkpoints(made: tuple[Path, Path]) -> None:
+    folder, run = made
+    assert metrics(run)["data"]["files"] == identities(folder)
+    for name in ("best", "last"):
+        stored = checkpoints.read(run / "checkpoints" / f"{name}.ckpt")["datamodule_hyper_parameters"]
+        assert stored["files"] == identities(folder)
+
+
+def test_mnist_has_the_checksums_of_its_list(root: Path) -> None:
+    data = MNISTDataModule(root=str(root))
+    data.setup()
+    assert {name: file["sha256"] for name, file in data.files.items()} == idx_files.checksums()
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def swap(folder: Path) -> None:
+    names = [folder / name for name in (IMAGES, FILES["test"][0])]
+    flip(names[1], 100)
+    contents = [name.read_bytes() for name in names]
+    names[0].write_bytes(contents[1])
+    names[1].write_bytes(contents[0])
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "grown": (lambda folder: write_folder(folder, 121), IMAGES),
+    "shrunk": (lambda folder: write_folder(folder, 119), IMAGES),
+    "a pixel": (lambda folder: flip(folder / IMAGES, 5000), IMAGES),
+    "a label": (lambda folder: flip(folder / LABELS, 100), LABELS),
+    "a test label": (lambda folder: flip(folder / FILES["test"][1], 100), FILES["test"][1]),
+    "exchanged": (swap, IMAGES),
+}
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_other_data_are_refused_by_name(made: tuple[Path, Path], tmp_path: Path, change: str) -> None:
+    """On resuming, in stage 2 and in a test; and what was there stays as it was."""
+    folder, run = made
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    alter, name = CHANGES[change]
+    alter(folder)
+    words = rf"data: {name} in {folder} has \d+ bytes and SHA-256 \w{{64}}, but .*ckpt was trained on \d+ bytes"
+    for asked in (
+        lambda: resume_here(run, "autoencoder.max_epochs=2"),
+        lambda: run_here(tmp_path / "new", ["stage=classifier", f"ckpt={run}", "trainer.figures=false"]),
+        lambda: run_here(tmp_path / "new", ["stage=test", f"ckpt={run}", "trainer.figures=false"]),
+    ):
+        with pytest.raises(AeprobeError, match=words) as caught:
+            asked()
+        assert "\n" not in str(caught.value)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_folder_is_refused_and_a_moved_one_is_not(made: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, run = made
+    moved = folder.rename(tmp_path / "moved")
+    other = write_folder(tmp_path / "other", 130)
+    test = ["stage=test", f"ckpt={run}", "trainer.figures=false"]
+    again = run_here(tmp_path / "again", [*test, f"data.root={moved}"])["test"]
+    assert again["final"]["test/loss"] == metrics(run)["final"]["test/loss"]
+    with pytest.raises(AeprobeError, match=f"data: {IMAGES} in {other} has"):
+        run_here(tmp_path / "new", [*test, f"data.root={other}"])
+
+
+def test_a_folder_that_changes_between_the_stages_ends_the_run_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "images", 120)
+    second = build.build_classifier
+
+    def changed(*args: object, **more: object) -> build.Experiment:
+        flip(folder / LABELS, 50)
+        return second(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "build_classifier", changed)
+    with pytest.raises(AeprobeError, match=f"data: {LABELS} in"):
+        run_here(tmp_path / "run", [*SMALL, f"data.root={folder}"])
+    assert metrics(tmp_path / "run" / "autoencoder")["status"] == "completed"
+    assert not (tmp_path / "run" / "classifier").exists()
+
+
+def test_a_run_that_was_ended_in_its_first_epoch_begins_again_with_its_own_data(made: tuple[Path, Path]) -> None:
+    folder, run = made
+    for file in run.glob("checkpoints/*.ckpt"):
+        file.unlink()
+    said = metrics(run) | {"status": "interrupted", "epochs": []}
+    (run / "metrics.json").write_text(json.dumps(said))
+    flip(folder / IMAGES, 5000)
+    with pytest.raises(AeprobeError, match=f"data: {IMAGES} in {folder} has .*, but {run} was trained on"):
+        resume_here(run)
+    assert metrics(run) == said
+    flip(folder / IMAGES, 5000)
+    resume_here(run)
+    assert metrics(run)["status"] == "completed"
+
+
+@pytest.mark.slow
+def test_the_command_says_it_in_one_line(made: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, run = made
+    flip(folder / IMAGES, 5000)
+    for arguments in ((f"resume={run}", "autoencoder.max_epochs=2"), ("stage=test", f"ckpt={run}")):
+        result = train(*arguments, cwd=tmp_path)
+        assert (result.status, result.out) == (1, "")
+        (line,) = result.err.splitlines()
+        assert f"data: {IMAGES} in {folder} has" in line
+    assert not (tmp_path / "outputs").exists() or not [*(tmp_path / "outputs").rglob("*.json")]
+
+
+@pytest.mark.parametrize("kept", ["nothing", "some"])
+def test_a_run_without_checksums_goes_on_and_gets_them(made: tuple[Path, Path], kept: str) -> None:
+    folder, run = made
+    for file in run.glob("checkpoints/*.ckpt"):
+        content = checkpoints.read(file)
+        stored = content["datamodule_hyper_parameters"]
+        files = stored.pop("files")
+        if kept == "some":
+            stored["files"] = {IMAGES: files[IMAGES]}
+        torch.save(content, file)
+    said = metrics(run)
+    del said["data"]["files"]
+    (run / "metrics.json").write_text(json.dumps(said))
+    flip(folder / LABELS, 50)  # which it cannot know
+    resume_here(run, "autoencoder.max_epochs=2")
+    assert metrics(run)["data"]["files"] == identities(folder)
+    stored = checkpoints.read(run / "checkpoints" / "last.ckpt")["datamodule_hyper_parameters"]
+    assert stored["files"] == identities(folder)
+
+
+@pytest.mark.parametrize("val_size", [0, 1, 137, 299])
+@pytest.mark.parametrize("chunk", [1, 784 * 7, 784 * 300])
+def test_a_split_is_the_file_s_order_divided_by_the_permutation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, val_size: int, chunk: int
+) -> None:
+    folder = write_folder(tmp_path / "images", 300)
+    monkeypatch.setattr(idx_files, "CHUNK", chunk)
+    data = MNISTDataModule("folder", str(folder), val_size, split_seed=3)
+    data.setup()
+    stored = torch.frombuffer(bytearray((folder / IMAGES).read_bytes()[16:]), dtype=torch.uint8).view(
+        300, 1, 28, 28
+    )
+    order = seeded_permutation(300, 3)
+    for name, part in (("val", order[:val_size]), ("train", order[val_size:])):
+        if len(part):
+            part = part.sort().values
+            assert torch.equal(data.splits[name].images, stored[part])
+            assert data.splits[name].labels.tolist() == (part % 3).tolist()
+    assert data.files == identities(folder)
+
+
+@pytest.mark.parametrize("change", ["cut", "grown", "replaced", "removed"])
+def test_a_file_that_changes_while_it_is_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    path = write_folder(tmp_path / "images", 300) / IMAGES
+    monkeypatch.setattr(idx_files, "CHUNK", 784 * 50)
+    file = IdxFile(path, 2051, (28, 28))
+    chunks = file.chunks()
+    if change in ("cut", "grown"):
+        next(chunks)
+        with path.open("r+b") as opened:
+            opened.truncate(16 + 784 * 100 if change == "cut" else 16 + 784 * 301)
+    elif change == "replaced":
+        content = path.read_bytes()
+        path.write_bytes(struct.pack(">4I", 2051, 299, 28, 28) + content[16:])
+    else:
+        path.unlink()
+    words = "cannot be read" if change == "removed" else "had 235216 bytes and was changed while it was read"
+    with pytest.raises(AeprobeError, match=words) as caught:
+        list(chunks)
+    assert "\n" not in str(caught.value)
+    assert file.identity == {}
+
+
+def test_images_stay_when_their_files_are_cut_after_they_were_read(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "images", 300)
+    data = MNISTDataModule("folder", str(folder), 50)
+    data.setup()
+    before = {name: split.images.clone() for name, split in data.splits.items()}
+    for name in NAMES:
+        (folder / name).write_bytes(b"")
+    assert all(torch.equal(split.images, before[name]) for name, split in data.splits.items())
+
+
+PEAK = """
+import resource, sys
+from aeprobe.data.datamodule import MNISTDataModule
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+data = MNISTDataModule("folder", sys.argv[1], 5000)
+data.setup()
+assert len(data.splits["train"]) == 195_000
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KB there")
+def test_reading_takes_the_memory_of_the_images_once(tmp_path: Path) -> None:
+    for count, (images, labels) in zip((200_000, 1000), FILES.values(), strict=True):
+        (tmp_path / images).write_bytes(struct.pack(">4I", 2051, count, 28, 28) + bytes(784) * count)
+        (tmp_path / labels).write_bytes(struct.pack(">2I", 2049, count) + bytes(count))
+    command = [sys.executable, "-c", PEAK, str(tmp_path)]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 1024 < 1.2 * 201_000 * 784  # 157 MB; with a second copy it would be 2.0
+
+
+@pytest.mark.slow
+def test_processes_that_read_other_files_are_told(tmp_path: Path) -> None:
+    for rank in range(2):
+        write_folder(tmp_path / f"images{rank}", 120)
+    flip(tmp_path / "images1" / LABELS, 50)
+    common = ["stage=autoencoder", *SMALL, "trainer=ddp", "trainer.accelerator=cpu", "hydra.run.dir=run"]
+    commands = [[sys.executable, TRAIN, *common, f"data.root=images{rank}"] for rank in range(2)]
+    results = together(commands, tmp_path, [slurm(rank, SLURM_JOB_ID="7") for rank in range(2)])
+    assert [result.status for result in results] == [1, 1]
+    lines = "".join(result.err for result in results).splitlines()
+    assert any(f"data: {LABELS} in images1 has SHA-256" in line for line in lines), lines
+    assert all(line.startswith("error: ") for line in lines)
+    assert not (tmp_path / "run" / ".hydra").exists()

@@ -1,0 +1,304 @@
+"""The figures by their content, and the runs that leave little to draw."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import aeprobe.runtime  # noqa: F401
+
+import numpy as np
+import pytest
+import torch
+from conftest import metrics, run_here
+from drawn_words import words
+from matplotlib.image import imread
+from torchvision.transforms import v2
+
+from aeprobe.data.datamodule import ImageDataset, MNISTDataModule
+from aeprobe.data.idx_files import FILES
+from aeprobe.errors import AeprobeError
+from aeprobe.figures import charts, curves, of_run, pictures
+from aeprobe.figures.diagram import Part, architecture
+from aeprobe.figures.of_run import History
+from aeprobe.figures.pca import principal_components
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
+
+RNG = np.random.default_rng(0)
+
+
+def dataset(count: int) -> ImageDataset:
+    transform = v2.ToDtype(torch.float32, scale=True)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    return ImageDataset(images, torch.arange(count) % 4, transform)
+
+
+def measured(module: Autoencoder, split: ImageDataset, count: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Codes and errors of the first images, as the module keeps them when it is tested."""
+    images = split[:count]
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    module.test_codes.clear()
+    module.test_errors.clear()
+    with torch.no_grad():
+        module.test_step(images, 0)
+    return module.test_codes[0], module.test_errors[0].numpy()
+
+
+def test_histogram_bars_are_the_class_counts() -> None:
+    counts = {"train": np.arange(10) + 5, "val": np.arange(10), "test": np.full(10, 3)}
+    drawn = charts.class_histogram(counts)
+    heights = [bar.get_height() for bar in drawn.figure.axes[0].patches]
+    assert heights == [*counts["train"], *counts["val"], *counts["test"]]
+    assert drawn.data == {name: values.tolist() for name, values in counts.items()}
+    assert "95 training, 45 validation, 30 test" in drawn.alt
+    assert "digit 9 is the most frequent with 14" in drawn.alt
+
+
+def test_histogram_shows_a_shared_test_set_once() -> None:
+    counts = dict.fromkeys(("train", "val", "test"), np.full(10, 7))
+    drawn = charts.class_histogram(counts, same=True)
+    assert len(drawn.figure.axes[0].patches) == 20
+    assert any("test = validation" in word for word in words(drawn.figure))
+
+
+def test_confusion_matrix_writes_every_count_and_names_best_and_worst() -> None:
+    matrix = np.diag(np.arange(10, 20))
+    matrix[3, 5], matrix[8, 0] = 4, 1
+    drawn = charts.confusion_matrix(matrix)
+    texts = [t.get_text() for t in drawn.figure.axes[0].texts]
+    assert sum(map(int, texts)) == matrix.sum() == np.sum(drawn.data["matrix"])
+    assert drawn.data["class_accuracy"][3] == pytest.approx(13 / 17)
+    assert f"{np.trace(matrix) / matrix.sum():.2%}" in drawn.alt
+    assert "digit 3 worst (76.5%)" in drawn.alt
+
+
+def test_confusion_matrix_without_images_of_a_class() -> None:
+    matrix = np.diag([5, 0, 2])
+    drawn = charts.confusion_matrix(matrix)
+    assert drawn.data["class_accuracy"] == [1, None, 1]
+    assert "no image" in words(drawn.figure)
+
+
+def test_training_curve_is_thinned_and_says_so() -> None:
+    step = np.arange(1, 6001)
+    drawn = curves.training_curve(1, 9, "loss", step, 1 / step, np.array([3000, 6000]), np.array([0.02, 0.01]))
+    assert drawn.data["every"] == 3
+    assert drawn.data["step"][:2] == [1, 4]
+    assert len(drawn.data["step"]) == len(drawn.data["value"]) == 2000
+    line = drawn.figure.axes[0].lines[0]
+    np.testing.assert_array_equal(line.get_ydata(), drawn.data["value"])
+    assert drawn.data["epoch_mean"] == [0.02, 0.01]
+    assert "every 3rd step" in words(drawn.figure)
+    assert "falls from 0.0200 to 0.0100" in drawn.alt
+
+
+@pytest.mark.parametrize("what", ["loss", "accuracy"])
+def test_curves_of_one_step_and_one_epoch(what: str) -> None:
+    one = np.array([1])
+    drawn = curves.training_curve(2, 15, what, one, one * 0.5, one, one * 0.5)
+    assert drawn.data["step"] == [1]
+    drawn = curves.validation_curve(2, 17, what, one, one * 0.5, one * 0.4)
+    assert drawn.data == {"epoch": [1], "value": [0.5], "train": [0.4]}
+    assert "in epoch 1" in drawn.alt
+
+
+def test_batch_accuracy_mean() -> None:
+    values = RNG.integers(85, 100, 100) / 100
+    drawn = charts.batch_accuracy(values)
+    assert drawn.data["mean"] == pytest.approx(values.mean())
+    assert f"mean {values.mean():.2%}" in drawn.alt
+    np.testing.assert_array_equal(drawn.figure.axes[0].lines[0].get_ydata(), values)
+
+
+def test_error_histogram_counts_every_image() -> None:
+    errors = RNG.gamma(4, 0.004, 500)
+    drawn = charts.error_histogram(errors)
+    assert sum(drawn.data["counts"]) == 500
+    assert drawn.data["mean"] == pytest.approx(errors.mean())
+
+
+def test_architecture_counts_parameters_as_torch_does() -> None:
+    module = Autoencoder([784, 12, 5], "GELU")
+    parts = [Part("encoder", [784, 12, 5], "GELU"), Part("decoder", [5, 12, 784], "GELU", "Sigmoid")]
+    drawn = architecture(1, parts)
+    total = sum(p.numel() for p in module.parameters())
+    assert sum(sum(part["parameters"]) for part in drawn.data.values()) == total
+    assert f"{total:,} parameters" in " ".join(words(drawn.figure))
+    assert [w for w in words(drawn.figure) if w.isdigit() and int(w) in (784, 12, 5)].count("784") == 2
+
+
+def test_reconstruction_rows_are_drawn_as_mnist_shows_them() -> None:
+    images = np.zeros((3, 28, 28))
+    images[:, 2:8, 20:] = 1  # top right: shows inversion, mirroring and transposition
+    made = {1: images * 0.2, 5: images * 0.9}
+    errors = np.array([[0.3, 0.2, 0.1], [0.03, 0.02, 0.01]])
+    drawn = pictures.reconstructions(images, np.arange(3), made, errors)
+    assert drawn.data["mean_mse"] == pytest.approx([0.2, 0.02])
+    drawn.figure.savefig(png := io.BytesIO(), format="png")
+    png.seek(0)
+    shown = imread(png)[..., 0]
+    tiles = [shown[top : top + 56, 124 : 124 + 56] for top in (38, 118, 198)]  # the first image in each row
+    np.testing.assert_array_equal(tiles[0], np.kron(images[0], np.ones((2, 2))))
+    assert [tile.max() for tile in tiles] == pytest.approx([1, 0.2, 0.9], abs=0.01)
+    assert "0.2000 after epoch 1 and 0.0200 after epoch 5" in drawn.alt
+
+
+def test_principal_components_are_those_of_the_singular_value_decomposition() -> None:
+    rows = torch.randn(300, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64) @ torch.diag(
+        torch.arange(1, 13).double()
+    )
+    mean, axes, shares = principal_components(rows, 3)
+    values, directions = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)[1:]
+    assert torch.allclose(mean.double(), rows.mean(0), atol=1e-4)
+    assert torch.allclose(shares.double(), (values**2 / (values**2).sum())[:3], atol=1e-4)
+    assert torch.allclose((axes.double().T @ directions[:3].T).abs(), torch.eye(3).double(), atol=1e-2)
+
+
+def test_pca_baseline_is_on_the_scale_of_the_loss() -> None:
+    plain = dataset(120)
+    splits, of = dict.fromkeys(("train", "val", "test"), plain), {}
+    for name, mean, std in (("plain", 0.0, 1.0), ("scaled", 0.5, 0.25)):
+        module = Autoencoder([784, 8, 5], mean=mean, std=std).eval()
+        errors = measured(module, plain, 120)[1]
+        of[name] = of_run._pca_baseline(module, splits, errors).data
+    flat = plain.images.flatten(1).double() / 255
+    values = torch.linalg.svdvals(flat - flat.mean(0))
+    assert of["plain"]["pca_mse"] == pytest.approx((values[5:] ** 2).sum().item() / flat.numel(), rel=1e-4)
+    assert of["scaled"]["pca_mse"] == of["plain"]["pca_mse"]  # both in [0, 1], whatever the encoder sees
+    assert 0 < of["scaled"]["autoencoder_mse"] < 1
+    assert of["scaled"]["components"] == 5
+
+
+def test_best_and_worst_are_the_extremes() -> None:
+    module, split = Autoencoder([784, 8, 5]).eval(), dataset(50)
+    codes, errors = measured(module, split, 50)
+    (drawn,) = of_run._extremes(module, split, errors)
+    assert drawn.data["mse"] == pytest.approx(
+        [*sorted(errors, reverse=True)[:10], *sorted(errors, reverse=True)[-10:]]
+    )
+    assert codes.shape == (50, 5)
+    with torch.no_grad():
+        loss = (module(split.transform(split.images)) - split.transform(split.images)).square().mean()
+    assert errors.mean() == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_mistakes_are_wrong_and_ordered_by_confidence() -> None:
+    torch.manual_seed(0)
+    module, split = Classifier([784, 8], "ReLU", [8, 6]).eval(), dataset(80)
+    drawn = of_run._mistakes(module, split, split, 80)
+    assert drawn.data["mistakes"] >= len(drawn.data["true"])
+    assert all(t != p for t, p in zip(drawn.data["true"], drawn.data["predicted"], strict=True))
+    assert drawn.data["probability"] == sorted(drawn.data["probability"], reverse=True)
+    with torch.no_grad():
+        right = (module(split.transform(split.images)).argmax(1) == split.labels).sum().item()
+    assert drawn.data["mistakes"] == 80 - right
+
+
+def test_no_mistake_at_all() -> None:
+    empty = np.empty(0)
+    drawn = pictures.mistakes(np.empty((0, 28, 28)), empty, empty, empty, (0, 10))
+    assert "0 of 10" in drawn.alt
+    drawn.figure.savefig("/dev/null", format="png")
+
+
+def test_the_shown_images_are_one_of_each_class() -> None:
+    labels = torch.tensor([3, 3, 1, 0, 1, 0, 3])
+    chosen = of_run.one_of_each(labels, 0)
+    assert labels[chosen].tolist() == [0, 1, 3]
+    assert len(of_run.one_of_each(torch.arange(40) % 26, 0)) == 10
+
+
+def test_history_skips_epochs_that_were_not_validated() -> None:
+    rows = [{"epoch": 1, "train/loss": 3.0}, {"epoch": 2, "train/loss": 2.0, "val/loss": 1.0}]
+    history = History(rows, {"step": [1, 2], "train/loss_step": [3.0, 2.0]}, [1, 2])
+    (drawn,) = history.validation(1, 10, "loss")
+    assert drawn.data == {"epoch": [2], "value": [1.0], "train": [2.0]}
+    assert list(history.validation(1, 10, "accuracy")) == []
+
+
+@pytest.mark.slow
+def test_titles_and_words_stay_inside_their_figures(root: Path) -> None:
+    data = MNISTDataModule(root=str(root))
+    data.setup()
+    module = Autoencoder([784, 40, 30]).eval()
+    codes, errors = measured(module, data.splits["test"], 100)
+    rows = [{"epoch": 1, "train/loss": 0.5, "train/loss_last": 0.4, "val/loss": 0.45}]
+    history = History(rows, {"step": [*range(1, 6001)], "train/loss_step": [0.5] * 6000}, [6000])
+    made = [*of_run.of_images(data.splits, 0)]
+    made += of_run.of_autoencoder(module, history, data.splits, [], codes, errors)
+    made += [curves.training_curve(2, 15, "loss", *(np.arange(1, 6001),) * 2, np.array([6000]), np.array([1.0]))]
+    made += [charts.confusion_matrix(np.full((10, 10), 1000)), charts.batch_accuracy(np.linspace(0, 1, 100))]
+    for drawn in made:
+        box = drawn.figure.get_tightbbox()
+        width, height = drawn.figure.get_size_inches()
+        beyond = min(box.x0, box.y0, width - box.x1, height - box.y1)
+        assert beyond > -1e-6, f"{drawn.name}: {box}"
+
+
+NAMES = {
+    "autoencoder": "architecture loss_per_epoch train_loss val_loss reconstructions codes pca_baseline "
+    "best_and_worst error_histogram",
+    "classifier": "architecture loss_and_accuracy_per_epoch train_loss train_accuracy val_loss val_accuracy "
+    "batch_accuracy confusion_matrix mistakes",
+    "images": "class_histogram samples",
+}
+
+
+def drawn_names(run: Path) -> set[str]:
+    names = {path.stem for path in (run / "figures").glob("*.png")}
+    for name in names:
+        described = json.loads((run / "figures" / f"{name}.json").read_text())
+        assert described.keys() == {"report", "title", "alt", "data"}
+        assert described["alt"].endswith(".")
+        assert re.search(r"\d", described["alt"]), name
+    return names
+
+
+def tiny_folder(path: Path, classes: int) -> list[str]:
+    """Random images, 300 to train and 100 to test, of few classes."""
+    path.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for split, count in (("train", 300), ("test", 100)):
+        images, labels = (path / name for name in FILES[split])
+        pixels = torch.randint(0, 256, (count, 28, 28), generator=generator, dtype=torch.uint8)
+        sizes = b"".join(n.to_bytes(4, "big") for n in (2051, count, 28, 28))
+        images.write_bytes(sizes + pixels.numpy().tobytes())
+        head = b"".join(n.to_bytes(4, "big") for n in (2049, count))
+        labels.write_bytes(head + bytes(i % classes for i in range(count)))
+    return ["trainer=debug", "data=folder", f"data.root={path}"]
+
+
+def test_tiny_runs_with_other_widths_and_few_classes_draw_everything(tmp_path: Path) -> None:
+    own = [*tiny_folder(tmp_path / "images", 3), "classifier.widths=[1,7]"]
+    limits = ["data.val_size=0", "trainer.limit_test_batches=1", "data.eval_batch_size=30"]
+    run_here(tmp_path / "all", [*own, *limits, "autoencoder.widths=[784,20,1]"])
+    first = {*NAMES["autoencoder"].split(), *NAMES["images"].split()} - {"codes"}  # one number spans no plane
+    assert drawn_names(tmp_path / "all" / "autoencoder") == first
+    assert drawn_names(tmp_path / "all" / "classifier") == {*NAMES["classifier"].split()}
+    final = metrics(tmp_path / "all" / "autoencoder")["final"]
+    histogram = json.loads((tmp_path / "all/autoencoder/figures/error_histogram.json").read_text())["data"]
+    assert sum(histogram["counts"]) == 30
+    assert histogram["mean"] == pytest.approx(final["test/loss"], rel=1e-5)
+    again = [*own, f"ckpt={tmp_path / 'all'}"]
+    run_here(tmp_path / "alone", [*again, "stage=classifier"])
+    assert drawn_names(tmp_path / "alone") == {*NAMES["classifier"].split(), *NAMES["images"].split()}
+    run_here(tmp_path / "test", [*own[:-1], again[-1], "stage=test"])
+    assert drawn_names(tmp_path / "test") == {"architecture", "batch_accuracy", "confusion_matrix", "mistakes"}
+
+
+@pytest.mark.slow
+def test_turning_figures_off_changes_no_weight(tmp_path: Path) -> None:
+    own = [*tiny_folder(tmp_path / "images", 10), "data.val_size=50", "stage=autoencoder"]
+    found = {}
+    for name in ("true", "false"):
+        found[name] = run_here(tmp_path / name, [*own, f"trainer.figures={name}"])["autoencoder"]
+    assert not (tmp_path / "false" / "figures").exists()
+    assert found["false"]["seconds"]["figures"] == 0 < found["true"]["seconds"]["figures"]
+    assert found["true"]["final"] == found["false"]["final"]
+
+
+def test_an_epoch_before_the_first_is_refused() -> None:
+    with pytest.raises(AeprobeError, match=r"trainer.figure_epochs=\[0\]: must be epochs, counted from 1"):
+        run_here(Path("nowhere"), ["trainer.figure_epochs=[0]"])

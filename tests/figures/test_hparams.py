@@ -1,0 +1,82 @@
+"""TensorBoard's table of runs: a column for everything that can change a number."""
+
+from dataclasses import fields
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import REPO
+from hydra import compose, initialize_config_dir
+
+from aeprobe.config.checks import validate
+from aeprobe.config.schema import Config, Stage
+from aeprobe.config.settings import STAGES, roles
+from aeprobe.figures.tensorboard import hyperparameters
+from aeprobe.training.build import Experiment
+
+# Another value for every key that has no role, by group; a test below holds the list against the schema.
+BOTH = {"widths": [784, 30], "activation": "GELU", "initialization": "he", "batch_size": 7, "max_epochs": 3}
+CHANGES: dict[str, dict[str, Any]] = {
+    "autoencoder": BOTH
+    | {"shift": 2, "shift_epochs": 1, "pixel_dropout": 0.1, "clusters": 4, "cluster_weight": 0.5},
+    "classifier": BOTH | {"standardize": True, "code_noise": 0.2, "loss_on": "softmax"},
+    "trainer": {
+        **{"strategy": "ddp", "devices": 2, "num_nodes": 2, "precision": "64-true", "deterministic": True},
+        **{"limit_train_batches": 1, "limit_val_batches": 1.0, "limit_test_batches": 2, "gradient_clip_val": 0.5},
+        **{"accumulate_grad_batches": 3, "check_val_every_n_epoch": 2, "limit_epochs": 1},
+    },
+}
+NODES = {"lr": 0.5, "weight_decay": 0.2, "betas": [0.8, 0.9], "amsgrad": True, "_target_": "torch.optim.SGD"}
+
+
+def row(stage: str, config: Config, **data: Any) -> dict[str, Any]:
+    images: Any = SimpleNamespace(name=str(config.data.name), root=config.data.root, val_size=config.data.val_size)
+    module: Any = SimpleNamespace(hparams={"mean": config.data.mean, "std": config.data.std} | data)
+    return hyperparameters(Experiment(stage, module, images, config.seed, getattr(config, stage)), config)
+
+
+def composed(*overrides: str) -> Config:
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        return validate(compose("config", overrides=list(overrides)), overrides)
+
+
+@pytest.mark.parametrize("group", CHANGES)
+def test_every_setting_that_can_change_a_number_has_a_column(group: str) -> None:
+    left_out = {"optimizer", "scheduler"}  # below
+    known = {f.name for f in fields(getattr(composed(), group)) if f"{group}.{f.name}" not in roles()} - left_out
+    assert known == CHANGES[group].keys()
+    for name, value in CHANGES[group].items():
+        for stage in STAGES:
+            if (group, stage) == ("classifier", "autoencoder"):
+                continue  # it comes later
+            config = composed()
+            before = row(stage, config)
+            setattr(getattr(config, group), name, value)
+            after = row(stage, config)
+            assert after != before, f"{group}.{name} in the row of the {stage}"
+            assert after.keys() == before.keys()
+            assert [type(v) for v in after.values()] == [type(v) for v in before.values()], name
+
+
+@pytest.mark.parametrize("group", STAGES)
+@pytest.mark.parametrize("node", ["optimizer", "scheduler"])
+def test_arguments_of_optimizer_and_schedule_have_one_too(group: str, node: str) -> None:
+    for key, value in NODES.items():
+        config = composed("scheduler@autoencoder.scheduler=cosine", "scheduler@classifier.scheduler=cosine")
+        before = row("classifier", config)
+        getattr(getattr(config, group), node)[key] = value
+        if (node, key) not in {("scheduler", "lr"), ("scheduler", "weight_decay")}:  # no schedule has those
+            assert row("classifier", config) != before, f"{group}.{node}.{key}"
+
+
+def test_rows_of_both_stages_have_the_same_columns_and_do_not_claim_what_they_do_not_know() -> None:
+    config = composed("autoencoder.shift=2", "autoencoder.optimizer.lr=5e-3")
+    one, two = row("autoencoder", config), row("classifier", config)
+    assert list(one) == list(two)
+    assert (one["lr"], one["encoder.lr"], two["lr"], two["encoder.lr"]) == (0.005, "0.005", 0.001, "0.005")
+    assert (one["shift"], two["shift"], two["encoder.shift"]) == (2, 0, "2")
+    config.stage, config.ckpt = Stage.classifier, "a/run"
+    alone = row("classifier", config)
+    assert list(alone) == list(two)
+    assert (alone["encoder.lr"], alone["encoder.shift"], alone["ckpt"]) == ("-", "-", "a/run")
+    assert row("classifier", config, mean=0.5) != alone

@@ -1,0 +1,97 @@
+"""The clustering beside stage 1's MSE: what it measures, that it needs no label, and that it fades."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY, metrics, run_here, scalars
+
+from aeprobe.data.augmentation import randomly_deformed
+from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.models import checkpoints
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.networks import mutual_information
+
+CLUSTERED = ("stage=autoencoder", *TINY, "trainer.limit_epochs=4", "autoencoder.max_epochs=4")
+
+
+def test_mutual_information_of_known_clusters() -> None:
+    one_each = 100 * torch.eye(8).repeat(5, 1)
+    assert mutual_information(one_each, one_each).item() == pytest.approx(math.log(8), abs=1e-4)
+    assert mutual_information(one_each, one_each.roll(1, 0)).item() < math.log(8) - 0.5
+    assert mutual_information(one_each, torch.zeros(40, 8)).item() == pytest.approx(0, abs=1e-4)
+    with torch.autocast("cpu", torch.half):
+        assert mutual_information(one_each.half(), one_each.half()).item() == pytest.approx(math.log(8), abs=1e-4)
+    halves = 100 * torch.eye(2).repeat_interleave(torch.tensor([3, 1]), dim=0)
+    expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))  # the entropy of clusters of three and one
+    assert mutual_information(halves, halves).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_mutual_information_is_the_sum_over_pairs_of_clusters() -> None:
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 6, 3, dtype=torch.float64)
+    p, q = first.softmax(1), second.softmax(1)
+    joint = sum((a.outer(b) + b.outer(a)) / 2 for a, b in zip(p, q, strict=True)) / 6
+    assert isinstance(joint, torch.Tensor)
+    expected = sum(
+        joint[i, j] * math.log(joint[i, j] / (joint[i].sum() * joint[:, j].sum()))
+        for i in range(3)
+        for j in range(3)
+    )
+    assert mutual_information(first, second).item() == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_every_image_is_deformed_its_own_way_and_none_far() -> None:
+    torch.manual_seed(0)
+    images = torch.zeros(500, 1, 28, 28)
+    images[:, :, 9:19, 13:15] = 1  # an upright stroke, 10 x 2 pixels
+    made = randomly_deformed(images)
+    assert made.shape == images.shape
+    assert 0 <= made.min() <= made.max() <= 1.0001
+    assert len(made.flatten(1).unique(dim=0)) == 500
+    place = torch.arange(28) + 0.5
+    ink = made.sum((1, 2, 3))
+    assert 20 * 0.65 < ink.min() < ink.max() < 20 * 1.6  # a fifth longer or shorter along each axis
+    for axis in (2, 3):  # the middle is 14 on average; two pixels of an image that is then stretched
+        middle = (made.sum((1, 5 - axis)) * place).sum(1) / ink
+        assert middle.mean().item() == pytest.approx(14, abs=0.1)
+        assert 1.5 < (middle - 14).abs().max() < 3
+    torch.manual_seed(0)
+    assert torch.equal(randomly_deformed(images), made)
+
+
+def test_clusters_see_no_label(root: Path, tmp_path: Path) -> None:
+    class Unlabelled(MNISTDataModule):
+        def setup(self, stage: str | None = None) -> None:
+            super().setup(stage)
+            self.splits["train"].labels = torch.zeros_like(self.splits["train"].labels)
+
+    settings = [*CLUSTERED, "autoencoder.cluster_weight=0.01", f"data.root={root}"]
+    run_here(tmp_path / "labelled", settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aeprobe.training.build.MNISTDataModule", Unlabelled)
+        run_here(tmp_path / "unlabelled", settings)
+    one, other = (checkpoints.load(tmp_path / name).state_dict() for name in ("labelled", "unlabelled"))
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_clusters_are_weighted_less_and_less_and_the_loss_stays_the_mse(root: Path, tmp_path: Path) -> None:
+    weights: list[float] = []
+    objective = Autoencoder.objective
+
+    def spy(self: Autoencoder, metrics: dict[str, torch.Tensor]) -> torch.Tensor:
+        weights.append(-objective(self, {"loss": torch.zeros(1), "agreement": torch.ones(1)}).item())
+        return objective(self, metrics)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Autoencoder, "objective", spy)
+        settings = ["autoencoder.cluster_weight=1", "autoencoder.initialization=he", f"data.root={root}"]
+        run_here(tmp_path / "run", [*CLUSTERED, *settings])
+    expected = [share**2 for share in (1, 0.75, 0.5, 0.25) for _ in range(5)]
+    assert weights == pytest.approx(expected, abs=1e-6)
+    rows = metrics(tmp_path / "run")["epochs"]
+    assert all(0 <= row["train/agreement"] <= math.log(10) for row in rows)
+    assert rows[-1]["train/agreement"] > rows[0]["train/agreement"]
+    assert abs(rows[0]["train/loss"] - rows[0]["val/loss"]) < 0.05  # both the MSE alone
+    assert len(scalars(tmp_path / "run")["train/agreement_step"]) == 20

@@ -1,0 +1,149 @@
+"""A module owns its normalization: it gets images, and is right by itself wherever it is loaded."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import pytest
+import torch
+from conftest import metrics, run_here, train
+from images import write_folder
+from torchvision.transforms.v2.functional import to_dtype
+
+from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.errors import AeprobeError
+from aeprobe.models import checkpoints
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
+from aeprobe.models.networks import Normalize, as_pixels
+
+MEAN, STD = 0.1307, 0.3081
+WIDTHS = [784, 8, 5]
+NORMALIZED = (f"data.mean={MEAN}", f"data.std={STD}", "trainer.figures=false")
+EVERY_PIXEL = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+
+
+def images(count: int = 6) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8, generator=generator)
+
+
+def test_bytes_become_the_floats_that_torchvision_makes_of_them() -> None:
+    assert torch.equal(as_pixels(EVERY_PIXEL), to_dtype(EVERY_PIXEL, torch.float32, scale=True))
+    assert as_pixels(EVERY_PIXEL).max() == 1
+
+
+def test_normalize_takes_bytes_or_floats_and_costs_nothing_where_it_changes_nothing() -> None:
+    layer, pixels = Normalize(0.5, 0.25), as_pixels(EVERY_PIXEL)
+    torch.testing.assert_close(layer(pixels), (pixels - 0.5) / 0.25)
+    assert torch.equal(layer(EVERY_PIXEL), layer(pixels))
+    assert Normalize()(pixels) is pixels
+    assert layer.double()(EVERY_PIXEL).dtype == torch.float64
+    assert layer.state_dict() == {}  # mean and std are arguments, as an activation is
+    with pytest.raises(TypeError, match=r"images are torch.int64: expected uint8, or floats in \[0, 1\]"):
+        layer(EVERY_PIXEL.long())
+    for mean, std in ((0.0, 0.0), (0.0, -1.0), (float("nan"), 1.0), (0.0, float("inf"))):
+        with pytest.raises(ValueError, match="std above 0"):
+            Normalize(mean, std)
+
+
+def test_the_encoder_sees_normalized_pixels_and_the_loss_is_of_pixels() -> None:
+    module = Autoencoder(WIDTHS, mean=MEAN, std=STD)
+    pixels = images().float() / 255
+    seen: list[torch.Tensor] = []
+    module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for given in (images(), pixels):
+        loss = module._step((given, torch.zeros(6)), "train")["loss"]
+        torch.testing.assert_close(seen[-1], ((pixels - MEAN) / STD).flatten(1))
+        torch.testing.assert_close(loss, (module(given) - pixels).square().mean())
+        assert module.predict_step((given, None))["reconstruction"].shape == given.shape  # type: ignore[arg-type]
+    classifier = Classifier(WIDTHS, "ReLU", [5, 3], mean=MEAN, std=STD)
+    classifier.encoder.load_state_dict(module.encoder.state_dict())
+    torch.testing.assert_close(classifier.encode(images()), module.encode(pixels))
+
+
+def test_hidden_pixels_are_black_before_they_are_normalized() -> None:
+    module = Autoencoder(WIDTHS, pixel_dropout=0.5, mean=MEAN, std=STD)
+    seen: list[torch.Tensor] = []
+    module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module._step((torch.ones(50, 1, 28, 28), torch.zeros(50)), "train")
+    expected = torch.tensor([(0 - MEAN) / STD, (2 - MEAN) / STD])  # the others stand for those that are missing
+    torch.testing.assert_close(seen[0].unique(), expected)
+
+
+@pytest.fixture(scope="module")
+def normalized(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """Both stages on normalized MNIST, with all that moves or hides pixels; tested on 2,000 images."""
+    path = tmp_path_factory.mktemp("normalized") / "run"
+    limits = ["trainer.limit_train_batches=30", "trainer.limit_val_batches=1", "trainer.limit_test_batches=2"]
+    moves = ["autoencoder.shift=1", "autoencoder.pixel_dropout=0.1", "classifier.max_epochs=2"]
+    run_here(path, ["experiment=speedrun", *NORMALIZED, *limits, *moves, f"data.root={root}"])
+    return path
+
+
+def test_a_loaded_model_is_the_trained_one(normalized: Path, root: Path) -> None:
+    autoencoder, classifier = (checkpoints.load(normalized / stage) for stage in ("autoencoder", "classifier"))
+    data = MNISTDataModule(root=str(root))
+    data.setup()
+    pixels, labels = data.splits["test"][:2000]
+    for given in (pixels, data.splits["test"].images[:2000]):
+        right = classifier.predict_step((given, labels))["label"] == labels
+        final = metrics(normalized / "classifier")["final"]
+        assert right.float().mean().item() == pytest.approx(final["test/accuracy"], abs=1e-6)
+        assert final["test/accuracy"] > 0.3  # one that forgot mean and std is near 0.1
+        made = autoencoder.predict_step((given, labels))["reconstruction"]
+        final = metrics(normalized / "autoencoder")["final"]
+        assert (made - pixels).square().mean().item() == pytest.approx(final["test/loss"], rel=1e-4)
+        assert final["test/loss"] < 0.1  # in [0, 1]: of normalized images it would be above 0.5
+    for stage in ("autoencoder", "classifier"):
+        said = metrics(normalized / stage)["data"]
+        assert (said["mean"], said["std"]) == (MEAN, STD)
+
+
+def earlier(run: Path, target: Path) -> Path:
+    """A copy of a run as an earlier version would have left it: the data module knows mean and std."""
+    shutil.copytree(run, target)
+    for file in target.rglob("*.ckpt"):
+        content: dict[str, Any] = checkpoints.read(file)
+        module, data = content["hyper_parameters"], content["datamodule_hyper_parameters"]
+        data |= {key: module.pop(key) for key in ("mean", "std")}
+        del data["files"]
+        torch.save(content, file)
+    return target
+
+
+def test_an_earlier_version_s_classifier_is_right_and_its_autoencoder_is_refused(
+    normalized: Path, tmp_path: Path
+) -> None:
+    old = earlier(normalized, tmp_path / "old")
+    new, loaded = checkpoints.load(normalized), checkpoints.load(old)
+    assert torch.equal(new(images()), loaded(images()))
+    with pytest.raises(
+        AeprobeError, match=r"images minus 0.1307, divided by 0.3081: .* not in \[0, 1\]"
+    ) as caught:
+        checkpoints.load(old / "autoencoder")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["autoencoder", "classifier"])
+def test_an_earlier_version_s_run_goes_on_to_the_same_bits(tmp_path: Path, stage: str) -> None:
+    folder = write_folder(tmp_path / "images", 200)
+    settings = ["data=folder", f"data.root={folder}", "data.val_size=20", "trainer.figures=false"]
+    settings += ["autoencoder.max_epochs=1"] if stage == "classifier" else []
+    if stage == "classifier":
+        run_here(tmp_path / "encoder", ["stage=autoencoder", *NORMALIZED, *settings])
+        settings = [f"ckpt={tmp_path / 'encoder'}", "trainer.figures=false"]
+    for name, epochs in (("whole", 2), ("part", 1)):
+        run_here(tmp_path / name, [f"stage={stage}", *settings, f"{stage}.max_epochs={epochs}"])
+    old = earlier(tmp_path / "part", tmp_path / "old")
+    result = train(f"resume={old}", f"{stage}.max_epochs=2", cwd=tmp_path)
+    assert result.status == 0, result.err
+    whole, resumed = (checkpoints.read(tmp_path / r / "checkpoints" / "last.ckpt") for r in ("whole", "old"))
+    assert resumed["epoch"] == 1
+    assert whole["hyper_parameters"] == resumed["hyper_parameters"]
+    for key, weight in whole["state_dict"].items():
+        assert torch.equal(weight, resumed["state_dict"][key]), key
+    assert metrics(tmp_path / "old")["data"]["files"] == metrics(tmp_path / "whole")["data"]["files"]

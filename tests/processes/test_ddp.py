@@ -1,0 +1,169 @@
+"""One run on several processes agrees with one process.
+
+A machine with one core does: the processes then take turns.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Result, metrics, train
+from images import write_folder
+from launches import FOLDER, SMALL, own, run_patched, srun, torchrun, two_nodes
+
+from aeprobe.models import checkpoints
+
+# Both stages on all images, the epoch's first 20 batches twice.
+SETTINGS = (
+    "seed=5",
+    "trainer.limit_epochs=2",
+    "trainer.limit_train_batches=20",
+    "trainer.figures=false",
+    "trainer.accelerator=cpu",
+)
+
+
+def steps(run: Path) -> dict[str, torch.Tensor]:
+    """The curves of all steps, from the checkpoint."""
+    callbacks = checkpoints.read(run / "checkpoints" / "last.ckpt")["callbacks"]
+    (recorder,) = (state for name, state in callbacks.items() if "Recorder" in name)
+    return dict(recorder["steps"])
+
+
+def assert_agree(one: Path, several: Path, number: int) -> None:
+    """Both are whole experiments; `several` was trained by so many processes."""
+    for stage in ("autoencoder", "classifier"):
+        a, b = metrics(one / stage), metrics(several / stage)
+        assert (a["processes"], b["processes"], b["status"]) == (1, number, "completed")
+        curves, others = steps(one / stage), steps(several / stage)
+        assert curves.keys() == others.keys()
+        for tag, values in curves.items():
+            assert len(values) == len(others[tag])
+            assert torch.allclose(values, others[tag], rtol=0, atol=1e-5), (stage, tag)
+        assert a["final"] == pytest.approx(b["final"], abs=1e-5)
+        for row, other in zip(a["epochs"], b["epochs"], strict=True):
+            assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, abs=1e-5)
+    for key in ("confusion_matrix", "test_batch_accuracy"):
+        assert a[key] == b[key]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """One process's run of SETTINGS."""
+    cwd = tmp_path_factory.mktemp("alone")
+    assert train(*SETTINGS, f"data.root={root}", "hydra.run.dir=run", cwd=cwd).status == 0
+    return cwd / "run"
+
+
+@pytest.fixture(scope="module")
+def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with a small folder of images."""
+    path = tmp_path_factory.mktemp("small")
+    write_folder(path / "folder", 308)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", [own, torchrun, two_nodes, srun])
+def test_two_processes_train_as_one(
+    alone: Path, tmp_path: Path, root: Path, launch: Callable[..., list[Result]]
+) -> None:
+    results = launch(tmp_path, *SETTINGS, f"data.root={root}")
+    assert [result.status for result in results] == [0] * len(results), results
+    (run,) = (tmp_path / "outputs" / "all").iterdir()
+    assert_agree(alone, run, 2)
+    out = "".join(result.out for result in results)
+    for line in ("autoencoder epoch 1/2", "classifier epoch 2/2", "run directory: ", "in each of 2 processes"):
+        assert out.count(line) == (2 if "each" in line else 1), out
+    written = (run / "classifier" / "train.log").read_text()
+    assert written.count("classifier epoch 2/2") == 1
+    events = [len(list((path / "classifier" / "tensorboard").iterdir())) for path in (alone, run)]
+    assert events[0] == events[1]
+    if launch in (own, srun):
+        assert [result.err for result in results] == [""] * len(results)
+
+
+@pytest.mark.slow
+def test_parts_may_be_uneven_and_empty_and_the_figures_are_the_same(cwd: Path) -> None:
+    arguments = (*SMALL, "classifier.batch_size=50", "classifier.standardize=true", "trainer.limit_epochs=2")
+    assert train(*arguments, "hydra.run.dir=one", cwd=cwd).status == 0
+    result = train("trainer=ddp", "trainer.devices=3", *arguments, "hydra.run.dir=three", cwd=cwd)
+    assert (result.status, result.err) == (0, "")
+    assert_agree(cwd / "one", cwd / "three", 3)
+    assert len(steps(cwd / "three" / "classifier")["step"]) == 14
+    for stage in ("autoencoder", "classifier"):
+        names, others = (
+            sorted(p.name for p in (cwd / run / stage / "figures").iterdir()) for run in ("one", "three")
+        )
+        assert names == others
+        assert len(names) > 5
+    for name in ("class_histogram", "confusion_matrix", "batch_accuracy"):
+        a, b = ((cwd / run / "classifier" / "figures" / f"{name}.json") for run in ("one", "three"))
+        if a.exists():
+            assert json.loads(a.read_text()) == json.loads(b.read_text())
+    errors = [
+        json.loads((cwd / run / "autoencoder" / "figures" / "error_histogram.json").read_text())["data"]
+        for run in ("one", "three")
+    ]
+    assert errors[0]["mean"] == pytest.approx(errors[1]["mean"], abs=1e-6)
+    assert errors[0]["edges"] == pytest.approx(errors[1]["edges"], abs=1e-5)
+    assert (cwd / "three" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_checkpoints_go_from_two_processes_to_one_and_back(cwd: Path) -> None:
+    short = ("trainer.figures=false", "trainer.limit_epochs=1")
+    for first, second, measure in (("own", "one", "trainer.devices=3"), ("", "two", "")):
+        begins, goes_on = (["trainer=ddp"], []) if first else ([], ["trainer=ddp"])
+        commands = [
+            ("stage=autoencoder", *begins, *SMALL, *short, f"hydra.run.dir={second}_start"),
+            (
+                "stage=classifier",
+                *goes_on,
+                f"ckpt={second}_start",
+                *FOLDER,
+                *short,
+                f"hydra.run.dir={second}_head",
+            ),
+            (
+                "stage=test",
+                *begins,
+                *measure.split(),
+                f"ckpt={second}_head",
+                *FOLDER,
+                *short[:1],
+                f"hydra.run.dir={second}_test",
+            ),
+        ]
+        for command in commands:
+            result = train(*command, cwd=cwd)
+            assert (result.status, result.err) == (0, ""), command
+        trained, measured = metrics(cwd / f"{second}_head"), metrics(cwd / f"{second}_test")
+        assert trained["processes"] + measured["processes"] == (4 if first else 3)
+        for key, value in measured["final"].items():
+            assert value == pytest.approx(trained["final"][key], abs=1e-6)
+        for key in ("confusion_matrix", "test_batch_accuracy"):
+            assert measured[key] == trained[key]
+
+
+@pytest.mark.slow
+def test_every_process_flushes_denormals_and_trains_on_codes(cwd: Path) -> None:
+    body = (
+        "Path(f'{self.stage}_{rank}.txt').write_text("
+        "f'{float(torch.tensor([1e-39]) * 1)} {batch[0].ndim} {len(batch[1])} {torch.get_num_threads()}')"
+    )
+    (cwd / "noted").mkdir()
+    shutil.copytree(cwd / "folder", cwd / "noted" / "folder")
+    arguments = (*SMALL, "classifier.batch_size=60", "trainer.limit_epochs=1", "trainer.figures=false")
+    result = run_patched(cwd / "noted", body, *arguments, "trainer.threads=1")
+    assert (result.status, result.err) == (0, "")
+    noted = {path.stem: path.read_text() for path in (cwd / "noted").glob("*.txt")}
+    assert noted == {  # of the last step: one image, of which the second process has none
+        "autoencoder_0": "0.0 4 1 1",
+        "autoencoder_1": "0.0 4 1 1",
+        "classifier_0": "0.0 2 1 1",
+        "classifier_1": "0.0 2 1 1",
+    }

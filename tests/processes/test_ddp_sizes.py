@@ -1,0 +1,84 @@
+"""However few images a split has, and however small a batch is: several processes measure what one does."""
+
+from pathlib import Path
+
+import pytest
+from conftest import metrics, run_here, train
+from images import write_folder
+from launches import TORCHRUN, TRAIN, together
+
+SHORT = (
+    "data=folder",
+    "trainer.accelerator=cpu",
+    "trainer.figures=false",
+    "trainer.limit_epochs=2",
+    "classifier.widths=[30,3]",
+)
+# The number of processes, the folder (308 images to train on or to hold out, and 308, 3 or 1 to test), and more.
+CASES = {
+    "held": (2, "one", "data.val_size=1"),
+    "single": (3, "few", "data.val_size=2", "data.eval_batch_size=1", "trainer.limit_test_batches=2"),
+    "trained": (2, "few", "data.val_size=307", "trainer.limit_val_batches=0.5", "data.eval_batch_size=3"),
+    "second": (
+        *(3, "folder", "data.val_size=1", "trainer.check_val_every_n_epoch=2", "classifier.standardize=true"),
+        *("autoencoder.batch_size=3", "trainer.limit_train_batches=3", "trainer.accumulate_grad_batches=2"),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sizes")
+    for name, tested in (("folder", 308), ("few", 3), ("one", 1)):
+        write_folder(path / "tested", tested)
+        write_folder(path / name, 308)
+        for file in (path / "tested").glob("t10k*"):
+            file.replace(path / name / file.name)
+    return path
+
+
+def agree(one: Path, several: Path) -> None:
+    for stage in ("autoencoder", "classifier"):
+        a, b = metrics(one / stage), metrics(several / stage)
+        assert (a["status"], b["status"]) == ("completed", "completed")
+        assert b["final"] == pytest.approx(a["final"], abs=1e-5)
+        for row, other in zip(a["epochs"], b["epochs"], strict=True):
+            assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, abs=1e-5)
+    for key in ("confusion_matrix", "test_batch_accuracy"):
+        assert a[key] == b[key]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_split_may_have_fewer_images_than_there_are_processes(
+    cwd: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(cwd)
+    world, folder, *more = CASES[name]
+    typed = [*SHORT, f"data.root={folder}", *map(str, more)]
+    run_here(Path(name), typed)
+    result = train("trainer=ddp", f"trainer.devices={world}", *typed, f"hydra.run.dir={name}_{world}", cwd=cwd)
+    assert result.status == 0, result.err
+    agree(Path(name), Path(f"{name}_{world}"))
+
+
+@pytest.mark.slow
+def test_torchruns_processes_and_later_stages_may_have_none(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = (*SHORT, "data.val_size=1", "data.root=one")
+    monkeypatch.chdir(cwd)
+    run_here(Path("alone"), own)
+    for number, typed in ((2, own), (3, ("stage=test", "ckpt=alone", *SHORT[1:3]))):
+        command = [
+            *TORCHRUN,
+            f"--nproc-per-node={number}",
+            TRAIN,
+            "trainer=ddp",
+            *typed,
+            f"hydra.run.dir=t{number}",
+        ]
+        (result,) = together([command], cwd, [{"OMP_NUM_THREADS": "1"}])
+        assert result.status == 0, result.err
+    agree(cwd / "alone", cwd / "t2")
+    tested, trained = metrics(cwd / "t3"), metrics(cwd / "alone" / "classifier")
+    assert tested["final"]["test/loss"] == pytest.approx(trained["final"]["test/loss"], abs=1e-5)
+    assert tested["confusion_matrix"] == trained["confusion_matrix"]

@@ -1,0 +1,265 @@
+"""The page by its content, from run directories that no training made, and from one that was."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import run_here
+from finished_runs import config, metrics, write_run, write_stage
+from images import write_folder
+from page_reader import Page, made
+
+
+def test_captions_begin_with_the_reports_numbers_and_follow_its_order(tmp_path: Path) -> None:
+    page = made(write_run(tmp_path / "run"))
+    numbers = [int(found[1]) for c in page.captions if (found := re.match(r"Figures? (\d+)", c))]
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(1, 22)) - {5, 6}  # which stand in "Figures 4, 5 and 6"
+    assert any(caption.startswith("Figures 4, 5 and 6 ·") for caption in page.captions)
+    beyond = [caption for caption in page.captions if caption.startswith("Beyond the report ·")]
+    assert len(beyond) == 6
+    assert page.captions.index(beyond[0]) > max(i for i, c in enumerate(page.captions) if c.startswith("Figure"))
+
+
+REPORTS = {  # which of its figures shows what
+    "autoencoder": {"train_loss": 9, "val_loss": 10},
+    "classifier": {"train_loss": 15, "val_loss": 16, "train_accuracy": 17, "val_accuracy": 18},
+}
+TITLES = {
+    "train_loss": "Training loss, mean of each epoch",
+    "val_loss": "Validation loss",
+    "train_accuracy": "Training accuracy, mean of each epoch",
+    "val_accuracy": "Validation accuracy",
+}
+
+
+def test_a_number_stands_over_what_the_report_shows_under_it(tmp_path: Path) -> None:
+    one = made(write_run(tmp_path / "run")).captions
+    several = made(*(write_run(tmp_path / f"run{seed}", seed) for seed in range(2))).captions
+    for figures in REPORTS.values():
+        for name, number in figures.items():
+            (caption,) = (c for c in one if c.startswith(f"Figure {number} ·"))
+            assert caption.startswith(f"Figure {number} · The {name}")
+            (caption,) = (c for c in several if c.startswith(f"Figure {number} ·"))
+            assert caption.startswith(f"Figure {number} · {TITLES[name]}")
+
+
+def test_a_runs_figure_files_have_the_pages_numbers(trained_with_figures: Path) -> None:
+    page = Page(trained_with_figures / "report.html")
+    order = [caption.partition(" · ")[2] for caption in page.captions]
+    for stage, figures in REPORTS.items():
+        places = []
+        for name, number in figures.items():
+            said = json.loads((trained_with_figures / stage / "figures" / f"{name}.json").read_text())
+            assert said["report"] == [number]
+            (caption,) = (c for c in page.captions if c.startswith(f"Figure {number} ·"))
+            assert said["title"] in caption
+            assert (
+                f"{'training' if name.startswith('train') else 'validation'} {name.partition('_')[2]}"
+                in said["title"]
+            )
+            places.append(next(i for i, text in enumerate(order) if text.startswith(said["title"])))
+        assert places == sorted(places)
+
+
+@pytest.fixture(scope="module")
+def trained_with_figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a short `stage=all` run on a folder of images, with its page."""
+    path = tmp_path_factory.mktemp("figures")
+    write_folder(path / "own", 150)
+    typed = ["data=folder", f"data.root={path / 'own'}", "data.val_size=40", "trainer.limit_epochs=1"]
+    run_here(path / "run", typed)
+    made(path / "run")
+    return path / "run"
+
+
+def test_other_images_stand_beside_no_result_of_the_report(tmp_path: Path) -> None:
+    folder = {"name": "folder", "root": "mine", "val_size": 20, "images": {"train": 730, "val": 20, "test": 50}}
+    runs = []
+    for seed in range(2):
+        for stage in ("autoencoder", "classifier"):
+            write_stage(tmp_path / f"{seed}" / stage, metrics(stage, seed, data=folder))
+        runs.append(tmp_path / f"{seed}")
+    for page in (made(runs[0]), made(*runs)):
+        assert not re.search(
+            r"959|\bdigit\b|0\.0352|0\.0165|0\.0161|about 0\.02|the last batch of 100|÷", page.text
+        )
+        for caption in page.tables:
+            if re.match(r"Figure (8|14|19|21)", caption):
+                head = page.tables[caption][0]
+                assert not {"Report", "The report"} & {*head}, caption
+        assert "93\u00a0%" not in page.source.replace(".93\u00a0%", "")
+        assert page.table("Figure 7")["Learning rate"] == ["0.001", "0.001"]  # the recipe may stand beside it
+        assert "these are other images: its settings stand here, not its results" in page.text
+    page = made(runs[0])
+    assert page.table("Figure 8")["1"] == ["0.0290", "0.0300"]
+    assert page.table("Figure 14 · Loss")["1"] == ["0.5100", "0.5000"]
+    assert page.table("Figure 14 · Loss")["Epoch"] == ["Last batch", "Mean"]
+    assert page.table("Figure 14 · Accuracy")["9"] == ["93", "91.00"]
+    assert page.table("Figure 21")["Best recognised class"] == ["1 (98.94 %)"]
+    assert page.table("Figure 21")["Worst recognised class"] == ["8 (86.86 %)"]
+    assert page.table("Figure 19")["Mean test accuracy"] == ["92.92 %", "92.40 to 93.41 %"]
+
+
+def test_figures_of_other_images_speak_of_classes(trained_with_figures: Path) -> None:
+    files = [*trained_with_figures.rglob("figures/*.json"), trained_with_figures / "report.html"]
+    assert len(files) > 15
+    assert not [file for file in files if re.search(r"\bdigits?\b", file.read_text(), re.IGNORECASE)]
+
+
+@pytest.mark.parametrize(("batch_size", "said"), [(100, "so are ours beside them"), (64, "our last batch, of 32")])
+def test_our_last_batch_is_called_what_it_is(tmp_path: Path, batch_size: int, said: str) -> None:
+    page = made(write_run(tmp_path / "run", autoencoder__batch_size=batch_size, classifier__batch_size=batch_size))
+    assert page.text.count(said) == 3  # in the tables of both losses and of the accuracy
+
+
+def test_every_picture_is_inside_and_says_what_it_shows(tmp_path: Path) -> None:
+    page = made(write_run(tmp_path / "run"))
+    assert len(page.pictures) == 20
+    assert all(str(p["src"]).startswith("data:image/png;base64,") and p["alt"] for p in page.pictures)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page.source)
+    assert "url(" not in page.source
+    assert "@import" not in page.source
+
+
+def test_figure_8_stands_beside_the_reports_ten_numbers(tmp_path: Path) -> None:
+    table = made(write_run(tmp_path / "run")).table("Figure 8")
+    assert table["Epoch"] == ["Report", "Ours, last batch", "Ours, mean"]
+    assert table["1"] == ["0.0352", "0.0290", "0.0300"]
+    assert table["10"] == ["0.0165", "0.0200", "0.0210"]
+
+
+def test_figure_14_is_compared_on_the_reports_scale(tmp_path: Path) -> None:
+    page = made(write_run(tmp_path / "run"))
+    loss, accuracy = page.table("Figure 14 · Loss"), page.table("Figure 14 · Accuracy")
+    assert loss["1"] == ["0.0161", "0.0160", "0.5000"]  # softmax_loss_last / 100; the mean is that on logits
+    assert loss["10"] == ["0.0149", "0.0151", "0.3200"]
+    assert accuracy["9"] == ["94", "93", "91.00"]
+
+
+def test_settings_name_what_the_reports_recipe_has_no_row_for(tmp_path: Path) -> None:
+    plain = made(write_run(tmp_path / "plain"))
+    tables = [table for caption, table in plain.tables.items() if "Training settings" in caption]
+    assert len(tables) == 2
+    assert not any(row[0] == "Besides" for table in tables for row in table)
+    more = {
+        "autoencoder__cluster_weight": 0.006,
+        "autoencoder__clusters": 10,
+        "autoencoder__initialization": "he",
+        "autoencoder__shift": 1,
+        "autoencoder__shift_epochs": 6,
+        "autoencoder__pixel_dropout": 0.07,
+        "classifier__standardize": True,
+        "classifier__code_noise": 0.35,
+    }
+    page = made(write_run(tmp_path / "run", **more))
+    first, second = ({row[0]: row[1] for row in t} for c, t in page.tables.items() if "Training settings" in c)
+    assert first["Loss"].endswith("over pixels less 0.006 times the agreement of 10 clusters, which fades")
+    assert first["Besides"].endswith(
+        "He initialisation; images moved by up to 1 px in the first 6 epochs; 0.07 of the pixels hidden"
+    )
+    assert second["Besides"].endswith("codes standardised; noise of 0.35 on the codes")
+
+
+def test_softmax_runs_have_their_own_loss_on_that_scale(tmp_path: Path) -> None:
+    of = metrics("classifier", config=config(classifier__loss_on="softmax"))
+    for row in of["epochs"]:
+        row |= {"train/loss": 1.55, "train/loss_last": 1.54}
+    page = made(write_stage(tmp_path / "run", of))
+    assert page.table("Figure 14 · Loss")["3"] == ["0.0155", "0.0154", "0.0155"]
+    assert page.table("Figure 13")["Loss"] == ["cross-entropy on softmax outputs"] * 2
+
+
+def test_settings_stand_beside_the_reports_and_differences_are_marked(tmp_path: Path) -> None:
+    page = made(write_run(tmp_path / "run", autoencoder__optimizer__lr=0.003))
+    assert page.table("Figure 1")["Training images"] == ["60,000", "60,000"]
+    assert page.table("Figure 7")["Learning rate"] == ["0.003", "0.001"]
+    assert page.table("Figure 13")["Loss"] == ["cross-entropy on logits", "cross-entropy on softmax outputs"]
+    rows = re.findall(r'<tr class="differs">\s*<th scope="row">(.*?)</th>', page.source)
+    assert rows == ["Learning rate", "Loss"]
+
+
+def test_headline_and_confusion_matrix(tmp_path: Path) -> None:
+    page = made(write_run(tmp_path / "run"))
+    assert page.table("Figure 19")["Mean test accuracy"] == ["92.92 %", "92.40 to 93.41 %", "93 %"]
+    assert page.table("Figure 21")["Images of digit 2 right"] == ["965 of 1,032", "959"]
+    assert page.table("Figure 21")["Best recognised digit"] == ["1 (98.94 %)", "1"]
+    first_screen = page.text[: page.text.index("Contents")]
+    for said in (
+        "0.0205",
+        "about 0.02",
+        "92.92 %",
+        "92.40 to 93.41",
+        "82 s",
+        "python train.py experiment=report seed=0",
+    ):
+        assert said in first_screen.replace("\u00a0", " ")
+
+
+def test_several_seeds_give_mean_and_deviation_and_bands(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"run{seed}", seed, shift=0.002 * seed) for seed in range(3)]
+    page = made(*runs)
+    assert page.table("Figure 8")["1"] == ["0.0352", "0.0310 ± 0.0020", "0.0320 ± 0.0020"]
+    assert page.table("Figure 8")["Epoch"][1] == "Ours, last batch (n = 3)"
+    assert [row[0] for row in page.table("Figure 19").values()] == ["Accuracy", "92.92 %", "92.94 %", "92.96 %"]
+    assert "python train.py -m seed=0,1,2 experiment=report" in page.text
+    bands = [c for c in page.captions if "Mean and standard deviation over 3 runs" in c]
+    assert [re.match(r"Figure (\d+)", c)[1] for c in bands] == ["8", "9", "10", "14", "14", "15", "16", "17", "18"]  # type: ignore[index]
+    assert "0.0315 ± 0.002 in epoch 1" in next(c for c in bands if c.startswith("Figure 10"))
+    assert (tmp_path / "run0" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"status": "running"}, "is not finished: it is still running, or its process was ended; 3 of 10 epochs"),
+        ({"status": "failed", "error": "ValueError: no"}, "failed; 3 of 10 epochs are here: ValueError: no"),
+        ({"status": "interrupted", "error": "interrupted"}, "was interrupted; 3 of 10 epochs are here"),
+    ],
+)
+def test_an_unfinished_run_says_so_and_shows_what_there_is(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    of = metrics("autoencoder", **changes, final={}, seconds={"total": None, "fit": None, "figures": None})
+    of["epochs"] = of["epochs"][:3]
+    write_stage(tmp_path / "run" / "autoencoder", of, figures=False)
+    page = made(tmp_path / "run")
+    assert said in page.text[: page.text.index("Contents")]
+    assert "the classifier is not there" in page.text
+    assert page.table("Figure 8")["3"] == ["0.0233", "0.0270", "0.0280"]
+    assert page.table("Figure 8")["4"] == ["0.0222", "–", "–"]
+    assert page.table("Figure 7")["Epochs"] == ["3 of 10", "10"]
+    assert "0.0275 validation MSE per pixel" in page.text
+    assert "Not drawn in this run: Figures 4, 5 and 6 (architecture), Figure 8" in page.text
+    assert not page.pictures
+
+
+def test_a_run_without_one_epoch_still_has_a_page(tmp_path: Path) -> None:
+    for stage in ("autoencoder", "classifier"):
+        bare = metrics(
+            stage, status="running", final={}, epochs=[], seconds={}, versions={}, confusion_matrix=None
+        )
+        write_stage(tmp_path / "run" / stage, bare, figures=False)
+    assert made(tmp_path / "run").text.count("no epoch was finished") == 2
+
+
+def test_a_run_that_was_cut_short_on_purpose_says_so(tmp_path: Path) -> None:
+    text = made(write_run(tmp_path / "run", trainer__limit_train_batches=20)).text
+    assert "was cut short by trainer.limit_train_batches=20" in text
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "classifier"])
+def test_a_stage_of_its_own(tmp_path: Path, stage: str) -> None:
+    page = made(write_stage(tmp_path / "run", metrics(stage, config=config(stage))))
+    assert ("Figure 8" in page.text) == (stage == "autoencoder")
+    assert ("Figure 20" in page.text) == (stage == "classifier")
+    assert "is not there" not in page.text
+
+
+def test_the_command_of_a_searchs_job_can_be_typed(tmp_path: Path) -> None:
+    typed = ["search=grid", "sweep=lr", "autoencoder.optimizer.lr=0.001", 'ckpt="a b"', "seed=2"]
+    made_of = metrics("autoencoder", overrides=typed)
+    page = made(write_stage(tmp_path / "run" / "autoencoder", made_of))
+    assert "python train.py autoencoder.optimizer.lr=0.001 'ckpt=\"a b\"' seed=2" in page.text

@@ -1,0 +1,133 @@
+"""What a page is made of can be wrong, hostile, damaged or too large."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished_runs import config, metrics, png, write_run, write_stage
+from page_reader import made
+
+from aeprobe.errors import AeprobeError
+from aeprobe.report import write as report
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+def test_a_run_named_twice_counts_once(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    assert "±" not in made(run, tmp_path / "." / "run", run / "classifier").text
+
+
+def bad_runs(path: Path, what: str) -> list[Path]:
+    """One or two run directories of which something is wrong."""
+    good = write_stage(path / "good", metrics("autoencoder", config=config("autoencoder")), figures=False)
+    other: dict[str, Any] = {
+        "schema": metrics("autoencoder") | {"schema": 2},
+        "list": [1, 2],
+        "shape": {"schema": 1, "stage": "autoencoder"},
+        "number": metrics("autoencoder", final={"val/loss": "low"}),
+        "matrix": metrics("classifier", confusion_matrix=[[1, 2]]),
+        "test": metrics("autoencoder") | {"stage": "test"},
+        "dataset": metrics("classifier", data={"name": "folder", "root": "mine"}),
+        "experiment": metrics("autoencoder", config=config(autoencoder__optimizer__lr=0.5)),
+    }
+    bad = path / "bad"
+    bad.mkdir()
+    if what in other:
+        (bad / "metrics.json").write_text(json.dumps(other[what]))
+    elif what == "broken":
+        (bad / "metrics.json").write_text('{"schema": 1, "sta')
+    elif what == "binary":
+        (bad / "metrics.json").write_bytes(b"\xff\xfe\x00")
+    return [good, path / "absent" if what == "absent" else bad]
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("absent", "is no run directory: it has no metrics.json"),
+        ("empty", "is no run directory: it has no metrics.json"),
+        ("broken", "cannot be read"),
+        ("binary", "cannot be read"),
+        ("schema", "has schema 2, expected 1"),
+        ("list", "has schema None, expected 1"),
+        ("shape", "status is None, not a str"),
+        ("number", "val/loss is 'low', not a number"),
+        ("matrix", "its confusion_matrix is not square"),
+        ("test", "is a run of stage=test: expected one of stage=all, autoencoder or classifier"),
+        ("dataset", "is of dataset mnist, but .* of folder mine: expected runs of one dataset"),
+        ("experiment", "has autoencoder.optimizer.lr=0.001, but .* has 0.5: expected seeds of one experiment"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_the_old_page(
+    tmp_path: Path, what: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = bad_runs(tmp_path, what)
+    (runs[0] / "report.html").write_text("old")
+    assert report.main(list(map(str, runs))) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(f"error: .*{said}.*\n", err)
+    assert sorted(path.name for path in runs[0].iterdir()) == ["metrics.json", "report.html"]
+    assert (runs[0] / "report.html").read_text() == "old"
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", figures=False)
+    for output in (tmp_path / "absent" / "page.html", tmp_path):
+        with pytest.raises(AeprobeError, match="cannot be written"):
+            report.write_report([run], output)
+
+
+def test_command_line_writes_the_page_without_torch(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    code = (
+        "import sys; from aeprobe.report.write import main; status = main(sys.argv[1:]); "
+        "assert not {'torch', 'lightning', 'matplotlib'} & set(sys.modules); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run), "--output", "page.html"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "page.html\n", "")
+    assert "Figure 21" in (tmp_path / "page.html").read_text()
+
+
+def test_markup_in_names_is_shown_as_text(tmp_path: Path) -> None:
+    run = tmp_path / SCRIPT
+    of = metrics("classifier", overrides=[f"sweep={SCRIPT}"], status="failed", error=SCRIPT, device=SCRIPT)
+    of["versions"][SCRIPT] = SCRIPT
+    write_stage(run, of)
+    said = {"title": SCRIPT, "alt": f'"><img src=x onerror=alert(1)>{SCRIPT}', "data": {}}
+    (run / "figures" / "mistakes.json").write_text(json.dumps(said))
+    page = made(run)
+    assert "<script" not in page.source
+    assert len(page.pictures) == 9
+    assert page.source.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 6
+    assert {"src", "alt"} == {key for picture in page.pictures for key in picture}
+
+
+def test_damaged_or_missing_pictures_are_left_out(tmp_path: Path) -> None:
+    figures = write_run(tmp_path / "run") / "autoencoder" / "figures"
+    (figures / "samples.png").write_bytes(png()[:40])
+    (figures / "val_loss.json").write_text("{")
+    (figures / "train_loss.png").unlink()
+    page = made(tmp_path / "run")
+    assert len(page.pictures) == 17
+    assert "Not drawn in this run: Figure 3 (samples)." in page.text
+    assert "Not drawn in this run: Figure 9 (train loss), Figure 10 (val loss)." in page.text
+
+
+def test_the_page_stays_under_6_mb(tmp_path: Path) -> None:
+    figures = write_run(tmp_path / "run") / "autoencoder" / "figures"
+    for name in ("samples", "reconstructions", "codes"):
+        (figures / f"{name}.png").write_bytes(png(extra=2_000_000))
+    page = made(tmp_path / "run")
+    assert 5_000_000 < len(page.source.encode()) < 6_000_000
+    assert "codes: too large for this page, see figures/codes.png" in page.text

@@ -1,0 +1,248 @@
+"""What a search draws can be run, and what it is chosen by is not the test set."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPO, metrics, train
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from images import write_folder
+
+from aeprobe.config.objective import said_of_order
+from aeprobe.errors import AeprobeError
+from aeprobe.results.table import main
+from aeprobe.sweeps.space import Choice
+
+optuna = pytest.importorskip("optuna")
+TINY = (
+    *("stage=autoencoder", "data=folder", "data.root=folder", "data.val_size=50", "trainer.figures=false"),
+    *("autoencoder.widths=[784,30]", "autoencoder.max_epochs=1"),
+)
+STUDY = Path("outputs", "sweeps", "s", "study.db")
+
+
+def study(cwd: Path) -> Any:
+    return optuna.load_study(study_name="aeprobe", storage=f"sqlite:///{cwd / STUDY}")
+
+
+def choice(typed: str) -> Choice:
+    """A key that varies, beside the default configuration."""
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        config = compose("config", overrides=["scheduler@autoencoder.scheduler=cosine"])
+    made = Choice(OverridesParser.create().parse_override(typed))
+    made.fit(config)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("typed", "low", "high", "logarithmic"),
+    [
+        ("autoencoder.batch_size=interval(50,200)", 50, 200, False),
+        ("autoencoder.batch_size=interval(5e1,2e2)", 50, 200, False),
+        ("classifier.max_epochs=tag(log,interval(1.0,1e2))", 1, 100, True),
+        ("++seed=interval(0,9)", 0, 9, False),
+        ("autoencoder.shift_epochs=interval(0,4)", 0, 4, False),  # int | None
+        ("trainer.limit_train_batches=interval(5,10)", 5, 10, False),  # int | float: batches, no share
+        ("autoencoder.scheduler.T_max=interval(10,20)", 10, 20, False),  # by the signature of its class
+        ("autoencoder.optimizer.lr=int(interval(1,3))", 1, 3, False),
+    ],
+)
+def test_a_whole_number_is_drawn_for_a_key_that_is_one(typed: str, low: int, high: int, logarithmic: bool) -> None:
+    drawn = choice(typed)
+    assert drawn.distribution() == optuna.distributions.IntDistribution(low, high, log=logarithmic)
+    assert drawn.values == [str(low), str(high)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "low", "high"),
+    [
+        ("autoencoder.optimizer.lr=interval(1,2)", 1.0, 2.0),
+        ("autoencoder.pixel_dropout=interval(0,0.5)", 0.0, 0.5),
+        ("trainer.limit_train_batches=interval(0.1,1)", 0.1, 1.0),
+        ("autoencoder.scheduler.eta_min=interval(0,1)", 0.0, 1.0),
+    ],
+)
+def test_any_number_is_drawn_for_another_key(typed: str, low: float, high: float) -> None:
+    assert choice(typed).distribution() == optuna.distributions.FloatDistribution(low, high)
+
+
+def test_what_is_typed_of_a_drawn_number_stays_within_its_interval() -> None:
+    share = choice("autoencoder.pixel_dropout=interval(0,0.99999)")
+    assert share.text(0.123456) == "0.1235"
+    assert share.text(0.999987) == "0.999987"  # not 1, which is refused
+    assert share.values == ["0.0", "0.99999"]
+    assert choice("trainer.limit_train_batches=interval(0.1,1)").text(0.999987) == "1.0"  # all, not one batch
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("autoencoder.batch_size=interval(50.5,200)", "such as interval(51,200)"),
+        ("autoencoder.max_epochs=tag(log,interval(1.5,1.6))", "such as interval(2,3)"),
+        ("trainer.figures=interval(0,1)", "trainer.figures takes no number"),
+        ("autoencoder.activation=interval(0,1)", "autoencoder.activation takes no number"),
+        ("autoencoder.optimizer.lr=interval(1,inf)", "from a smaller to a greater number"),
+        ("autoencoder.optimizer.lr=tag(log,interval(0,1))", "log from above 0"),
+    ],
+)
+def test_an_interval_that_holds_no_such_number_is_refused(typed: str, said: str) -> None:
+    with pytest.raises(AeprobeError) as refused:
+        choice(typed)
+    assert str(refused.value).startswith(typed)
+    assert said in str(refused.value)
+
+
+@pytest.mark.slow
+def test_a_search_over_whole_numbers_runs_and_goes_on(tmp_path: Path) -> None:
+    write_folder(tmp_path / "folder")
+    asked = ("-m", "search=optuna", "sweep=s", *TINY, "autoencoder.batch_size=tag(log,interval(5e1,2e2))")
+    done = train(*asked, "hydra.sweeper.n_trials=3", cwd=tmp_path)
+    assert done.status == 0, done.err
+    sizes = [trial.params["autoencoder.batch_size"] for trial in study(tmp_path).trials]
+    assert len({*sizes}) > 1
+    assert all(isinstance(size, int) and 50 <= size <= 200 for size in sizes)
+    used = [metrics(path.parent)["config"]["autoencoder"] for path in tmp_path.rglob("metrics.json")]
+    assert sorted(config["batch_size"] for config in used) == sorted(sizes)
+    more = train(*asked, "hydra.sweeper.n_trials=4", cwd=tmp_path)
+    assert more.status == 0, more.err
+    assert len(study(tmp_path).trials) == 4
+
+
+@pytest.mark.slow
+def test_a_study_without_a_result_stands_in_nobodys_way(tmp_path: Path) -> None:
+    """As an earlier version left it: a number of the wrong kind was drawn, and never ran."""
+    write_folder(tmp_path / "folder")
+    (tmp_path / STUDY).parent.mkdir(parents=True)
+    made = optuna.create_study(study_name="aeprobe", storage=f"sqlite:///{tmp_path / STUDY}")
+    made.set_user_attr("varies", {"autoencoder.batch_size": "autoencoder.batch_size=interval(50,200)"})
+    made.ask({"autoencoder.batch_size": optuna.distributions.FloatDistribution(50, 200)})
+    asked = ("-m", "hydra/sweeper=tpe", "sweep=s", *TINY, "hydra.sweeper.n_trials=2")
+    for rates in ("autoencoder.batch_size=interval(50,200)", "autoencoder.optimizer.lr=1e38"):
+        done = train(*asked, rates, "seed=0,1", cwd=tmp_path)
+        assert done.status == (1 if "1e38" in rates else 0), done.err
+        if "1e38" in rates:  # the first command has results, so that this one is another study
+            assert "is a study of other settings" in done.err
+        trials = study(tmp_path).trials
+        assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
+        assert all(isinstance(trial.params["autoencoder.batch_size"], int) for trial in trials)
+
+    failing = ("-m", "hydra/sweeper=tpe", "sweep=t", *TINY, "hydra.sweeper.n_trials=1", "seed=0,1")
+    assert train(*failing, "autoencoder.optimizer.lr=1e38", cwd=tmp_path).status == 1
+    corrected = train(*failing, "autoencoder.optimizer.lr=1e-3", cwd=tmp_path)
+    assert corrected.status == 0, corrected.err
+    assert "has no result yet and begins anew" in corrected.out
+
+
+@pytest.mark.slow
+def test_a_combination_that_cannot_be_is_a_failed_trial(tmp_path: Path) -> None:
+    write_folder(tmp_path / "folder")
+    asked = ("-m", "search=optuna", "sweep=s", *TINY, "autoencoder.optimizer.lr=1e-3", "autoencoder.batch_size=50")
+    varied = ("autoencoder.clusters=5,30", "autoencoder.widths=[784,30],[784,5]", "autoencoder.cluster_weight=0.1")
+    done = train(*asked, *varied, "hydra.sweeper.n_trials=8", cwd=tmp_path)
+    assert done.status == 1
+    assert "autoencoder.clusters=30: must be from 2 to 5" in done.err
+    found = {(*trial.params.values(), trial.state.name) for trial in study(tmp_path).trials}
+    assert ("[784,5]", "30", "FAIL") in found
+    assert {state for *settings, state in found if settings != ["[784,5]", "30"]} == {"COMPLETE"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("autoencoder.batch_size=interval(0,200)", "autoencoder.batch_size=0: must be at least 1"),
+        ("autoencoder.pixel_dropout=interval(0,1)", "autoencoder.pixel_dropout=1.0: must be a share"),
+        ("trainer.limit_train_batches=interval(0.5,2)", "trainer.limit_train_batches=2.0: must be null"),
+        ("autoencoder.batch_size=50,abc", "autoencoder.batch_size=abc: Value 'abc' of type 'str'"),
+        ("autoencoder.optimizer.lr=1e-3,-1", "autoencoder.optimizer.lr=-1: must be a finite number"),
+        ("autoencoder.batch_size=range(100,-1,-1)", "autoencoder.batch_size=0: must be at least 1"),
+        ("seed=-1", "seed=-1: must be between 0"),
+        ("objective=val/loss,val/accuracy", "chosen by classifier val/accuracy and classifier val/loss"),
+    ],
+)
+def test_a_value_that_cannot_run_is_refused_before_anything_is_stored(
+    tmp_path: Path, typed: str, said: str
+) -> None:
+    done = train("-m", "search=optuna", "sweep=s", typed, cwd=tmp_path)
+    assert done.status == 1
+    (line,) = done.err.splitlines()
+    assert said in line
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "search=optuna;experiment=report",
+        "search=grid;experiment=report_softmax;objective=null",
+        "search=grid;experiment=report,best",
+        "search=optuna;data.val_size=0,5000;objective='classifier val/loss'",
+        "search=optuna;data.val_size=interval(0,100);stage=autoencoder",
+        "hydra/sweeper=tpe;experiment=report;seed=0,1",
+        "+hydra.sweeper.params.seed='0,1';experiment=report",
+        "search=optuna;experiment=report;hydra/launcher=joblib",
+    ],
+)
+def test_a_search_that_would_choose_by_the_test_set_is_refused(tmp_path: Path, asked: str) -> None:
+    done = train("-m", *asked.split(";"), cwd=tmp_path)
+    assert done.status == 1
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: data.val_size=0: the search would choose by the test set, which val/")
+    assert line.endswith(("or give objective=train/loss", "or give objective=train/accuracy"))
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_the_encoder_of_a_search_over_stage_2_decides_what_is_held_out(tmp_path: Path) -> None:
+    """The split is the checkpoint's, whatever the configuration says."""
+    write_folder(tmp_path / "folder")
+    assert train(*TINY, "data.val_size=0", "hydra.run.dir=encoder", cwd=tmp_path).status == 0
+    asked = ("-m", "search=optuna", "sweep=s", "stage=classifier", "ckpt=encoder", "classifier.max_epochs=1")
+    asked += ("trainer.figures=false", "hydra.sweeper.n_trials=1", "hydra.sweeper.params=null", "seed=0,1")
+    refused = train(*asked, cwd=tmp_path)
+    assert refused.status == 1
+    (line,) = refused.err.splitlines()
+    assert "the encoder in ckpt=encoder was trained with data.val_size=0: the search would choose by" in line
+    assert not (tmp_path / "outputs").exists()
+    allowed = train(*asked, "objective=train/accuracy", cwd=tmp_path)
+    assert allowed.status == 0, allowed.err
+    (trial,) = study(tmp_path).trials
+    (run,) = (metrics(path.parent) for path in (tmp_path / "outputs").rglob("metrics.json"))
+    assert trial.value == run["final"]["train/accuracy"]
+
+
+@pytest.mark.slow
+def test_seeds_of_the_report_are_no_search_and_their_table_says_what_it_is_sorted_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path / "folder")
+    done = train("-m", "sweep=s", *TINY, "data.val_size=0", "seed=0,1", cwd=tmp_path)
+    assert done.status == 0, done.err
+    runs = str(tmp_path / "outputs")
+    said = "val/loss of all runs was measured on the test set (data.val_size=0)"
+    for form in ("--markdown", "--by=seed"):
+        assert main([runs, form]) == 0
+        assert capsys.readouterr().out.count(said) == 1
+    for form in ("--csv", "--json"):
+        assert main([runs, form]) == 0
+        shown = capsys.readouterr()
+        assert said not in shown.out
+        assert said in shown.err
+    assert main([runs, "--metric", "train/loss"]) == 0
+    assert "test set" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("metric", "held_out", "said"),
+    [
+        ("val/loss", [0, 0], "val/loss of all runs was"),
+        ("classifier val/accuracy", [0, 5000, None], "classifier val/accuracy of 1 of 3 runs was"),
+        ("val/loss", [5000, None], None),
+        ("train/loss", [0], None),
+        ("test/loss", [0], None),  # that is said by its name
+        ("", [], None),
+    ],
+)
+def test_what_is_said_of_an_order(metric: str, held_out: list[int | None], said: str | None) -> None:
+    found = said_of_order(metric, held_out)
+    assert found is None if said is None else (found or "").startswith(said)

@@ -1,0 +1,182 @@
+"""Many runs from one command: nothing is trained twice, and one failing job loses nothing."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPO, TINY, Result, metrics, train
+from images import write_folder
+from same_runs import wait_for
+
+from aeprobe.config import objective
+from aeprobe.config.schema import Stage
+from aeprobe.errors import AeprobeError
+from aeprobe.results import table as results
+
+
+def sweep(cwd: Path, root: Path, *arguments: str) -> Result:
+    return train("-m", "sweep=s", "stage=autoencoder", *arguments, *TINY, f"data.root={root}", cwd=cwd)
+
+
+def jobs(cwd: Path) -> dict[str, Path]:
+    """The sweep's jobs, by the rate in their name."""
+    found = (cwd / "outputs" / "sweeps" / "s").iterdir()
+    return {path.name.partition("lr-")[2].partition("_")[0]: path for path in found if path.is_dir()}
+
+
+def weights(path: Path) -> int:
+    return (path / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+
+
+def test_a_grid_outlives_a_refused_and_a_failing_job_and_trains_only_what_is_missing(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = sweep(tmp_path, root, "autoencoder.optimizer.lr=1e-3,-1,1e38")
+    assert first.status == 1
+    found = jobs(tmp_path)
+    assert {*found} == {"0.001", "-1", "1e+38"}
+    assert {rate: metrics(path)["status"] for rate, path in found.items()} == {
+        "0.001": "completed",
+        "-1": "failed",
+        "1e+38": "failed",
+    }
+    assert "must be a finite number above 0" in metrics(found["-1"])["error"]
+    assert "at a rate of 1e+38" in metrics(found["1e+38"])["error"]
+    last = first.err.splitlines()[-1]
+    assert last.startswith("error: 2 failed in outputs/sweeps/s: ")
+    assert found["-1"].name in last
+    assert found["1e+38"].name in last
+
+    before = weights(found["0.001"])
+    again = sweep(tmp_path, root, "autoencoder.optimizer.lr=1e-3,-1,2e-3")
+    assert weights(found["0.001"]) == before
+    assert f"{found['0.001'].name}: completed before, with the same settings" in again.out
+    assert again.out.count("epoch 1/1") == 1
+    assert metrics(jobs(tmp_path)["0.002"])["status"] == "completed"
+
+    assert results.main([str(tmp_path / "outputs"), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert [row["settings"]["autoencoder.optimizer.lr"] for row in table["rows"]] == ["0.002", "0.001"]
+    assert sorted(run["status"] for run in table["unfinished"]) == ["failed", "failed"]
+
+
+@pytest.mark.slow
+def test_a_job_of_both_stages_goes_on_where_the_sweep_was_killed(tmp_path: Path, root: Path) -> None:
+    command = [sys.executable, str(REPO / "train.py"), "-m", "sweep=s", "seed=0,1", f"data.root={root}"]
+    command += ["trainer.limit_train_batches=40", "autoencoder.max_epochs=3", "classifier.max_epochs=1"]
+    command += ["trainer.figures=false"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    folder = tmp_path / "outputs" / "sweeps" / "s"
+    wait_for(lambda: len(list(folder.glob("*seed-1*/autoencoder/checkpoints/last.ckpt"))) == 1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (first,), (second,) = (list(folder.glob(f"*seed-{seed}*")) for seed in (0, 1))
+    before = weights(first / "classifier")
+    done = len(metrics(second / "autoencoder")["epochs"])
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert f"{first.name}: completed before" in result.stdout
+    assert f"{second.name}: was interrupted, goes on" in result.stdout
+    assert weights(first / "classifier") == before
+    assert result.stdout.count("autoencoder epoch") == 3 - done < 3
+    assert metrics(second / "classifier")["status"] == "completed"
+
+
+@pytest.mark.slow
+def test_another_configuration_in_a_jobs_directory_is_never_overwritten(tmp_path: Path, root: Path) -> None:
+    arguments = ("seed=0,1",)
+    assert sweep(tmp_path, root, *arguments).status == 0
+    (job,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
+    config = job / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("val_size: 5000", "val_size: 4000"))
+    before = weights(job)
+    result = sweep(tmp_path, root, *arguments)
+    assert result.status == 1
+    assert "holds a run with data.val_size=4000, not 5000: choose another sweep=" in result.err
+    assert weights(job) == before
+    assert metrics(job)["status"] == "completed"
+
+
+@pytest.mark.slow
+def test_two_sweeps_of_one_name_at_once_lose_nothing(tmp_path: Path, root: Path) -> None:
+    command = [sys.executable, str(REPO / "train.py"), "-m", "sweep=s", "stage=autoencoder", "seed=0,1,2", *TINY]
+    both = [
+        subprocess.Popen(
+            [*command, f"data.root={root}"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=200) for process in both]
+    folder = tmp_path / "outputs" / "sweeps" / "s"
+    found = [metrics(path) for path in folder.iterdir() if path.is_dir()]
+    assert [run["status"] for run in found] == ["completed"] * 3
+    assert all(len(run["epochs"]) == 1 for run in found)
+    for _, err in outputs:
+        for line in err.decode().splitlines():
+            assert line.startswith("error: "), line
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "wanted"),
+    [
+        (None, "autoencoder", ("autoencoder", "val/loss")),
+        (None, "classifier", ("classifier", "val/accuracy")),
+        (None, "all", ("classifier", "val/accuracy")),
+        ("val/loss", "all", ("classifier", "val/loss")),
+        ("autoencoder val/loss", "all", ("autoencoder", "val/loss")),
+        (None, "test", None),
+    ],
+)
+def test_the_objective_is_a_validation_metric(
+    name: str | None, stage: str, wanted: tuple[str, str] | None
+) -> None:
+    assert objective.resolve(name, Stage(stage)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("test/accuracy", "all"),
+        ("val/accuracy", "autoencoder"),
+        ("nonsense", "classifier"),
+        ("classifier x", "all"),
+    ],
+)
+def test_an_objective_that_nobody_reports_is_refused(name: str, stage: str) -> None:
+    with pytest.raises(AeprobeError, match=r"reports no such metric; there are .*val/loss"):
+        objective.resolve(name, Stage(stage))
+
+
+def test_directions_and_the_worst() -> None:
+    assert objective.direction(None, "all") == "maximize"
+    assert objective.direction("autoencoder val/loss", "all") == "minimize"
+    assert objective.worst(None, "all") == float("-inf")
+    assert objective.worst(None, "autoencoder") == float("inf")
+    assert objective.worst("nonsense", "all") is None
+
+
+@pytest.mark.slow
+def test_a_job_on_a_folder_that_holds_other_images_now_is_not_taken_for_done(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "images", 120)
+    job = (
+        "-m",
+        "sweep=s",
+        "stage=autoencoder",
+        *TINY,
+        "data=folder",
+        "data.root=images",
+        "data.val_size=20",
+        "seed=0",
+    )
+    assert train(*job, cwd=tmp_path).status == 0
+    (path,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
+    before = (path / "metrics.json").read_bytes()
+    images = folder / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-1] + b"\x07")  # of the same size
+    again = train(*job, cwd=tmp_path)
+    assert again.status == 1
+    assert f"was made with another {images.relative_to(tmp_path)} than there is now" in again.err
+    assert (path / "metrics.json").read_bytes() == before

@@ -1,0 +1,169 @@
+"""A figure that cannot be drawn costs no run: the results are written before, and it is named with its reason."""
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import pytest
+from conftest import REPO, metrics, run_here, train
+from images import write_folder
+from page_reader import Page, made
+
+from aeprobe.figures import gallery, of_run, tensorboard
+from aeprobe.figures.gallery import Gallery
+from aeprobe.processes.signals import Interrupted
+from aeprobe.report import write as report
+from aeprobe.runs import run_directory
+
+SHORT = ["data=folder", "data.val_size=20", "trainer.limit_epochs=1", "classifier.widths=[30,3]", "data.root=own"]
+
+
+@pytest.fixture(autouse=True)
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "own", 120)
+    monkeypatch.chdir(tmp_path)
+
+
+def broken(what: str) -> Any:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError(f"{what} is broken")
+
+    return fail
+
+
+def test_every_figure_and_part_of_tensorboard_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def draw(self: Gallery, *given: Any) -> None:
+        seen.append(metrics(self.directory.path))
+        original(self, *given)
+
+    original = Gallery.draw
+    monkeypatch.setattr(Gallery, "draw", draw)
+    monkeypatch.setattr(of_run, "_pca_baseline", broken("pca"))
+    monkeypatch.setattr(of_run.charts, "batch_accuracy", broken("accuracy"))
+    for part in ("add_graph", "add_projector", "hyperparameters"):
+        monkeypatch.setattr(tensorboard, part, broken(part))
+    done = run_here(Path("run"), SHORT)
+    for number, (stage, figure) in enumerate((("autoencoder", "pca_baseline"), ("classifier", "batch_accuracy"))):
+        found, before = metrics(Path("run") / stage), seen[number]
+        assert (found["status"], found["error"]) == ("completed", None)
+        assert before["status"] == "completed"  # by the time that the first figure is begun
+        for key in ("final", "confusion_matrix", "test_batch_accuracy", "epochs", "checkpoint"):
+            assert before.get(key) == found.get(key) == done[stage].get(key)
+        assert {"test/loss", "val/loss", "train/loss"} <= found["final"].keys()
+        assert before["seconds"]["total"] <= found["seconds"]["total"]
+        assert found["seconds"]["figures"] > 0
+        parts = {"graph", "projector", "hparams"} if stage == "autoencoder" else {"graph", "hparams"}
+        assert found["not_drawn"].keys() == {figure, *parts}
+        assert found["not_drawn"]["graph"] == "ZeroDivisionError: add_graph is broken"
+        drawn = {path.stem for path in (Path("run") / stage / "figures").glob("*.png")}
+        assert figure not in drawn
+        assert len(drawn) == (10 if stage == "autoencoder" else 8)
+        log = (Path("run") / stage / "train.log").read_text()
+        assert f"not drawn: {figure.replace('_', ' ')} (ZeroDivisionError: " in log
+        assert log.count("Traceback") == len(found["not_drawn"])
+        assert "in fail" in log
+    page = made(Path("run"))
+    assert "Beyond the report (pca baseline: ZeroDivisionError: pca is broken)" in page.text
+    assert "Figure 20 (batch accuracy: ZeroDivisionError: accuracy is broken)" in page.text
+    assert "graph of the classifier (ZeroDivisionError: add_graph is broken)" in page.text
+
+
+def test_reconstructions_that_fail_meanwhile_do_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_run, "reconstruct", broken("reconstruct"))
+    found = run_here(Path("run"), ["stage=autoencoder", *SHORT])["autoencoder"]
+    assert found["status"] == "completed"
+    assert found["not_drawn"].keys() == {"reconstructions", "pca_baseline", "best_and_worst"}
+
+
+def test_a_disk_that_is_full_by_then_costs_the_figures_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def refuse(path: Path, content: bytes) -> None:
+        if path.parent.name == "figures" or b'"not_drawn": {' in content:
+            raise full
+        original(path, content)
+
+    original, typed = run_directory.write_atomically, ["stage=autoencoder", *SHORT]
+    with monkeypatch.context() as patch:
+        for module in (run_directory, gallery):
+            patch.setattr(module, "write_atomically", refuse)
+        patch.setattr(tensorboard, "add_png", lambda *_: (_ for _ in ()).throw(full))
+        done = run_here(Path("run"), typed)["autoencoder"]
+    found = metrics(Path("run"))
+    assert (found["status"], found["final"], found["not_drawn"]) == ("completed", done["final"], None)
+    assert "OSError: [Errno 28] No space left on device" in done["not_drawn"]["class_histogram"]
+    assert len(done["not_drawn"]) >= 11
+    again = run_here(Path("run"), typed, resume=True)["autoencoder"]
+    assert (again["status"], again["not_drawn"]) == ("completed", {})
+    assert again["final"] == pytest.approx(done["final"])
+
+
+def test_an_interruption_while_drawing_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise Interrupted(15)
+
+    monkeypatch.setattr(of_run, "_extremes", interrupt)
+    with pytest.raises(Interrupted):
+        run_here(Path("run"), ["stage=autoencoder", *SHORT])
+    found = metrics(Path("run"))
+    assert found["status"] == "interrupted"
+    assert found["final"]["test/loss"] > 0
+
+
+KILLED = """
+import os, runpy, signal, sys
+from aeprobe.figures.gallery import Gallery
+Gallery.draw = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+sys.argv = ["train.py", *{arguments!r}]
+runpy.run_path({train!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_while_it_drew_has_its_numbers_and_is_finished_by_resume(tmp_path: Path) -> None:
+    code = KILLED.format(arguments=[*SHORT, "hydra.run.dir=run"], train=str(REPO / "train.py"))
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True).returncode == -9
+    before = metrics(tmp_path / "run" / "autoencoder")
+    assert (before["status"], before["not_drawn"]) == ("completed", None)
+    assert before["final"]["test/loss"] > 0
+    page = made(tmp_path / "run")
+    assert "has no figures yet: it is still drawing, or was ended; resume= draws them" in page.text
+    result = train("resume=run", cwd=tmp_path)
+    assert (result.status, result.err) == (0, "")
+    found = metrics(tmp_path / "run" / "autoencoder")
+    assert (found["status"], found["not_drawn"], found["epochs"]) == ("completed", {}, before["epochs"])
+    assert found["final"] == pytest.approx(before["final"], rel=1e-6)
+    assert found["seconds"]["fit"] >= before["seconds"]["fit"] > 0
+    assert found["seconds"]["total"] > before["seconds"]["total"]
+    assert (tmp_path / "run" / "autoencoder" / "figures" / "pca_baseline.png").exists()
+    assert metrics(tmp_path / "run" / "classifier")["status"] == "completed"
+    page = Page(tmp_path / "run" / "report.html")
+    assert "has no figures yet" not in page.text
+    assert train("resume=run", cwd=tmp_path).out.endswith("nothing is left to do\n")
+
+
+def test_a_page_that_cannot_be_made_costs_no_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "render", broken("page"))
+    monkeypatch.setattr(sys, "argv", ["train.py", *SHORT, "hydra.run.dir=run", "trainer.figures=false"])
+    assert command() == 0
+    assert "no page: page is broken; python -m aeprobe.report run tries again" in capsys.readouterr().out
+    assert json.loads(Path("run/classifier/metrics.json").read_text())["status"] == "completed"
+
+
+def command() -> int:
+    import runpy
+
+    try:
+        runpy.run_path(str(REPO / "train.py"), run_name="__main__")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0

@@ -1,0 +1,217 @@
+"""What a run leaves behind, and that it is right."""
+
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import REPO, TINY, metrics, run_here, train
+from hydra import compose, initialize_config_dir
+from images import write_folder
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.nn.functional import cross_entropy, mse_loss
+
+from aeprobe.config.checks import validate
+from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.errors import AeprobeError
+from aeprobe.models import checkpoints
+from aeprobe.runs.run_directory import find_checkpoint
+
+EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    first, second = (checkpoints.read(path)["state_dict"] for path in (a, b))
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def without_times(found: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in found["epochs"]]
+    return {k: found[k] for k in ("final", "confusion_matrix", "test_batch_accuracy") if k in found} | {
+        "rows": rows
+    }
+
+
+def test_metrics_json_keeps_its_contract(trained: Path) -> None:
+    for stage in ("autoencoder", "classifier"):
+        found = metrics(trained / stage)
+        assert (found["schema"], found["stage"], found["status"], found["error"]) == (1, stage, "completed", None)
+        assert found["seed"] == found["config"]["seed"] == 3
+        assert found["overrides"][0] == "seed=3"
+        assert found["checkpoint"] == "best"
+        assert found["versions"]["torch"] == torch.__version__
+        assert (found["device"], found["threads"]) == ("cpu", torch.get_num_threads())
+        assert 0 < found["seconds"]["fit"] < found["seconds"]["total"]
+        (row,) = found["epochs"]
+        kinds = ["loss"] if stage == "autoencoder" else ["loss", "accuracy"]
+        names = {f"{split}/{kind}" for split in ("train", "val", "test") for kind in kinds}
+        assert set(found["final"]) == names
+        for name in names - {f"test/{kind}" for kind in kinds}:
+            assert found["final"][name] == row[name]
+        assert 0 < row["seconds"] < found["seconds"]["fit"]
+    assert found["ckpt"] == str(Path(*trained.parts[-3:]) / "autoencoder" / "checkpoints" / "best.ckpt")
+    matrix, batches = torch.tensor(found["confusion_matrix"]), found["test_batch_accuracy"]
+    assert matrix.sum() == 2000
+    assert matrix.trace() / 2000 == pytest.approx(found["final"]["test/accuracy"])
+    assert len(batches) == 20
+    assert sum(batches) / 20 == pytest.approx(found["final"]["test/accuracy"])
+    assert (trained / "classifier" / "train.log").read_text().count("epoch 1/1") == 1
+
+
+def test_every_step_is_in_tensorboard(trained: Path) -> None:
+    for stage, kinds in (("autoencoder", ["loss"]), ("classifier", ["loss", "accuracy"])):
+        events = EventAccumulator(str(trained / stage / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+        found = metrics(trained / stage)
+
+        def scalars(tag: str, events: EventAccumulator = events) -> dict[int, float]:
+            return {event.step: event.value for event in events.Scalars(tag)}
+
+        assert scalars("train/lr") == pytest.approx(dict.fromkeys(range(1, 6), 1e-3))
+        for kind in kinds:
+            steps = scalars(f"train/{kind}_step")
+            assert list(steps) == [1, 2, 3, 4, 5]
+            assert math.fsum(steps.values()) / 5 == pytest.approx(found["epochs"][0][f"train/{kind}"], rel=1e-6)
+            for name in (f"train/{kind}", f"val/{kind}", f"train/{kind}_last"):
+                assert scalars(name) == {5: pytest.approx(found["epochs"][0][name])}
+            assert scalars(f"test/{kind}") == {5: pytest.approx(found["final"][f"test/{kind}"])}
+
+
+def test_two_commands_give_the_classifier_of_stage_all(trained: Path, tmp_path: Path, root: Path) -> None:
+    common = ["seed=3", *TINY, f"data.root={root}"]
+    run_here(tmp_path / "one", ["stage=autoencoder", *common])
+    run_here(tmp_path / "two", ["stage=classifier", f"ckpt={tmp_path / 'one'}", *common])
+    assert same_weights(find_checkpoint(tmp_path / "one", ""), find_checkpoint(trained, "autoencoder"))
+    assert same_weights(find_checkpoint(tmp_path / "two", ""), find_checkpoint(trained, "classifier"))
+    assert without_times(metrics(tmp_path / "two")) == without_times(metrics(trained / "classifier"))
+
+
+def test_another_seed_gives_another_run(trained: Path, tmp_path: Path, root: Path) -> None:
+    run_here(tmp_path / "run", ["stage=autoencoder", "seed=0", *TINY, f"data.root={root}"])
+    assert metrics(tmp_path / "run")["seed"] == 0
+    assert not same_weights(find_checkpoint(tmp_path / "run", ""), find_checkpoint(trained, "autoencoder"))
+
+
+def test_losses_are_means_over_samples_when_the_last_batch_is_smaller(tmp_path: Path) -> None:
+    """250 training images in batches of 100, 50 held out in batches of 40, 300 test images in batches of 40."""
+    folder = write_folder(tmp_path / "own")
+    data = ["data=folder", f"data.root={folder}", "data.val_size=50", "data.eval_batch_size=40"]
+    run_here(tmp_path / "run", [*data, "trainer.limit_epochs=1"])
+    module = MNISTDataModule("folder", str(folder), val_size=50)
+    module.setup()
+    for stage in ("autoencoder", "classifier"):
+        model = checkpoints.load(tmp_path / "run" / stage)
+        final = metrics(tmp_path / "run" / stage)["final"]
+        for split in ("val", "test"):
+            images, labels = module.splits[split][:]
+            with torch.no_grad():
+                out = model(images)
+            loss = mse_loss(out, images) if stage == "autoencoder" else cross_entropy(out, labels)
+            assert final[f"{split}/loss"] == pytest.approx(loss.item(), rel=1e-5)
+    accuracy = (out.argmax(1) == labels).double().mean().item()
+    assert final["test/accuracy"] == pytest.approx(accuracy)
+    events = EventAccumulator(str(tmp_path / "run" / "autoencoder" / "tensorboard")).Reload()
+    a, b, c = (event.value for event in events.Scalars("train/loss_step"))
+    mean = metrics(tmp_path / "run" / "autoencoder")["epochs"][0]["train/loss"]
+    assert mean == pytest.approx((100 * a + 100 * b + 50 * c) / 250, rel=1e-6)
+
+
+def test_accumulated_batches_make_one_step(tmp_path: Path, root: Path) -> None:
+    accumulate = ["trainer.accumulate_grad_batches=2", "trainer.limit_train_batches=5"]
+    run_here(tmp_path / "run", ["stage=autoencoder", "trainer=debug", *accumulate, f"data.root={root}"])
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/loss_step")] == [1, 2, 3]
+    row = metrics(tmp_path / "run")["epochs"][0]
+    assert 0.15 < row["train/loss"] < 0.30  # the loss itself, not Lightning's half of it
+
+
+def test_without_held_out_images_the_last_checkpoint_counts(tmp_path: Path, root: Path) -> None:
+    run_here(tmp_path / "run", ["stage=autoencoder", "experiment=report", *TINY, f"data.root={root}"])
+    found = metrics(tmp_path / "run")
+    assert found["checkpoint"] == "last"
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert found["final"]["val/loss"] == found["final"]["test/loss"]
+
+
+def test_the_checkpoint_with_the_lowest_validation_loss_is_tested(tmp_path: Path, root: Path) -> None:
+    rate = "autoencoder.optimizer.lr=0.05"  # so high that it does not go down evenly
+    overrides = ["stage=autoencoder", *TINY, rate, "trainer.limit_epochs=6", f"data.root={root}", "seed=1"]
+    run_here(tmp_path / "run", overrides)
+    found = metrics(tmp_path / "run")
+    losses = [row["val/loss"] for row in found["epochs"]]
+    assert losses.index(min(losses)) < 5, "the last epoch was the best: nothing was tested"
+    assert found["final"]["val/loss"] == min(losses)
+    best = checkpoints.read(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert best["epoch"] == losses.index(min(losses))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, root: Path) -> None:
+    overrides = ["stage=autoencoder", *TINY, "autoencoder.optimizer.lr=1e30", f"data.root={root}"]
+    with pytest.raises(AeprobeError, match=r"train/loss became nan in epoch 1, step \d of 5, at a rate of 1e\+30"):
+        run_here(tmp_path / "run", overrides)
+    found = metrics(tmp_path / "run")
+    assert found["status"] == "failed"
+    assert "train/loss became nan" in found["error"]
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_precision_that_would_be_replaced_is_refused(tmp_path: Path, root: Path) -> None:
+    """Lightning computes 16-mixed in bf16-mixed on a CPU."""
+    half = ["trainer.accelerator=cpu", "trainer.precision=16-mixed"]
+    result = train(*half, *TINY, f"data.root={root}", cwd=tmp_path)
+    assert (result.status, result.out) == (1, "")
+    assert re.fullmatch(
+        "error: trainer.precision=16-mixed: .* say trainer.precision=bf16-mixed, or .*\n", result.err
+    )
+    assert list(tmp_path.iterdir()) == []
+    for precision in ("32-true", "bf16-mixed", "64-true"):
+        typed = ["stage=autoencoder", half[0], f"trainer.precision={precision}", *TINY, f"data.root={root}"]
+        assert run_here(tmp_path / precision, typed)["autoencoder"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("stage", ["all", "autoencoder", "classifier", "test"])
+def test_every_experiment_composes_with_every_stage(experiment: str, stage: str, trained: Path) -> None:
+    overrides = [f"experiment={experiment}", f"stage={stage}", "seed=7"]
+    overrides += [f"ckpt={trained}"] if stage in ("classifier", "test") else []
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        config = validate(compose("config", overrides=overrides), overrides)
+    assert (config.stage, config.seed) == (stage, 7)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains_a_few_steps(experiment: str, tmp_path: Path, root: Path) -> None:
+    done = run_here(tmp_path / "run", [f"experiment={experiment}", *TINY, f"data.root={root}"])
+    assert done["classifier"]["status"] == "completed"
+    loss = done["classifier"]["final"]["train/loss"]
+    assert 2.0 < loss < 2.6  # near log(10): both begin by guessing
+
+
+@pytest.mark.parametrize("scheduler", ["onecycle", "cosine"])
+def test_a_schedule_spans_the_training_step_by_step(scheduler: str, tmp_path: Path, root: Path) -> None:
+    overrides = ["stage=autoencoder", f"scheduler@autoencoder.scheduler={scheduler}", *TINY, f"data.root={root}"]
+    run_here(tmp_path / "run", [*overrides, "trainer.limit_epochs=2"])
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    rates = [event.value for event in events.Scalars("train/lr")]
+    assert len(rates) == 10
+    assert max(rates) <= 1e-3 + 1e-9
+    assert rates[-1] < 2e-4
+    assert rates[0] == pytest.approx(4e-5 if scheduler == "onecycle" else 1e-3)
+
+
+def test_readme_code_runs(trained: Path, tmp_path: Path, root: Path) -> None:
+    """The lines that the README shows for use from Python, on a real run."""
+    (code,) = re.findall(r"```python\n(.*?)```", (REPO / "README.md").read_text(), re.DOTALL)
+    assert "outputs/all/RUN" in code
+    code = code.replace("outputs/all/RUN", str(trained))
+    (tmp_path / "data").symlink_to(root)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    guessed, true = done.stdout.splitlines()[-1].split("true")
+    assert true.strip() == "[7, 2, 1, 0, 4, 1, 4, 9, 5, 9]"
+    assert len(re.findall(r"\d", guessed)) == 10
