@@ -19,8 +19,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from aeprobe.config import objective
-from aeprobe.config.checks import validate
 from aeprobe.errors import AeprobeError
+from aeprobe.runs.checks import check
 from aeprobe.sweeps.jobs import Jobs
 from aeprobe.sweeps.space import Choice, combinations
 
@@ -102,7 +102,7 @@ class OptunaSweeper(Sweeper):
         wanted = set()
         for settings in combinations(list(choices.values())):
             overrides = _overrides(fixed, settings)
-            job = validate(self.jobs.compose(overrides), overrides)
+            job = check(self.jobs.compose(overrides), overrides)
             wanted.add(objective.resolve(job.objective, job.stage))
         if None in wanted:
             raise AeprobeError("search=optuna: stage=test trains nothing, so that there is nothing to choose by")

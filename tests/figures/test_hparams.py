@@ -9,8 +9,8 @@ from conftest import REPO
 from hydra import compose, initialize_config_dir
 
 from aeprobe.config.checks import validate
-from aeprobe.config.schema import Config, Stage
-from aeprobe.config.settings import STAGES, roles
+from aeprobe.config.schema import STAGES, Config, Stage
+from aeprobe.config.settings import roles
 from aeprobe.figures.tensorboard import hyperparameters
 from aeprobe.training.build import Experiment
 

@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 
 from aeprobe.cli.failures import FULL_ERROR, one_line, tell_once
 from aeprobe.config import objective
-from aeprobe.config.checks import validate
 from aeprobe.config.hints import unknown_option
 from aeprobe.config.naming import as_typed
 from aeprobe.config.overrides import as_typed_text, check_groups, override
@@ -23,6 +22,7 @@ from aeprobe.errors import AeprobeError, tell
 from aeprobe.paths import coming_from, shortest
 from aeprobe.processes import launch
 from aeprobe.processes.signals import Interrupted, Interruption, cut_short
+from aeprobe.runs.checks import check
 from aeprobe.runs.ownership import discard_unused
 from aeprobe.runs.run_directory import Metrics, mark_interrupted
 from aeprobe.sweeps import earlier
@@ -109,7 +109,7 @@ def _job(cfg: DictConfig) -> float | None:
     directory = shortest(Path(hydra.runtime.output_dir))
     overrides = as_typed(hydra.overrides.task)
     try:
-        config = validate(cfg, overrides, swept=multirun)
+        config = check(cfg, overrides, swept=multirun)
         if multirun and is_search(hydra):
             objective.require_held_out(config)
         before = earlier.status(directory, config) if multirun else None

@@ -9,12 +9,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config.checks import config_error, typed_values, validate
+from aeprobe.config.checks import config_error, typed_values
 from aeprobe.config.naming import as_typed
 from aeprobe.config.schema import Config, Role, Stage, depends_on_length
 from aeprobe.config.settings import roles, upgraded
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
+from aeprobe.runs.checks import check
 from aeprobe.runs.run_directory import RunDirectory, read_metrics
 
 LENGTHS = ("autoencoder.max_epochs", "classifier.max_epochs")
@@ -116,7 +117,7 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
     except OmegaConfBaseException as error:
         raise AeprobeError(f"{directory}: {config_error(error)}") from None
     ckpt, cfg.ckpt = cfg.ckpt, _existing(cfg, directory)
-    config = validate(cfg)
+    config = check(cfg)
     config.ckpt = ckpt
     for stage, old in zip(("autoencoder", "classifier"), before, strict=True):
         if f"{stage}.max_epochs" in typed:

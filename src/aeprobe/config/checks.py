@@ -1,7 +1,7 @@
 """Every check of the configuration that needs neither torch nor the data, so that a typo costs a second."""
 
-import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -11,13 +11,11 @@ from aeprobe.config import objective
 from aeprobe.config.hints import hint
 from aeprobe.config.no_effect import check_effect
 from aeprobe.config.overrides import literal
-from aeprobe.config.rules import require, require_count, require_number, require_seed
-from aeprobe.config.schema import ARCHITECTURE, Config, DataConfig, Dataset, Stage
+from aeprobe.config.rules import require
+from aeprobe.config.schema import ARCHITECTURE, Config, DataConfig, Dataset, Stage, keys
 from aeprobe.config.stage_checks import check_stages
-from aeprobe.config.trainer_checks import check_processes, check_trainer
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
-from aeprobe.runs.run_directory import find_checkpoint
 
 
 def typed_values(overrides: Sequence[str]) -> dict[str, str]:
@@ -49,14 +47,28 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False
         raise AeprobeError(config_error(error)) from error
     config.outputs, config.data.root = from_here(config.outputs), from_here(config.data.root)
     config.ckpt = config.ckpt and from_here(config.ckpt)
+    check_ranges(config)
     _check_root(config)
     check_data(config.data)
-    check_trainer(config.trainer)
-    check_processes(config, typed_values(overrides))
     check_stages(config)
-    _check_typed(config.stage, typed_values(overrides))
-    check_effect(config, typed_values(overrides), swept)
+    typed = typed_values(overrides)
+    _check_typed(config.stage, typed)
+    check_effect(config, typed, swept)
     return config
+
+
+def check_ranges(config: object, prefix: str = "") -> None:
+    """Holds every value against the rule of its field in the schema; null is left to the field's type.
+
+    Raises:
+        AeprobeError: one is out of range.
+    """
+    for key, field in keys(type(config), prefix):
+        value: Any = config
+        for name in key.removeprefix(prefix).split("."):
+            value = getattr(value, name)
+        if value is not None and (rule := field.metadata.get("rule")):
+            rule.require(key, value)
 
 
 def config_error(error: OmegaConfBaseException) -> str:
@@ -73,8 +85,6 @@ def config_error(error: OmegaConfBaseException) -> str:
 
 
 def _check_root(config: Config) -> None:
-    require_seed("seed", config.seed)
-    require(bool(config.outputs.strip()), "outputs", repr(config.outputs), "a directory")
     needs = config.stage in (Stage.classifier, Stage.test)
     if needs and not config.ckpt:
         example = "outputs/autoencoder/RUN" if config.stage == Stage.classifier else "outputs/classifier/RUN"
@@ -87,22 +97,18 @@ def _check_root(config: Config) -> None:
             "or use stage=classifier or stage=test"
         )
     objective.resolve(config.objective, config.stage)
-    if config.ckpt:
-        find_checkpoint(config.ckpt, "autoencoder" if config.stage == Stage.classifier else "classifier")
 
 
 def check_data(data: DataConfig) -> None:
-    """Checks the ranges of `data.*`, typed or stored in a checkpoint.
+    """Checks `data.*`, typed or stored in a checkpoint.
 
     Raises:
         AeprobeError: a value is out of range.
     """
+    check_ranges(data, "data.")
     # A folder of one's own can hold any number of images: the data module checks against the real number.
     limit = 59_999 if data.name == Dataset.mnist else 2**31
     require(0 <= data.val_size <= limit, "data.val_size", data.val_size, f"between 0 and {limit}")
-    require(math.isfinite(data.mean), "data.mean", data.mean, "a finite number")
-    require_number("data.std", data.std, 0, "a number above 0", above=True)
-    require_count("data.eval_batch_size", data.eval_batch_size)
 
 
 def _check_typed(stage: Stage, typed: Mapping[str, str]) -> None:

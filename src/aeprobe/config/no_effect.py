@@ -3,36 +3,37 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aeprobe.config.schema import Config, Stage
+from aeprobe.config.schema import STAGES, Config, Stage, keys
 from aeprobe.errors import AeprobeError
 
-STAGES = ("autoencoder", "classifier")
-TRAINING = (  # what a test has no use for
-    *("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.limit_epochs", "trainer.figure_epochs"),
-    *("trainer.gradient_clip_val", "trainer.accumulate_grad_batches", "trainer.check_val_every_n_epoch"),
-    *("trainer.steps_per_execution", "objective"),
-)
 # A key, the key that makes it idle, and whether that has such a value.
 RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
-    ("autoencoder.clusters", "autoencoder.cluster_weight", lambda weight: weight == 0),
-    ("autoencoder.shift_epochs", "autoencoder.shift", lambda pixels: pixels == 0),
-    ("autoencoder.shift", "autoencoder.shift_epochs", lambda epochs: epochs == 0),
     ("trainer.figure_epochs", "trainer.figures", lambda drawn: not drawn),
     ("trainer.figure_epochs", "stage", lambda stage: stage == Stage.classifier),  # it reconstructs nothing
-    *((key, "stage", lambda stage: stage == Stage.test) for key in TRAINING),
-    *((f"{own}.activation", f"{own}.widths", lambda widths: len(widths) == 2) for own in STAGES),  # one layer
-    *((f"{own}.optimizer.dampening", f"{own}.optimizer.momentum", lambda value: not value) for own in STAGES),
     *(
-        (f"{own}.scheduler.{key}", f"{own}.scheduler.cycle_momentum", lambda cycled: cycled is False)
-        for own in STAGES
+        (key, "stage", lambda stage: stage == Stage.test)
+        for key, field in keys()
+        if field.metadata.get("training")
+    ),
+    *(
+        (f"{stage}.activation", f"{stage}.widths", lambda widths: len(widths) == 2) for stage in STAGES
+    ),  # one layer
+    *(
+        (f"{stage}.optimizer.dampening", f"{stage}.optimizer.momentum", lambda value: not value)
+        for stage in STAGES
+    ),
+    *(
+        (f"{stage}.scheduler.{key}", f"{stage}.scheduler.cycle_momentum", lambda cycled: cycled is False)
+        for stage in STAGES
         for key in ("base_momentum", "max_momentum")
     ),
     *(
-        (f"{own}.scheduler.{key}", f"{own}.scheduler.total_steps", lambda total: total is not None)
-        for own in STAGES
+        (f"{stage}.scheduler.{key}", f"{stage}.scheduler.total_steps", lambda total: total is not None)
+        for stage in STAGES
         for key in ("epochs", "steps_per_epoch")
     ),
 )
+NODES = tuple(key for key, field in keys() if field.metadata.get("packages"))
 
 
 def check_effect(config: Config, typed: Mapping[str, str], swept: bool) -> None:
@@ -55,12 +56,12 @@ def check_effect(config: Config, typed: Mapping[str, str], swept: bool) -> None:
         if not (swept and varies and by != "stage"):
             why = f"{by}={_value(config, by)}"
             raise AeprobeError(f"{typed[key]}: has no effect with {why}; drop it, or change {by}")
-    for stage in STAGES:
-        node = f"{stage}.scheduler"
-        for key in typed if _value(config, node)["_target_"] is None else ():
+    for node in NODES:
+        for key in typed if not _value(config, f"{node}._target_") else ():
             if key.startswith(f"{node}.") and _value(config, key) and not (swept and node in typed):
+                group = node.rpartition(".")[2]
                 raise AeprobeError(
-                    f"{typed[key]}: has no effect without a schedule; choose one, such as scheduler@{node}=step"
+                    f"{typed[key]}: has no effect without a class; choose a file: {group}@{node}=NAME"
                 )
 
 

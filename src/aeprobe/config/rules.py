@@ -1,28 +1,60 @@
-"""What a value is held against: each rule raises AeprobeError with the key, the value and what it must be."""
+"""What a value may be. A field of the schema names its rule; a stored value is held against the same one."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from aeprobe.errors import AeprobeError
 
 
 def require(condition: bool, key: str, value: object, rule: str) -> None:
-    """Requires that the condition holds; `rule` says it in words."""
+    """Raises AeprobeError where the condition does not hold; `rule` says in words what the value must be."""
     if not condition:
         raise AeprobeError(f"{key}={value}: must be {rule}")
 
 
-def require_number(key: str, value: object, low: float, rule: str, *, above: bool = False) -> None:
-    """Requires a finite number >= low, or > low."""
-    ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    require(ok and (value > low if above else value >= low), key, value, rule)  # type: ignore[operator]
+@dataclass(frozen=True)
+class Rule:
+    """A range of values, and how it is said."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+    def require(self, key: str, value: object) -> None:
+        """Raises AeprobeError where the value is not in the range, or of a type that cannot be."""
+        try:
+            holds = self.holds(value)
+        except (TypeError, ValueError, OverflowError):
+            holds = False
+        require(holds, key, value, self.text)
 
 
-def require_seed(key: str, value: int) -> None:
-    """Requires a seed that torch, NumPy and Python take."""
-    require(0 <= value < 2**32, key, value, "between 0 and 4294967295")
+def one_of(*words: str | None) -> Rule:
+    """One of these words, in any case."""
+    said = ", ".join("null" if word is None else word for word in words)
+    return Rule(f"one of {said}", lambda value: (value.lower() if isinstance(value, str) else value) in words)
 
 
-def require_count(key: str, value: int) -> None:
-    """Requires a number of something, that torch can count to."""
-    require(value >= 1, key, value, "at least 1")
-    require(value < 2**31, key, value, "below 2147483648")
+def _finite(value: Any) -> bool:
+    return not isinstance(value, bool) and math.isfinite(value)
+
+
+FINITE = Rule("a finite number", _finite)
+POSITIVE = Rule("a finite number above 0", lambda value: _finite(value) and value > 0)
+NOT_NEGATIVE = Rule("a finite number, 0 or more", lambda value: _finite(value) and value >= 0)
+COUNT = Rule("at least 1 and below 2147483648", lambda value: 1 <= value < 2**31)
+EPOCHS = Rule("at least 1 and below 1048576", lambda value: 1 <= value < 2**20)
+SEED = Rule("between 0 and 4294967295", lambda value: 0 <= value < 2**32)
+BATCHES = Rule(
+    "null, a number of batches (1, 2, …) or a fraction (0.1, 1.0)",
+    lambda value: value >= 1 if isinstance(value, int) else 0 < value <= 1,
+)
+WIDTHS = Rule(
+    "two or more numbers from 1 to 1048576",
+    lambda value: len(value) >= 2 and all(1 <= width <= 2**20 for width in value),
+)
+BETAS = Rule(
+    "two numbers from 0 up to, but not, 1",
+    lambda value: isinstance(value, list) and len(value) == 2 and all(_finite(b) and 0 <= b < 1 for b in value),
+)

@@ -5,8 +5,9 @@ was before the key existed, so that a run which was stored without the key means
 there from the beginning. What a field's role is for: `aeprobe.config.settings`.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, get_type_hints
@@ -14,9 +15,27 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from aeprobe.config.rules import (
+    BATCHES,
+    BETAS,
+    COUNT,
+    EPOCHS,
+    FINITE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    WIDTHS,
+    Rule,
+    one_of,
+)
+
 PIXELS = 28 * 28
+STAGES = ("autoencoder", "classifier")
 ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Tanh")
-OPTIMIZER_NUMBERS = ("lr", "weight_decay", "betas", "momentum", "dampening", "eps")
+# The numbers of torch's optimizers, whose nodes are not typed.
+OPTIMIZER_NUMBERS = {"lr": POSITIVE, "betas": BETAS} | dict.fromkeys(
+    ("weight_decay", "momentum", "dampening", "eps"), NOT_NEGATIVE
+)
 PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"  # the one schedule that follows a metric: val/loss
 ARCHITECTURE = ("widths", "activation")  # what a checkpoint fixes of the stage that it holds
 
@@ -29,11 +48,39 @@ class Role(StrEnum):
     place = "place"  # where and how fast it is computed, which may change the last bits
 
 
-def key(neutral: Any = MISSING, role: Role | None = None) -> Any:
-    """A field of the schema, with the value that it has where a stored configuration lacks it."""
+def key(
+    neutral: Any = MISSING,
+    role: Role | None = None,
+    rule: Rule | None = None,
+    ours: bool = False,
+    training: bool = False,
+) -> Any:
+    """A field of the schema.
+
+    Args:
+        neutral: the value that it has where a stored configuration lacks it.
+        role: what it is for, where it changes no number.
+        rule: what a value other than null must be.
+        ours: whether it is no argument of Lightning's Trainer, among those of `trainer.*`.
+        training: whether it has no use where nothing is trained, with stage=test.
+    """
+    metadata = {"role": role, "rule": rule, "ours": ours, "training": training}
     if isinstance(neutral, list | dict):
-        return field(default_factory=neutral.copy, metadata={"role": role})
-    return field(default=neutral, metadata={"role": role})
+        return field(default_factory=neutral.copy, metadata=metadata)
+    return field(default=neutral, metadata=metadata)
+
+
+def node(*packages: str, required: bool = False) -> Any:
+    """A field whose `_target_` names a class of one of these packages; none, where it is not required.
+
+    The other keys are the arguments of that class, and are held against its signature before a run begins.
+    """
+    absent = {} if required else {"_target_": None}
+    return field(default_factory=absent.copy, metadata={"packages": packages, "required": required})
+
+
+MOST_THREADS = 4 * (os.cpu_count() or 1)  # many more crash torch, or wait for each other without end
+THREADS = Rule(f"null, or from 1 to {MOST_THREADS} on this machine", lambda number: 1 <= number <= MOST_THREADS)
 
 
 class Stage(StrEnum):
@@ -72,15 +119,15 @@ class Dataset(StrEnum):
 
 @dataclass
 class StageConfig:
-    """What both stages have. Optimizer and scheduler have the keys of the class that `_target_` names."""
+    """What both stages have."""
 
-    widths: list[int] = MISSING
-    activation: str = MISSING
+    widths: list[int] = key(rule=WIDTHS)
+    activation: str = key(rule=Rule("one of " + ", ".join(ACTIVATIONS), lambda name: name in ACTIVATIONS))
     initialization: Initialization = key(Initialization.torch)
-    batch_size: int = MISSING
-    max_epochs: int = MISSING
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    scheduler: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = key(rule=COUNT)
+    max_epochs: int = key(rule=EPOCHS)
+    optimizer: dict[str, Any] = node("torch.optim", required=True)
+    scheduler: dict[str, Any] = node("torch.optim.lr_scheduler")
 
     def epochs(self, trainer: "TrainerConfig") -> int:
         """How many are trained."""
@@ -91,11 +138,9 @@ class StageConfig:
 class AutoencoderConfig(StageConfig):
     """Stage 1."""
 
-    shift: int = key(0)
-    shift_epochs: int | None = key(None)
-    pixel_dropout: float = key(0.0)
-    clusters: int = key(10)
-    cluster_weight: float = key(0.0)
+    augmentation: dict[str, Any] = node("aeprobe.data.augmentation", "torch.nn")
+    corruption: dict[str, Any] = node("torch.nn")
+    regularizer: dict[str, Any] = node("aeprobe.models.regularizers")
 
 
 @dataclass
@@ -103,7 +148,7 @@ class ClassifierConfig(StageConfig):
     """Stage 2."""
 
     standardize: bool = key(False)
-    code_noise: float = key(0.0)
+    code_noise: float = key(0.0, rule=NOT_NEGATIVE)
     loss_on: LossOn = key(LossOn.logits)
 
 
@@ -114,34 +159,40 @@ class DataConfig:
     name: Dataset = MISSING
     root: str = key(role=Role.name)
     val_size: int = MISSING
-    mean: float = key(0.0)
-    std: float = key(1.0)
-    eval_batch_size: int = key(1000, Role.place)
+    mean: float = key(0.0, rule=FINITE)
+    std: float = key(1.0, rule=Rule("a number above 0", POSITIVE.holds))
+    eval_batch_size: int = key(1000, Role.place, COUNT)
 
 
 @dataclass
 class TrainerConfig:
     """Lightning's plain arguments, and ours."""
 
-    accelerator: str = key("auto", Role.place)
-    strategy: str = key("auto")
-    devices: int = key(1)
-    num_nodes: int = key(1)
-    precision: str = key("32-true")
-    limit_train_batches: int | float | None = key(None)
-    limit_val_batches: int | float | None = key(None)
-    limit_test_batches: int | float | None = key(None)
-    gradient_clip_val: float | None = key(None)
-    accumulate_grad_batches: int = key(1)
+    accelerator: str = key("auto", Role.place, one_of("auto", "cpu", "gpu", "cuda", "mps"))
+    strategy: str = key("auto", rule=one_of("auto", "ddp"))
+    devices: int = key(1, rule=COUNT)
+    num_nodes: int = key(1, rule=COUNT)
+    precision: str = key("32-true", rule=one_of("32-true", "bf16-mixed", "16-mixed", "64-true"))
+    limit_train_batches: int | float | None = key(None, rule=BATCHES, training=True)
+    limit_val_batches: int | float | None = key(None, rule=BATCHES, training=True)
+    limit_test_batches: int | float | None = key(None, rule=BATCHES)
+    gradient_clip_val: float | None = key(None, rule=Rule("null, or above 0", POSITIVE.holds), training=True)
+    accumulate_grad_batches: int = key(1, rule=COUNT, training=True)
     deterministic: bool = key(False)
-    profiler: str | None = key(None, Role.display)
-    check_val_every_n_epoch: int = key(1)
-    limit_epochs: int | None = key(None)
-    threads: int | None = key(None, Role.place)
-    steps_per_execution: int = key(1, Role.display)
-    progress: str = key("auto", Role.display)
-    figures: bool = key(True, Role.display)
-    figure_epochs: list[int] = key([1, 5, 9], Role.display)
+    profiler: str | None = key(None, Role.display, one_of(None, "simple", "advanced"))
+    check_val_every_n_epoch: int = key(1, rule=COUNT, training=True)
+    limit_epochs: int | None = key(None, rule=COUNT, ours=True, training=True)
+    threads: int | None = key(None, Role.place, THREADS, ours=True)
+    matmul_precision: str = key("highest", rule=one_of("highest", "high", "medium"), ours=True)
+    progress: str = key("auto", Role.display, one_of("auto", "true", "false"), ours=True)
+    figures: bool = key(True, Role.display, ours=True)
+    figure_epochs: list[int] = key(
+        [1, 5, 9],
+        Role.display,
+        Rule("epochs, counted from 1", lambda epochs: all(epoch >= 1 for epoch in epochs)),
+        ours=True,
+        training=True,
+    )
 
 
 @dataclass
@@ -149,15 +200,25 @@ class Config:
     """The root: what `python train.py --cfg job` prints."""
 
     stage: Stage = MISSING
-    seed: int = MISSING
+    seed: int = key(rule=SEED)
     ckpt: str | None = key(None)
-    outputs: str = key("outputs", Role.name)
+    outputs: str = key("outputs", Role.name, Rule("a directory", lambda path: bool(path.strip())))
     sweep: str = key("", Role.name)
-    objective: str | None = key(None, Role.name)
+    objective: str | None = key(None, Role.name, training=True)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     data: DataConfig = field(default_factory=DataConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+def keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
+    """Every dotted key of the schema with its field; groups of keys are none."""
+    hints = get_type_hints(schema)
+    for item in fields(schema):
+        if is_dataclass(hints[item.name]):
+            yield from keys(hints[item.name], f"{prefix}{item.name}.")
+        else:
+            yield prefix + item.name, item
 
 
 def plain(config: Config) -> dict[str, Any]:
@@ -183,17 +244,15 @@ def depends_on_length(scheduler: Mapping[str, Any]) -> bool:
     return "auto" in scheduler.values() or str(scheduler.get("_target_")).endswith(".OneCycleLR")
 
 
-def known_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of the schema, and the keys of the optimizers in conf/optimizer."""
-    hints = get_type_hints(schema)
-    for name in (f.name for f in fields(schema)):
-        yield prefix + name
-        if is_dataclass(hints[name]):
-            yield from known_keys(hints[name], f"{prefix}{name}.")
-        if name == "scheduler":
-            yield f"{prefix}{name}.interval"
-        if name == "optimizer":
-            yield from (f"{prefix}{name}.{key}" for key in OPTIMIZER_NUMBERS)
+def known_keys() -> Iterator[str]:
+    """Every dotted key that can be typed: of the schema, its groups, and the optimizers in conf/optimizer."""
+    yield from ("autoencoder", "classifier", "data", "trainer")
+    for name, _ in keys():
+        yield name
+        if name.endswith(".scheduler"):
+            yield f"{name}.interval"
+        if name.endswith(".optimizer"):
+            yield from (f"{name}.{number}" for number in OPTIMIZER_NUMBERS)
 
 
 def nearest(key: str, known: Iterable[str] = ()) -> str:

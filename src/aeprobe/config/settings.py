@@ -6,19 +6,30 @@ ranges on file, a sweep that is given again.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
-from aeprobe.config.schema import Config, Role
+from aeprobe.config.schema import STAGES, Config, Role, keys
 
-STAGES = ("autoencoder", "classifier")
 # What became of keys that a stored configuration may still have: the new name, or None for a key that was dropped.
-MOVED: dict[str, str | None] = {}
+MOVED: dict[str, str | None] = {
+    "trainer.steps_per_execution": None,
+    "autoencoder.shift": "autoencoder.augmentation.pixels",
+    "autoencoder.shift_epochs": "autoencoder.augmentation.epochs",
+    "autoencoder.pixel_dropout": "autoencoder.corruption.p",
+    "autoencoder.cluster_weight": "autoencoder.regularizer.weight",
+    "autoencoder.clusters": "autoencoder.regularizer.clusters",
+}
+# The class of a node that moved keys belong to, and the one of them that must not be 0 for it.
+CLASSES = {
+    "autoencoder.augmentation": ("aeprobe.data.augmentation.RandomShift", "pixels"),
+    "autoencoder.corruption": ("torch.nn.Dropout", "p"),
+    "autoencoder.regularizer": ("aeprobe.models.regularizers.ClusterAgreement", "weight"),
+}
 
 
 def flat(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -46,6 +57,10 @@ def upgraded(stored: Mapping[str, Any]) -> dict[str, Any]:
             target, name = _parent(config, new) if new else (None, "")
             if target is not None:
                 target.setdefault(name, value)
+    for owner, (target_class, amount) in CLASSES.items():
+        node, name = _parent(config, owner)
+        if node is not None and isinstance(node.get(name), dict) and "_target_" not in node[name]:
+            node[name] = {"_target_": target_class} | node[name] if node[name].get(amount) else {"_target_": None}
     for stage in STAGES:
         schedule, _ = _parent(config, f"{stage}.scheduler.interval")
         if schedule and schedule.get("_target_"):
@@ -76,16 +91,7 @@ def neutral() -> dict[str, Any]:
 @cache
 def roles() -> dict[str, Role]:
     """The role of every key that has one: of all that changes no number of the experiment."""
-    return dict(_roles(Config, ""))
-
-
-def _roles(schema: type, prefix: str) -> Iterator[tuple[str, Role]]:
-    hints = get_type_hints(schema)
-    for field in fields(schema):
-        if is_dataclass(hints[field.name]):
-            yield from _roles(hints[field.name], f"{prefix}{field.name}.")
-        elif role := field.metadata.get("role"):
-            yield f"{prefix}{field.name}", role
+    return {name: field.metadata["role"] for name, field in keys() if field.metadata.get("role")}
 
 
 def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -> dict[str, Any]:

@@ -5,21 +5,34 @@ import math
 import aeprobe.runtime  # noqa: F401
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample, pad
 
 
-def randomly_shifted(images: Tensor, most: int) -> Tensor:
-    """Each image moved by -most … most pixels along each axis; zeros move in.
+class RandomShift(nn.Module):
+    """Moves each image by up to some pixels along each axis, another way each time; zeros move in.
 
     Args:
-        images: float (N, 1, height, width).
-        most: pixels.
+        pixels: 1 to 14.
+        epochs: in how many epochs, from the first; None: in all.
     """
-    count, _, height, width = images.shape
-    windows = pad(images, [most] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, 1, shifts, shifts, …)
-    down, right = torch.randint(0, 2 * most + 1, (2, count), device=images.device)
-    return windows[torch.arange(count, device=images.device), :, down, right]
+
+    def __init__(self, pixels: int, epochs: int | None = None) -> None:
+        super().__init__()
+        if not 1 <= pixels <= 14:
+            raise ValueError(f"pixels={pixels}: must be from 1 to 14")
+        if epochs is not None and epochs < 1:
+            raise ValueError(f"epochs={epochs}: must be null, or at least 1")
+        self.pixels, self.epochs = pixels, epochs
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shifted images, of images that are float (N, 1, height, width)."""
+        most, (count, _, height, width) = self.pixels, images.shape
+        windows = (
+            pad(images, [most] * 4).unfold(2, height, 1).unfold(3, width, 1)
+        )  # a view: (N, 1, shifts, shifts, …)
+        down, right = torch.randint(0, 2 * most + 1, (2, count), device=images.device)
+        return windows[torch.arange(count, device=images.device), :, down, right]
 
 
 def randomly_deformed(images: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Which images stand in which batch: the order of an epoch, and the part of each of several processes."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -32,15 +31,9 @@ class EpochBatches(Sampler[Tensor]):
         seed: of the order.
         rank: this process.
         world: number of processes.
-        limit: of the batches of an epoch, their number or, as a float, their fraction; None: all.
     """
 
-    def __init__(
-        self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1, limit: float | None = None
-    ) -> None:
-        self.steps = -(-size // batch)
-        if limit is not None:
-            self.steps = int(limit * self.steps) if isinstance(limit, float) else min(limit, self.steps)
+    def __init__(self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
         self.size, self.batch, self.seed, self.rank, self.world = size, batch, seed, rank, world
         self.epoch = 0
 
@@ -49,12 +42,12 @@ class EpochBatches(Sampler[Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.steps
+        return -(-self.size // self.batch)
 
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: when a run is resumed, Lightning asks for the iterator before it sets the epoch.
         order = seeded_permutation(self.size, self.seed, self.epoch + 1)
-        for batch in islice(order.split(self.batch), self.steps):
+        for batch in order.split(self.batch):
             part = batch[self.rank :: self.world]
             yield part if len(part) else batch[:1]
 
@@ -97,11 +90,10 @@ def batches_in_order(size: int, batch: int, rank: int = 0, world: int = 1) -> li
     return [whole[rank::world] for whole in torch.arange(size).split(batch)]
 
 
-def loader(split: Dataset[Any], batches: Iterable[Tensor], block: int | None = None) -> DataLoader[Any]:
-    """Hands the indices of whole batches to the dataset, by itself or in blocks: no Python runs per sample."""
-    # Its own generator: else an iterator takes a number from torch's, earlier in a resumed run than in others.
-    own = torch.Generator()
-    return DataLoader(split, sampler=batches, batch_size=block, collate_fn=_whole, generator=own)
+def loader(split: Dataset[Any], batches: Iterable[Tensor]) -> DataLoader[Any]:
+    """Hands the indices of whole batches to the dataset: no Python runs per sample."""
+    # A generator beside torch's: else an iterator takes a number from that, earlier in a resumed run than else.
+    return DataLoader(split, sampler=batches, batch_size=None, collate_fn=_whole, generator=torch.Generator())
 
 
 def _whole(batch: Any) -> Any:

@@ -6,16 +6,14 @@ import aeprobe.runtime  # noqa: F401
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, mse_loss
+from torch.nn.functional import mse_loss
 
-from aeprobe.data.augmentation import randomly_deformed
 from aeprobe.data.sampler import Batch
-from aeprobe.models.networks import Normalize, mlp, mutual_information
+from aeprobe.models.networks import Normalize, mlp
 from aeprobe.models.optimization import Optimization
+from aeprobe.models.regularizers import Regularizer
 from aeprobe.models.stage import StageModule
-from aeprobe.processes.collectives import in_order
-
-SHARPNESS = 3.0  # of the clusters: what a code's numbers are multiplied by to be their logits
+from aeprobe.processes.collectives import gather_in_sample_order
 
 
 class Autoencoder(StageModule):
@@ -28,14 +26,11 @@ class Autoencoder(StageModule):
         activation: between layers, the name of a class in torch.nn; none follows the code, and a Sigmoid
             follows the decoder's last layer.
         initialization: of all layers, as in `mlp`.
-        pixel_dropout: share of the pixels that the encoder does not see while training; all are reconstructed.
-        clusters: the first so many numbers of a code are also the logits of a soft clustering that deformations
-            of the image should not change; it sees no label.
-        cluster_weight: of the mutual information between the clusters of an image and of a deformed copy, beside
-            the MSE, times the square of the share of epochs that are left: 1 in the first, 0.01 in the last of
-            ten. 0: no clustering.
         mean: what the encoder sees of a pixel in [0, 1] is (pixel - mean) / std.
         std: above 0.
+        corruption: changes what the encoder sees while training, float (N, 1, 28, 28) in [0, 1]; the images as
+            they were are reconstructed.
+        regularizer: what is added to the MSE while training.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
     """
 
@@ -46,11 +41,10 @@ class Autoencoder(StageModule):
         widths: Sequence[int],
         activation: str = "ReLU",
         initialization: str = "torch",
-        pixel_dropout: float = 0.0,
-        clusters: int = 10,
-        cluster_weight: float = 0.0,
         mean: float = 0.0,
         std: float = 1.0,
+        corruption: nn.Module | None = None,
+        regularizer: Regularizer | None = None,
         optimization: Optimization | None = None,
     ) -> None:
         super().__init__()
@@ -59,19 +53,11 @@ class Autoencoder(StageModule):
         self.normalize = Normalize(mean, std)
         self.encoder = mlp(widths, activation, initialization=initialization)
         self.decoder = mlp(widths[::-1], activation, nn.Sigmoid(), initialization)
-        self.pixel_dropout = pixel_dropout
-        self.clusters = clusters
-        self.cluster_weight = cluster_weight
+        self.corruption = corruption or nn.Identity()
+        self.regularizer = regularizer
         self.optimization = optimization
         self.test_codes: list[Tensor] = []
         self.test_errors: list[Tensor] = []
-
-    @torch.no_grad()
-    def start_at(self, image: Tensor) -> None:
-        """Sets the output's biases so that no signal at all decodes to `image`, float in [0, 1], (1, 28, 28)."""
-        output = self.decoder[-2]
-        assert isinstance(output, nn.Linear)
-        output.bias.copy_(image.flatten().logit(eps=0.01))
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes, (N, code), of images, uint8 or float in [0, 1], (N, 1, 28, 28)."""
@@ -83,37 +69,32 @@ class Autoencoder(StageModule):
         pixels: Tensor = self.decoder(self.encode(images))
         return pixels.view_as(images)
 
-    def _step(self, batch: Batch, split: str) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean squared error over a batch's pixels, plus what the regularizer adds."""
         images = self.normalize.pixels(batch[0])
-        hide = split == "train" and self.pixel_dropout > 0
-        code = self.encode(dropout(images, self.pixel_dropout) if hide else images)
-        reconstruction = self.decoder(code).view_as(images)
-        loss = mse_loss(reconstruction, images)  # mean over pixels and images
-        if split == "train" and self.cluster_weight:
-            views = (code, self.encode(randomly_deformed(images)))
-            agreement = mutual_information(*(SHARPNESS * view[:, : self.clusters] for view in views))
-            return {"loss": loss, "agreement": agreement}
-        if split != "train":  # train/* is gathered by callbacks.Recorder
-            self.log_loss(split, loss, len(images))
-        if split == "test":
-            self.test_codes.append(code)
-            self.test_errors.append((reconstruction - images).square().mean((1, 2, 3)))
-        return {"loss": loss}
+        code = self.encode(self.corruption(images))
+        loss = mse_loss(self.decoder(code).view_as(images), images)
+        self.record(loss=loss)
+        if self.regularizer is None:
+            return loss
+        penalty, metrics = self.regularizer(self, images, code)
+        self.record(loss=loss, **metrics)
+        total: Tensor = loss + penalty
+        return total
 
-    def objective(self, metrics: dict[str, Tensor]) -> Tensor:
-        """The MSE, less the clusters' weighted mutual information."""
-        if not self.cluster_weight:
-            return metrics["loss"]
-        left = 1 - self.trainer.current_epoch / (self.trainer.max_epochs or 1)
-        return metrics["loss"] - self.cluster_weight * left**2 * metrics["agreement"]
-
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs val/loss."""
-        self._step(batch, "val")
+        images = self.normalize.pixels(batch[0])
+        self.log_loss("val", mse_loss(self(images), images), len(images))
 
-    def test_step(self, batch: Batch, _: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs test/loss; keeps each image's code and MSE in `test_codes` and `test_errors`."""
-        self._step(batch, "test")
+        images = self.normalize.pixels(batch[0])
+        code = self.encode(images)
+        reconstruction = self.decoder(code).view_as(images)
+        self.log_loss("test", mse_loss(reconstruction, images), len(images))
+        self.test_codes.append(code)
+        self.test_errors.append((reconstruction - images).square().mean((1, 2, 3)))
 
     def on_test_start(self) -> None:
         """Forgets an earlier test."""
@@ -122,10 +103,17 @@ class Autoencoder(StageModule):
 
     def on_test_epoch_end(self) -> None:
         """Brings together what several processes measured."""
-        self.test_codes[:] = [in_order(self.test_codes)]
-        self.test_errors[:] = [in_order(self.test_errors)]
+        self.test_codes[:] = [gather_in_sample_order(self.test_codes)]
+        self.test_errors[:] = [gather_in_sample_order(self.test_errors)]
 
-    def predict_step(self, batch: Batch, _: int = 0) -> dict[str, Tensor]:
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """Codes, (N, code), and reconstructions in [0, 1], (N, 1, 28, 28)."""
         code = self.encode(batch[0])
         return {"code": code, "reconstruction": self.decoder(code).view_as(batch[0])}
+
+    @torch.no_grad()
+    def start_at(self, image: Tensor) -> None:
+        """Sets the output's biases so that no signal at all decodes to `image`, float in [0, 1], (1, 28, 28)."""
+        output = self.decoder[-2]
+        assert isinstance(output, nn.Linear)
+        output.bias.copy_(image.flatten().logit(eps=0.01))

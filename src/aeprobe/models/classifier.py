@@ -13,7 +13,7 @@ from aeprobe.data.sampler import Batch
 from aeprobe.models.networks import GaussianNoise, Normalize, Standardize, mlp
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.stage import StageModule
-from aeprobe.processes.collectives import in_order
+from aeprobe.processes.collectives import gather_in_sample_order
 
 
 class Classifier(StageModule):
@@ -99,35 +99,39 @@ class Classifier(StageModule):
         logits: Tensor = self.head(self.encode(images))
         return logits
 
-    def _step(self, batch: Batch, split: str) -> dict[str, Tensor]:
-        inputs, labels = batch  # images, or their codes, computed once by MNISTDataModule.encode
-        logits = self(inputs)
-        scores = logits.softmax(1) if self.loss_on == "softmax" else logits
-        loss = cross_entropy(scores, labels)
-        correct = logits.argmax(1) == labels
-        if split == "train":  # train/* is gathered by callbacks.Recorder
-            metrics = {"loss": loss, "accuracy": correct.float().mean()}
-            if self.last_batch:  # what the report prints of an epoch, whatever the loss is on
-                metrics["softmax_loss_last"] = cross_entropy(logits.detach().softmax(1), labels)
-            return metrics
-        accuracy = self.val_accuracy if split == "val" else self.test_accuracy
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The cross-entropy of a batch, whose inputs are codes, computed once by MNISTDataModule.encode."""
+        codes, labels = batch
+        logits = self(codes)
+        loss = self.loss(logits, labels)
+        self.record(loss=loss, accuracy=(logits.argmax(1) == labels).float().mean())
+        if self.trainer.is_last_batch:  # what the report prints of an epoch, whatever the loss is on
+            self.step_metrics["softmax_loss_last"] = cross_entropy(logits.detach().softmax(1), labels)
+        return loss
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy, a mean over samples, of logits, (N, classes), and labels, int64 (N,)."""
+        return cross_entropy(logits.softmax(1) if self.loss_on == "softmax" else logits, labels)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs val/loss and val/accuracy."""
+        self._evaluate(batch, "val", self.val_accuracy)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs test/loss and test/accuracy; fills `confusion_matrix` and `test_correct`."""
+        logits, labels = self._evaluate(batch, "test", self.test_accuracy), batch[1]
+        if len(labels):
+            self.confusion_matrix.update(logits, labels)
+        self.test_correct.append(logits.argmax(1) == labels)
+
+    def _evaluate(self, batch: Batch, split: str, accuracy: MulticlassAccuracy) -> Tensor:
+        inputs, labels = batch
+        logits: Tensor = self(inputs)
         if len(labels):  # torchmetrics takes no empty part of a batch
             accuracy.update(logits, labels)
-        self.log_loss(split, loss, len(labels))
+        self.log_loss(split, self.loss(logits, labels), len(labels))
         self.log(f"{split}/accuracy", accuracy, on_epoch=True, logger=False)
-        if split == "test":
-            if len(labels):
-                self.confusion_matrix.update(logits, labels)
-            self.test_correct.append(correct)
-        return {"loss": loss}
-
-    def validation_step(self, batch: Batch, _: int) -> None:
-        """Logs val/loss and val/accuracy."""
-        self._step(batch, "val")
-
-    def test_step(self, batch: Batch, _: int) -> None:
-        """Logs test/loss and test/accuracy; fills `confusion_matrix` and `test_correct`."""
-        self._step(batch, "test")
+        return logits
 
     def on_test_start(self) -> None:
         """Forgets an earlier test."""
@@ -136,9 +140,9 @@ class Classifier(StageModule):
 
     def on_test_epoch_end(self) -> None:
         """Brings together what several processes measured."""
-        self.test_correct[:] = [in_order(self.test_correct)]
+        self.test_correct[:] = [gather_in_sample_order(self.test_correct)]
 
-    def predict_step(self, batch: Batch, _: int = 0) -> dict[str, Tensor]:
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """Class probabilities in [0, 1], (N, classes), and the most probable labels, int64 (N,)."""
         probabilities = self(batch[0]).softmax(1)
         return {"probabilities": probabilities, "label": probabilities.argmax(1)}

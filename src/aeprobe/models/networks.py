@@ -7,6 +7,8 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
+from aeprobe.data.pixels import as_pixels
+
 
 def mlp(
     widths: Sequence[int],
@@ -41,19 +43,6 @@ def mlp(
         layers += [layer, getattr(nn, activation)()]
     layers.pop()
     return nn.Sequential(*layers, *([] if output is None else [output]))
-
-
-def as_pixels(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Images as floats in [0, 1]: uint8 is divided by 255, floats pass as they are.
-
-    Raises:
-        TypeError: images of another type, whose scale is unknown.
-    """
-    if images.is_floating_point():
-        return images
-    if images.dtype != torch.uint8:
-        raise TypeError(f"images are {images.dtype}: expected uint8, or floats in [0, 1]")
-    return images.to(dtype).mul_(1 / 255)
 
 
 class Normalize(nn.Module):
@@ -136,19 +125,3 @@ class GaussianNoise(nn.Module):
 def describe(widths: Sequence[int], activation: str) -> str:
     """One phrase for an architecture, such as "784-500-200-100-30 with ReLU"."""
     return f"{'-'.join(map(str, widths))} with {activation}"
-
-
-def mutual_information(first: Tensor, second: Tensor) -> Tensor:
-    """How much a soft cluster of one view of an image says of the cluster of another view, in nats.
-
-    Invariant information clustering (Ji, Henriques & Vedaldi, ICCV 2019, equation 3): it is largest,
-    log(clusters), where both views are in one cluster, every time, and all clusters are equally large.
-
-    Args:
-        first: logits of the clusters for one view of N images, (N, clusters).
-        second: for another view of the same images, the same.
-    """
-    with torch.autocast(first.device.type, enabled=False):  # half precision has no number as small as 1e-8
-        joint = first.float().softmax(1).t() @ second.float().softmax(1) / len(first)
-        joint = ((joint + joint.t()) / 2).clamp_min(1e-8)
-        return (joint * (joint / (joint.sum(0, keepdim=True) * joint.sum(1, keepdim=True))).log()).sum()

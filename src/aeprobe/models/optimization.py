@@ -1,6 +1,5 @@
 """How a stage is optimized: its optimizer and schedule, from their nodes in the configuration."""
 
-import inspect
 import math
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -9,12 +8,12 @@ from typing import Any
 import aeprobe.runtime  # noqa: F401
 
 import torch
-from hydra.utils import instantiate
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from aeprobe.config.schema import interval, nearest
+from aeprobe.config.nodes import bound
+from aeprobe.config.schema import interval
 from aeprobe.errors import AeprobeError
 
 TRIED = 20_000  # of a schedule's steps before the training begins: a tenth of a second
@@ -28,9 +27,8 @@ class Optimization:
         optimizer: `_target_`, `_partial_: true` and arguments, as in conf/optimizer.
         scheduler: the same, as in conf/scheduler; `_target_: null` for none. `interval` says whether it counts
             optimizer steps or epochs; an argument that is "auto" becomes their number in the whole training.
-        batches: of an epoch.
+        batches: that train in an epoch.
         epochs: of the training.
-        clip: the norm that gradients are clipped to; None: they are not.
         accumulate: batches whose gradients make one optimizer step; the last of an epoch may have fewer.
 
     Attributes:
@@ -49,18 +47,17 @@ class Optimization:
         scheduler: Mapping[str, Any],
         batches: int,
         epochs: int,
-        clip: float | None = None,
         accumulate: int = 1,
     ) -> None:
-        self.clip, self.accumulate = clip, accumulate
+        self.accumulate = accumulate
         self.interval = interval(scheduler)
         self._stage = stage
         self._length = epochs if self.interval == "epoch" else -(-batches // accumulate) * epochs
-        self._optimizer = _make_partial(optimizer, f"{stage}.optimizer", Optimizer)
+        self._optimizer = bound(optimizer, f"{stage}.optimizer", Optimizer)
         self._scheduler: partial[Any] | None = None
         if scheduler["_target_"]:
             plain = {key: value for key, value in scheduler.items() if key != "interval"}
-            self._scheduler = _make_partial(plain, f"{stage}.scheduler", LRScheduler)
+            self._scheduler = bound(plain, f"{stage}.scheduler", LRScheduler)
         self.idle: str | None = None
         self._own, self._begun = self._try()
         self._require_step(optimizer)
@@ -159,22 +156,6 @@ class Optimization:
             return None
         auto = {key: self._length for key, value in self._scheduler.keywords.items() if value == "auto"}
         return self._scheduler(optimizer, **auto)
-
-
-def _make_partial(node: Mapping[str, Any], name: str, kind: type) -> "partial[Any]":
-    """The class that `_target_` names, with the arguments bound; validate() has checked that it is torch's."""
-    try:
-        made: partial[Any] = instantiate(dict(node), _convert_="all")  # plain lists: a checkpoint holds them
-        known = inspect.signature(made.func).parameters
-        fits = issubclass(made.func, kind)  # type: ignore[arg-type]
-    except Exception as error:
-        raise AeprobeError(f"{name}._target_={node['_target_']}: there is no such class in this torch") from error
-    if not fits:
-        raise AeprobeError(f"{name}._target_={node['_target_']}: is no {kind.__name__}")
-    for key in made.keywords:
-        if key not in known:
-            raise AeprobeError(f"{name}.{key}: {node['_target_']} takes no such argument; {nearest(key, known)}")
-    return made
 
 
 def _numbers(optimizer: Optimizer) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from aeprobe.config.checks import check_data
-from aeprobe.config.rules import require, require_seed
+from aeprobe.config.rules import SEED, require
 from aeprobe.config.schema import ACTIVATIONS, PIXELS, DataConfig, Dataset, LossOn
 from aeprobe.errors import AeprobeError
 
@@ -65,7 +65,7 @@ def _check_data(data: Mapping[str, Any], module: Mapping[str, Any]) -> None:
     _require_whole("data.val_size", data.get("val_size"), least=None)
     for key in ("seed", "split_seed"):
         _require_whole(key, data.get(key), least=None)
-        require_seed(key, data[key])
+        SEED.require(key, data[key])
     for key in ("mean", "std"):
         _require_number(f"data.{key}", module.get(key))
     check_data(DataConfig(Dataset(data["name"]), data["root"], data["val_size"], module["mean"], module["std"], 1))

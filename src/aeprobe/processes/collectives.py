@@ -70,18 +70,18 @@ def leave() -> None:
         _stores.clear()
 
 
-def first(make: Callable[[], T]) -> T:
+def on_rank_zero(make: Callable[[], T]) -> T:
     """What `make` returns in the first process; the others wait for it."""
     if not _stores:
         return make()
     made: list[Any] = [make() if dist.get_rank() == 0 else None]
-    wait()  # as long as it takes: the exchange itself has a time limit
+    barrier()  # as long as it takes: the exchange itself has a time limit
     dist.broadcast_object_list(made, src=0, device=torch.device("cpu"))
     result: T = made[0]
     return result
 
 
-def wait() -> None:
+def barrier() -> None:
     """Until every process is here. They ask for one another, so that a signal is heard meanwhile."""
     if not _stores:
         return
@@ -107,7 +107,7 @@ def mean(values: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
-def in_order(parts: Sequence[Tensor]) -> Tensor:
+def gather_in_sample_order(parts: Sequence[Tensor]) -> Tensor:
     """The samples of all processes, in their order.
 
     Args:
@@ -128,7 +128,7 @@ def in_order(parts: Sequence[Tensor]) -> Tensor:
 
 
 @contextmanager
-def shared_fate(interruption: Interruption) -> Iterator[None]:
+def reraise_first_failure(interruption: Interruption) -> Iterator[None]:
     """Lets the first process know why another one ended: its own error is only that the other is gone.
 
     Raises:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
+from aeprobe.config.schema import STAGES, Config
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.paths import typed_in
 
@@ -80,6 +81,36 @@ def launched() -> Place | None:
 def here() -> Place:
     """This process's place, alone if nobody has started it with others."""
     return launched() or Place()
+
+
+def require_as_started(config: Config, typed: Mapping[str, str]) -> None:
+    """Holds the numbers of devices and machines against those that torchrun or srun has started, which win.
+
+    Raises:
+        AeprobeError: they contradict what was typed, or a batch is smaller than the number of processes.
+    """
+    trainer, place = config.trainer, launched()
+    if trainer.strategy != "ddp":
+        several = [f"trainer.{name}={n}" for name in ("devices", "num_nodes") if (n := getattr(trainer, name)) > 1]
+        many = [f"{place.world} processes were started"] if place and place.world > 1 else []
+        if many or several:
+            what = ", ".join(many + several)
+            raise AeprobeError(f"{what}: trainer.strategy={trainer.strategy} has one process; add trainer=ddp")
+        return
+    if place is None and trainer.num_nodes > 1:
+        raise AeprobeError(
+            f"trainer.num_nodes={trainer.num_nodes}: several machines need torchrun or srun on each of them, "
+            f"for example torchrun --nnodes={trainer.num_nodes} --nproc-per-node={trainer.devices} train.py …"
+        )
+    for name, number in (("devices", place.local_world), ("num_nodes", place.nodes)) if place else ():
+        if f"trainer.{name}" in typed and getattr(trainer, name) != number:
+            raise AeprobeError(f"{typed[f'trainer.{name}']}: {number} were started; drop the override")
+        setattr(trainer, name, number)
+    world = trainer.devices * trainer.num_nodes
+    for stage in STAGES:
+        size = getattr(config, stage).batch_size
+        if config.stage.trains(stage) and size < world:
+            raise AeprobeError(f"{stage}.batch_size={size}: {world} processes divide it; give {world} or more")
 
 
 def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:

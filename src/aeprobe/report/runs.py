@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aeprobe.config.settings import STAGES, experiment
+from aeprobe.config.schema import STAGES
+from aeprobe.config.settings import experiment
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.run_directory import Metrics, read_metrics
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from aeprobe.config import objective
-from aeprobe.config.schema import Stage
-from aeprobe.config.settings import STAGES, experiment, fingerprint
+from aeprobe.config.schema import STAGES, Stage
+from aeprobe.config.settings import experiment, fingerprint
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.run_directory import read_metrics
 

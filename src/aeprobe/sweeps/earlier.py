@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config.schema import Config, Dataset, Stage, plain
-from aeprobe.config.settings import STAGES, flat, roles, upgraded
+from aeprobe.config.schema import STAGES, Config, Dataset, Stage, plain
+from aeprobe.config.settings import flat, roles, upgraded
 from aeprobe.data.idx_files import checksum
 from aeprobe.errors import AeprobeError
 from aeprobe.processes import launch

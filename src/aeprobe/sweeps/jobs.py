@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config import objective
-from aeprobe.config.checks import validate
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.processes.signals import Interrupted
+from aeprobe.runs.checks import check
 from aeprobe.runs.run_directory import read_metrics
 
 log = logging.getLogger("aeprobe")
@@ -127,7 +127,7 @@ class Jobs:
     @staticmethod
     def _require_held_out(config: DictConfig, overrides: Sequence[str]) -> None:
         try:
-            checked = validate(config, overrides)
+            checked = check(config, overrides)
         except AeprobeError:  # it cannot run, and will say so itself
             return
         objective.require_held_out(checked)

@@ -7,9 +7,11 @@ from typing import Any
 
 import aeprobe.runtime
 
-from aeprobe.config.schema import Config, Initialization, Stage, StageConfig
+from torch import nn
+
+from aeprobe.config.nodes import made
+from aeprobe.config.schema import AutoencoderConfig, Config, Initialization, Stage, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
-from aeprobe.data.sampler import EpochBatches
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
@@ -17,9 +19,10 @@ from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.networks import describe
 from aeprobe.models.optimization import Optimization
+from aeprobe.models.regularizers import Regularizer
 from aeprobe.runs.run_directory import find_checkpoint
 from aeprobe.training.consistency import (
-    require_batch,
+    batches_of,
     require_classes,
     require_files,
     require_typed_architecture,
@@ -68,31 +71,38 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     Raises:
         AeprobeError: the data are others than `resumed` was trained on, or something cannot be built.
     """
-    own = config.autoencoder
+    settings = config.autoencoder
     source = checkpoints.read(resumed) if resumed else None
-    data = _data(config, config.seed, own.batch_size, source, resumed)
+    data = _data(config, config.seed, settings.batch_size, source, resumed)
+    data.augmentation = made(settings.augmentation, "autoencoder.augmentation", nn.Module)
     optimization = _optimization(config, "autoencoder", data, stored)
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
         _optimization(config, "classifier", data, stored)
-    data.shift, data.shift_epochs = own.shift, own.max_epochs if own.shift_epochs is None else own.shift_epochs
-    if config.stage == Stage.all:
         require_classes(config.classifier.widths, data)
-        require_batch(config, data)
     aeprobe.runtime.seed(config.seed)
     module = Autoencoder(
-        own.widths,
-        own.activation,
-        str(own.initialization),
-        own.pixel_dropout,
-        own.clusters,
-        own.cluster_weight,
+        settings.widths,
+        settings.activation,
+        str(settings.initialization),
         config.data.mean,
         config.data.std,
+        made(settings.corruption, "autoencoder.corruption", nn.Module),
+        _regularizer(settings),
         optimization,
     )
-    if own.initialization == Initialization.he:
+    if settings.initialization == Initialization.he:
         module.start_at(data.mean_image())
-    return Experiment("autoencoder", module, data, config.seed, own)
+    return Experiment("autoencoder", module, data, config.seed, settings)
+
+
+def _regularizer(settings: AutoencoderConfig) -> Regularizer | None:
+    regularizer = made(settings.regularizer, "autoencoder.regularizer", Regularizer)
+    try:
+        if regularizer is not None:
+            regularizer.require_code(settings.widths[-1])
+    except ValueError as error:
+        raise AeprobeError(f"autoencoder.regularizer: {error}") from error
+    return regularizer
 
 
 def build_classifier(
@@ -152,24 +162,21 @@ def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Ex
 
 def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: bool) -> Optimization:
     """How a stage is trained on the data; of another stage than theirs, only to see that it can be."""
-    own: StageConfig = getattr(config, stage)
+    settings: StageConfig = getattr(config, stage)
     trainer = config.trainer
     require_validation(stage, config, data)
-    batches = EpochBatches(
-        len(data.splits["train"]), own.batch_size, config.seed, limit=trainer.limit_train_batches
-    )
-    made = Optimization(
+    batches = batches_of("train", data, settings.batch_size, trainer.limit_train_batches)
+    optimization = Optimization(
         stage,
-        own.optimizer,
-        own.scheduler,
-        max(len(batches), 1),  # a fraction that leaves none is refused with its own name
-        own.epochs(trainer),
-        trainer.gradient_clip_val,
+        settings.optimizer,
+        settings.scheduler,
+        batches,
+        settings.epochs(trainer),
         trainer.accumulate_grad_batches,
     )
     if not stored:
-        made.require_own_numbers()
-    return made
+        optimization.require_own_numbers()
+    return optimization
 
 
 def _data(
@@ -205,8 +212,6 @@ def _data(
         batch_size=batch_size,
         eval_batch_size=own.eval_batch_size,
         seed=seed,
-        block=config.trainer.steps_per_execution,
-        limit=config.trainer.limit_train_batches,
     )
     data.prepare_data()
     data.setup()

@@ -7,8 +7,8 @@ import aeprobe.runtime  # noqa: F401
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
-from tqdm import tqdm
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from aeprobe.processes.signals import Interruption
 
@@ -47,15 +47,11 @@ class Stop(L.Callback):
         self.interruption.listen()
 
     def on_train_epoch_start(self, *_: Any) -> None:
-        """From here on, a first signal waits for a step's gradients."""
+        """From here on, a first signal waits for the end of a step."""
         self.interruption.waiting = True
 
-    def on_before_optimizer_step(self, *_: Any) -> None:
-        """Acts on it: `on_train_batch_end` comes after a block of steps."""
-        self.interruption.act()
-
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """The epoch's end is no time to wait."""
+        """Acts on it; at the epoch's end, where checkpoints are saved, a signal is acted on at once again."""
         self.interruption.act()
         if trainer.is_last_batch:
             self.interruption.waiting = False
@@ -99,47 +95,35 @@ class Checkpoint(ModelCheckpoint):
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
-class Bar(ProgressBar):
-    """A bar within the epoch; it makes room for the epoch's line.
-
-    Lightning's own bar redraws for validation and test too, and counts epochs from 0.
-    """
+class Bar(TQDMProgressBar):
+    """Lightning's bar, for training alone and with epochs from 1; it makes room for the epoch's line."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._bar: tqdm[Any] | None = None
-        self._enabled = True
+        super().__init__(refresh_rate=10)
+
+    def init_train_tqdm(self) -> Tqdm:
+        """A bar that is gone when the epoch is."""
+        bar = super().init_train_tqdm()
+        bar.leave, bar.unit = False, "batch"
+        return bar
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """None for the validation."""
+        return Tqdm(disable=True)
+
+    def init_test_tqdm(self) -> Tqdm:
+        """None for the test."""
+        return Tqdm(disable=True)
 
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Draws an empty bar."""
-        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        total = len(trainer.train_dataloader.sampler)  # type: ignore[union-attr]
-        self._bar = tqdm(
-            total=total, desc=epoch, unit="batch", leave=False, mininterval=0.2, disable=not self._enabled
-        )
+        super().on_train_epoch_start(trainer, *_)
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
-        """Counts the batches of a step; tqdm redraws a few times a second."""
-        if self._bar is not None:
-            self._bar.update(min(module.optimization.accumulate, self._bar.total - self._bar.n))
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Clears it."""
+        self.train_progress_bar.clear()
 
-    def on_validation_start(self, *_: Any) -> None:
-        """Clears the bar."""
-        self._close()
-
-    def on_train_epoch_end(self, *_: Any) -> None:
-        """Clears the bar, where nothing was validated."""
-        self._close()
-
-    def on_exception(self, *_: Any) -> None:
-        """Leaves a clean line for the error."""
-        self._close()
-
-    def disable(self) -> None:
-        """Lightning disables the bar of every process but the first."""
-        self._enabled = False
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """None beside the bar: the epoch's line has them."""
+        return {}

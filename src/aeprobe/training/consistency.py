@@ -8,7 +8,6 @@ import aeprobe.runtime  # noqa: F401
 from aeprobe.config.schema import PLATEAU, Config, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.idx_files import Identity
-from aeprobe.data.sampler import EpochBatches
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.checkpoints import Checkpoint
@@ -57,14 +56,22 @@ def require_classes(widths: list[int], data: MNISTDataModule) -> None:
         )
 
 
-def require_batch(config: Config, data: MNISTDataModule) -> None:
-    """Raises AeprobeError where a fraction of stage 2's batches is none: trainer.py says so after stage 1."""
-    size, limit = config.classifier.batch_size, config.trainer.limit_train_batches
-    if not len(EpochBatches(len(data.splits["train"]), size, config.seed, limit=limit)):
+def batches_of(split: str, data: MNISTDataModule, size: int, limit: float | None) -> int:
+    """How many batches an epoch has under `trainer.limit_SPLIT_batches`: a number, a fraction, or None for all.
+
+    Raises:
+        AeprobeError: a fraction leaves none; Lightning says so late, or never.
+    """
+    batches = -(-len(data.splits[split]) // size)
+    if limit is None:
+        return batches
+    limited = int(limit * batches) if isinstance(limit, float) else min(limit, batches)
+    if not limited:
         raise AeprobeError(
-            f"trainer.limit_train_batches={limit}: less than one batch of classifier.batch_size={size}; "
+            f"trainer.limit_{split}_batches={limit}: less than one of {batches} batches in the {split} split; "
             "give 1 for one batch, 1.0 for all"
         )
+    return limited
 
 
 def require_typed_architecture(

@@ -92,23 +92,24 @@ class Recorder(L.Callback):
         self._row, self._values, self._last, self._rates = {}, {}, {}, []
         self._began = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
-        """Keeps the metrics of a block's steps, in one tensor for all steps of the epoch.
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Notes the rate of the step."""
+        self._rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
+        """Keeps the metrics of a step, in one tensor for all steps of the epoch.
 
         A list of small tensors would do, but each of them keeps the allocator from reusing the memory around
         it: 0.1 MB a step, until the epoch's end.
         """
-        past = len(self._rates)
-        self._rates += outputs["lr"].tolist()
-        for key, value in outputs.items():
-            if key == "lr":
-                continue
+        step = len(self._rates) - 1
+        for key, value in module.step_metrics.items():
             if key.endswith("_last"):
-                self._last[key] = value[-1]
+                self._last[key] = value
                 continue
             if key not in self._values:
-                self._values[key] = value.new_empty(len(trainer.train_dataloader.sampler))  # type: ignore[union-attr]
-            self._values[key][past : len(self._rates)] = value
+                self._values[key] = value.new_empty(int(trainer.num_training_batches))
+            self._values[key][step] = value
         self._ended = time.perf_counter()
 
     def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:

@@ -17,14 +17,13 @@ from lightning.pytorch.callbacks import Callback
 from aeprobe.config.checks import typed_values
 from aeprobe.config.overrides import override
 from aeprobe.config.rules import require
-from aeprobe.config.schema import Config, Stage, plain
-from aeprobe.config.settings import STAGES
+from aeprobe.config.schema import STAGES, Config, Stage, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.figures.gallery import Gallery
 from aeprobe.models import checkpoints
 from aeprobe.paths import shortest
 from aeprobe.processes import collectives
-from aeprobe.processes.collectives import shared_fate
+from aeprobe.processes.collectives import reraise_first_failure
 from aeprobe.processes.launch import here
 from aeprobe.processes.signals import Interruption
 from aeprobe.runs.ownership import require_unused
@@ -77,10 +76,12 @@ def run(request: Request) -> dict[str, Metrics]:
     """
     trainer = request.config.trainer
     try:
-        with shared_fate(request.interruption):
+        with reraise_first_failure(request.interruption):
             place = collectives.join(trainer.accelerator)
             aeprobe.runtime.threads(trainer.threads, place.local_world)
-            request.directory = collectives.first(lambda: request.directory)  # each has a name of its own for it
+            request.directory = collectives.on_rank_zero(
+                lambda: request.directory
+            )  # each has a name of its own for it
             return _run_stages(request)
     finally:
         collectives.leave()
@@ -95,7 +96,7 @@ def _run_stages(request: Request) -> dict[str, Metrics]:
     both = config.stage == Stage.all
     metrics: dict[str, Metrics] = {}
     if both and not request.resume:  # each stage claims a directory of its own below it
-        collectives.first(lambda: _require_unused(directory))
+        collectives.on_rank_zero(lambda: _require_unused(directory))
     if config.stage.trains("autoencoder"):
         ckpt = directory / "autoencoder" if both else directory
         metrics["autoencoder"] = _run_stage(
@@ -123,7 +124,7 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
     """One stage; `build` is given the checkpoint to go on from, or None."""
     started = time.perf_counter()
     directory = RunDirectory(path, writes=here().first)
-    resuming, own, directory.metrics = collectives.first(lambda: _take_up(directory, request))
+    resuming, own, directory.metrics = collectives.on_rank_zero(lambda: _take_up(directory, request))
     if directory.metrics.get("status") == "completed":
         return directory.metrics
     request.ran = True
@@ -145,15 +146,17 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
     device = trainer.strategy.root_device
     _require_one_dataset(experiment)
     if resuming and own is None and not request.anew:
-        collectives.first(lambda: require_own_data(directory, experiment))
-    collectives.wait()  # an error in any process until here leaves no run behind, or leaves it as it was
+        collectives.on_rank_zero(lambda: require_own_data(directory, experiment))
+    collectives.barrier()  # an error in any process until here leaves no run behind, or leaves it as it was
     if resuming and request.changed:
-        collectives.first(lambda: directory.store(plain(request.config), request.overrides, unfinished=True))
+        collectives.on_rank_zero(
+            lambda: directory.store(plain(request.config), request.overrides, unfinished=True)
+        )
     if resuming:
-        collectives.first(lambda: directory.reopen(anew=own is None))
+        collectives.on_rank_zero(lambda: directory.reopen(anew=own is None))
     else:
-        collectives.first(lambda: directory.claim(plain(request.config), request.overrides))
-    with recorded(directory), request.interruption.blamed(), shared_fate(request.interruption):
+        collectives.on_rank_zero(lambda: directory.claim(plain(request.config), request.overrides))
+    with recorded(directory), request.interruption.blamed(), reraise_first_failure(request.interruption):
         if own is None:
             directory.write(**header(experiment, request.config, request.overrides, device))
         else:
@@ -178,7 +181,7 @@ def _run_stage(request: Request, path: Path, build: Callable[[Path | None], Expe
         seconds["total"] = spent["total"] + time.perf_counter() - started
         with not_drawn.noted("metrics.json"):  # a full disk: what it says already is enough
             directory.end("completed", seconds=seconds, not_drawn=not_drawn.reasons)
-    collectives.wait()  # the next stage reads it
+    collectives.barrier()  # the next stage reads it
     return directory.metrics
 
 
@@ -228,7 +231,7 @@ def _reopen(directory: RunDirectory, request: Request) -> Path | None:
 
 def _require_one_dataset(experiment: Experiment) -> None:
     """Raises AeprobeError in a process that has read other files than the first: each reads its own disk's."""
-    for name, found in collectives.first(lambda: experiment.data.files).items():
+    for name, found in collectives.on_rank_zero(lambda: experiment.data.files).items():
         own = experiment.data.files[name]
         if own != found:
             raise AeprobeError(

@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 
 import aeprobe.runtime  # noqa: F401
 
@@ -16,17 +15,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
-from aeprobe.config.schema import TrainerConfig
+from aeprobe.config.schema import TrainerConfig, keys
 from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import AtomicCheckpointIO
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.build import Experiment
 from aeprobe.training.callbacks import Bar, Checkpoint, EpochSeed
+from aeprobe.training.consistency import batches_of
 
 log = logging.getLogger("aeprobe")
-# Of trainer.*: what data.py and stage_module.py take, and what other parts do; the rest is Lightning's.
-STEPS = ("limit_train_batches", "gradient_clip_val", "accumulate_grad_batches", "steps_per_execution")
-OURS = ("limit_epochs", "threads", "progress", "figures", "figure_epochs")
 
 
 class Unprofiled(PassThroughProfiler):
@@ -65,7 +62,7 @@ class Advanced(Report, AdvancedProfiler):
 PROFILERS = {None: Unprofiled, "simple": Simple, "advanced": Advanced}
 
 
-class Parts(DDPStrategy):
+class UnevenBatchDDP(DDPStrategy):
     """DDP whose processes may have unequal parts of a batch, or none of it: see `EpochBatches.share`."""
 
     def __init__(self) -> None:
@@ -106,9 +103,9 @@ def make_trainer(
     if own is not None:  # best before last, which keeps the state of both
         every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if experiment.data.val_size else []
         every += [Checkpoint(directory.checkpoints, "last")]
-    passed = {k: v for k, v in asdict(settings).items() if k not in STEPS + OURS}
+    passed = {name: getattr(settings, name) for name, field in keys(TrainerConfig) if not field.metadata["ours"]}
     several = settings.devices * settings.num_nodes > 1
-    passed["strategy"] = Parts() if several else "auto"
+    passed["strategy"] = UnevenBatchDDP() if several else "auto"
     try:
         trainer = L.Trainer(
             max_epochs=own.epochs(settings) if own else 0,
@@ -139,16 +136,7 @@ def make_trainer(
 
 
 def _require_batches(settings: TrainerConfig, experiment: Experiment) -> None:
-    """Raises AeprobeError where a fraction of the batches is less than one: Lightning says so late, or never."""
-    data, trains = experiment.data, experiment.settings is not None
-    sizes = {"test": data.eval_batch_size} | (
-        {"train": data.batch_size, "val": data.eval_batch_size} if trains else {}
-    )
-    for split, size in sizes.items():
-        limit = getattr(settings, f"limit_{split}_batches")
-        batches = -(-len(data.splits[split]) // size)
-        if isinstance(limit, float) and int(limit * batches) < 1:
-            raise AeprobeError(
-                f"trainer.limit_{split}_batches={limit}: less than one of {batches} batches in the {split} split; "
-                "give 1 for one batch, 1.0 for all"
-            )
+    data, size = experiment.data, experiment.data.eval_batch_size
+    batches_of("test", data, size, settings.limit_test_batches)
+    if experiment.settings is not None:
+        batches_of("val", data, size, settings.limit_val_batches)

@@ -1,0 +1,23 @@
+"""A composed configuration, held against what is there: the checkpoint that it names, and the processes."""
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig
+
+from aeprobe.config.checks import typed_values, validate
+from aeprobe.config.schema import Config, Stage
+from aeprobe.processes.launch import require_as_started
+from aeprobe.runs.run_directory import find_checkpoint
+
+
+def check(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False) -> Config:
+    """Checks all of a run that can be checked without torch; arguments and result as of `validate`.
+
+    Raises:
+        AeprobeError: from `validate`, or there is no such checkpoint, or other processes than were typed.
+    """
+    config = validate(cfg, overrides, swept)
+    require_as_started(config, typed_values(overrides))
+    if config.ckpt:
+        find_checkpoint(config.ckpt, "autoencoder" if config.stage == Stage.classifier else "classifier")
+    return config
