@@ -5,12 +5,35 @@ from typing import Any
 import aeprobe.runtime  # noqa: F401
 
 import lightning as L
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from aeprobe.models.optimization import Optimization
+
+
+class SampleMean(Metric):
+    """A mean over samples, of all processes together. torchmetrics' MeanMetric gives other last bits."""
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, mean: Tensor, count: int) -> None:
+        """Adds the mean of so many samples; of none it is not a number, and is not added."""
+        if count:
+            self.total += mean * count
+            self.count += count
+
+    def compute(self) -> Tensor:
+        """The mean of all."""
+        return self.total / self.count
 
 
 class StageModule(L.LightningModule):
@@ -30,7 +53,7 @@ class StageModule(L.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.step_metrics: dict[str, Tensor] = {}
-        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
+        self.val_loss, self.test_loss = SampleMean(), SampleMean()
 
     def record(self, **metrics: Tensor) -> None:
         """Keeps what a training step measured, for `train/NAME`: self.log would take a millisecond a step."""
@@ -39,8 +62,7 @@ class StageModule(L.LightningModule):
     def log_loss(self, split: str, loss: Tensor, samples: int) -> None:
         """Logs val/loss or test/loss, the mean over all samples of all processes."""
         metric = self.val_loss if split == "val" else self.test_loss
-        if samples:  # a process may have no part of a batch: the mean over nothing is not a number
-            metric.update(loss, samples)
+        metric.update(loss, samples)
         self.log(f"{split}/loss", metric, on_epoch=True, logger=False)
 
     def backward(self, loss: Tensor) -> None:
