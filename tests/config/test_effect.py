@@ -139,9 +139,6 @@ def test_a_run_that_was_made_before_goes_on_as_it_began(
 
 NO_MOMENTUM = "autoencoder.optimizer.momentum=0 autoencoder.optimizer.nesterov=false"
 VAIN = [  # what is typed last, and the setting that leaves it without effect
-    ("autoencoder.clusters=5", "autoencoder.cluster_weight=0.0"),
-    ("autoencoder.shift_epochs=3", "autoencoder.shift=0"),
-    ("autoencoder.shift_epochs=0 autoencoder.shift=2", "autoencoder.shift_epochs=0"),
     ("autoencoder.widths=[784,30] autoencoder.activation=Tanh", "autoencoder.widths=[784, 30]"),
     ("classifier.widths=[30,10] classifier.activation=Tanh", "classifier.widths=[30, 10]"),
     ("trainer.figures=false trainer.figure_epochs=[2]", "trainer.figures=False"),
@@ -175,7 +172,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, few: Path) -> Path:
 
 TRAINS = (
     "limit_train_batches=5 limit_val_batches=5 limit_epochs=2 gradient_clip_val=1 accumulate_grad_batches=2 "
-    "check_val_every_n_epoch=2 steps_per_execution=1 figure_epochs=[2]"
+    "check_val_every_n_epoch=2 figure_epochs=[2]"
 )
 
 
@@ -189,10 +186,9 @@ def test_a_test_refuses_what_only_training_uses(typed: str, both: Path) -> None:
 
 
 NEUTRAL = [
-    "autoencoder.shift=0 autoencoder.shift_epochs=null",
-    "experiment=best autoencoder.shift=0",
-    "experiment=best autoencoder.clusters=5",
-    "autoencoder.cluster_weight=0.01 autoencoder.clusters=5",
+    "experiment=best augmentation@autoencoder.augmentation=none",
+    "experiment=best autoencoder.regularizer.clusters=5",
+    "regularizer@autoencoder.regularizer=clusters autoencoder.regularizer.clusters=5",
     f"{CYCLED} +autoencoder.scheduler.max_momentum=0.9",
     "trainer.figures=false",
 ]
@@ -227,6 +223,6 @@ def test_a_sweep_may_leave_a_setting_idle_in_some_of_its_jobs(tmp_path: Path, fe
     both = ["autoencoder.activation=Tanh", "autoencoder.widths=[784,30],[784,20,30]"]
     done = train("-m", "sweep=s", *RUN, *both, f"data.root={few}", cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
-    composed("autoencoder.shift=0", "autoencoder.shift_epochs=3", swept=True)
+    composed("autoencoder.optimizer.momentum=0", "++autoencoder.optimizer.dampening=0.5", swept=True)
     with pytest.raises(AeprobeError, match="has no effect"):  # in all of them
-        composed("autoencoder.shift_epochs=3", "seed=1", swept=True)
+        composed("++autoencoder.optimizer.dampening=0.5", "seed=1", swept=True)

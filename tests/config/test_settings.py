@@ -50,10 +50,30 @@ def test_an_absent_key_means_its_neutral_value_and_a_moved_one_its_new_name(
     assert "layers" not in now["autoencoder"]
     assert "gone" not in now["trainer"]
     assert now["trainer"]["precision"] == "64-true"
-    for key in ("autoencoder.shift", "classifier.loss_on", "data.std", "trainer.accumulate_grad_batches"):
+    for key in (
+        "autoencoder.augmentation._target_",
+        "classifier.loss_on",
+        "data.std",
+        "trainer.accumulate_grad_batches",
+    ):
         assert flat(now)[key] == neutral()[key]
     assert old["autoencoder"] == {"layers": [784, 30]}, "what was given stays as it was"
     assert upgraded(now) == now
+
+
+def test_keys_of_an_earlier_version_become_nodes() -> None:
+    """`autoencoder.shift=1` and its like were plain keys once."""
+    old = composed("experiment=best")
+    for node in ("augmentation", "corruption", "regularizer"):
+        del old["autoencoder"][node]
+    plain_keys = {"shift": 1, "shift_epochs": 6, "pixel_dropout": 0.0, "clusters": 10, "cluster_weight": 0.006}
+    old["autoencoder"] |= plain_keys
+    old["trainer"]["steps_per_execution"] = 50
+    assert flat(upgraded(old)) == flat(upgraded(composed("experiment=best")))
+    old["autoencoder"] |= {"shift": 0, "shift_epochs": None, "pixel_dropout": 0.2, "cluster_weight": 0.0}
+    now = upgraded(old)["autoencoder"]
+    assert now["augmentation"] == now["regularizer"] == {"_target_": None}
+    assert now["corruption"] == {"_target_": "torch.nn.Dropout", "p": 0.2}
 
 
 def test_a_fingerprint_stays_when_a_neutral_key_comes_and_changes_with_every_other() -> None:
@@ -62,15 +82,15 @@ def test_a_fingerprint_stays_when_a_neutral_key_comes_and_changes_with_every_oth
     before = fingerprint(experiment(whole, data, "autoencoder"))
     young = composed("experiment=report")
     del (
-        young["autoencoder"]["cluster_weight"],
+        young["autoencoder"]["regularizer"],
         young["trainer"]["gradient_clip_val"],
-        young["autoencoder"]["shift"],
+        young["autoencoder"]["augmentation"],
     )
     assert fingerprint(experiment(young, data, "autoencoder")) == before
     for same in ("seed=3", "outputs=x", "trainer.threads=1", "data.root=x", "classifier.max_epochs=3", "sweep=s"):
         assert fingerprint(experiment(composed("experiment=report", same), data, "autoencoder")) == before, same
     for other in (
-        "autoencoder.shift=1",
+        "augmentation@autoencoder.augmentation=shift",
         "autoencoder.optimizer.lr=2e-3",
         "trainer.gradient_clip_val=1",
         "trainer.limit_train_batches=1.0",

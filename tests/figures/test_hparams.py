@@ -17,13 +17,13 @@ from aeprobe.training.build import Experiment
 # Another value for every key that has no role, by group; a test below holds the list against the schema.
 BOTH = {"widths": [784, 30], "activation": "GELU", "initialization": "he", "batch_size": 7, "max_epochs": 3}
 CHANGES: dict[str, dict[str, Any]] = {
-    "autoencoder": BOTH
-    | {"shift": 2, "shift_epochs": 1, "pixel_dropout": 0.1, "clusters": 4, "cluster_weight": 0.5},
+    "autoencoder": BOTH,
     "classifier": BOTH | {"standardize": True, "code_noise": 0.2, "loss_on": "softmax"},
     "trainer": {
         **{"strategy": "ddp", "devices": 2, "num_nodes": 2, "precision": "64-true", "deterministic": True},
         **{"limit_train_batches": 1, "limit_val_batches": 1.0, "limit_test_batches": 2, "gradient_clip_val": 0.5},
         **{"accumulate_grad_batches": 3, "check_val_every_n_epoch": 2, "limit_epochs": 1},
+        "matmul_precision": "medium",
     },
 }
 NODES = {"lr": 0.5, "weight_decay": 0.2, "betas": [0.8, 0.9], "amsgrad": True, "_target_": "torch.optim.SGD"}
@@ -42,7 +42,7 @@ def composed(*overrides: str) -> Config:
 
 @pytest.mark.parametrize("group", CHANGES)
 def test_every_setting_that_can_change_a_number_has_a_column(group: str) -> None:
-    left_out = {"optimizer", "scheduler"}  # below
+    left_out = {"optimizer", "scheduler", "augmentation", "corruption", "regularizer"}  # below
     known = {f.name for f in fields(getattr(composed(), group)) if f"{group}.{f.name}" not in roles()} - left_out
     assert known == CHANGES[group].keys()
     for name, value in CHANGES[group].items():
@@ -70,13 +70,33 @@ def test_arguments_of_optimizer_and_schedule_have_one_too(group: str, node: str)
 
 
 def test_rows_of_both_stages_have_the_same_columns_and_do_not_claim_what_they_do_not_know() -> None:
-    config = composed("autoencoder.shift=2", "autoencoder.optimizer.lr=5e-3")
+    config = composed("autoencoder.initialization=he", "autoencoder.optimizer.lr=5e-3")
     one, two = row("autoencoder", config), row("classifier", config)
     assert list(one) == list(two)
     assert (one["lr"], one["encoder.lr"], two["lr"], two["encoder.lr"]) == (0.005, "0.005", 0.001, "0.005")
-    assert (one["shift"], two["shift"], two["encoder.shift"]) == (2, 0, "2")
+    assert (one["initialization"], two["initialization"], two["encoder.initialization"]) == ("he", "torch", "he")
     config.stage, config.ckpt = Stage.classifier, "a/run"
     alone = row("classifier", config)
     assert list(alone) == list(two)
-    assert (alone["encoder.lr"], alone["encoder.shift"], alone["ckpt"]) == ("-", "-", "a/run")
+    assert (alone["encoder.lr"], alone["encoder.initialization"], alone["ckpt"]) == ("-", "-", "a/run")
     assert row("classifier", config, mean=0.5) != alone
+
+
+@pytest.mark.parametrize(
+    ("node", "choice", "argument"),
+    [
+        ("augmentation", "shift", "pixels"),
+        ("augmentation", "shift", "epochs"),
+        ("corruption", "dropout", "p"),
+        ("regularizer", "clusters", "weight"),
+        ("regularizer", "clusters", "clusters"),
+    ],
+)
+def test_what_an_autoencoder_may_have_beside_its_mse_has_one_too(node: str, choice: str, argument: str) -> None:
+    without = composed()
+    config = composed(f"{node}@autoencoder.{node}={choice}")
+    rows = {stage: row(stage, config) for stage in STAGES}
+    assert rows["autoencoder"][node] != row("autoencoder", without)[node] == "none"
+    getattr(config.autoencoder, node)[argument] = 3
+    for stage in STAGES:
+        assert row(stage, config) != rows[stage]

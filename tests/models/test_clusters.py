@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from conftest import TINY, metrics, run_here, scalars
 from aeprobe.data.augmentation import randomly_deformed
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.models import checkpoints
-from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.networks import mutual_information
+from aeprobe.models.regularizers import ClusterAgreement, mutual_information
 
-CLUSTERED = ("stage=autoencoder", *TINY, "trainer.limit_epochs=4", "autoencoder.max_epochs=4")
+CLUSTERS = "regularizer@autoencoder.regularizer=clusters"
+CLUSTERED = ("stage=autoencoder", *TINY, CLUSTERS, "trainer.limit_epochs=4", "autoencoder.max_epochs=4")
 
 
 def test_mutual_information_of_known_clusters() -> None:
@@ -67,7 +68,7 @@ def test_clusters_see_no_label(root: Path, tmp_path: Path) -> None:
             super().setup(stage)
             self.splits["train"].labels = torch.zeros_like(self.splits["train"].labels)
 
-    settings = [*CLUSTERED, "autoencoder.cluster_weight=0.01", f"data.root={root}"]
+    settings = [*CLUSTERED, "autoencoder.regularizer.weight=0.01", f"data.root={root}"]
     run_here(tmp_path / "labelled", settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("aeprobe.training.build.MNISTDataModule", Unlabelled)
@@ -78,15 +79,16 @@ def test_clusters_see_no_label(root: Path, tmp_path: Path) -> None:
 
 def test_clusters_are_weighted_less_and_less_and_the_loss_stays_the_mse(root: Path, tmp_path: Path) -> None:
     weights: list[float] = []
-    objective = Autoencoder.objective
+    forward = ClusterAgreement.forward
 
-    def spy(self: Autoencoder, metrics: dict[str, torch.Tensor]) -> torch.Tensor:
-        weights.append(-objective(self, {"loss": torch.zeros(1), "agreement": torch.ones(1)}).item())
-        return objective(self, metrics)
+    def spy(self: ClusterAgreement, *given: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        term, measured = forward(self, *given)
+        weights.append((-term / measured["agreement"]).item())
+        return term, measured
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Autoencoder, "objective", spy)
-        settings = ["autoencoder.cluster_weight=1", "autoencoder.initialization=he", f"data.root={root}"]
+        patch.setattr(ClusterAgreement, "forward", spy)
+        settings = ["autoencoder.regularizer.weight=1", "autoencoder.initialization=he", f"data.root={root}"]
         run_here(tmp_path / "run", [*CLUSTERED, *settings])
     expected = [share**2 for share in (1, 0.75, 0.5, 0.25) for _ in range(5)]
     assert weights == pytest.approx(expected, abs=1e-6)

@@ -13,11 +13,12 @@ from images import write_folder
 from torchvision.transforms.v2.functional import to_dtype
 
 from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.models.networks import Normalize, as_pixels
+from aeprobe.models.networks import Normalize
 
 MEAN, STD = 0.1307, 0.3081
 WIDTHS = [784, 8, 5]
@@ -65,7 +66,7 @@ def test_the_encoder_sees_normalized_pixels_and_the_loss_is_of_pixels() -> None:
 
 
 def test_hidden_pixels_are_black_before_they_are_normalized() -> None:
-    module = Autoencoder(WIDTHS, pixel_dropout=0.5, mean=MEAN, std=STD)
+    module = Autoencoder(WIDTHS, mean=MEAN, std=STD, corruption=nn.Dropout(0.5))
     seen: list[torch.Tensor] = []
     module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     module._step((torch.ones(50, 1, 28, 28), torch.zeros(50)), "train")
@@ -78,7 +79,12 @@ def normalized(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """Both stages on normalized MNIST, with all that moves or hides pixels; tested on 2,000 images."""
     path = tmp_path_factory.mktemp("normalized") / "run"
     limits = ["trainer.limit_train_batches=30", "trainer.limit_val_batches=1", "trainer.limit_test_batches=2"]
-    moves = ["autoencoder.shift=1", "autoencoder.pixel_dropout=0.1", "classifier.max_epochs=2"]
+    moves = [
+        "augmentation@autoencoder.augmentation=shift",
+        "corruption@autoencoder.corruption=dropout",
+        "autoencoder.corruption.p=0.1",
+        "classifier.max_epochs=2",
+    ]
     run_here(path, ["experiment=speedrun", *NORMALIZED, *limits, *moves, f"data.root={root}"])
     return path
 

@@ -1,4 +1,4 @@
-"""The training step: several optimizer steps at a time, with clipping, accumulation and a schedule."""
+"""The training step: clipping, accumulation, a fraction of an epoch, and a signal in it."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from conftest import REPO, TINY, metrics, run_here, scalars, train
+from conftest import REPO, TINY, metrics, run_here, scalars
 from hydra import compose, initialize_config_dir
 
 from aeprobe.config.checks import validate
@@ -16,47 +16,11 @@ from aeprobe.processes.signals import Interrupted, Interruption
 from aeprobe.training import run as runner
 
 SHORT = ("stage=autoencoder", *TINY, "autoencoder.max_epochs=2", "trainer.limit_epochs=2")
-NOISY = (
-    "trainer.limit_train_batches=11",
-    "autoencoder.shift=1",
-    "autoencoder.pixel_dropout=0.1",
-    "autoencoder.cluster_weight=0.01",
-    "scheduler@autoencoder.scheduler=onecycle",
-    "trainer.gradient_clip_val=0.01",
-    "trainer.accumulate_grad_batches=2",
-)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = checkpoints.read(run / "checkpoints" / "last.ckpt")["state_dict"]
     return state
-
-
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
-def test_steps_in_one_execution_change_no_bit(precision: str, tmp_path: Path, root: Path) -> None:
-    for number in (1, 4):  # 4, 4 and 3 batches; two of them make a step
-        settings = [f"trainer.steps_per_execution={number}", f"trainer.precision={precision}", f"data.root={root}"]
-        run_here(tmp_path / str(number), [*SHORT, *NOISY, *settings])
-    alone, together = tmp_path / "1", tmp_path / "4"
-    assert [step for step, _ in scalars(alone)["train/lr"]] == list(range(1, 13))
-    assert scalars(alone) == scalars(together)
-    for one, other in zip(metrics(alone)["epochs"], metrics(together)["epochs"], strict=True):
-        assert one | {"seconds": 0} == other | {"seconds": 0}
-    for key, value in weights(alone).items():
-        assert torch.equal(value, weights(together)[key]), key
-
-
-@pytest.mark.slow
-def test_a_resumed_run_may_take_another_number_of_steps_at_once(tmp_path: Path, root: Path) -> None:
-    settings = [*SHORT, "trainer.limit_train_batches=11", "trainer.limit_epochs=null", f"data.root={root}"]
-    run_here(tmp_path / "whole", [*settings, "trainer.steps_per_execution=4"])
-    run_here(tmp_path / "part", [*settings, "trainer.steps_per_execution=4", "autoencoder.max_epochs=1"])
-    longer = ["autoencoder.max_epochs=2", "trainer.steps_per_execution=3"]
-    assert train(f"resume={tmp_path / 'part'}", *longer, cwd=tmp_path).status == 0
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    assert scalars(whole)["train/loss_step"] == scalars(part)["train/loss_step"]
-    for key, value in weights(whole).items():
-        assert torch.equal(value, weights(part)[key]), key
 
 
 def test_accumulated_halves_make_the_step_of_the_whole(tmp_path: Path, root: Path) -> None:
@@ -92,12 +56,12 @@ def test_gradients_are_clipped_to_their_norm(clip: float, tmp_path: Path, root: 
 
 
 def test_a_fraction_of_an_epoch(tmp_path: Path, root: Path) -> None:
-    settings = ["trainer.limit_train_batches=0.01", "trainer.steps_per_execution=3", f"data.root={root}"]
+    settings = ["trainer.limit_train_batches=0.01", f"data.root={root}"]
     run_here(tmp_path / "run", [*SHORT, *settings])
     assert [step for step, _ in scalars(tmp_path / "run")["train/loss_step"]] == list(range(1, 11))  # 5 of 550
 
 
-def test_a_signal_in_a_block_waits_for_one_step(tmp_path: Path, root: Path) -> None:
+def test_a_signal_waits_for_the_end_of_its_step(tmp_path: Path, root: Path) -> None:
     taken: list[int] = []
 
     class Signal(L.Callback):
@@ -113,5 +77,5 @@ def test_a_signal_in_a_block_waits_for_one_step(tmp_path: Path, root: Path) -> N
         request = runner.Request(config, tmp_path / "run", overrides, interruption=hears, callbacks=[Signal()])
         with pytest.raises(Interrupted, match="SIGTERM"):
             runner.run(request)
-    assert taken == [0, 1, 2]  # of a block of 20
+    assert taken == [0, 1, 2]
     assert metrics(tmp_path / "run")["status"] == "interrupted"

@@ -20,8 +20,10 @@ from aeprobe.models import checkpoints
 CHANCE = (
     *SMALL,
     "stage=autoencoder",
-    "autoencoder.shift=2",
-    "autoencoder.pixel_dropout=0.1",
+    "augmentation@autoencoder.augmentation=shift",
+    "autoencoder.augmentation.pixels=2",
+    "corruption@autoencoder.corruption=dropout",
+    "autoencoder.corruption.p=0.1",
     "trainer.figures=false",
 )
 LONG = "autoencoder.max_epochs=3000"

@@ -42,7 +42,7 @@ def choice(typed: str) -> Choice:
         ("autoencoder.batch_size=interval(5e1,2e2)", 50, 200, False),
         ("classifier.max_epochs=tag(log,interval(1.0,1e2))", 1, 100, True),
         ("++seed=interval(0,9)", 0, 9, False),
-        ("autoencoder.shift_epochs=interval(0,4)", 0, 4, False),  # int | None
+        ("autoencoder.augmentation.epochs=interval(1,4)", 1, 4, False),  # int | None
         ("trainer.limit_train_batches=interval(5,10)", 5, 10, False),  # int | float: batches, no share
         ("autoencoder.scheduler.T_max=interval(10,20)", 10, 20, False),  # by the signature of its class
         ("autoencoder.optimizer.lr=int(interval(1,3))", 1, 3, False),
@@ -58,7 +58,7 @@ def test_a_whole_number_is_drawn_for_a_key_that_is_one(typed: str, low: int, hig
     ("typed", "low", "high"),
     [
         ("autoencoder.optimizer.lr=interval(1,2)", 1.0, 2.0),
-        ("autoencoder.pixel_dropout=interval(0,0.5)", 0.0, 0.5),
+        ("autoencoder.corruption.p=interval(0,0.5)", 0.0, 0.5),
         ("trainer.limit_train_batches=interval(0.1,1)", 0.1, 1.0),
         ("autoencoder.scheduler.eta_min=interval(0,1)", 0.0, 1.0),
     ],
@@ -68,7 +68,7 @@ def test_any_number_is_drawn_for_another_key(typed: str, low: float, high: float
 
 
 def test_what_is_typed_of_a_drawn_number_stays_within_its_interval() -> None:
-    share = choice("autoencoder.pixel_dropout=interval(0,0.99999)")
+    share = choice("autoencoder.corruption.p=interval(0,0.99999)")
     assert share.text(0.123456) == "0.1235"
     assert share.text(0.999987) == "0.999987"  # not 1, which is refused
     assert share.values == ["0.0", "0.99999"]
@@ -138,10 +138,11 @@ def test_a_study_without_a_result_stands_in_nobodys_way(tmp_path: Path) -> None:
 def test_a_combination_that_cannot_be_is_a_failed_trial(tmp_path: Path) -> None:
     write_folder(tmp_path / "folder")
     asked = ("-m", "search=optuna", "sweep=s", *TINY, "autoencoder.optimizer.lr=1e-3", "autoencoder.batch_size=50")
-    varied = ("autoencoder.clusters=5,30", "autoencoder.widths=[784,30],[784,5]", "autoencoder.cluster_weight=0.1")
+    clusters = ("regularizer@autoencoder.regularizer=clusters", "autoencoder.regularizer.weight=0.1")
+    varied = (*clusters, "autoencoder.regularizer.clusters=5,30", "autoencoder.widths=[784,30],[784,5]")
     done = train(*asked, *varied, "hydra.sweeper.n_trials=8", cwd=tmp_path)
     assert done.status == 1
-    assert "autoencoder.clusters=30: must be from 2 to 5" in done.err
+    assert "autoencoder.regularizer: clusters=30: a code has 5 numbers" in done.err
     found = {(*trial.params.values(), trial.state.name) for trial in study(tmp_path).trials}
     assert ("[784,5]", "30", "FAIL") in found
     assert {state for *settings, state in found if settings != ["[784,5]", "30"]} == {"COMPLETE"}
@@ -151,7 +152,6 @@ def test_a_combination_that_cannot_be_is_a_failed_trial(tmp_path: Path) -> None:
     ("typed", "said"),
     [
         ("autoencoder.batch_size=interval(0,200)", "autoencoder.batch_size=0: must be at least 1"),
-        ("autoencoder.pixel_dropout=interval(0,1)", "autoencoder.pixel_dropout=1.0: must be a share"),
         ("trainer.limit_train_batches=interval(0.5,2)", "trainer.limit_train_batches=2.0: must be null"),
         ("autoencoder.batch_size=50,abc", "autoencoder.batch_size=abc: Value 'abc' of type 'str'"),
         ("autoencoder.optimizer.lr=1e-3,-1", "autoencoder.optimizer.lr=-1: must be a finite number"),

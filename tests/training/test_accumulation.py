@@ -40,7 +40,7 @@ def arguments(case: str, folder: Path, stage: str) -> list[str]:
         *("data=folder", f"data.root={folder}", "data.val_size=20", "trainer.figures=false", f"seed={SEED}"),
         *("trainer.precision=64-true", f"trainer.accumulate_grad_batches={accumulate}", "trainer.accelerator=cpu"),
         *(f"trainer.limit_train_batches={'null' if limit is None else limit}", f"stage={stage}", *sgd),
-        *(f"{stage}.batch_size={size}", f"{stage}.max_epochs={EPOCHS}", "trainer.steps_per_execution=3"),
+        *(f"{stage}.batch_size={size}", f"{stage}.max_epochs={EPOCHS}"),
         *(["autoencoder.widths=[784,8,4]"] if stage == "autoencoder" else ["classifier.widths=[4,5,3]"]),
     ]
 
@@ -59,17 +59,18 @@ def by_hand(case: str, folder: Path, encoder: Path | None = None) -> tuple[dict[
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     optimizer, order, steps = (
         torch.optim.SGD(weights, lr=0.5),
-        EpochBatches(len(labels), size, SEED, limit=limit),
+        EpochBatches(len(labels), size, SEED),
         0,
     )
     for epoch in range(EPOCHS):
         order.set_epoch(epoch)
         batches = list(order)
+        batches = batches[: int(limit * len(batches)) if isinstance(limit, float) else limit]
         for first in range(0, len(batches), accumulate):
             window = batches[first : first + accumulate]
             losses = [
                 mse_loss(module(images[b]), images[b])
-                if encoder is None
+                if isinstance(module, Autoencoder)
                 else cross_entropy(module(images[b]), labels[b])
                 for b in window
             ]

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY, run_here
+from torch import nn
 
-from aeprobe.data.augmentation import randomly_shifted
+from aeprobe.data.augmentation import RandomShift
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
@@ -15,6 +16,7 @@ from aeprobe.models.classifier import Classifier
 from aeprobe.models.networks import GaussianNoise, Standardize, mlp
 from aeprobe.training.callbacks import EpochSeed
 
+AUGMENTATION = "augmentation@autoencoder.augmentation"
 WIDTHS = [784, 500, 200, 100, 30]
 
 
@@ -33,14 +35,14 @@ def test_a_shift_moves_every_image_by_itself_and_loses_nothing_inside() -> None:
     torch.manual_seed(0)
     images = torch.zeros(400, 1, 28, 28)
     images[:, :, 10, 20] = 1
-    moved = randomly_shifted(images, 2)
+    moved = RandomShift(2)(images)
     assert moved.shape == images.shape
     assert moved.sum() == 400
     _, _, rows, columns = moved.nonzero().T
     assert {*(rows - 10).tolist()} == {*(columns - 20).tolist()} == {-2, -1, 0, 1, 2}
     places = {*zip(rows.tolist(), columns.tolist(), strict=True)}
     assert len(places) == 25
-    assert randomly_shifted(images[:1] * 0 + 1, 1).sum() >= 27 * 27  # zeros move in, nothing wraps round
+    assert RandomShift(1)(images[:1] * 0 + 1).sum() >= 27 * 27  # zeros move in, nothing wraps round
 
 
 def test_only_training_images_of_the_first_epochs_are_shifted(root: Path, tmp_path: Path) -> None:
@@ -53,15 +55,14 @@ def test_only_training_images_of_the_first_epochs_are_shifted(root: Path, tmp_pa
                 made = super().on_after_batch_transfer(batch, dataloader_idx)
                 seen["other"] = seen.get("other", 0) + int(not torch.equal(made[0], batch[0]))
                 return made
-            key, before = f"train {self.trainer.current_epoch}", list(batch)
-            after = list(super().on_after_batch_transfer(before, dataloader_idx))
-            moved = [not torch.equal(a[0], b[0]) for a, b in zip(after, before, strict=True)]
-            seen[key] = seen.get(key, 0) + sum(moved)
+            key = f"train {self.trainer.current_epoch}"
+            after = super().on_after_batch_transfer(batch, dataloader_idx)
+            seen[key] = seen.get(key, 0) + int(not torch.equal(after[0], batch[0]))
             return after
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("aeprobe.training.build.MNISTDataModule", Spy)
-        settings = ["autoencoder.shift=1", "autoencoder.shift_epochs=2", "autoencoder.max_epochs=3"]
+        settings = [f"{AUGMENTATION}=shift", "autoencoder.augmentation.epochs=2", "autoencoder.max_epochs=3"]
         run_here(
             tmp_path / "run",
             ["stage=autoencoder", *settings, *TINY, "trainer.limit_epochs=3", f"data.root={root}"],
@@ -135,10 +136,10 @@ def test_a_he_autoencoder_starts_at_the_mean_training_image(root: Path) -> None:
 
 def test_the_encoder_does_not_see_all_pixels_while_training_and_reconstructs_all() -> None:
     torch.manual_seed(0)
-    module, batch = Autoencoder(WIDTHS, pixel_dropout=0.5), (torch.ones(50, 1, 28, 28), torch.zeros(50))
+    module, batch = Autoencoder(WIDTHS, corruption=nn.Dropout(0.5)), (torch.ones(50, 1, 28, 28), torch.zeros(50))
     seen: list[torch.Tensor] = []
     module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    loss = module._step(batch, "train")["loss"]
+    loss = module.training_step(batch, 0)
     assert (seen[0] == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
     assert seen[0].mean().item() == pytest.approx(1, abs=0.02)  # the others stand for those that are missing
     made = module.decoder(module.encoder(seen[0]))

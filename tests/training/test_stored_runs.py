@@ -20,8 +20,8 @@ FEW = ("trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "trainer.
 SHORT = ("stage=autoencoder", *FEW)
 # Keys that some earlier version did not have.
 YOUNG = (
-    "autoencoder.shift",
-    "autoencoder.clusters",
+    "autoencoder.augmentation",
+    "autoencoder.regularizer",
     "trainer.gradient_clip_val",
     "classifier.code_noise",
     "objective",

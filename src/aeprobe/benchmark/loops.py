@@ -151,7 +151,7 @@ def ours(stage: str, tick: Tick, *, batches: int | None, ckpt: str | None, outpu
     overrides = [f"stage={stage}", f"{stage}.max_epochs=10000", "trainer.progress=true"]
     overrides += [f"ckpt={ckpt}"] if ckpt else []
     # A short epoch has blocks too.
-    overrides += [f"trainer.limit_train_batches={batches}", "trainer.steps_per_execution=4"] if batches else []
+    overrides += [f"trainer.limit_train_batches={batches}"] if batches else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = validate(compose("config", overrides=overrides), overrides)
     runner.run(runner.Request(config, Path(outputs), overrides, callbacks=[Ticks(tick)]))

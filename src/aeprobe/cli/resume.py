@@ -154,9 +154,9 @@ def _require_lengthening(config: Config, stage: str, before: int, override: str,
         raise AeprobeError(
             f"{override}: the schedule {name} was made for {before} epochs; start a new run for more"
         )
-    if stage == "autoencoder" and settings.cluster_weight:
+    if stage == "autoencoder" and settings.regularizer["_target_"]:
         raise AeprobeError(
-            f"{override}: autoencoder.cluster_weight fades over {before} epochs; start a new run for more"
+            f"{override}: autoencoder.regularizer fades over {before} epochs; start a new run for more"
         )
     if config.trainer.limit_epochs:
         raise AeprobeError(f"{override}: trainer.limit_epochs={config.trainer.limit_epochs} holds this run")

@@ -20,6 +20,9 @@ STAGE = "stage=all | autoencoder | classifier | test says what is run"
 NAME = "sweep=NAME names a multirun, hydra.run.dir=DIR the directory of one run"
 OUTPUTS = "outputs=DIR is where the runs lie"
 KEPT = "every run keeps checkpoints/best.ckpt, by val/loss, and last.ckpt"
+SHIFT = "augmentation@autoencoder.augmentation=shift autoencoder.augmentation.pixels=N moves the images"
+DROPOUT = "corruption@autoencoder.corruption=dropout autoencoder.corruption.p=SHARE, classifier.code_noise=SD"
+CLUSTERS = "regularizer@autoencoder.regularizer=clusters autoencoder.regularizer.weight=W"
 GROUP = "each stage has its own: {0}@autoencoder.{0}=NAME, {0}@classifier.{0}=NAME"
 MEANT = {
     **dict.fromkeys(("callbacks", "callback", "early_stopping", "patience"), CALLBACKS),
@@ -46,8 +49,9 @@ MEANT = {
     **dict.fromkeys(
         ("loss", "criterion", "loss_fn"), "stage 1 has the MSE, stage 2 cross-entropy (classifier.loss_on)"
     ),
-    **dict.fromkeys(("augment", "augmentation", "transforms"), "autoencoder.shift=PIXELS moves the images"),
-    "dropout": "autoencoder.pixel_dropout=SHARE, classifier.code_noise=SD",
+    **dict.fromkeys(("augment", "augmentation", "transforms", "shift", "shift_epochs"), SHIFT),
+    **dict.fromkeys(("dropout", "pixel_dropout", "noise", "denoising", "corruption"), DROPOUT),
+    **dict.fromkeys(("clusters", "cluster_weight", "regularizer", "beta"), CLUSTERS),
     "n_trials": "hydra.sweeper.n_trials=N, with -m search=optuna",
     "optim": GROUP.format("optimizer"),
     "optimizer": GROUP.format("optimizer"),

@@ -7,7 +7,7 @@ callbacks.Recorder (the step of every scalar is the number of optimizer steps so
     train/loss, train/loss_last, val/loss                    every epoch
     train/accuracy, train/accuracy_last, val/accuracy        every epoch of a classifier
     train/softmax_loss_last                                  every epoch of a classifier
-    train/agreement, _last and _step                         of an autoencoder with a cluster_weight
+    train/agreement, _last and _step                         of an autoencoder with regularizer=clusters
 runner, after testing:
     test/loss, test/accuracy                                 of the tested checkpoint
     final/val/loss, final/val/accuracy                       of the same, which may not be the last
@@ -30,18 +30,13 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from aeprobe.config.schema import AutoencoderConfig, ClassifierConfig, Config, StageConfig, TrainerConfig
+from aeprobe.config.schema import AutoencoderConfig, ClassifierConfig, Config, StageConfig, TrainerConfig, keys
 from aeprobe.training.build import Experiment
 
 METRICS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")
 PROJECTED = 1_000
-FITTING = (
-    "widths",
-    "max_epochs",
-    "limit_epochs",
-    "optimizer",
-    "scheduler",
-)  # what `_fitting` tells in its own way
+NODES = tuple(field.name for _, field in keys(AutoencoderConfig) if field.metadata.get("packages"))
+FITTING = ("widths", "max_epochs", "limit_epochs", *NODES)  # what `_fitting` tells in its own way
 RGBA = 4
 
 
@@ -110,7 +105,8 @@ def _fitting(stage: StageConfig, trainer: TrainerConfig) -> dict[str, int | floa
     lr, decay = float(stage.optimizer["lr"]), float(stage.optimizer.get("weight_decay", 0.0))
     values: dict[str, int | float | str] = {"epochs": stage.epochs(trainer), "lr": lr, "weight_decay": decay}
     values["widths"] = "-".join(map(str, stage.widths))
-    for name, node in (("optimizer", stage.optimizer), ("scheduler", stage.scheduler)):
+    for name in NODES:
+        node = getattr(stage, name, {"_target_": None})
         arguments = {k: v for k, v in node.items() if not k.startswith("_") and k not in ("lr", "weight_decay")}
         words = ", ".join(f"{key}={value}" for key, value in arguments.items())
         values[name] = f"{str(node['_target_'] or 'none').rpartition('.')[2]}{f'({words})' if words else ''}"

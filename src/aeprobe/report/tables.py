@@ -64,8 +64,10 @@ def settings(runs: Sequence[StageRun], label: str) -> Table:
     optimizer, scheduler = _group(own.get("optimizer")), _group(own.get("scheduler"))
     loss = said["loss"] if stage == "autoencoder" else f"cross-entropy on {own.get('loss_on')}"
     loss = loss if not loss.endswith("softmax") else f"{loss} outputs"
-    if weight := own.get("cluster_weight"):
-        loss = f"{loss} less {_plain(weight)} times the agreement of {own.get('clusters')} clusters, which fades"
+    regularizer = _group(own.get("regularizer"))
+    if weight := regularizer.get("weight"):
+        agreement = f"the agreement of {regularizer.get('clusters')} clusters, which fades"
+        loss = f"{loss} less {_plain(weight)} times {agreement}"
     rows = [
         ["Layers", _widths(own.get("widths")), _widths(said["widths"])],
         ["Activation", str(own.get("activation")), said["activation"]],
@@ -89,12 +91,13 @@ def settings(runs: Sequence[StageRun], label: str) -> Table:
 
 def _besides(own: Mapping[str, Any]) -> list[str]:
     """What the report's recipe has no row for."""
-    epochs = own.get("shift_epochs")
-    moved = f"images moved by up to {own.get('shift')} px" + (f" in the first {epochs} epochs" if epochs else "")
+    augmentation, corruption = _group(own.get("augmentation")), _group(own.get("corruption"))
+    pixels, epochs, hidden = augmentation.get("pixels"), augmentation.get("epochs"), corruption.get("p")
+    moved = f"images moved by up to {pixels} px" + (f" in the first {epochs} epochs" if epochs else "")
     words = {
         "He initialisation": own.get("initialization") == "he",
-        moved: own.get("shift"),
-        f"{_plain(own.get('pixel_dropout'))} of the pixels hidden": own.get("pixel_dropout"),
+        moved: pixels,
+        f"{_plain(hidden)} of the pixels hidden": hidden,
         "codes standardised": own.get("standardize"),
         f"noise of {_plain(own.get('code_noise'))} on the codes": own.get("code_noise"),
     }
