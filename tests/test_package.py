@@ -20,7 +20,8 @@ def test_the_wheel_installed_elsewhere_finds_its_data(tmp_path: Path) -> None:
     install = [*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
     code = (
-        "import aeprobe; from aeprobe.data.datamodule import MNISTDataModule as D; d = D(); d.prepare_data(); d.setup();"
+        "import aeprobe; from aeprobe.data.datamodule import MNISTDataModule as D; d = D();"
+        "d.prepare_data(); d.setup();"
         "print(aeprobe.__file__, len(d.splits['train']))"
     )
     done = subprocess.run(

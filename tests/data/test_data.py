@@ -75,19 +75,19 @@ def test_the_loader_asks_for_whole_batches(root: Path) -> None:
             asked.append(len(index))
             return super().__getitem__(index)
 
-    module = MNISTDataModule(root=str(root), batch_size=10, eval_batch_size=20, block=2)
+    module = MNISTDataModule(root=str(root), batch_size=10, eval_batch_size=20)
     module.splits = {
         "train": Spy(torch.arange(25.0), torch.arange(25)),
         "val": Spy(torch.zeros(45), torch.arange(45)),
     }
-    blocks = [iter(block) for block in module.train_dataloader()]
+    batches = iter(module.train_dataloader())
     assert asked == [], "a batch is made when its step comes"
-    labels = torch.cat([labels for block in blocks for _, labels in block])
+    labels = torch.cat([labels for _, labels in batches])
     assert asked == [10, 10, 5]
     assert sorted(labels.tolist()) == list(range(25)) != labels.tolist()
     assert torch.cat([labels for _, labels in module.val_dataloader()]).tolist() == list(range(45))
     assert asked[3:] == [20, 20, 5]
-    assert (len(module.train_dataloader()), len(module.val_dataloader())) == (2, 3)
+    assert (len(module.train_dataloader()), len(module.val_dataloader())) == (3, 3)
 
 
 def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
@@ -108,7 +108,7 @@ def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
 
 
 def test_two_processes_unpack_at_once(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from aeprobe.data.idx_files import unpack; unpack(Path(sys.argv[1]))"
+    code = "import pathlib, sys; from aeprobe.data.idx_files import unpack; unpack(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(tmp_path / "MNIST" / "raw")]
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(timeout=60) for process in both] == [0, 0]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import metrics, run_here, train
 from images import write_folder
+from torch import nn
 from torchvision.transforms.v2.functional import to_dtype
 
 from aeprobe.data.datamodule import MNISTDataModule
@@ -56,7 +57,7 @@ def test_the_encoder_sees_normalized_pixels_and_the_loss_is_of_pixels() -> None:
     seen: list[torch.Tensor] = []
     module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     for given in (images(), pixels):
-        loss = module._step((given, torch.zeros(6)), "train")["loss"]
+        loss = module.training_step((given, torch.zeros(6)), 0)
         torch.testing.assert_close(seen[-1], ((pixels - MEAN) / STD).flatten(1))
         torch.testing.assert_close(loss, (module(given) - pixels).square().mean())
         assert module.predict_step((given, None))["reconstruction"].shape == given.shape  # type: ignore[arg-type]
@@ -69,7 +70,7 @@ def test_hidden_pixels_are_black_before_they_are_normalized() -> None:
     module = Autoencoder(WIDTHS, mean=MEAN, std=STD, corruption=nn.Dropout(0.5))
     seen: list[torch.Tensor] = []
     module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    module._step((torch.ones(50, 1, 28, 28), torch.zeros(50)), "train")
+    module.training_step((torch.ones(50, 1, 28, 28), torch.zeros(50)), 0)
     expected = torch.tensor([(0 - MEAN) / STD, (2 - MEAN) / STD])  # the others stand for those that are missing
     torch.testing.assert_close(seen[0].unique(), expected)
 

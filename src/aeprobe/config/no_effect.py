@@ -61,7 +61,7 @@ def check_effect(config: Config, typed: Mapping[str, str], swept: bool) -> None:
             if key.startswith(f"{node}.") and _value(config, key) and not (swept and node in typed):
                 group = node.rpartition(".")[2]
                 raise AeprobeError(
-                    f"{typed[key]}: has no effect without a class; choose a file: {group}@{node}=NAME"
+                    f"{typed[key]}: has no effect without a {group}; choose one: {group}@{node}=NAME"
                 )
 
 

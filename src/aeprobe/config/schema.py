@@ -70,13 +70,16 @@ def key(
     return field(default=neutral, metadata=metadata)
 
 
-def node(*packages: str, required: bool = False) -> Any:
-    """A field whose `_target_` names a class of one of these packages; none, where it is not required.
+def node(*packages: str, required: bool = False, young: bool = True) -> Any:
+    """A field whose `_target_` names a class; its other keys are arguments, held against the class's signature.
 
-    The other keys are the arguments of that class, and are held against its signature before a run begins.
+    Args:
+        packages: that the class may be of.
+        required: whether null may not stand for none.
+        young: whether stored configurations may lack it, which means none.
     """
-    absent = {} if required else {"_target_": None}
-    return field(default_factory=absent.copy, metadata={"packages": packages, "required": required})
+    neutral = {"_target_": None} if young else {}
+    return field(default_factory=neutral.copy, metadata={"packages": packages, "required": required})
 
 
 MOST_THREADS = 4 * (os.cpu_count() or 1)  # many more crash torch, or wait for each other without end
@@ -126,8 +129,8 @@ class StageConfig:
     initialization: Initialization = key(Initialization.torch)
     batch_size: int = key(rule=COUNT)
     max_epochs: int = key(rule=EPOCHS)
-    optimizer: dict[str, Any] = node("torch.optim", required=True)
-    scheduler: dict[str, Any] = node("torch.optim.lr_scheduler")
+    optimizer: dict[str, Any] = node("torch.optim", required=True, young=False)
+    scheduler: dict[str, Any] = node("torch.optim.lr_scheduler", young=False)
 
     def epochs(self, trainer: "TrainerConfig") -> int:
         """How many are trained."""

@@ -68,7 +68,10 @@ class Optimization:
         scheduler = self._schedule(optimizer)
         if scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.interval}}
+        schedule = {"scheduler": scheduler, "interval": self.interval}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            schedule |= {"monitor": "val/loss", "strict": False}  # not measured in every epoch
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _require_step(self, node: Mapping[str, Any]) -> None:
         """Raises AeprobeError where the optimizer can be made, but takes no dense gradients, as all are here."""

@@ -4,11 +4,12 @@ import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from aeprobe.config.schema import STAGES
-from aeprobe.config.settings import experiment
+from aeprobe.config.settings import experiment, upgraded
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.run_directory import Metrics, read_metrics
 
@@ -75,9 +76,13 @@ class StageRun:
         name = str(self.data.get("name"))
         return f"{name} {self.data.get('root')}" if name == "folder" else name
 
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return upgraded(self.metrics["config"])
+
     def setting(self, key: str) -> Any:
         """A value of the configuration by its dotted key, or None."""
-        node: Any = self.metrics["config"]
+        node: Any = self._config
         for part in key.split("."):
             node = node.get(part) if isinstance(node, dict) else None
         return node
