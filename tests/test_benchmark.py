@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from benchmark import __main__ as benchmark
+from benchmark import processes, scale, stages, table
+from benchmark.contender import Contender
 
-from aeprobe.benchmark import __main__ as benchmark
-from aeprobe.benchmark import processes, scale, stages, table
-from aeprobe.benchmark.contender import Contender
 from aeprobe.errors import AeprobeError
 
 LOOPS = ("floor", "bare", "ours", "report")

@@ -22,7 +22,8 @@ from images import write_folder
 from omegaconf import OmegaConf
 
 from aeprobe.cli import main as cli
-from aeprobe.config.schema import ACTIVATIONS, Config, Initialization, LossOn, known_keys
+from aeprobe.config.hints import known_keys
+from aeprobe.config.schema import ACTIVATIONS, Config, Initialization, LossOn
 from aeprobe.config.settings import flat
 from aeprobe.models import checkpoints
 

@@ -19,7 +19,7 @@ from refusals import refused
 
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
-from aeprobe.runs.run_directory import find_checkpoint
+from aeprobe.runs.metrics import find_checkpoint
 
 DATA, MODULE = "datamodule_hyper_parameters", "hyper_parameters"
 NAN, INF = float("nan"), float("inf")

@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from aeprobe.config.checks import validate
 from aeprobe.config.schema import STAGES, Config, Stage
 from aeprobe.config.settings import roles
-from aeprobe.figures.tensorboard import hyperparameters
 from aeprobe.training.build import Experiment
+from aeprobe.training.hparams import hyperparameters
 
 # Another value for every key that has no role, by group; a test below holds the list against the schema.
 BOTH = {"widths": [784, 30], "activation": "GELU", "initialization": "he", "batch_size": 7, "max_epochs": 3}

@@ -12,7 +12,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.runs.run_directory import find_checkpoint
+from aeprobe.runs.metrics import find_checkpoint
 
 
 @pytest.mark.slow

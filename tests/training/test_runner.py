@@ -20,7 +20,7 @@ from aeprobe.config.checks import validate
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
-from aeprobe.runs.run_directory import find_checkpoint
+from aeprobe.runs.metrics import find_checkpoint
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
 

@@ -23,10 +23,12 @@ from aeprobe.paths import coming_from, shortest
 from aeprobe.processes import launch
 from aeprobe.processes.signals import Interrupted, Interruption, cut_short
 from aeprobe.runs.checks import check
+from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.ownership import discard_unused
-from aeprobe.runs.run_directory import Metrics, mark_interrupted
+from aeprobe.runs.run_directory import mark_interrupted
 from aeprobe.sweeps import earlier
 from aeprobe.sweeps.earlier import OtherRunError
+from aeprobe.sweeps.held_out import require_held_out
 from aeprobe.sweeps.jobs import Jobs, UnfinishedError, is_search
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ def _job(cfg: DictConfig) -> float | None:
     try:
         config = check(cfg, overrides, swept=multirun)
         if multirun and is_search(hydra):
-            objective.require_held_out(config)
+            require_held_out(config)
         before = earlier.status(directory, config) if multirun else None
         if before:
             log.info("%s: %s", directory.name, SAID[before])

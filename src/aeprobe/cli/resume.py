@@ -16,7 +16,8 @@ from aeprobe.config.settings import roles, upgraded
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
 from aeprobe.runs.checks import check
-from aeprobe.runs.run_directory import RunDirectory, read_metrics
+from aeprobe.runs.metrics import read_metrics
+from aeprobe.runs.run_directory import RunDirectory
 
 LENGTHS = ("autoencoder.max_epochs", "classifier.max_epochs")
 

@@ -1,11 +1,11 @@
 """What to type instead of a key or an option that does not exist: people bring names from other projects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from hydra._internal.utils import get_args_parser
 
-from aeprobe.config.schema import known_keys, nearest
+from aeprobe.config.schema import OPTIMIZER_NUMBERS, keys
 
 CALLBACKS = "callbacks are given from Python: aeprobe.training.run.Request(…, callbacks=…)"
 LOGGER = "there is none to choose: every run writes TensorBoard's files and metrics.json"
@@ -99,3 +99,27 @@ def unknown_option(arguments: Sequence[str]) -> str | None:
         meant = f"{close[0] if close else key}={value or 'VALUE'}"
         return f"{argument}: a setting is typed without dashes, as {meant}; --help lists the options"
     return None
+
+
+def known_keys() -> Iterator[str]:
+    """Every dotted key that can be typed: of the schema, its groups, and the optimizers in conf/optimizer."""
+    yield from ("autoencoder", "classifier", "data", "trainer")
+    for name, _ in keys():
+        yield name
+        if name.endswith(".scheduler"):
+            yield f"{name}.interval"
+        if name.endswith(".optimizer"):
+            yield from (f"{name}.{number}" for number in OPTIMIZER_NUMBERS)
+
+
+def nearest(key: str, known: Iterable[str] = ()) -> str:
+    """A clause that names the known key most like `key`: the right name elsewhere, else a near spelling."""
+    known = list(known or known_keys())
+    owner, _, name = key.rpartition(".")
+    root = owner.partition(".")[0]
+    elsewhere = [k for k in known if k.rpartition(".")[2] == name]
+    elsewhere.sort(key=lambda k: (k.partition(".")[0] != root, k))
+    beside = [k for k in known if k.partition(".")[0] == root and "." in k]
+    alike = get_close_matches(name, [k.rpartition(".")[2] for k in beside or known], n=1)
+    close = elsewhere or [k for k in beside or known if k.rpartition(".")[2] in alike]
+    return f"did you mean {close[0]}?" if close else "`python train.py --cfg job` lists the keys"

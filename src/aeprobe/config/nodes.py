@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from hydra.utils import instantiate
 
-from aeprobe.config.schema import nearest
+from aeprobe.config.hints import nearest
 from aeprobe.errors import AeprobeError
 
 T = TypeVar("T")

@@ -7,7 +7,6 @@ from omegaconf import OmegaConf
 
 from aeprobe.config.schema import Config, Stage
 from aeprobe.errors import AeprobeError
-from aeprobe.runs.run_directory import find_checkpoint
 
 KINDS = {"autoencoder": ("loss",), "classifier": ("loss", "accuracy")}
 
@@ -53,31 +52,6 @@ def value(config: Config, metrics: Mapping[str, Mapping[str, Any]]) -> float | N
     return worst(config.objective, config.stage) if found is None else float(found)
 
 
-def require_held_out(config: Config) -> None:
-    """Holds a job of a search to its purpose: what is chosen by the test set is not measured by it any more.
-
-    Args:
-        config: the job's.
-
-    Raises:
-        AeprobeError: no images are held out, so that its objective would be measured on the test set.
-    """
-    wanted = resolve(config.objective, config.stage)
-    if wanted is None or not wanted[1].startswith("val/"):
-        return
-    if config.stage == Stage.classifier and config.ckpt:
-        held_out, where = _held_out_by(config.ckpt), f"the encoder in ckpt={config.ckpt} was trained with "
-        advice = "search on an encoder that was trained with images held out"
-    else:
-        held_out, where, advice = config.data.val_size, "", "hold images out, such as data.val_size=5000"
-    if held_out == 0:
-        train = wanted[1].replace("val/", "train/")
-        raise AeprobeError(
-            f"{where}data.val_size=0: the search would choose by the test set, which {wanted[1]} is measured on; "
-            f"{advice}, or give objective={train}"
-        )
-
-
 def said_of_order(metric: str, held_out: Sequence[int | None]) -> str | None:
     """What has to be said of a table of runs whose order looks at the test set; None: it does not.
 
@@ -93,14 +67,6 @@ def said_of_order(metric: str, held_out: Sequence[int | None]) -> str | None:
         f"{metric} of {runs} was measured on the test set (data.val_size=0): the first row was chosen by the "
         "test set, and its test metrics flatter it"
     )
-
-
-def _held_out_by(ckpt: str) -> int:
-    """How many images the training of a checkpoint held out: stage 2 keeps its split."""
-    from aeprobe.models import checkpoints  # imports torch
-
-    stored = checkpoints.read(find_checkpoint(ckpt, "autoencoder"))["datamodule_hyper_parameters"]
-    return int(stored["val_size"])
 
 
 def worst(objective: str | None, stage: str) -> float | None:

@@ -6,9 +6,8 @@ there from the beginning. What a field's role is for: `aeprobe.config.settings`.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, get_type_hints
 
@@ -245,30 +244,6 @@ def interval(scheduler: Mapping[str, Any]) -> str:
 def depends_on_length(scheduler: Mapping[str, Any]) -> bool:
     """Whether a schedule is another one in a training of more epochs: OneCycleLR ends at its last step."""
     return "auto" in scheduler.values() or str(scheduler.get("_target_")).endswith(".OneCycleLR")
-
-
-def known_keys() -> Iterator[str]:
-    """Every dotted key that can be typed: of the schema, its groups, and the optimizers in conf/optimizer."""
-    yield from ("autoencoder", "classifier", "data", "trainer")
-    for name, _ in keys():
-        yield name
-        if name.endswith(".scheduler"):
-            yield f"{name}.interval"
-        if name.endswith(".optimizer"):
-            yield from (f"{name}.{number}" for number in OPTIMIZER_NUMBERS)
-
-
-def nearest(key: str, known: Iterable[str] = ()) -> str:
-    """A clause that names the known key most like `key`: the right name elsewhere, else a near spelling."""
-    known = list(known or known_keys())
-    owner, _, name = key.rpartition(".")
-    root = owner.partition(".")[0]
-    elsewhere = [k for k in known if k.rpartition(".")[2] == name]
-    elsewhere.sort(key=lambda k: (k.partition(".")[0] != root, k))
-    beside = [k for k in known if k.partition(".")[0] == root and "." in k]
-    alike = get_close_matches(name, [k.rpartition(".")[2] for k in beside or known], n=1)
-    close = elsewhere or [k for k in beside or known if k.rpartition(".")[2] in alike]
-    return f"did you mean {close[0]}?" if close else "`python train.py --cfg job` lists the keys"
 
 
 ConfigStore.instance().store("schema", node=Config)

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.figures import of_run, pictures, tensorboard
 from aeprobe.figures.charts import DPI, Drawing
 from aeprobe.figures.history import History
@@ -23,9 +24,8 @@ from aeprobe.figures.of_run import Failure
 from aeprobe.files import finite, write_atomically
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.runs.run_directory import Metrics, RunDirectory
-from aeprobe.training.build import Experiment
-from aeprobe.training.recorder import Recorder
+from aeprobe.runs.metrics import Metrics
+from aeprobe.runs.run_directory import RunDirectory
 
 log = logging.getLogger("aeprobe")
 
@@ -62,7 +62,9 @@ class Gallery(L.Callback):
     """Reconstructs the same validation images after some epochs, and draws every figure at the end.
 
     Args:
-        experiment: what is trained or tested, while its data are still images.
+        module: what is trained or tested.
+        data: its data, while they are still images.
+        seed: of the run.
         directory: the run's.
         epochs: after which epochs, counted from 1, besides the last.
         images: whether to show the images themselves too; not where another stage of the run does.
@@ -72,14 +74,21 @@ class Gallery(L.Callback):
     """
 
     def __init__(
-        self, experiment: Experiment, directory: RunDirectory, epochs: Sequence[int], images: bool
+        self,
+        module: Autoencoder | Classifier,
+        data: MNISTDataModule,
+        seed: int,
+        directory: RunDirectory,
+        epochs: Sequence[int],
+        images: bool,
     ) -> None:
-        self.experiment, self.directory, self.epochs, self.images = experiment, directory, epochs, images
-        self.splits = dict(experiment.data.splits)
-        if isinstance(experiment.module, Classifier) and not images:
+        self.module, self.data, self.seed, self.directory = module, data, seed, directory
+        self.epochs, self.images = epochs, images
+        self.splits = dict(data.splits)
+        if isinstance(module, Classifier) and not images:
             del self.splits["train"]  # they would stay beside their codes: 43 MB
-        self.chosen = of_run.one_of_each(self.splits["val"].labels, experiment.seed)
-        self.noun = "digit" if experiment.data.name == "mnist" else "class"
+        self.chosen = of_run.one_of_each(self.splits["val"].labels, seed)
+        self.noun = "digit" if data.name == "mnist" else "class"
         self.not_drawn = NotDrawn()
         self.made: dict[int, Tensor] = {}
         self.steps: dict[int, int] = {}
@@ -101,30 +110,30 @@ class Gallery(L.Callback):
         """Takes it back."""
         self.made, self.steps = state_dict["made"], state_dict["steps"]
 
-    def draw(self, trainer: L.Trainer, recorder: Recorder, results: Metrics) -> None:
+    def draw(self, trainer: L.Trainer, history: History, results: Metrics, step: int) -> None:
         """Draws the run; only the first process does.
 
         Args:
             trainer: after its test.
-            recorder: the run's.
+            history: of the training.
             results: what metrics.json says of the test.
+            step: optimizer steps that made the weights.
         """
         if not trainer.is_global_zero:
             return
         with self.not_drawn.noted("figures"), torch.no_grad():
-            self._draw(trainer, History(recorder.epochs, recorder.steps, recorder.epoch_steps), results)
+            self._draw(trainer, history, results, step)
 
-    def _draw(self, trainer: L.Trainer, history: History, results: Metrics) -> None:
+    def _draw(self, trainer: L.Trainer, history: History, results: Metrics, step: int) -> None:
         assert isinstance(trainer.logger, TensorBoardLogger)
         writer: SummaryWriter = trainer.logger.experiment
-        module = self.experiment.module.eval().cpu()
-        step = trainer.global_step if self.experiment.settings else self.experiment.steps
+        module = self.module.eval().cpu()
         if self.images:
-            self._show(of_run.of_images(self.splits, self.experiment.seed, self.noun), writer, step)
+            self._show(of_run.of_images(self.splits, self.seed, self.noun), writer, step)
         if isinstance(module, Autoencoder):
             self._draw_autoencoder(module, history, writer, step)
             return
-        test = self.experiment.data.splits["test"]  # codes by now
+        test = self.data.splits["test"]  # codes by now
         made = of_run.of_classifier(module, self.splits["test"], test, history, results, self.noun)
         self._show(made, writer, step)
         layers = {"normalize": module.normalize, "encoder": module.encoder, "head": module.head}

@@ -18,9 +18,8 @@ here, once at the end, where `trainer.figures` is true:
     and the graph and the projector (the codes of 1,000 test images with their labels and a sprite).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, get_args, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
@@ -30,13 +29,8 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from aeprobe.config.schema import AutoencoderConfig, ClassifierConfig, Config, StageConfig, TrainerConfig, keys
-from aeprobe.training.build import Experiment
-
 METRICS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")
 PROJECTED = 1_000
-NODES = tuple(field.name for _, field in keys(AutoencoderConfig) if field.metadata.get("packages"))
-FITTING = ("widths", "max_epochs", "limit_epochs", *NODES)  # what `_fitting` tells in its own way
 RGBA = 4
 
 
@@ -70,64 +64,6 @@ def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping
             writer.add_scalar(f"final/{name}", value, step)
     for summary in hparams(dict(values), dict.fromkeys(METRICS, 0.0)):  # the table reads the scalars
         _add(writer, summary)
-
-
-def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | float | str]:
-    """The settings of a run as one row of TensorBoard's table: all that can change a number.
-
-    The table takes its columns from the first run. So every run has the same ones, each of one type in all runs.
-    The stage's own settings have their plain names, those of the other stage their neutral value or "-".
-    Those that the encoder was trained with, which a classifier's numbers depend on too, begin with "encoder.",
-    and are "-" where the encoder comes from another run.
-    """
-    stage, data = experiment.settings, experiment.data
-    assert stage is not None
-    values: dict[str, int | float | str] = {"stage": experiment.stage, "seed": experiment.seed}
-    values |= {
-        "ckpt": config.ckpt or "-",
-        "data": data.name if data.name == "mnist" else f"{data.name} {data.root}",
-    }
-    preprocessing = experiment.module.hparams
-    values |= {"val_size": data.val_size, "mean": preprocessing["mean"], "std": preprocessing["std"]}
-    trainer = config.trainer
-    values |= {name: _cell(hint, getattr(trainer, name)) for name, hint, _ in _columns(TrainerConfig)}
-    for schema in (AutoencoderConfig, ClassifierConfig):
-        values |= {name: _cell(hint, getattr(stage, name, neutral)) for name, hint, neutral in _columns(schema)}
-    values |= _fitting(stage, trainer)
-    encoder: dict[str, Any] = {n: getattr(config.autoencoder, n) for n, _, _ in _columns(AutoencoderConfig)}
-    encoder.update(_fitting(config.autoencoder, trainer))
-    known = config.stage.trains("autoencoder")
-    return values | {f"encoder.{name}": str(value) if known else "-" for name, value in encoder.items()}
-
-
-def _fitting(stage: StageConfig, trainer: TrainerConfig) -> dict[str, int | float | str]:
-    """How a stage is optimized. What not every class takes stands beside its name, and in its own column too."""
-    lr, decay = float(stage.optimizer["lr"]), float(stage.optimizer.get("weight_decay", 0.0))
-    values: dict[str, int | float | str] = {"epochs": stage.epochs(trainer), "lr": lr, "weight_decay": decay}
-    values["widths"] = "-".join(map(str, stage.widths))
-    for name in NODES:
-        node = getattr(stage, name, {"_target_": None})
-        arguments = {k: v for k, v in node.items() if not k.startswith("_") and k not in ("lr", "weight_decay")}
-        words = ", ".join(f"{key}={value}" for key, value in arguments.items())
-        values[name] = f"{str(node['_target_'] or 'none').rpartition('.')[2]}{f'({words})' if words else ''}"
-        values |= {f"{name}.{k}": v if isinstance(v, int | float) else str(v) for k, v in arguments.items()}
-    return values
-
-
-def _columns(schema: type) -> Iterator[tuple[str, Any, Any]]:
-    """The keys of a group that can change a number, with their type and, for a run without them, their value."""
-    hints = get_type_hints(schema)
-    for field in fields(schema):
-        if not field.metadata.get("role") and field.name not in FITTING:
-            neutral = field.default if isinstance(field.default, int | float) else "-"
-            yield field.name, hints[field.name], neutral
-
-
-def _cell(hint: Any, value: Any) -> int | float | str:
-    """A value as a cell; a column that may hold null, or a number of two kinds, is one of text."""
-    if get_args(hint) or not isinstance(value, int | float):
-        return "none" if value is None else str(value)
-    return int(value) if isinstance(value, bool) else value
 
 
 def add_projector(writer: SummaryWriter, codes: Tensor, labels: Tensor, images: Tensor, step: int) -> None:

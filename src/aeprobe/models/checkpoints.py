@@ -22,7 +22,7 @@ from aeprobe.files import write_atomically
 from aeprobe.models import stored
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.runs.run_directory import find_checkpoint
+from aeprobe.runs.metrics import find_checkpoint
 
 Checkpoint = dict[str, Any]
 DIRECTORY = 0x10  # in an entry's attributes

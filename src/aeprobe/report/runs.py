@@ -11,7 +11,7 @@ from typing import Any
 from aeprobe.config.schema import STAGES
 from aeprobe.config.settings import experiment, upgraded
 from aeprobe.errors import AeprobeError
-from aeprobe.runs.run_directory import Metrics, read_metrics
+from aeprobe.runs.metrics import Metrics, read_metrics
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SHAPE: dict[str, type] = {

@@ -18,7 +18,7 @@ from aeprobe.config import objective
 from aeprobe.config.schema import STAGES, Stage
 from aeprobe.config.settings import experiment, fingerprint
 from aeprobe.errors import AeprobeError
-from aeprobe.runs.run_directory import read_metrics
+from aeprobe.runs.metrics import read_metrics
 
 
 @dataclass

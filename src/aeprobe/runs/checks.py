@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from aeprobe.config.checks import typed_values, validate
 from aeprobe.config.schema import Config, Stage
 from aeprobe.processes.launch import require_as_started
-from aeprobe.runs.run_directory import find_checkpoint
+from aeprobe.runs.metrics import find_checkpoint
 
 
 def check(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False) -> Config:

@@ -14,8 +14,9 @@ from aeprobe.config.settings import flat, roles, upgraded
 from aeprobe.data.idx_files import checksum
 from aeprobe.errors import AeprobeError
 from aeprobe.processes import launch
+from aeprobe.runs.metrics import SCHEMA, read_metrics
 from aeprobe.runs.ownership import require_unused
-from aeprobe.runs.run_directory import SCHEMA, RunDirectory, read_metrics
+from aeprobe.runs.run_directory import RunDirectory
 
 
 class OtherRunError(AeprobeError):

@@ -20,7 +20,8 @@ from aeprobe.config import objective
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.processes.signals import Interrupted
 from aeprobe.runs.checks import check
-from aeprobe.runs.run_directory import read_metrics
+from aeprobe.runs.metrics import read_metrics
+from aeprobe.sweeps.held_out import require_held_out
 
 log = logging.getLogger("aeprobe")
 GRID = "hydra_plugins.aeprobe_grid.GridSweeper"
@@ -130,7 +131,7 @@ class Jobs:
             checked = check(config, overrides)
         except AeprobeError:  # it cannot run, and will say so itself
             return
-        objective.require_held_out(checked)
+        require_held_out(checked)
 
     def begin(self) -> None:
         """Makes the sweep's directory, with its configuration; to be called once nothing is refused."""

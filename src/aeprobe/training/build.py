@@ -20,7 +20,7 @@ from aeprobe.models.classifier import Classifier
 from aeprobe.models.networks import describe
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
-from aeprobe.runs.run_directory import find_checkpoint
+from aeprobe.runs.metrics import find_checkpoint
 from aeprobe.training.consistency import (
     batches_of,
     require_classes,

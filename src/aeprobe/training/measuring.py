@@ -16,8 +16,10 @@ from aeprobe.figures.of_run import REPORT_BATCH
 from aeprobe.models import checkpoints
 from aeprobe.models.classifier import Classifier
 from aeprobe.processes.launch import here
-from aeprobe.runs.run_directory import Metrics, RunDirectory
+from aeprobe.runs.metrics import Metrics
+from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.build import Experiment
+from aeprobe.training.hparams import hyperparameters
 from aeprobe.training.recorder import Recorder, write_scalars, writer
 
 ALL = ("train", "val", "test")
@@ -76,10 +78,10 @@ def show(
     with not_drawn.noted("figures"):
         experiment.data.to("cpu")
         if gallery is not None:
-            gallery.draw(trainer, recorder, results)
+            gallery.draw(trainer, recorder.history, results, steps)
     with not_drawn.noted("hparams"):
         if experiment.settings and here().first:  # with or without figures: they are a sweep's table
-            row = tensorboard.hyperparameters(experiment, config)
+            row = hyperparameters(experiment, config)
             tensorboard.add_hparams(writer(trainer), row, final, trainer.global_step)
     with not_drawn.noted("TensorBoard"):
         for logger in trainer.loggers:

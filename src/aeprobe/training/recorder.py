@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from aeprobe.errors import AeprobeError
+from aeprobe.figures.history import History
 from aeprobe.processes.collectives import mean
 from aeprobe.runs.run_directory import RunDirectory
 
@@ -64,6 +65,11 @@ class Recorder(L.Callback):
             self.directory.write(epochs=self.epochs)
         for number in range(len(self.epochs)):
             self._write_events(trainer, number)
+
+    @property
+    def history(self) -> History:
+        """All of it, as the figures take it."""
+        return History(self.epochs, self.steps, self.epoch_steps)
 
     def state_dict(self) -> dict[str, Any]:
         """The past epochs; they travel in the checkpoint."""

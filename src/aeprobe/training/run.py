@@ -26,8 +26,9 @@ from aeprobe.processes import collectives
 from aeprobe.processes.collectives import reraise_first_failure
 from aeprobe.processes.launch import here
 from aeprobe.processes.signals import Interruption
+from aeprobe.runs.metrics import Metrics, read_metrics
 from aeprobe.runs.ownership import require_unused
-from aeprobe.runs.run_directory import Metrics, RunDirectory, read_metrics
+from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.training.callbacks import Stop
 from aeprobe.training.measuring import prepare, show, test
@@ -245,4 +246,6 @@ def _gallery(experiment: Experiment, directory: RunDirectory, config: Config) ->
         return None
     alone = config.stage == experiment.stage == Stage.classifier  # else stage 1 shows the images
     images = experiment.stage == Stage.autoencoder or alone
-    return Gallery(experiment, directory, config.trainer.figure_epochs, images)
+    return Gallery(
+        experiment.module, experiment.data, experiment.seed, directory, config.trainer.figure_epochs, images
+    )

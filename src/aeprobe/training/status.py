@@ -17,7 +17,8 @@ from aeprobe.errors import AeprobeError
 from aeprobe.models import stored
 from aeprobe.processes.launch import here
 from aeprobe.processes.signals import Interrupted
-from aeprobe.runs.run_directory import SCHEMA, Metrics, RunDirectory, read_metrics
+from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
+from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.build import Experiment
 from aeprobe.training.consistency import require_files
 

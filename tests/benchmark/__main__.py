@@ -1,4 +1,4 @@
-"""`python -m aeprobe.benchmark`: a table on the terminal, and everything measured in a JSON file."""
+"""`make bench`: a table on the terminal, and everything measured in a JSON file."""
 
 import argparse
 import json
@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from aeprobe.benchmark import processes, scale, stages, table
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.files import write_atomically
+from benchmark import processes, scale, stages, table
 
 SCHEMA = 1
 
@@ -62,7 +62,7 @@ def machine() -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m aeprobe.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument("--quick", action="store_true", help="short epochs: under a minute")
     extent.add_argument("--full", action="store_true", help="the whole experiment beside the report's loop too")

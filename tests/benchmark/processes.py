@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aeprobe.benchmark.stages import summary
 from aeprobe.errors import AeprobeError
+from benchmark.stages import summary
 
-TRAIN = Path(__file__).parents[3] / "train.py"
+TRAIN = Path(__file__).parents[2] / "train.py"
 IMPORTS = "import aeprobe.runtime, torch, torchvision, lightning"
 
 
@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> tuple[float, int]:
         AeprobeError: it failed.
     """
     command = [sys.executable, "-c", BETWEEN, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         text = done.stderr.strip().rpartition("\n")[2]
         raise AeprobeError(f"`python {' '.join(arguments)}` failed: {text}")
@@ -63,7 +63,7 @@ def whole(pairs: int, threads: int | None) -> dict[str, Any]:
     """The experiment as a whole process, with figures and page, beside the report's loops, pair by pair."""
     limit = [] if threads is None else [f"trainer.threads={threads}"]
     report = f"import torch; torch.set_num_threads({threads}); " if threads else ""
-    report += "from aeprobe.benchmark import loops; loops.report_whole(10)"
+    report += "from benchmark import loops; loops.report_whole(10)"
     rounds = []
     for _ in range(pairs):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,1 +1,0 @@
-"""What a step, an epoch and a whole run cost, beside what the machine could do: `python -m aeprobe.benchmark`."""

@@ -1,0 +1,73 @@
+"""The folders of the source stand on each other in one order."""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+from conftest import REPO
+
+SOURCE = REPO / "src" / "aeprobe"
+# From the top to the bottom: each uses only those after it. Files beside the folders stand below all of them.
+FLOORS = (
+    *(
+        "cli",
+        "sweeps",
+        "report",
+        "results",
+        "training",
+        "figures",
+        "models",
+        "data",
+        "runs",
+        "processes",
+        "config",
+    ),
+    "",
+)
+ENTRANCES = ("__init__.py", "__main__.py")  # import nothing of it until they are called
+
+
+def imported(folder: str) -> Iterator[tuple[str, str]]:
+    """Each file of a floor, and the floor of each of its imports, those inside of functions too."""
+    for file in sorted((SOURCE / folder).rglob("*.py") if folder else SOURCE.glob("*.py")):
+        if not folder and file.name in ENTRANCES:
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                first, *rest = name.split(".")
+                if first == "aeprobe":
+                    assert rest, f"{file.name}: import a module, not the package"
+                    yield str(file.relative_to(SOURCE)), rest[0] if (SOURCE / rest[0]).is_dir() else ""
+
+
+def test_every_folder_has_its_floor() -> None:
+    folders = {
+        path.name for path in SOURCE.iterdir() if path.is_dir() and path.name not in ("assets", "__pycache__")
+    }
+    assert folders == {*FLOORS} - {""}
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_floor_uses_only_itself_and_those_below(floor: str) -> None:
+    below = FLOORS[FLOORS.index(floor) :]
+    wrong = [f"{file} uses {other}/" for file, other in imported(floor) if other not in below]
+    assert not wrong
+
+
+def test_files_are_short() -> None:
+    sizes = {file.name: len(file.read_text().splitlines()) for file in SOURCE.rglob("*.py")}
+    assert max(sizes.values()) <= 250, max(sizes, key=lambda name: sizes[name])
+
+
+def test_the_training_steps_stand_where_a_stranger_looks() -> None:
+    for stage in ("autoencoder", "classifier"):
+        (step,) = (
+            node
+            for node in ast.walk(ast.parse((SOURCE / "models" / f"{stage}.py").read_text()))
+            if isinstance(node, ast.FunctionDef) and node.name == "training_step"
+        )
+        assert [argument.arg for argument in step.args.args] == ["self", "batch", "batch_idx"]
+        assert isinstance(step.body[-1], ast.Return)
+        assert (step.end_lineno or 0) - step.lineno <= 15
