@@ -53,7 +53,7 @@ def run_here(directory: Path, overrides: Sequence[str], resume: bool = False) ->
     """The same run in this process: composed, validated, run. Returns metrics by stage."""
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         config = validate(compose("config", overrides=list(overrides)), overrides)
-    return runner.run(runner.Request(config, directory, overrides, resume=resume))
+    return runner.run(runner.Request(config, directory, overrides, resume=resume)).metrics
 
 
 def metrics(directory: Path) -> dict[str, Any]:

@@ -124,12 +124,11 @@ def test_each_stage_has_callbacks_of_its_own_and_an_early_stop_is_complete(tmp_p
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         config = validate(compose("config", overrides=overrides), overrides)
     stopping = EarlyStopping("val/loss", min_delta=0.5, patience=2)  # three steps do not gain as much
-    made = runner.run(runner.Request(config, tmp_path / "run", overrides, callbacks=[stopping]))
+    made = runner.run(runner.Request(config, tmp_path / "run", overrides, callbacks=[stopping])).metrics
     assert {stage: len(found["epochs"]) for stage, found in made.items()} == {"autoencoder": 3, "classifier": 3}
     assert {found["status"] for found in made.values()} == {"completed"}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.json")}
     again = runner.Request(config, tmp_path / "run", overrides, resume=True)
-    runner.run(again)
-    assert not again.ran
+    assert not runner.run(again).worked
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.json")} == before
     assert "nothing is left to do" in train("resume=run", cwd=tmp_path).out

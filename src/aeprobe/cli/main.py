@@ -32,7 +32,7 @@ from aeprobe.sweeps.held_out import require_held_out
 from aeprobe.sweeps.jobs import Jobs, UnfinishedError, is_search
 
 if TYPE_CHECKING:
-    from aeprobe.training import run as runner  # imports torch
+    from aeprobe.training.run import Request, Result  # imports torch
 
 log = logging.getLogger("aeprobe")
 
@@ -183,12 +183,12 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
     with Interruption() as interruption, interruption.insisting(end) if several else nullcontext(), others:
         try:
             with interruption.blamed():
-                from aeprobe.training import run as runner
+                from aeprobe.training.run import Request, run
 
-                request = runner.Request(config, directory, overrides, interruption=interruption, **how)
-                metrics = runner.run(request)
+                request = Request(config, directory, overrides, interruption=interruption, **how)
+                result = run(request)
                 if first:
-                    _finish(request, metrics)
+                    _finish(request, result)
         except (AeprobeError, Interrupted) as error:
             if not first:
                 sys.exit(getattr(error, "status", 1))  # the first process says it, for all
@@ -196,7 +196,7 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
                 raise
             error.advice = _advice(directory)
             raise
-    return metrics
+    return result.metrics
 
 
 def _advice(directory: Path) -> str:
@@ -207,11 +207,11 @@ def _advice(directory: Path) -> str:
     return ""
 
 
-def _finish(request: "runner.Request", metrics: dict[str, Metrics]) -> None:
-    if not request.ran:
+def _finish(request: "Request", result: "Result") -> None:
+    if not result.worked:
         log.info("%s is completed: nothing is left to do", request.directory)
         return
-    _say_result(metrics, request.directory)
+    _say_result(result.metrics, request.directory)
     if request.config.stage == Stage.all:
         from aeprobe.report.write import write_report
 

@@ -1,76 +1,16 @@
-"""What metrics.json says of a run besides its numbers: how it began, and how it ended."""
+"""How a run ends: train.log, and a metrics.json that tells it whatever happens."""
 
 import logging
-import platform
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 
-import aeprobe.runtime  # noqa: F401
-
-import torch
-
-from aeprobe.config.schema import Config, plain
 from aeprobe.errors import AeprobeError
-from aeprobe.models import stored
-from aeprobe.processes.launch import here
 from aeprobe.processes.signals import Interrupted
-from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.training.build import Experiment
-from aeprobe.training.consistency import require_files
 
 log = logging.getLogger("aeprobe")
-PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "aeprobe")
-
-
-def header(experiment: Experiment, config: Config, overrides: Sequence[str], device: torch.device) -> Metrics:
-    """What metrics.json says of a run that begins."""
-    return {
-        "schema": SCHEMA,
-        "stage": experiment.stage,
-        "status": "running",
-        "error": None,
-        "seed": experiment.seed,
-        "overrides": list(overrides),
-        "config": plain(config),
-        "data": data_of(experiment),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "device": str(device),
-        "threads": torch.get_num_threads(),  # of each process
-        "processes": here().world,
-        "ckpt": str(experiment.ckpt) if experiment.ckpt else None,
-        "checkpoint": "best" if experiment.settings and experiment.data.val_size else "last",
-        "seconds": {"total": None, "fit": None, "figures": None},
-        "epochs": [],
-        "final": {},
-    }
-
-
-def data_of(experiment: Experiment) -> Metrics:
-    """What metrics.json says of the data as they are used: a checkpoint's settings win over the configuration."""
-    data, encoded = experiment.data, experiment.module.hparams
-    return data.identity | {
-        "mean": encoded["mean"],
-        "std": encoded["std"],
-        "root": str(data.root),
-        "images": {name: len(split) for name, split in data.splits.items()},
-        "files": data.files,
-    }
-
-
-def require_own_data(directory: RunDirectory, experiment: Experiment) -> None:
-    """Holds the data of a run that begins again, without a checkpoint, against what its metrics.json says.
-
-    Raises:
-        AeprobeError: a file has another size or checksum.
-    """
-    if (directory.path / "metrics.json").exists():
-        files = read_metrics(directory.path).get("data", {}).get("files", {})
-        stored.check_files(files)
-        require_files(experiment.data, files, directory.path)
 
 
 @contextmanager
