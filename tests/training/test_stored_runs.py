@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, metrics, run_here, train
+import torch
+from conftest import REPO, metrics, run_here, scalars, train
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
+from same_runs import same
 
 from aeprobe.config.checks import validate
+from aeprobe.models import checkpoints
 from aeprobe.report import write as report
 from aeprobe.results import folding
 from aeprobe.training import run as runner
@@ -132,3 +135,24 @@ def test_each_stage_has_callbacks_of_its_own_and_an_early_stop_is_complete(tmp_p
     assert not runner.run(again).worked
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.json")} == before
     assert "nothing is left to do" in train("resume=run", cwd=tmp_path).out
+
+
+def test_a_run_of_manual_optimization_goes_on_with_its_number_of_steps(tmp_path: Path, root: Path) -> None:
+    """The layout of an earlier version: blocks of batches, and its steps counted in another place."""
+    short = [*SHORT, f"data.root={root}", "scheduler@autoencoder.scheduler=exponential"]
+    run_here(tmp_path / "long", [*short, "autoencoder.max_epochs=2"])
+    run_here(tmp_path / "run", [*short, "autoencoder.max_epochs=1"])
+    file = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint = checkpoints.read(file)
+    loop = checkpoint["loops"]["fit_loop"]
+    steps = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
+    loop["epoch_loop.manual_optimization.optim_step_progress"] = dict(steps)
+    steps |= {kind: {"ready": 0, "completed": 0} for kind in ("total", "current")}
+    for kind in ("total", "current"):  # one block
+        loop["epoch_loop.batch_progress"][kind] = dict.fromkeys(("ready", "completed", "started", "processed"), 1)
+    torch.save(checkpoint, file)
+    assert train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path).status == 0
+    one, other = (checkpoints.read(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("long", "run"))
+    assert one["global_step"] == other["global_step"] == 6
+    assert same(one["state_dict"], other["state_dict"])
+    assert scalars(tmp_path / "long") == scalars(tmp_path / "run")

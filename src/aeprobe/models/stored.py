@@ -43,6 +43,19 @@ def check(checkpoint: dict[str, Any]) -> None:
             f"by {module['std']}: its reconstructions are on that scale, not in [0, 1]; train it anew"
         )
     _check_module(checkpoint["stage"], module)
+    _count_steps(checkpoint.get("loops"))
+
+
+def _count_steps(loops: Any) -> None:
+    """Earlier versions stepped by Lightning's manual optimization, which counts the steps in another place."""
+    try:
+        fit = loops["fit_loop"]
+        manual = fit["epoch_loop.manual_optimization.optim_step_progress"]
+        steps = fit["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
+        if manual["total"]["ready"] and not steps["total"]["ready"]:
+            steps |= {kind: dict(manual[kind]) for kind in ("total", "current")}
+    except (KeyError, TypeError):  # no run's own, or not to be gone on with
+        return
 
 
 def _check_weights(weights: Mapping[Any, Any]) -> None:
