@@ -116,7 +116,7 @@ def _job(cfg: DictConfig) -> float | None:
             require_held_out(config)
         before = earlier.status(directory, config) if multirun else None
         if before:
-            log.info("%s: %s", directory.name, SAID[before])
+            log.info("%s: %s", directory.name, EARLIER[before])
         metrics = _execute(config, directory, overrides, resume=before is not None, anew=before == "failed")
         return objective.value(config, metrics)
     except Interrupted as error:
@@ -147,7 +147,7 @@ def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Seque
         earlier.refuse(directory, cfg, overrides, one_line(error))
 
 
-SAID = {
+EARLIER = {
     "completed": "completed before, with the same settings",
     "interrupted": "was interrupted, goes on",
     "failed": "failed before, begins anew",

@@ -27,7 +27,7 @@ class Resumption:
     """A run to go on with.
 
     Attributes:
-        config: its own, with the overrides that were typed now.
+        config: its last, with the overrides that were typed now.
         directory: the run's; with stage=all the one that holds both stages.
         overrides: what was typed when it began, and since then.
         changed: whether something was typed now.
@@ -129,8 +129,8 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
 
 def _existing(cfg: DictConfig, directory: Path) -> str | None:
     """The checkpoint to check: a classifier's own holds its encoder, and stage 1's may be gone by now."""
-    own = directory / "checkpoints" / "last.ckpt"
-    return str(own.absolute()) if cfg.stage == Stage.classifier and own.exists() else cfg.ckpt
+    last = directory / "checkpoints" / "last.ckpt"
+    return str(last.absolute()) if cfg.stage == Stage.classifier and last.exists() else cfg.ckpt
 
 
 def _require_processes(config: Config, directory: Path) -> None:

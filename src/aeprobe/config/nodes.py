@@ -26,22 +26,22 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T]) -> "partial[T]":
     """
     target = node["_target_"]
     try:
-        made: partial[T] = instantiate(
+        factory: partial[T] = instantiate(
             {**node, "_partial_": True}, _convert_="all"
         )  # plain lists: a checkpoint holds them
-        known = inspect.signature(made.func).parameters
-        fits = issubclass(made.func, kind)  # type: ignore[arg-type]
+        known = inspect.signature(factory.func).parameters
+        fits = issubclass(factory.func, kind)  # type: ignore[arg-type]
     except Exception as error:
         raise AeprobeError(f"{name}._target_={target}: there is no such class") from error
     if not fits:
         raise AeprobeError(f"{name}._target_={target}: is no {kind.__name__}")
-    for key in made.keywords:
+    for key in factory.keywords:
         if key not in known:
             raise AeprobeError(f"{name}.{key}: {target} takes no such argument; {nearest(key, known)}")
-    return made
+    return factory
 
 
-def made(node: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
+def build(node: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
     """The object that a node describes; None for one without a class.
 
     Raises:

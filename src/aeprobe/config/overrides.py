@@ -107,7 +107,7 @@ def _as_typed(argument: str) -> str:
     found = re.fullmatch(r"(\+{0,2}([\w.]+)=)(.+)", argument, re.DOTALL)
     if not found or found[2] not in TEXTS:
         return argument
-    value, made = found[3], found[1]
+    value, quoted = found[3], found[1]
     # Of the same length, so that the tokens tell where a name is: what no token can hold counts as its part.
     lexer = OverrideLexer(InputStream(re.sub(r"""[^A-Za-z0-9_ \t"'()\[\]{}:,=/\\+.$%*@?|-]""", "%", value)))
     lexer.removeErrorListeners()
@@ -122,8 +122,8 @@ def _as_typed(argument: str) -> str:
     for between, group in groupby(tokens, lambda token: token.type in BETWEEN):
         those = list(group)
         part = value[those[0].start : those[-1].stop + 1]
-        made += part if between else _name(part, those, value, TEXTS[found[2]])
-    return made
+        quoted += part if between else _name(part, those, value, TEXTS[found[2]])
+    return quoted
 
 
 def _name(part: str, tokens: Sequence[Any], value: str, null: bool) -> str:

@@ -32,8 +32,8 @@ class Rule:
 
 def one_of(*words: str | None) -> Rule:
     """One of these words, in any case."""
-    said = ", ".join("null" if word is None else word for word in words)
-    return Rule(f"one of {said}", lambda value: (value.lower() if isinstance(value, str) else value) in words)
+    choices = ", ".join("null" if word is None else word for word in words)
+    return Rule(f"one of {choices}", lambda value: (value.lower() if isinstance(value, str) else value) in words)
 
 
 def _finite(value: Any) -> bool:

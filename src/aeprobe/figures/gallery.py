@@ -90,7 +90,7 @@ class Gallery(L.Callback):
         self.chosen = of_run.one_of_each(self.splits["val"].labels, seed)
         self.noun = "digit" if data.name == "mnist" else "class"
         self.not_drawn = NotDrawn()
-        self.made: dict[int, Tensor] = {}
+        self.reconstructions: dict[int, Tensor] = {}
         self.steps: dict[int, int] = {}
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -99,16 +99,16 @@ class Gallery(L.Callback):
         wanted = epoch in self.epochs or epoch == trainer.max_epochs
         if wanted and trainer.is_global_zero and isinstance(module, Autoencoder):
             with self.not_drawn.noted("reconstructions"):
-                self.made[epoch] = of_run.reconstruct(module, self.splits["val"], self.chosen)
+                self.reconstructions[epoch] = of_run.reconstruct(module, self.splits["val"], self.chosen)
                 self.steps[epoch] = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run cannot make again."""
-        return {"made": self.made, "steps": self.steps} if self.made else {}
+        return {"made": self.reconstructions, "steps": self.steps} if self.reconstructions else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes it back."""
-        self.made, self.steps = state_dict["made"], state_dict["steps"]
+        self.reconstructions, self.steps = state_dict["made"], state_dict["steps"]
 
     def draw(self, trainer: L.Trainer, history: History, results: Metrics, step: int) -> None:
         """Draws the run; only the first process does.
@@ -146,9 +146,9 @@ class Gallery(L.Callback):
         test = self.splits["test"]
         codes = torch.cat(module.test_codes).float().cpu()
         errors = torch.cat(module.test_errors).float().cpu().numpy()
-        rows = self._rows(self.made)
+        rows = self._rows(self.reconstructions)
         self._show(of_run.of_autoencoder(module, history, self.splits, rows, codes, errors), writer, step)
-        for epoch in self.made:
+        for epoch in self.reconstructions:
             with self.not_drawn.noted("reconstructions"):
                 (made,) = self._rows([epoch])
                 tensorboard.add_png(writer, f"figures/{made.name}", _png(made), _size(made), self.steps[epoch])
@@ -163,8 +163,8 @@ class Gallery(L.Callback):
         if not epochs:
             return
         val, labels = self.splits["val"], self.splits["val"].labels[self.chosen].numpy()
-        made = {epoch: self.made[epoch].squeeze(1).numpy() for epoch in epochs}
-        errors = of_run.errors_of(val, self.chosen, [self.made[epoch] for epoch in epochs])
+        made = {epoch: self.reconstructions[epoch].squeeze(1).numpy() for epoch in epochs}
+        errors = of_run.errors_of(val, self.chosen, [self.reconstructions[epoch] for epoch in epochs])
         yield pictures.reconstructions(of_run.pixels(val, self.chosen), labels, made, errors, self.noun)
 
     def _show(self, figures: Iterable[Drawing | Failure], writer: SummaryWriter, step: int) -> None:

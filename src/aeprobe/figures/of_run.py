@@ -96,9 +96,9 @@ def of_classifier(
         results: `confusion_matrix` and `test_batch_accuracy` of metrics.json.
         noun: what a class is called.
     """
-    own = module.hparams
-    encoder = Part("encoder", own["encoder_widths"], own["encoder_activation"], frozen=True)
-    head = Part("head", own["widths"], own["activation"], "Softmax")
+    hparams = module.hparams
+    encoder = Part("encoder", hparams["encoder_widths"], hparams["encoder_activation"], frozen=True)
+    head = Part("head", hparams["widths"], hparams["activation"], "Softmax")
     yield from _tried("architecture", architecture, 2, [encoder, head])
     if history.rows:
         yield from _tried("loss_and_accuracy_per_epoch", history.loss_and_accuracy_per_epoch)

@@ -147,7 +147,7 @@ def restore(checkpoint: Checkpoint, path: Path) -> Autoencoder | Classifier:
 def architecture(checkpoint: Checkpoint) -> dict[str, tuple[list[int], str]]:
     """Widths and activation of each stage that a checkpoint holds, by the stage's name."""
     settings = checkpoint["hyper_parameters"]
-    own = (settings["widths"], settings["activation"])
+    top = (settings["widths"], settings["activation"])
     if checkpoint["stage"] == "autoencoder":
-        return {"autoencoder": own}
-    return {"autoencoder": (settings["encoder_widths"], settings["encoder_activation"]), "classifier": own}
+        return {"autoencoder": top}
+    return {"autoencoder": (settings["encoder_widths"], settings["encoder_activation"]), "classifier": top}

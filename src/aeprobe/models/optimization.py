@@ -59,7 +59,7 @@ class Optimization:
             plain = {key: value for key, value in scheduler.items() if key != "interval"}
             self._scheduler = bound(plain, f"{stage}.scheduler", LRScheduler)
         self.idle: str | None = None
-        self._own, self._begun = self._try()
+        self._alone, self._scheduled = self._try()
         self._require_step(optimizer)
 
     def configure(self, parameters: Iterable[nn.Parameter]) -> Any:
@@ -95,27 +95,27 @@ class Optimization:
             AeprobeError: names both keys.
         """
         for key in self._optimizer.keywords:
-            own, theirs = self._own.get(key), self._replacements(key)
-            if not theirs or own in theirs.values():
+            alone, theirs = self._alone.get(key), self._replacements(key)
+            if not theirs or alone in theirs.values():
                 continue
             argument, number = next(iter(theirs.items()))
             other = "" if key == "lr" else f", or ++{self._stage}.scheduler.cycle_momentum=false"
             raise AeprobeError(
-                f"{self._stage}.optimizer.{key}={own}: has no effect, since {self._stage}.scheduler "
+                f"{self._stage}.optimizer.{key}={alone}: has no effect, since {self._stage}.scheduler "
                 f"({_described(self._scheduler)}) makes it {number}, its {argument}; "
                 f"give {self._stage}.optimizer.{key}={number}{other}"
             )
 
     def _replacements(self, key: str) -> dict[str, Any]:
         """What the schedule has for a number of the optimizer's, by its own argument; torch notes it there."""
-        own, begun = self._own.get(key), self._begun
+        alone, scheduled = self._alone.get(key), self._scheduled
         if key == "lr":
-            notes = {"max_lr": begun.get("max_lr"), "base_lr": begun.get("initial_lr")}
+            notes = {"max_lr": scheduled.get("max_lr"), "base_lr": scheduled.get("initial_lr")}
             return {argument: rate for argument, rate in notes.items() if rate is not None}
-        if own == begun.get(key):
+        if alone == scheduled.get(key):
             return {}
-        momentum = begun.get("max_momentum")
-        return {"max_momentum": [momentum, *own[1:]] if isinstance(own, list) else momentum}
+        momentum = scheduled.get("max_momentum")
+        return {"max_momentum": [momentum, *alone[1:]] if isinstance(alone, list) else momentum}
 
     def _try(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Goes through the schedule on a weight of its own, so that it does not fail in a later epoch.
@@ -127,15 +127,15 @@ class Optimization:
             optimizer = self._optimizer([nn.Parameter(torch.zeros(1))])
         except Exception as error:
             raise AeprobeError(f"{self._stage}.optimizer cannot be made: {_first_line(error)}") from error
-        own = _numbers(optimizer)
+        alone = _numbers(optimizer)
         try:
             schedule = self._schedule(optimizer)
-            begun = _numbers(optimizer)
+            scheduled = _numbers(optimizer)
             self._walk(optimizer, schedule)
         except Exception as error:
             what = f"{self._stage}.scheduler: {_described(self._scheduler)} does not work: {_first_line(error)}"
             raise AeprobeError(what) from error
-        return own, begun
+        return alone, scheduled
 
     def _walk(self, optimizer: Optimizer, schedule: Any) -> None:
         if schedule is None or isinstance(schedule, ReduceLROnPlateau):

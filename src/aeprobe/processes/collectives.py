@@ -74,10 +74,10 @@ def on_rank_zero(make: Callable[[], T]) -> T:
     """What `make` returns in the first process; the others wait for it."""
     if not _stores:
         return make()
-    made: list[Any] = [make() if dist.get_rank() == 0 else None]
+    box: list[Any] = [make() if dist.get_rank() == 0 else None]
     barrier()  # as long as it takes: the exchange itself has a time limit
-    dist.broadcast_object_list(made, src=0, device=torch.device("cpu"))
-    result: T = made[0]
+    dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+    result: T = box[0]
     return result
 
 
@@ -154,17 +154,17 @@ def _cause(error: BaseException) -> BaseException:
     if TIMED_OUT.search(str(error)) and isinstance(error, RuntimeError | TimeoutError):
         return Late(world, ALONE if isinstance(error, TimeoutError) else LIMIT)
     lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and bool(LOST.search(str(error))))
-    said = _read() if lost else _tell(error, rank)
-    if said is None:
+    cause = _read() if lost else _tell(error, rank)
+    if cause is None:
         return Lost(world) if lost else error
-    if said["rank"] == rank:
+    if cause["rank"] == rank:
         return error
-    if said["signal"]:
-        return Interrupted(said["signal"])
-    if said["expected"]:
-        return AeprobeError(said["text"])
-    other = OtherProcessError(f"rank {said['rank']} of {world}: {said['text']}")
-    other.add_note(said["traceback"])
+    if cause["signal"]:
+        return Interrupted(cause["signal"])
+    if cause["expected"]:
+        return AeprobeError(cause["text"])
+    other = OtherProcessError(f"rank {cause['rank']} of {world}: {cause['text']}")
+    other.add_note(cause["traceback"])
     return other
 
 
@@ -184,10 +184,10 @@ def _tell(error: BaseException, rank: int) -> dict[str, Any] | None:
         "traceback": "".join(traceback.format_exception(error)),
     }
     try:
-        said = _stores[0].compare_set("end", "", json.dumps(mine))
+        cause = _stores[0].compare_set("end", "", json.dumps(mine))
     except RuntimeError:  # its owner is gone
         return None
-    found: dict[str, Any] = json.loads(said)
+    found: dict[str, Any] = json.loads(cause)
     return found
 
 

@@ -68,8 +68,8 @@ def launched() -> Place | None:
         rank, world, local_rank = (int(os.environ[name]) for name in names)
         place = Place(rank, world, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     except ValueError:
-        said = " ".join(f"{name}={os.environ[name]}" for name in names)
-        raise AeprobeError(f"{said}: must be numbers; they are set by torchrun or srun, not by hand") from None
+        given = " ".join(f"{name}={os.environ[name]}" for name in names)
+        raise AeprobeError(f"{given}: must be numbers; they are set by torchrun or srun, not by hand") from None
     if place.world != place.nodes * place.local_world:
         raise AeprobeError(
             f"{place.world} processes were started, {place.local_world} of them on this machine: "
@@ -157,7 +157,7 @@ def started(number: int) -> Iterator[None]:
     However this process ends, they do not outlive it: each holds one end of a pipe, and ends when the other
     end is closed. They have a session of their own, so that Ctrl-C in a terminal reaches this process alone.
     """
-    own = {
+    environment = {
         "WORLD_SIZE": str(number),
         "LOCAL_WORLD_SIZE": str(number),
         "MASTER_ADDR": "127.0.0.1",
@@ -171,20 +171,20 @@ def started(number: int) -> Iterator[None]:
             children.append(
                 subprocess.Popen(  # noqa: S603 - this command itself
                     [sys.executable, *sys.orig_argv[1:]],
-                    env=os.environ | own | place,
+                    env=os.environ | environment | place,
                     cwd=typed_in(),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     start_new_session=True,
                 )
             )
-        os.environ |= own | {"RANK": "0", "LOCAL_RANK": "0"}
+        os.environ |= environment | {"RANK": "0", "LOCAL_RANK": "0"}
         threading.Thread(target=_watch, args=(children, over), daemon=True).start()
         yield
         _wait(children, PATIENCE)
     finally:
         over.set()
-        for name in (*own, "RANK", "LOCAL_RANK"):
+        for name in (*environment, "RANK", "LOCAL_RANK"):
             os.environ.pop(name, None)
         for child in children:
             assert child.stdin is not None

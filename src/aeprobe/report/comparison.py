@@ -83,41 +83,41 @@ def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
     if ours is None:
         return None
     known = ranges.find(runs[0], key)
-    said = report()[runs[0].stage].get(key) if of_the_report(runs[0]) else None
+    reported = report()[runs[0].stage].get(key) if of_the_report(runs[0]) else None
     form = percent if key.endswith("accuracy") else number
     kind, verdict = "unknown", ""
     if known:
         kind = "inside" if known["min"] <= ours.mean <= known["max"] else "outside"
         verdict = f"{kind} the range of {known['n']} seeds of this experiment"
-    if said:
-        beside = _beside(ours.mean, said, known)
+    if reported:
+        beside = _beside(ours.mean, reported, known)
         verdict = f"{verdict}; {beside}" if known else f"{beside}; no range of seeds of this experiment is on file"
     return Comparison(
         name=NAMES[key],
         ours=shown(ours, key, len(runs)),
-        report=said["text"] if said else NONE,
+        report=reported["text"] if reported else NONE,
         range=f"{form(known['min'])} to {form(known['max'])}" if known else NONE,
         kind=kind,
         verdict=verdict,
     )
 
 
-def _beside(ours: float, said: dict[str, Any], known: dict[str, Any] | None) -> str:
+def _beside(ours: float, reported: dict[str, Any], known: dict[str, Any] | None) -> str:
     """The report's number, taken as exactly as it is printed, beside ours or beside the range of ours."""
-    low, high = said["value"] - said["within"], said["value"] + said["within"]
+    low, high = reported["value"] - reported["within"], reported["value"] + reported["within"]
     if known:
         inside = low <= known["max"] and high >= known["min"]
-        return f"the report's {said['text']} is {'inside' if inside else 'outside'} it"
+        return f"the report's {reported['text']} is {'inside' if inside else 'outside'} it"
     if low <= ours <= high:
-        return f"agrees with the report's {said['text']}, as far as that is printed"
-    return f"{'above' if ours > high else 'below'} the report's {said['text']}"
+        return f"agrees with the report's {reported['text']}, as far as that is printed"
+    return f"{'above' if ours > high else 'below'} the report's {reported['text']}"
 
 
 def fitting(runs: Sequence[StageRun]) -> str:
     """One sentence on over- and underfitting, from the final gap between training and validation."""
     train, val = (spread(run.last(f"{split}/loss") for run in runs) for split in ("train", "val"))
     if train is None or val is None:
-        return "Whether it over- or underfits cannot be said: it takes a training and a validation loss."
+        return "Whether it over- or underfits cannot be reported: it takes a training and a validation loss."
     fell = spread(_last_fall(run) for run in runs)
     gap = beside(val.mean, train.mean, digits=1, words=("below", "as large as", "above"))
     numbers = f"the validation loss, {number(val.mean)}, is {gap} the training loss, {number(train.mean)}"

@@ -31,7 +31,7 @@ class Card:
 
 def warnings(runs: Runs) -> list[str]:
     """What a reader must know before any number: runs that are not finished, or were cut short on purpose."""
-    said = []
+    sentences = []
     for run in _every(runs):
         status = str(run.metrics["status"])
         if status != "completed":
@@ -39,9 +39,9 @@ def warnings(runs: Runs) -> list[str]:
             done = f"{len(run.epochs)} of {wanted} epochs are here" if run.epochs else "no epoch was finished"
             error = run.metrics.get("error")
             why = f": {error}" if error and status == "failed" else ""
-            said.append(f"The {run.stage} in {run.path} {UNFINISHED.get(status, status)}; {done}{why}")
+            sentences.append(f"The {run.stage} in {run.path} {UNFINISHED.get(status, status)}; {done}{why}")
         elif run.metrics.get("not_drawn", {}) is None:
-            said.append(
+            sentences.append(
                 f"The {run.stage} in {run.path} has no figures yet: it is still drawing, or was ended; "
                 "resume= draws them"
             )
@@ -49,7 +49,7 @@ def warnings(runs: Runs) -> list[str]:
             f"trainer.{key}={run.setting(f'trainer.{key}')}" for key in LIMITS if run.setting(f"trainer.{key}")
         ]
         if limits:
-            said.append(
+            sentences.append(
                 f"The {run.stage} in {run.path} was cut short by {', '.join(limits)}: "
                 "a look at the whole path, not a result to compare"
             )
@@ -60,12 +60,14 @@ def warnings(runs: Runs) -> list[str]:
             and not any(other.path.parent == run.path.parent for other in runs["classifier"])
             and runs["classifier"]
         ):
-            said.append(f"The classifier of {run.path.parent} is not there")
+            sentences.append(f"The classifier of {run.path.parent} is not there")
     if runs["autoencoder"] and runs["autoencoder"][0].setting("stage") == "all" and not runs["classifier"]:
-        said.append("Both stages were to be trained, but the classifier is not there")
+        sentences.append("Both stages were to be trained, but the classifier is not there")
     if not all(map(of_the_report, _every(runs))):
-        said.append("The report is about MNIST, these are other images: its settings stand here, not its results")
-    return said
+        sentences.append(
+            "The report is about MNIST, these are other images: its settings stand here, not its results"
+        )
+    return sentences
 
 
 def title(runs: Runs) -> str:
@@ -80,7 +82,7 @@ def title(runs: Runs) -> str:
 
 def trained(runs: Runs) -> list[str]:
     """One sentence for each stage."""
-    said = []
+    sentences = []
     for run in (of_stage[0] for of_stage in runs.values() if of_stage):
         widths = run.setting(f"{run.stage}.widths")
         layers = "-".join(map(str, widths)) if isinstance(widths, list) else "of unknown widths"
@@ -88,10 +90,10 @@ def trained(runs: Runs) -> list[str]:
         length = f"{epochs} epoch{'' if epochs == 1 else 's'}"
         if run.stage == "autoencoder":
             code = f" to a code of {widths[-1]} numbers and back" if isinstance(widths, list) and widths else ""
-            said.append(f"An autoencoder {layers}{code}, trained for {length}.")
+            sentences.append(f"An autoencoder {layers}{code}, trained for {length}.")
         else:
-            said.append(f"A classifier {layers} on the code of a frozen encoder, trained for {length}.")
-    return said
+            sentences.append(f"A classifier {layers} on the code of a frozen encoder, trained for {length}.")
+    return sentences
 
 
 def cards(runs: Runs) -> list[Card]:
@@ -130,11 +132,11 @@ def commands(runs: Runs) -> list[str]:
     for run in _every(runs):
         typed = [str(o) for o in run.metrics["overrides"]]
         rest = tuple(o for o in typed if not o.startswith(("seed=", *OF_A_MULTIRUN)))
-        own = seeds.setdefault(rest, [])
+        of_command = seeds.setdefault(rest, [])
         seed = next((o.partition("=")[2] for o in typed if o.startswith("seed=")), "")
-        if seed not in own:
-            own.append(seed)
-    return [_command(rest, own) for rest, own in seeds.items()]
+        if seed not in of_command:
+            of_command.append(seed)
+    return [_command(rest, of_command) for rest, of_command in seeds.items()]
 
 
 def duration(seconds: float) -> str:

@@ -96,8 +96,8 @@ def _autoencoder(runs: Sequence[StageRun], pictures: "_Pictures") -> Section:
     section = Section("autoencoder", "Stage 1: the autoencoder")
     pictures.add(section, runs, "architecture", ARCHITECTURE["autoencoder"])
     section.blocks += [tables.settings(runs, "Figure 7"), scores.loss(runs, "Figure 8")]
-    said = report()["autoencoder"]["loss"] if of_the_report(runs[0]) else ()
-    bands = [("train/loss_last", "Loss of the last batch of each epoch", 1.0, said)]
+    reported = report()["autoencoder"]["loss"] if of_the_report(runs[0]) else ()
+    bands = [("train/loss_last", "Loss of the last batch of each epoch", 1.0, reported)]
     pictures.per_epoch(section, runs, bands)
     pictures.curves(section, runs)
     pictures.add(section, runs, "reconstructions", "Figure 11")
@@ -107,7 +107,7 @@ def _autoencoder(runs: Sequence[StageRun], pictures: "_Pictures") -> Section:
 
 def _classifier(runs: Sequence[StageRun], pictures: "_Pictures") -> Section:
     section = Section("classifier", "Stage 2: the classifier on the frozen encoder")
-    said = report()["classifier"]
+    reported = report()["classifier"]
     pictures.add(section, runs, "architecture", ARCHITECTURE["classifier"])
     section.blocks += [
         tables.settings(runs, "Figure 13"),
@@ -115,8 +115,8 @@ def _classifier(runs: Sequence[StageRun], pictures: "_Pictures") -> Section:
         scores.accuracy(runs, "Figure 14"),
     ]
     bands = [
-        (scores.softmax_key(runs), "Loss of the last batch of each epoch, ÷ 100", 0.01, said["loss"]),
-        ("train/accuracy_last", "Accuracy of the last batch of each epoch, in %", 100.0, said["accuracy"]),
+        (scores.softmax_key(runs), "Loss of the last batch of each epoch, ÷ 100", 0.01, reported["loss"]),
+        ("train/accuracy_last", "Accuracy of the last batch of each epoch, in %", 100.0, reported["accuracy"]),
     ]
     if not of_the_report(runs[0]):
         loss = ("train/loss_last", "Loss of the last batch of each epoch", 1.0, ())
@@ -158,8 +158,8 @@ class _Pictures:
             return
         from aeprobe.report.bands import band  # matplotlib, only where something is drawn
 
-        for key, title, scale, said in bands:
-            self._put(section, band(runs, key, title, scale, said), label, name)
+        for key, title, scale, reported in bands:
+            self._put(section, band(runs, key, title, scale, reported), label, name)
 
     def curves(self, section: Section, runs: Sequence[StageRun]) -> None:
         """Adds the curves of training and validation; for several runs, bands over the epochs."""

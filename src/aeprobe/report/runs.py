@@ -100,15 +100,15 @@ class StageRun:
         """A figure, or None where it was not drawn or one of its two files is damaged."""
         try:
             png = (self.path / "figures" / f"{name}.png").read_bytes()
-            said = json.loads((self.path / "figures" / f"{name}.json").read_text())
+            words = json.loads((self.path / "figures" / f"{name}.json").read_text())
         except (OSError, ValueError):
             return None
         whole = png.startswith(PNG) and b"IEND" in png[-12:]
-        if not whole or not isinstance(said, dict):
+        if not whole or not isinstance(words, dict):
             return None
-        title = str(said.get("title") or name.replace("_", " "))
-        data = said.get("data")
-        return Picture(png, title, str(said.get("alt") or title), data if isinstance(data, dict) else {})
+        title = str(words.get("title") or name.replace("_", " "))
+        data = words.get("data")
+        return Picture(png, title, str(words.get("alt") or title), data if isinstance(data, dict) else {})
 
     @property
     def not_drawn(self) -> dict[str, str]:

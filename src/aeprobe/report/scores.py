@@ -18,23 +18,25 @@ def loss(runs: Sequence[StageRun], label: str) -> Table:
         title += " (MSE)"
     if not of_the_report(runs[0]):
         return _per_epoch(runs, label, title, OWN, None, *keys, number)
-    said = report()[runs[0].stage]
+    reported = report()[runs[0].stage]
     if runs[0].stage == "autoencoder":
         note = (
             f"The report's numbers are those of the last batch of 100 of each epoch; {_our_batch(runs[0])}. "
             "The mean is over all batches of the epoch."
         )
-        return _per_epoch(runs, label, title, note, said["loss"], *keys, number)
+        return _per_epoch(runs, label, title, note, reported["loss"], *keys, number)
     softmax = runs[0].setting("classifier.loss_on") == "softmax"
     what = "cross-entropy on softmax outputs, ÷\u00a0100" if softmax else "cross-entropy on logits, not divided"
     note = (
         "The report's loss is the cross-entropy of softmax outputs of the last batch, divided by the batch size "
-        f"of 100 (it cannot be below {said['loss_minimum']}); {_our_batch(runs[0])}, divided by 100 too. "
+        f"of 100 (it cannot be below {reported['loss_minimum']}); {_our_batch(runs[0])}, divided by 100 too. "
         f"The mean is that of the loss that was trained: {what}."
     )
     keys = (softmax_key(runs), keys[1])
     form: Form = _hundredth if softmax else number
-    return _per_epoch(runs, label, title, note, [100 * value for value in said["loss"]], *keys, _hundredth, form)
+    return _per_epoch(
+        runs, label, title, note, [100 * value for value in reported["loss"]], *keys, _hundredth, form
+    )
 
 
 def accuracy(runs: Sequence[StageRun], label: str) -> Table:
@@ -42,9 +44,9 @@ def accuracy(runs: Sequence[StageRun], label: str) -> Table:
     title, keys = "Accuracy in each epoch (%)", ("train/accuracy_last", "train/accuracy")
     if not of_the_report(runs[0]):
         return _per_epoch(runs, label, title, OWN, None, *keys, _short_percent, _bare_percent)
-    said = [value / 100 for value in report()["classifier"]["accuracy"]]
+    reported = [value / 100 for value in report()["classifier"]["accuracy"]]
     note = f"In percent. The report's whole numbers are those of the last batch of 100; {_our_batch(runs[0])}."
-    return _per_epoch(runs, label, title, note, said, *keys, _short_percent, _bare_percent)
+    return _per_epoch(runs, label, title, note, reported, *keys, _short_percent, _bare_percent)
 
 
 OWN = "The last batch of each epoch may be a small one. The mean is over all batches of the epoch."
@@ -69,16 +71,16 @@ def softmax_key(runs: Sequence[StageRun]) -> str:
 
 def headline(runs: Sequence[StageRun], label: str) -> Table | None:
     """The mean test accuracy of each run, with its 95 % Wilson interval."""
-    said = [report()["classifier"]["test/accuracy"]["text"]] if of_the_report(runs[0]) else []
+    reported = [report()["classifier"]["test/accuracy"]["text"]] if of_the_report(runs[0]) else []
     rows = []
     for run in runs:
         value, images = run.last("test/accuracy"), tested(run)
         if value is not None:
             name = "Mean test accuracy" if len(runs) == 1 else f"Seed {run.metrics['seed']}"
-            rows.append([name, percent(value), interval(value, images), *said])
+            rows.append([name, percent(value), interval(value, images), *reported])
     if not rows:
         return None
-    head = ["", "Accuracy", "95\u00a0% interval", *(["The report"] if said else [])]
+    head = ["", "Accuracy", "95\u00a0% interval", *(["The report"] if reported else [])]
     return Table(
         label, "Mean test accuracy", head, rows, "The interval is Wilson's, for the number of test images."
     )
@@ -96,8 +98,8 @@ def classes(runs: Sequence[StageRun], label: str) -> Table | None:
         worst = _named(shares, [min(k, key=s.__getitem__, default=0) for s, k in zip(shares, known, strict=True)])
         rows = [["Best recognised class", best], ["Worst recognised class", worst]]
         return Table(label, "Classes in the confusion matrix", ["", ours(runs)], rows)
-    said = report()["classifier"]["confusion"]
-    digit = said["digit"]
+    reported = report()["classifier"]["confusion"]
+    digit = reported["digit"]
     right = spread(float(m[digit][digit]) for m in matrices if len(m) > digit)
     if right is None:
         return None
@@ -106,8 +108,8 @@ def classes(runs: Sequence[StageRun], label: str) -> Table | None:
     if len(matrices) > 1:
         counted = f"{right.mean:,.1f} ±\u00a0{right.sd:.1f}{of}{fewer(right, len(runs))}"
     rows = [
-        [f"Images of digit {digit} right", counted, f"{said['correct']:,}"],
-        ["Best recognised digit", best, str(said["best"])],
+        [f"Images of digit {digit} right", counted, f"{reported['correct']:,}"],
+        ["Best recognised digit", best, str(reported["best"])],
     ]
     return Table(label, "The confusion matrix beside the report's", ["", ours(runs), "The report"], rows)
 
@@ -138,7 +140,7 @@ def _per_epoch(
     label: str,
     title: str,
     note: str,
-    said: Sequence[float] | None,
+    reported: Sequence[float] | None,
     last: str,
     mean: str,
     form: Form,
@@ -146,19 +148,19 @@ def _per_epoch(
 ) -> Table:
     lasts, means = across(runs, last), across(runs, mean)
     rows = []
-    count = max(len(said or []), len(lasts))
+    count = max(len(reported or []), len(lasts))
     for i in range(count):
-        if i >= len(said or range(10)) and (i + 1) % 10 and i + 1 < count:
+        if i >= len(reported or range(10)) and (i + 1) % 10 and i + 1 < count:
             continue  # of a long training every tenth epoch
-        theirs = [] if said is None else [form(said[i]) if i < len(said) else NONE]
-        own = [
+        theirs = [] if reported is None else [form(reported[i]) if i < len(reported) else NONE]
+        values = [
             _cell(s[i] if i < len(s) else None, f, len(runs))
             for s, f in ((lasts, form), (means, mean_form or form))
         ]
-        rows.append([str(i + 1), *theirs, *own])
+        rows.append([str(i + 1), *theirs, *values])
     n = f" (n\u00a0=\u00a0{len(runs)})" if len(runs) > 1 else ""
-    columns = ("Last batch", "Mean") if said is None else ("Ours, last batch", "Ours, mean")
-    head = ["Epoch", *([] if said is None else ["Report"]), *(f"{column}{n}" for column in columns)]
+    columns = ("Last batch", "Mean") if reported is None else ("Ours, last batch", "Ours, mean")
+    head = ["Epoch", *([] if reported is None else ["Report"]), *(f"{column}{n}" for column in columns)]
     note += f" Of {len(runs)} runs: mean ± standard deviation." if len(runs) > 1 else ""
     return Table(label, title, head, rows, note, numeric=True)
 

@@ -38,12 +38,12 @@ class Table(Block):
 
 def data(runs: Sequence[StageRun]) -> Table:
     """The data protocol."""
-    run, said = runs[0], report()
+    run, reported = runs[0], report()
     counts = {split: _images(run, split) for split in ("train", "val", "test")}
     shared = run.data.get("val_size") == 0
     mean, std = run.data.get("mean"), run.data.get("std")
     scale = "from 0 to 1" + ("" if (mean, std) == (0, 1) else f", minus {mean}, divided by {std}")
-    train, test = (f"{said['data']['images'][split]:,}" for split in ("train", "test"))
+    train, test = (f"{reported['data']['images'][split]:,}" for split in ("train", "test"))
     mnist = of_the_report(run)
     rows = [
         ["Dataset", "MNIST" if mnist else run.dataset, "MNIST"],
@@ -59,47 +59,47 @@ def data(runs: Sequence[StageRun]) -> Table:
 def settings(runs: Sequence[StageRun], label: str) -> Table:
     """How a stage was trained."""
     run, stage = runs[0], runs[0].stage
-    said = report()[stage]["settings"]
-    own = _group(run.setting(stage))
-    optimizer, scheduler = _group(own.get("optimizer")), _group(own.get("scheduler"))
-    loss = said["loss"] if stage == "autoencoder" else f"cross-entropy on {own.get('loss_on')}"
+    reported = report()[stage]["settings"]
+    used = _group(run.setting(stage))
+    optimizer, scheduler = _group(used.get("optimizer")), _group(used.get("scheduler"))
+    loss = reported["loss"] if stage == "autoencoder" else f"cross-entropy on {used.get('loss_on')}"
     loss = loss if not loss.endswith("softmax") else f"{loss} outputs"
-    regularizer = _group(own.get("regularizer"))
+    regularizer = _group(used.get("regularizer"))
     if weight := regularizer.get("weight"):
         agreement = f"the agreement of {regularizer.get('clusters')} clusters, which fades"
         loss = f"{loss} less {_plain(weight)} times {agreement}"
     rows = [
-        ["Layers", _widths(own.get("widths")), _widths(said["widths"])],
-        ["Activation", str(own.get("activation")), said["activation"]],
-        ["Loss", loss, said["loss"]],
-        ["Optimizer", _class(optimizer.get("_target_")), said["optimizer"]],
-        ["Learning rate", _plain(optimizer.get("lr")), _plain(said["lr"])],
-        ["Weight decay", _plain(optimizer.get("weight_decay")), _plain(said["weight_decay"])],
-        ["Schedule", _class(scheduler.get("_target_")), said["schedule"]],
-        ["Batch size", _plain(own.get("batch_size")), _plain(said["batch_size"])],
-        ["Epochs", _epochs(runs, own.get("max_epochs")), _plain(said["max_epochs"])],
+        ["Layers", _widths(used.get("widths")), _widths(reported["widths"])],
+        ["Activation", str(used.get("activation")), reported["activation"]],
+        ["Loss", loss, reported["loss"]],
+        ["Optimizer", _class(optimizer.get("_target_")), reported["optimizer"]],
+        ["Learning rate", _plain(optimizer.get("lr")), _plain(reported["lr"])],
+        ["Weight decay", _plain(optimizer.get("weight_decay")), _plain(reported["weight_decay"])],
+        ["Schedule", _class(scheduler.get("_target_")), reported["schedule"]],
+        ["Batch size", _plain(used.get("batch_size")), _plain(reported["batch_size"])],
+        ["Epochs", _epochs(runs, used.get("max_epochs")), _plain(reported["max_epochs"])],
     ]
     if stage == "classifier":
         encoder = report()["autoencoder"]["settings"]["widths"]
         rows.insert(0, ["Encoder, frozen", _encoder(run), _widths(encoder)])
     else:
         rows[0][0] = "Layers, then mirrored"
-    rows += [["Besides", "; ".join(more), "nothing"]] if (more := _besides(own)) else []
+    rows += [["Besides", "; ".join(more), "nothing"]] if (more := _besides(used)) else []
     head = ["", ours(runs), "The report"]
     return Table(label, "Training settings", head, rows, marked=_differing(rows))
 
 
-def _besides(own: Mapping[str, Any]) -> list[str]:
+def _besides(used: Mapping[str, Any]) -> list[str]:
     """What the report's recipe has no row for."""
-    augmentation, corruption = _group(own.get("augmentation")), _group(own.get("corruption"))
+    augmentation, corruption = _group(used.get("augmentation")), _group(used.get("corruption"))
     pixels, epochs, hidden = augmentation.get("pixels"), augmentation.get("epochs"), corruption.get("p")
     moved = f"images moved by up to {pixels} px" + (f" in the first {epochs} epochs" if epochs else "")
     words = {
-        "He initialisation": own.get("initialization") == "he",
+        "He initialisation": used.get("initialization") == "he",
         moved: pixels,
         f"{_plain(hidden)} of the pixels hidden": hidden,
-        "codes standardised": own.get("standardize"),
-        f"noise of {_plain(own.get('code_noise'))} on the codes": own.get("code_noise"),
+        "codes standardised": used.get("standardize"),
+        f"noise of {_plain(used.get('code_noise'))} on the codes": used.get("code_noise"),
     }
     return [word for word, given in words.items() if given]
 

@@ -116,10 +116,12 @@ def _require_usable(path: Path) -> None:
 def _refuse_foreign(path: Path) -> None:
     """Raises AeprobeError where a directory holds something, and it is no sweep's."""
     entries = [*path.iterdir()] if path.is_dir() else []
-    own = path / "multirun.yaml"
-    if own.exists():
-        text = own.read_text(errors="replace")
-        entries = [own] if text and "aeprobe" not in text else []  # empty while another command begins to write
+    multirun = path / "multirun.yaml"
+    if multirun.exists():
+        text = multirun.read_text(errors="replace")
+        entries = (
+            [multirun] if text and "aeprobe" not in text else []
+        )  # empty while another command begins to write
     jobs = (".hydra", "metrics.json", "autoencoder", "classifier")
     search = ("study.db", ".study.lock")  # what a search begins with
     foreign = [e for e in entries if e.name not in search and not any((e / name).exists() for name in jobs)]

@@ -28,7 +28,7 @@ GRID = "hydra_plugins.aeprobe_grid.GridSweeper"
 JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"  # see `aeprobe_launchers`
 WORKERS = "hydra_plugins.aeprobe_launchers.WorkersLauncher"
 GRIDS = (GRID, "hydra._internal.core_plugins.basic_sweeper.BasicSweeper")
-SAID = {
+ENDINGS = {
     "failed": "failed",
     "interrupted": "interrupted, to go on by the same command",
     "lost": "ended without a result",
@@ -47,7 +47,7 @@ class UnfinishedError(AeprobeError):
         self.status = status
 
     def __str__(self) -> str:
-        return f"a job {SAID[self.status]}"
+        return f"a job {ENDINGS[self.status]}"
 
 
 @dataclass(frozen=True)
@@ -186,9 +186,9 @@ class Jobs:
     def unfinished(cls) -> list[str]:
         """A line for each way in which jobs of this command came to nothing."""
         lines = []
-        for status, said in SAID.items():
+        for status, ending in ENDINGS.items():
             if names := [name for name, ended in cls.ended.items() if ended == status]:
-                lines.append(f"{len(names)} {said} in {cls.directory}: {', '.join(names)}")
+                lines.append(f"{len(names)} {ending} in {cls.directory}: {', '.join(names)}")
         return lines
 
 

@@ -9,7 +9,7 @@ import aeprobe.runtime
 
 from torch import nn
 
-from aeprobe.config.nodes import made
+from aeprobe.config import nodes
 from aeprobe.config.schema import AutoencoderConfig, Config, Initialization, Stage, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
@@ -74,7 +74,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     settings = config.autoencoder
     source = checkpoints.read(resumed) if resumed else None
     data = _data(config, config.seed, settings.batch_size, source, resumed)
-    data.augmentation = made(settings.augmentation, "autoencoder.augmentation", nn.Module)
+    data.augmentation = nodes.build(settings.augmentation, "autoencoder.augmentation", nn.Module)
     optimization = _optimization(config, "autoencoder", data, stored)
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
         _optimization(config, "classifier", data, stored)
@@ -86,7 +86,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
         str(settings.initialization),
         config.data.mean,
         config.data.std,
-        made(settings.corruption, "autoencoder.corruption", nn.Module),
+        nodes.build(settings.corruption, "autoencoder.corruption", nn.Module),
         _regularizer(settings),
         optimization,
     )
@@ -96,7 +96,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
 
 
 def _regularizer(settings: AutoencoderConfig) -> Regularizer | None:
-    regularizer = made(settings.regularizer, "autoencoder.regularizer", Regularizer)
+    regularizer = nodes.build(settings.regularizer, "autoencoder.regularizer", Regularizer)
     try:
         if regularizer is not None:
             regularizer.require_code(settings.widths[-1])
@@ -113,7 +113,7 @@ def build_classifier(
     Raises:
         AeprobeError: `ckpt` holds no autoencoder, or it contradicts what was typed.
     """
-    own = config.classifier
+    settings = config.classifier
     path = find_checkpoint(ckpt, "autoencoder")
     source = checkpoints.read(path)
     trained = checkpoints.restore(source, path)
@@ -121,30 +121,30 @@ def build_classifier(
         raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
     require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
     widths, activation = checkpoints.architecture(source)["autoencoder"]
-    if widths[-1] != own.widths[0]:
+    if widths[-1] != settings.widths[0]:
         raise AeprobeError(
-            f"classifier.widths={own.widths} begins with {own.widths[0]}, but the encoder in {path} is "
+            f"classifier.widths={settings.widths} begins with {settings.widths[0]}, but the encoder in {path} is "
             f"{describe(widths, activation)}: its code has {widths[-1]} numbers"
         )
-    data = _data(config, config.seed, own.batch_size, source, path, typed)
-    require_classes(own.widths, data)
+    data = _data(config, config.seed, settings.batch_size, source, path, typed)
+    require_classes(settings.widths, data)
     optimization = _optimization(config, "classifier", data, stored)
     aeprobe.runtime.seed(config.seed)
     module = Classifier(
         widths,
         activation,
-        own.widths,
-        own.activation,
-        own.standardize,
-        own.code_noise,
-        str(own.initialization),
-        str(own.loss_on),
+        settings.widths,
+        settings.activation,
+        settings.standardize,
+        settings.code_noise,
+        str(settings.initialization),
+        str(settings.loss_on),
         source["hyper_parameters"]["mean"],
         source["hyper_parameters"]["std"],
         optimization,
     )
     module.encoder.load_state_dict(trained.encoder.state_dict())
-    return Experiment("classifier", module, data, config.seed, own, path)
+    return Experiment("classifier", module, data, config.seed, settings, path)
 
 
 def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:
@@ -188,14 +188,14 @@ def _data(
     typed: Mapping[str, str] | None = None,
 ) -> MNISTDataModule:
     """The data module, read and split; what a checkpoint says of the data wins over the configuration."""
-    own, typed = config.data, typed or {}
-    identity: dict[str, Any] = {"name": str(own.name), "val_size": own.val_size, "split_seed": seed}
-    root = own.root
+    settings, typed = config.data, typed or {}
+    identity: dict[str, Any] = {"name": str(settings.name), "val_size": settings.val_size, "split_seed": seed}
+    root = settings.root
     stored: Mapping[str, Any] = {}
     if source is not None:
         stored = source["datamodule_hyper_parameters"]
         encoded = source["hyper_parameters"]
-        for key, value in (identity | {"mean": own.mean, "std": own.std}).items():
+        for key, value in (identity | {"mean": settings.mean, "std": settings.std}).items():
             group = key == "name" and "data" in typed
             trained = encoded[key] if key in ("mean", "std") else stored[key]
             if (f"data.{key}" in typed or group) and value != trained:
@@ -210,7 +210,7 @@ def _data(
         **identity,
         root=root,
         batch_size=batch_size,
-        eval_batch_size=own.eval_batch_size,
+        eval_batch_size=settings.eval_batch_size,
         seed=seed,
     )
     data.prepare_data()

@@ -16,9 +16,9 @@ from aeprobe.models.networks import describe
 
 def require_validation(stage: str, config: Config, data: MNISTDataModule) -> None:
     """Raises AeprobeError where a schedule would follow the loss of the test set, or nothing at all."""
-    own: StageConfig = getattr(config, stage)
-    every, epochs = config.trainer.check_val_every_n_epoch, own.epochs(config.trainer)
-    if own.scheduler["_target_"] != PLATEAU or (data.val_size and every <= epochs):
+    settings: StageConfig = getattr(config, stage)
+    every, epochs = config.trainer.check_val_every_n_epoch, settings.epochs(config.trainer)
+    if settings.scheduler["_target_"] != PLATEAU or (data.val_size and every <= epochs):
         return
     why = f"is not measured in {epochs} epochs with trainer.check_val_every_n_epoch={every}"
     if not data.val_size:
@@ -80,15 +80,15 @@ def require_typed_architecture(
     """Holds the widths and activations that a person typed against the checkpoint's."""
     found = checkpoints.architecture(source)
     for stage in stages:
-        own: StageConfig = getattr(config, stage)
-        for key, value in (("widths", own.widths), ("activation", own.activation)):
+        settings: StageConfig = getattr(config, stage)
+        for key, value in (("widths", settings.widths), ("activation", settings.activation)):
             if f"{stage}.{key}" not in typed:
                 continue
             if stage not in found:
                 raise AeprobeError(f"{typed[f'{stage}.{key}']}: {path} holds no {stage}; drop the override")
             widths, activation = found[stage]
             if value != (widths if key == "widths" else activation):
-                wanted = describe(own.widths, own.activation if key == "activation" else activation)
+                wanted = describe(settings.widths, settings.activation if key == "activation" else activation)
                 raise AeprobeError(
                     f"{typed[f'{stage}.{key}']}: the {stage} in {path} is {describe(widths, activation)}, "
                     f"not {wanted}; drop the override"

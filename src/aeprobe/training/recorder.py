@@ -211,5 +211,5 @@ def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> No
 def writer(trainer: L.Trainer) -> SummaryWriter:
     """TensorBoard's, of this run."""
     assert isinstance(trainer.logger, TensorBoardLogger)
-    made: SummaryWriter = trainer.logger.experiment
-    return made
+    events: SummaryWriter = trainer.logger.experiment
+    return events

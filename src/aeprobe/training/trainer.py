@@ -96,11 +96,11 @@ def make_trainer(
     Raises:
         AeprobeError: this machine has no such accelerator, not so many devices, or no such precision on them.
     """
-    own = experiment.settings
+    stage = experiment.settings
     _require_batches(settings, experiment)
     bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
     every: list[Callback] = [EpochSeed(experiment.seed), *callbacks, *([Bar()] if bar else [])]
-    if own is not None:  # best before last, which keeps the state of both
+    if stage is not None:  # best before last, which keeps the state of both
         every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if experiment.data.val_size else []
         every += [Checkpoint(directory.checkpoints, "last")]
     passed = {name: getattr(settings, name) for name, field in keys(TrainerConfig) if not field.metadata["ours"]}
@@ -108,7 +108,7 @@ def make_trainer(
     passed["strategy"] = UnevenBatchDDP() if several else "auto"
     try:
         trainer = L.Trainer(
-            max_epochs=own.epochs(settings) if own else 0,
+            max_epochs=stage.epochs(settings) if stage else 0,
             logger=EventFiles(
                 directory.path, name="", version="tensorboard", default_hp_metric=False, max_queue=10_000
             ),
