@@ -42,7 +42,7 @@ def test_every_optimizer_of_torch_takes_steps_or_is_refused(target: str) -> None
     before = [weight.clone() for weight in module.head.parameters()]
     for _ in range(2):
         optimizer.zero_grad()
-        module._step((torch.rand(5, 1, 28, 28), torch.arange(5)), "train")["loss"].backward()
+        module.loss(module(torch.rand(5, 1, 28, 28)), torch.arange(5)).backward()
         optimizer.step()
     assert any(not torch.equal(old, new) for old, new in zip(before, module.head.parameters(), strict=True))
 
@@ -61,7 +61,7 @@ def test_every_optimizer_of_torch_takes_steps_or_is_refused(target: str) -> None
         (["classifier.widths=[30,1]"], "give the head 3 outputs or more"),
         (
             ["classifier.batch_size=60", "trainer.limit_train_batches=0.4"],
-            "trainer.limit_train_batches=0.4: less than one batch of classifier.batch_size=60",
+            "trainer.limit_train_batches=0.4: less than one of 2 batches of 60 in the train split",
         ),
     ],
     ids=["optimizer", "head", "narrowest", "batches"],

@@ -53,8 +53,8 @@ REFUSED = [
         ["clusters=1", "2 clusters or more"],
     ),
     (
-        "regularizer@autoencoder.regularizer=clusters autoencoder.regularizer.cluster=1",
-        ["autoencoder.regularizer.cluster", "clusters"],
+        "regularizer@autoencoder.regularizer=clusters ++autoencoder.regularizer.cluster=1",
+        ["takes no such", "clusters?"],
     ),
     ("autoencoder.optimizer=adamw", ["optimizer@autoencoder.optimizer=NAME"]),
     ("autoencoder.batch_size=0", ["autoencoder.batch_size=0", "at least 1"]),
@@ -150,7 +150,7 @@ def test_an_accelerator_that_is_not_here(tmp_path: Path, root: Path) -> None:
 def test_a_fraction_that_is_less_than_a_batch(tmp_path: Path, root: Path) -> None:
     result = train("trainer.limit_test_batches=0.05", f"data.root={root}", cwd=tmp_path)
     assert (result.status, result.err.count("\n")) == (1, 1)
-    assert "trainer.limit_test_batches=0.05: less than one of 10 batches in the test split" in result.err
+    assert "trainer.limit_test_batches=0.05: less than one of 10 batches of 1000 in the test split" in result.err
     assert not (tmp_path / "outputs").exists()
 
 

@@ -19,6 +19,7 @@ TINY = (
     *("stage=autoencoder", "data=folder", "data.root=folder", "data.val_size=50", "trainer.figures=false"),
     *("autoencoder.widths=[784,30]", "autoencoder.max_epochs=1"),
 )
+NODES = ("augmentation@autoencoder.augmentation=shift", "corruption@autoencoder.corruption=dropout")
 STUDY = Path("outputs", "sweeps", "s", "study.db")
 
 
@@ -29,7 +30,7 @@ def study(cwd: Path) -> Any:
 def choice(typed: str) -> Choice:
     """A key that varies, beside the default configuration."""
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = compose("config", overrides=["scheduler@autoencoder.scheduler=cosine"])
+        config = compose("config", overrides=["scheduler@autoencoder.scheduler=cosine", *NODES])
     made = Choice(OverridesParser.create().parse_override(typed))
     made.fit(config)
     return made

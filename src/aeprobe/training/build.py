@@ -73,8 +73,11 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     """
     settings = config.autoencoder
     source = checkpoints.read(resumed) if resumed else None
+    augmentation = nodes.build(settings.augmentation, "autoencoder.augmentation", nn.Module)
+    corruption = nodes.build(settings.corruption, "autoencoder.corruption", nn.Module)
+    regularizer = _regularizer(settings)
     data = _data(config, config.seed, settings.batch_size, source, resumed)
-    data.augmentation = nodes.build(settings.augmentation, "autoencoder.augmentation", nn.Module)
+    data.augmentation = augmentation
     optimization = _optimization(config, "autoencoder", data, stored)
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
         _optimization(config, "classifier", data, stored)
@@ -86,8 +89,8 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
         str(settings.initialization),
         config.data.mean,
         config.data.std,
-        nodes.build(settings.corruption, "autoencoder.corruption", nn.Module),
-        _regularizer(settings),
+        corruption,
+        regularizer,
         optimization,
     )
     if settings.initialization == Initialization.he:

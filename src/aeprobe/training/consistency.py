@@ -68,8 +68,8 @@ def batches_of(split: str, data: MNISTDataModule, size: int, limit: float | None
     limited = int(limit * batches) if isinstance(limit, float) else min(limit, batches)
     if not limited:
         raise AeprobeError(
-            f"trainer.limit_{split}_batches={limit}: less than one of {batches} batches in the {split} split; "
-            "give 1 for one batch, 1.0 for all"
+            f"trainer.limit_{split}_batches={limit}: less than one of {batches} batches of {size} in the {split} "
+            "split; give 1 for one batch, 1.0 for all"
         )
     return limited
 
