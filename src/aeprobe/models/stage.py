@@ -4,7 +4,6 @@ from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -12,6 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
 from aeprobe.models.optimization import Optimization
+from aeprobe.models.quick_hooks import QuickModule
 
 
 class SampleMean(Metric):
@@ -36,7 +36,7 @@ class SampleMean(Metric):
         return self.total / self.count
 
 
-class StageModule(L.LightningModule):
+class StageModule(QuickModule):
     """A LightningModule that can be trained by several processes with uneven parts of a batch.
 
     Attributes:

@@ -73,7 +73,7 @@ class Checkpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """Lightning's is composed anew at each of six hooks a step."""
+        """The same in every version of Lightning, so that a run of an earlier one goes on."""
         return f"Checkpoint {self.filename}"
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import aeprobe.runtime  # noqa: F401
 
@@ -12,29 +11,19 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, Profiler, SimpleProfiler
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
 from aeprobe.config.schema import TrainerConfig, keys
 from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import AtomicCheckpointIO
+from aeprobe.models.quick_hooks import Unprofiled
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.build import Experiment
 from aeprobe.training.callbacks import Bar, Checkpoint, EpochSeed
 from aeprobe.training.consistency import batches_of
 
 log = logging.getLogger("aeprobe")
-
-
-class Unprofiled(PassThroughProfiler):
-    """Measures nothing, at no cost: Lightning's makes a context from a generator, a hundred times a step."""
-
-    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        """A context that does nothing."""
-        return NOTHING
-
-
-NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 class Report(Profiler):
