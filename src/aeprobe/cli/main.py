@@ -218,7 +218,7 @@ def _finish(request: "Request", result: "Result") -> None:
         try:
             log.info("page: %s", write_report([request.directory]))
         except Exception as error:  # the run has its results, and keeps them
-            log.warning("no page: %s; python -m aeprobe.report %s tries again", error, request.directory)
+            log.warning("no page: %s; aeprobe report %s tries again", error, request.directory)
 
 
 def _say_result(metrics: dict[str, Metrics], directory: Path) -> None:

@@ -1,7 +1,7 @@
 """What makes Lightning's hooks cheaper: 15 % of a step of stage 2 without these two classes, on two cores.
 
-Measured side by side (`trainer.threads=1`, best epoch of three, medians of 5 rounds): 8 % is the profiler's, 10 % the
-attribute's. A step of stage 1, with 80 times the arithmetic, gains 2 %.
+Measured side by side (`trainer.threads=1`, best epoch of three, medians of 5 rounds on an AMD EPYC): a step takes
+1.08 times as long without the first, and 1.10 times without the second.
 """
 
 from contextlib import AbstractContextManager, nullcontext

@@ -1,13 +1,12 @@
 """One experiment, or several seeds of it, as one self-contained HTML page.
 
-    python -m aeprobe.report RUN [RUN …] [--output FILE]
-    python -m aeprobe.report --ranges NAME RUN [RUN …]
+    aeprobe report RUN [RUN …] [--output FILE]
+    aeprobe report --ranges NAME RUN [RUN …]
 
 Reads metrics.json and figures/ alone: nothing is trained, and no torch is imported.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,9 +83,7 @@ def render(runs: Runs, name: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m aeprobe.report", description="Makes one page of one or more runs."
-    )
+    parser = argparse.ArgumentParser(prog="aeprobe report", description="Makes one page of one or more runs.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory; several: seeds of one experiment")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--output", metavar="FILE", help="the page (default: report.html in the first RUN)")
@@ -103,7 +100,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(shortest(file.resolve()))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

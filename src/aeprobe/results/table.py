@@ -1,4 +1,4 @@
-"""Many runs, one table: `python -m aeprobe.results DIR [DIR …]`, a row for each setting, seeds folded."""
+"""Many runs, one table: `aeprobe results DIR [DIR …]`, a row for each setting, seeds folded."""
 
 import argparse
 import csv
@@ -74,7 +74,7 @@ def _write_table(rows: list[dict[str, Any]], names: list[str], unfinished: list[
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m aeprobe.results", description="One table over many runs.")
+    parser = argparse.ArgumentParser("aeprobe results", description="One table over many runs.")
     parser.add_argument("directories", nargs="+", metavar="DIR")
     parser.add_argument("--by", metavar="KEY", help="group by this setting alone (seed: a row for each seed)")
     parser.add_argument("--metric", metavar="NAME", help="sort by this metric, and show it alone")
@@ -110,7 +110,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if said:  # below what is read, and apart from what a program reads
         print(said, file=sys.stderr if given.form in ("json", "csv") else sys.stdout)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
