@@ -64,14 +64,14 @@ def join(accelerator: str) -> Place:
 
 
 def leave() -> None:
-    """Ends the acquaintance: torch's threads would not survive the end of the interpreter."""
+    """Leaves the process group: torch's threads would not survive the end of the interpreter."""
     if _stores:
         dist.destroy_process_group()
         _stores.clear()
 
 
 def on_rank_zero(make: Callable[[], T]) -> T:
-    """What `make` returns in the first process; the others wait for it."""
+    """What `make` returns in the first process, in every process; the others wait for it."""
     if not _stores:
         return make()
     box: list[Any] = [make() if dist.get_rank() == 0 else None]
@@ -82,7 +82,7 @@ def on_rank_zero(make: Callable[[], T]) -> T:
 
 
 def barrier() -> None:
-    """Until every process is here. They ask for one another, so that a signal is heard meanwhile."""
+    """Waits until every process is here, in Python, so that a signal is heard meanwhile."""
     if not _stores:
         return
     place, end, pause = f"place {next(_places)}", time.monotonic() + ALONE.total_seconds(), 0.001
@@ -108,7 +108,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def gather_in_sample_order(parts: Sequence[Tensor]) -> Tensor:
-    """The samples of all processes, in their order.
+    """The samples of all processes, in the order of the split.
 
     Args:
         parts: of each batch what this process measured: every world-th sample of it, from its rank on.
@@ -129,7 +129,9 @@ def gather_in_sample_order(parts: Sequence[Tensor]) -> Tensor:
 
 @contextmanager
 def reraise_first_failure(interruption: Interruption) -> Iterator[None]:
-    """Lets the first process know why another one ended: its own error is only that the other is gone.
+    """Raises, in every process, the error of the process that failed first.
+
+    The others would only notice that it is gone.
 
     Raises:
         AeprobeError: as it was raised, in whichever process.

@@ -102,7 +102,7 @@ class Interruption:
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """Once a signal came, whatever goes wrong is its work: code that is cut short may fail in another way.
+        """Once a signal came, raises `Interrupted` for any error: code that is cut short may fail in another way.
 
         Raises:
             Interrupted: instead of that.
