@@ -1,5 +1,6 @@
 """Whole processes: how soon they answer, what memory they take, and the experiment beside the report's loop."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -59,17 +60,36 @@ def memory() -> dict[str, int]:
     return {"run": peak, "imports": imports, "beyond": peak - imports}
 
 
+def parts(outputs: Path, seconds: float) -> dict[str, float]:
+    """What the seconds of a whole command went to, by what the metrics.json of its stages say."""
+    stages = [json.loads(file.read_text()) for file in sorted(outputs.rglob("metrics.json"))]
+    steps = {stage["stage"]: sum(row["seconds"] for row in stage["epochs"]) for stage in stages}
+    fit, figures, total = (sum(stage["seconds"][key] for stage in stages) for key in ("fit", "figures", "total"))
+    return {
+        "all": seconds,
+        "steps of stage 1": steps["autoencoder"],
+        "steps of stage 2": steps["classifier"],
+        "outside of steps": seconds - sum(steps.values()),
+        "imports, start, page": seconds - total,
+        "data, validation, checkpoints, events": fit - sum(steps.values()),
+        "test": total - fit - figures,
+        "figures": figures,
+    }
+
+
 def whole(pairs: int, threads: int | None) -> dict[str, Any]:
     """The experiment as a whole process, with figures and page, beside the report's loops, pair by pair."""
     limit = [] if threads is None else [f"trainer.threads={threads}"]
     report = f"import torch; torch.set_num_threads({threads}); " if threads else ""
     report += "from benchmark import loops; loops.report_whole(10)"
-    rounds = []
+    rounds, spent = [], []
     for _ in range(pairs):
         with tempfile.TemporaryDirectory() as folder:
             ours = run([str(TRAIN), "experiment=report", f"outputs={folder}", *limit])[0]
+            spent.append(parts(Path(folder), ours))
         rounds.append((ours, run(["-c", report])[0]))
     return {
+        "parts": {name: summary([of_run[name] for of_run in spent]) for name in spent[0]},
         "ours": summary([ours for ours, _ in rounds]),
         "report": summary([other for _, other in rounds]),
         "ratio": summary([other / ours for ours, other in rounds]),
