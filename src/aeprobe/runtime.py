@@ -45,7 +45,7 @@ for name in ("utilities.rank_zero", "trainer.connectors.signal_connector"):
     logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # a run outside of the queue
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory
-warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # callbacks.Recorder logs
+warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # training.Recorder logs
 warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # torch 2.6 has no other name for it
 warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # of a resumed run
 warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported.*")  # make_trainer refuses it

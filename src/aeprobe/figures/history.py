@@ -14,7 +14,7 @@ class History:
 
     Args:
         rows: as `epochs` in metrics.json.
-        steps: "step" and the tags of every step, as callbacks.Recorder keeps them.
+        steps: "step" and the tags of every step, as training.Recorder keeps them.
         epoch_steps: optimizer steps at each epoch's end.
     """
 

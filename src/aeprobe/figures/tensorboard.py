@@ -2,13 +2,13 @@
 
 All its tags, by who writes them:
 
-callbacks.Recorder (the step of every scalar is the number of optimizer steps so far):
+training.Recorder (the step of every scalar is the number of optimizer steps so far):
     train/loss_step, train/accuracy_step, train/lr           every step
     train/loss, train/loss_last, val/loss                    every epoch
     train/accuracy, train/accuracy_last, val/accuracy        every epoch of a classifier
     train/softmax_loss_last                                  every epoch of a classifier
     train/agreement, _last and _step                         of an autoencoder with regularizer=clusters
-runner, after testing:
+training.measuring, after testing:
     test/loss, test/accuracy                                 of the tested checkpoint
     final/val/loss, final/val/accuracy                       of the same, which may not be the last
     and the hparams, whose metrics these are
