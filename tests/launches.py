@@ -88,14 +88,13 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.errors import AeprobeError
 def patched(original):
-    def step(self, batch, split):
+    def step(self, batch, batch_idx):
         rank = torch.distributed.get_rank()
-        if split == "train":
 {body}
-        return original(self, batch, split)
+        return original(self, batch, batch_idx)
     return step
 for module in (Autoencoder, Classifier):
-    module._step = patched(module._step)
+    module.training_step = patched(module.training_step)
 {before}
 sys.argv = ["train.py", *{arguments!r}]
 runpy.run_path({train!r}, run_name="__main__")
@@ -103,5 +102,5 @@ runpy.run_path({train!r}, run_name="__main__")
 
 
 def run_patched(cwd: Path, body: str, *arguments: str, before: str = "") -> Result:
-    code = PATCHED.format(body=" " * 12 + body, before=before, arguments=["trainer=ddp", *arguments], train=TRAIN)
+    code = PATCHED.format(body=" " * 8 + body, before=before, arguments=["trainer=ddp", *arguments], train=TRAIN)
     return together([[sys.executable, "-c", code]], cwd, [{}])[0]

@@ -223,6 +223,6 @@ def test_a_sweep_may_leave_a_setting_idle_in_some_of_its_jobs(tmp_path: Path, fe
     both = ["autoencoder.activation=Tanh", "autoencoder.widths=[784,30],[784,20,30]"]
     done = train("-m", "sweep=s", *RUN, *both, f"data.root={few}", cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
-    composed("autoencoder.optimizer.momentum=0", "++autoencoder.optimizer.dampening=0.5", swept=True)
+    composed("++autoencoder.optimizer.momentum=0", "++autoencoder.optimizer.dampening=0.5", swept=True)
     with pytest.raises(AeprobeError, match="has no effect"):  # in all of them
         composed("++autoencoder.optimizer.dampening=0.5", "seed=1", swept=True)

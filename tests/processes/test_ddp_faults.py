@@ -152,8 +152,8 @@ def test_a_process_that_does_not_answer_ends_the_run_in_one_line(cwd: Path, rank
     body = f"if rank == {rank} and self.trainer.global_step == 9: __import__('time').sleep(1000)"
     before = (
         "from datetime import timedelta\n"
-        "from aeprobe import collectives, processes\n"
-        "collectives.LIMIT, processes.PATIENCE = timedelta(seconds=4), 3.0"
+        "from aeprobe.processes import collectives, launch\n"
+        "collectives.LIMIT, launch.PATIENCE = timedelta(seconds=4), 3.0"
     )
     began = time.monotonic()
     result = run_patched(cwd, body, *CHANCE, "autoencoder.max_epochs=3", f"hydra.run.dir={run}", before=before)
@@ -173,7 +173,7 @@ def test_a_process_that_does_not_answer_ends_the_run_in_one_line(cwd: Path, rank
 def test_work_of_the_first_process_alone_has_another_limit(cwd: Path) -> None:
     before = (
         "from datetime import timedelta\n"
-        "from aeprobe import collectives, gallery\n"
+        "from aeprobe.figures import gallery\nfrom aeprobe.processes import collectives\n"
         "collectives.LIMIT = timedelta(seconds=4)\n"
         "draw = gallery.Gallery.draw\n"
         "gallery.Gallery.draw = lambda *given: (__import__('time').sleep(8), draw(*given))"
