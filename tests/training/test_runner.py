@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from conftest import REPO, TINY, metrics, run_here, train
@@ -21,6 +22,7 @@ from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.runs.metrics import find_checkpoint
+from aeprobe.training import run as runner
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
 
@@ -215,3 +217,18 @@ def test_readme_code_runs(trained: Path, tmp_path: Path, root: Path) -> None:
     guessed, true = done.stdout.splitlines()[-1].split("true")
     assert true.strip() == "[7, 2, 1, 0, 4, 1, 4, 9, 5, 9]"
     assert len(re.findall(r"\d", guessed)) == 10
+
+
+def test_the_precision_of_matrix_products_is_that_of_the_run(tmp_path: Path, root: Path) -> None:
+    seen = []
+
+    class Look(L.Callback):
+        def on_train_start(self, *_: object) -> None:
+            seen.append(torch.get_float32_matmul_precision())
+
+    for precision in ("medium", "highest"):
+        overrides = ["stage=autoencoder", *TINY, f"trainer.matmul_precision={precision}", f"data.root={root}"]
+        with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+            config = validate(compose("config", overrides=overrides), overrides)
+        runner.run(runner.Request(config, tmp_path / precision, overrides, callbacks=[Look()]))
+    assert seen == ["medium", "highest"]
