@@ -121,8 +121,13 @@ class Bar(TQDMProgressBar):
         self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Clears it."""
+        """Clears it, before the Recorder prints the epoch's line."""
         self.train_progress_bar.clear()
+
+    def on_exception(self, *_: Any) -> None:
+        """Leaves a clean line for the error."""
+        if self._train_progress_bar is not None:
+            self._train_progress_bar.close()
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """None beside the bar: the epoch's line has them."""

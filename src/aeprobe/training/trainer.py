@@ -88,7 +88,7 @@ def make_trainer(
     stage = experiment.settings
     _require_batches(settings, experiment)
     bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
-    every: list[Callback] = [EpochSeed(experiment.seed), *callbacks, *([Bar()] if bar else [])]
+    every: list[Callback] = [EpochSeed(experiment.seed), *([Bar()] if bar else []), *callbacks]
     if stage is not None:  # best before last, which keeps the state of both
         every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if experiment.data.val_size else []
         every += [Checkpoint(directory.checkpoints, "last")]
