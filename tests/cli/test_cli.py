@@ -40,22 +40,10 @@ REFUSED = [
     ("autoencoder.optimizer.betas=[0.9,1.0]", ["autoencoder.optimizer.betas=[0.9, 1.0]"]),
     ("autoencoder.optimizer._target_=os.system", ["os.system", "class of torch.optim"]),
     ("autoencoder.optimizer._target_=torch.optim.LBFGS", ["torch.optim.LBFGS", "gradients alone"]),
-    (
-        "regularizer@autoencoder.regularizer=clusters autoencoder.regularizer.weight=-1",
-        ["autoencoder.regularizer: weight=-1", "above 0"],
-    ),
-    (
-        "regularizer@autoencoder.regularizer=clusters autoencoder.regularizer.clusters=31",
-        ["autoencoder.regularizer: clusters=31", "30 numbers"],
-    ),
-    (
-        "regularizer@autoencoder.regularizer=clusters autoencoder.regularizer.clusters=1",
-        ["clusters=1", "2 clusters or more"],
-    ),
-    (
-        "regularizer@autoencoder.regularizer=clusters ++autoencoder.regularizer.cluster=1",
-        ["takes no such", "clusters?"],
-    ),
+    (["autoencoder.regularizer: weight=-1", "above 0"],),
+    (["autoencoder.regularizer: clusters=31", "30 numbers"],),
+    (["clusters=1", "2 clusters or more"],),
+    (["takes no such", "clusters?"],),
     ("autoencoder.optimizer=adamw", ["optimizer@autoencoder.optimizer=NAME"]),
     ("autoencoder.batch_size=0", ["autoencoder.batch_size=0", "at least 1"]),
     ("classifier.max_epochs=0", ["classifier.max_epochs=0", "at least 1"]),

@@ -10,6 +10,7 @@ from conftest import TINY, metrics, run_here, scalars
 
 from aeprobe.data.augmentation import randomly_deformed
 from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.regularizers import ClusterAgreement, mutual_information
 
@@ -97,3 +98,23 @@ def test_clusters_are_weighted_less_and_less_and_the_loss_stays_the_mse(root: Pa
     assert rows[-1]["train/agreement"] > rows[0]["train/agreement"]
     assert abs(rows[0]["train/loss"] - rows[0]["val/loss"]) < 0.05  # both the MSE alone
     assert len(scalars(tmp_path / "run")["train/agreement_step"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("autoencoder.regularizer.weight=-1", "autoencoder.regularizer: weight=-1.* above 0"),
+        ("autoencoder.regularizer.clusters=31", "autoencoder.regularizer: clusters=31: a code has 30 numbers"),
+        ("autoencoder.regularizer.clusters=1", "autoencoder.regularizer: .*clusters=1.* 2 clusters or more"),
+        ("++autoencoder.regularizer.cluster=1", "takes no such argument; did you mean clusters?"),
+        ("++autoencoder.regularizer._target_=aeprobe.models.regularizers.Nothing", "there is no such class"),
+        ("++autoencoder.regularizer._target_=torch.nn.ReLU", "must be a class of aeprobe.models.regularizers"),
+    ],
+)
+def test_what_clusters_cannot_be_is_refused_before_anything_is_written(
+    typed: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(AeprobeError, match=said) as caught:
+        run_here(tmp_path / "run", [*CLUSTERED, f"data.root={tmp_path / 'data'}", typed])
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
