@@ -19,9 +19,9 @@ from aeprobe.figures.gallery import Gallery
 from aeprobe.processes.signals import Interrupted
 from aeprobe.report import write as report
 from aeprobe.runs import run_directory
+from aeprobe.training import measuring
 
 SHORT = ["data=folder", "data.val_size=20", "trainer.limit_epochs=1", "classifier.widths=[30,3]", "data.root=own"]
-from aeprobe.training import measuring
 
 
 @pytest.fixture(autouse=True)
