@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from aeprobe.config.hints import hint, unknown_option
-from aeprobe.config.naming import job_name
-from aeprobe.config.overrides import as_typed_text, override
+from aeprobe.config.overrides import as_typed_text, job_name, override
 
 # Any name that a file system takes, and those in which a grammar would see something else.
 NAMES = st.one_of(

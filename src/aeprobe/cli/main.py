@@ -15,8 +15,7 @@ from omegaconf import DictConfig
 from aeprobe.cli.failures import FULL_ERROR, one_line, tell_once
 from aeprobe.config import objective
 from aeprobe.config.hints import unknown_option
-from aeprobe.config.naming import as_typed
-from aeprobe.config.overrides import as_typed_text, check_groups, override
+from aeprobe.config.overrides import as_typed, as_typed_text, check_groups, override
 from aeprobe.config.schema import Config, Stage
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.paths import coming_from, shortest

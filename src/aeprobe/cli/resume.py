@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, typed_values
-from aeprobe.config.naming import as_typed
+from aeprobe.config.overrides import as_typed
 from aeprobe.config.schema import Config, Role, Stage, depends_on_length
 from aeprobe.config.settings import roles, upgraded
 from aeprobe.errors import AeprobeError

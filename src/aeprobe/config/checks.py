@@ -1,6 +1,6 @@
 """Every check of the configuration that needs neither torch nor the data, so that a typo costs a second."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -9,13 +9,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config import objective
 from aeprobe.config.hints import hint
-from aeprobe.config.no_effect import check_effect
 from aeprobe.config.overrides import literal
 from aeprobe.config.rules import require
-from aeprobe.config.schema import ARCHITECTURE, Config, DataConfig, Dataset, Stage, keys
+from aeprobe.config.schema import ARCHITECTURE, STAGES, Config, DataConfig, Dataset, Stage, keys, value_of
 from aeprobe.config.stage_checks import check_stages
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
+
+NODES = tuple(key for key, field in keys() if field.metadata.get("packages"))
 
 
 def typed_values(overrides: Sequence[str]) -> dict[str, str]:
@@ -53,7 +54,7 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False
     check_stages(config)
     typed = typed_values(overrides)
     _check_typed(config.stage, typed)
-    check_effect(config, typed, swept)
+    _check_effect(config, typed, swept)
     return config
 
 
@@ -64,10 +65,8 @@ def check_ranges(config: object, prefix: str = "") -> None:
         AeprobeError: one is out of range.
     """
     for key, field in keys(type(config), prefix):
-        value: Any = config
-        for name in key.removeprefix(prefix).split("."):
-            value = getattr(value, name)
-        if value is not None and (rule := field.metadata.get("rule")):
+        value, rule = value_of(config, key.removeprefix(prefix)), field.metadata.get("rule")
+        if value is not None and rule:
             rule.require(key, value)
 
 
@@ -114,10 +113,45 @@ def check_data(data: DataConfig) -> None:
 def _check_typed(stage: Stage, typed: Mapping[str, str]) -> None:
     for key, override in typed.items():
         owner, _, name = key.partition(".")
-        if owner not in ("autoencoder", "classifier") or stage.trains(owner):
+        # What a checkpoint fixes is held against it, once it is read.
+        if owner in STAGES and not stage.trains(owner) and name not in ARCHITECTURE:
+            raise AeprobeError(
+                f"{override}: stage={stage} does not train the {owner}; drop it, or use stage=all or stage={owner}"
+            )
+
+
+def _idle() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
+    """Keys without effect: each with the key that makes it so, and whether that has such a value."""
+    yield "trainer.figure_epochs", "trainer.figures", lambda drawn: not drawn
+    yield "trainer.figure_epochs", "stage", lambda stage: stage == Stage.classifier  # it reconstructs nothing
+    for key, field in keys():
+        if field.metadata.get("training"):
+            yield key, "stage", lambda stage: stage == Stage.test
+    for stage in STAGES:
+        optimizer, scheduler = f"{stage}.optimizer", f"{stage}.scheduler"
+        yield f"{stage}.activation", f"{stage}.widths", lambda widths: len(widths) == 2  # one layer
+        yield f"{optimizer}.dampening", f"{optimizer}.momentum", lambda momentum: not momentum
+        for key in ("base_momentum", "max_momentum"):
+            yield f"{scheduler}.{key}", f"{scheduler}.cycle_momentum", lambda cycled: cycled is False
+        for key in ("epochs", "steps_per_epoch"):
+            yield f"{scheduler}.{key}", f"{scheduler}.total_steps", lambda total: total is not None
+
+
+def _check_effect(config: Config, typed: Mapping[str, str], swept: bool) -> None:
+    """Refuses what was typed in vain; a value that asks for nothing (null, 0, false, an empty list) is none."""
+    for key, by, idle in _idle():
+        if key not in typed or not value_of(config, key) or not idle(value_of(config, by)):
             continue
-        if name in ARCHITECTURE:  # held against the checkpoint, once it is read
-            continue
-        raise AeprobeError(
-            f"{override}: stage={stage} does not train the {owner}; drop it, or use stage=all or stage={owner}"
-        )
+        if by.partition(".")[0] in STAGES and not config.stage.trains(by.partition(".")[0]):
+            continue  # held against a checkpoint
+        varies = {"experiment", by, by.rpartition(".")[0]} & typed.keys()
+        if not (swept and varies and by != "stage"):  # else some of the runs may use it
+            why = f"{by}={value_of(config, by)}"
+            raise AeprobeError(f"{typed[key]}: has no effect with {why}; drop it, or change {by}")
+    for node in NODES:
+        for key in typed if not value_of(config, f"{node}._target_") else ():
+            if key.startswith(f"{node}.") and value_of(config, key) and not (swept and node in typed):
+                group = node.rpartition(".")[2]
+                raise AeprobeError(
+                    f"{typed[key]}: has no effect without a {group}; choose one: {group}@{node}=NAME"
+                )

@@ -1,63 +1,66 @@
 """What to type instead of a key or an option that does not exist: people bring names from other projects."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 
 from hydra._internal.utils import get_args_parser
 
 from aeprobe.config.schema import OPTIMIZER_NUMBERS, keys
 
-CALLBACKS = "callbacks are given from Python: aeprobe.training.run.Request(…, callbacks=…)"
-LOGGER = "there is none to choose: every run writes TensorBoard's files and metrics.json"
-LENGTH = "each stage has its own: autoencoder.max_epochs=N, classifier.max_epochs=N"
-STOP = "give fewer epochs (autoencoder.max_epochs=N), or stop the run with Ctrl-C and go on with resume=RUN"
-NETWORK = "autoencoder.widths=[784,…,30] and classifier.widths=[30,…,10] are the layers' widths"
-IMAGES = "data=mnist, or data=folder data.root=DIR for images of your own"
-LOADING = "the images are in memory, no processes load them; trainer.threads=N is what computes"
-DEBUG = "trainer=debug is one short epoch of each stage"
-CKPT = "ckpt=RUN hands weights on, resume=RUN goes on with a run"
-STAGE = "stage=all | autoencoder | classifier | test says what is run"
-NAME = "sweep=NAME names a multirun, hydra.run.dir=DIR the directory of one run"
-OUTPUTS = "outputs=DIR is where the runs lie"
-KEPT = "every run keeps checkpoints/best.ckpt, by val/loss, and last.ckpt"
-SHIFT = "augmentation@autoencoder.augmentation=shift autoencoder.augmentation.pixels=N moves the images"
-DROPOUT = "corruption@autoencoder.corruption=dropout autoencoder.corruption.p=SHARE, classifier.code_noise=SD"
-CLUSTERS = "regularizer@autoencoder.regularizer=clusters autoencoder.regularizer.weight=W"
-GROUP = "each stage has its own: {0}@autoencoder.{0}=NAME, {0}@classifier.{0}=NAME"
-MEANT = {
-    **dict.fromkeys(("callbacks", "callback", "early_stopping", "patience"), CALLBACKS),
-    **dict.fromkeys(("logger", "loggers", "wandb", "tensorboard", "mlflow", "csv"), LOGGER),
+_GROUP = "each stage has its own: {0}@autoencoder.{0}=NAME, {0}@classifier.{0}=NAME"
+_WIDTHS = "autoencoder.widths=[784,…,30] and classifier.widths=[30,…,10] are the layers' widths"
+_ADVICE = {  # by the names that other projects have for it
+    "callbacks callback early_stopping patience": (
+        "callbacks are given from Python: aeprobe.training.run.Request(…, callbacks=…)"
+    ),
+    "logger loggers wandb tensorboard mlflow csv": (
+        "there is none to choose: every run writes TensorBoard's files and metrics.json"
+    ),
     "log_every_n_steps": "the values of every step are written",
-    **dict.fromkeys(("epochs", "num_epochs", "n_epochs", "min_epochs", "epoch"), LENGTH),
-    **dict.fromkeys(("max_time", "max_steps", "min_steps", "timeout"), STOP),
-    **dict.fromkeys(("model", "network", "net", "architecture", "arch", "latent_dim", "code_size"), NETWORK),
-    **dict.fromkeys(("hidden_dim", "hidden_size", "layers", "encoder", "decoder", "head"), NETWORK),
-    **dict.fromkeys(("dataset", "datamodule", "dataloader", "data_dir", "data_path"), IMAGES),
-    **dict.fromkeys(("num_workers", "workers", "pin_memory", "persistent_workers"), LOADING),
-    **dict.fromkeys(("fast_dev_run", "debug", "overfit_batches", "dry_run"), DEBUG),
-    **dict.fromkeys(
-        ("ckpt_path", "checkpoint", "weights", "pretrained", "resume_from", "resume_from_checkpoint"), CKPT
+    "epochs num_epochs n_epochs min_epochs epoch": (
+        "each stage has its own: autoencoder.max_epochs=N, classifier.max_epochs=N"
     ),
-    **dict.fromkeys(("train", "test", "mode", "task", "eval", "validate", "stages"), STAGE),
-    **dict.fromkeys(("name", "run_name", "exp_name", "experiment_name", "task_name", "tags"), NAME),
-    **dict.fromkeys(("output_dir", "out_dir", "outdir", "save_dir"), OUTPUTS),
-    **dict.fromkeys(("log_dir", "logdir", "default_root_dir"), OUTPUTS),
-    **dict.fromkeys(("save_top_k", "monitor", "enable_checkpointing", "model_checkpoint"), KEPT),
-    **dict.fromkeys(("gpus", "gpu", "device", "cuda"), "trainer.accelerator=gpu, trainer.devices=N processes"),
-    **dict.fromkeys(("enable_progress_bar", "progress_bar", "verbose"), "trainer.progress=true | false | auto"),
-    **dict.fromkeys(("val_check_interval", "val_every"), "trainer.check_val_every_n_epoch=N"),
-    **dict.fromkeys(
-        ("loss", "criterion", "loss_fn"), "stage 1 has the MSE, stage 2 cross-entropy (classifier.loss_on)"
+    "max_time max_steps min_steps timeout": (
+        "give fewer epochs (autoencoder.max_epochs=N), or stop the run with Ctrl-C and go on with resume=RUN"
     ),
-    **dict.fromkeys(("augment", "augmentation", "transforms", "shift", "shift_epochs"), SHIFT),
-    **dict.fromkeys(("dropout", "pixel_dropout", "noise", "denoising", "corruption"), DROPOUT),
-    **dict.fromkeys(("clusters", "cluster_weight", "regularizer", "beta"), CLUSTERS),
+    "model network net architecture arch encoder decoder head": _WIDTHS,
+    "layers latent_dim code_size hidden_dim hidden_size": _WIDTHS,
+    "dataset datamodule dataloader data_dir data_path": (
+        "data=mnist, or data=folder data.root=DIR for images of your own"
+    ),
+    "num_workers workers pin_memory persistent_workers": (
+        "the images are in memory, no processes load them; trainer.threads=N is what computes"
+    ),
+    "fast_dev_run debug overfit_batches dry_run": "trainer=debug is one short epoch of each stage",
+    "ckpt_path checkpoint weights pretrained resume_from resume_from_checkpoint": (
+        "ckpt=RUN hands weights on, resume=RUN goes on with a run"
+    ),
+    "train test mode task eval validate stages": "stage=all | autoencoder | classifier | test says what is run",
+    "name run_name exp_name experiment_name task_name tags": (
+        "sweep=NAME names a multirun, hydra.run.dir=DIR the directory of one run"
+    ),
+    "output_dir out_dir outdir save_dir log_dir logdir default_root_dir": "outputs=DIR is where the runs lie",
+    "save_top_k monitor enable_checkpointing model_checkpoint": (
+        "every run keeps checkpoints/best.ckpt, by val/loss, and last.ckpt"
+    ),
+    "gpus gpu device cuda": "trainer.accelerator=gpu, trainer.devices=N processes",
+    "enable_progress_bar progress_bar verbose": "trainer.progress=true | false | auto",
+    "val_check_interval val_every": "trainer.check_val_every_n_epoch=N",
+    "loss criterion loss_fn": "stage 1 has the MSE, stage 2 cross-entropy (classifier.loss_on)",
+    "augment augmentation transforms shift shift_epochs": (
+        "augmentation@autoencoder.augmentation=shift autoencoder.augmentation.pixels=N moves the images"
+    ),
+    "dropout pixel_dropout noise denoising corruption": (
+        "corruption@autoencoder.corruption=dropout autoencoder.corruption.p=SHARE, classifier.code_noise=SD"
+    ),
+    "clusters cluster_weight regularizer beta": (
+        "regularizer@autoencoder.regularizer=clusters autoencoder.regularizer.weight=W"
+    ),
     "n_trials": "hydra.sweeper.n_trials=N, with -m search=optuna",
-    "optim": GROUP.format("optimizer"),
-    "optimizer": GROUP.format("optimizer"),
-    "lr_scheduler": GROUP.format("scheduler"),
-    "scheduler": GROUP.format("scheduler"),
+    "optim optimizer": _GROUP.format("optimizer"),
+    "lr_scheduler scheduler": _GROUP.format("scheduler"),
 }
+MEANT = {name: advice for names, advice in _ADVICE.items() for name in names.split()}
 FIRST = ("callbacks", "logger", "wandb")  # whatever follows them
 GROUPS = ("experiment", "search")  # beside the keys of the schema
 
@@ -112,9 +115,8 @@ def known_keys() -> Iterator[str]:
             yield from (f"{name}.{number}" for number in OPTIMIZER_NUMBERS)
 
 
-def nearest(key: str, known: Iterable[str] = ()) -> str:
+def nearest(key: str, known: Collection[str]) -> str:
     """A clause that names the known key most like `key`: the right name elsewhere, else a near spelling."""
-    known = list(known or known_keys())
     owner, _, name = key.rpartition(".")
     root = owner.partition(".")[0]
     elsewhere = [k for k in known if k.rpartition(".")[2] == name]

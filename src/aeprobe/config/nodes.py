@@ -26,9 +26,8 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T]) -> "partial[T]":
     """
     target = node["_target_"]
     try:
-        factory: partial[T] = instantiate(
-            {**node, "_partial_": True}, _convert_="all"
-        )  # plain lists: a checkpoint holds them
+        # Converted to plain lists: a checkpoint holds them.
+        factory: partial[T] = instantiate({**node, "_partial_": True}, _convert_="all")
         known = inspect.signature(factory.func).parameters
         fits = issubclass(factory.func, kind)  # type: ignore[arg-type]
     except Exception as error:

@@ -1,11 +1,11 @@
-"""A command line's `KEY=VALUE`, read before Hydra reads it, and written such that it can be typed again."""
+"""A command line's `KEY=VALUE`: read before Hydra does, written such that it can be typed again, made a name."""
 
+import hashlib
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import is_dataclass
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, get_type_hints
+from typing import Any
 
 from antlr4 import InputStream  # type: ignore[import-untyped]
 from hydra.conf import HydraConf
@@ -14,14 +14,17 @@ from hydra.core.override_parser.overrides_visitor import HydraErrorListener
 from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString
 from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import OverrideLexer
+from omegaconf import ListConfig, OmegaConf
 
-from aeprobe.config.schema import Config
+from aeprobe.config.schema import keys
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import PATHS
 
 GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment")
 BETWEEN = (OverrideLexer.COMMA, OverrideLexer.POPEN, OverrideLexer.PCLOSE)  # of the names in a list or a function
 NESTED = (OverrideLexer.BRACKET_OPEN, OverrideLexer.BRACE_OPEN, OverrideLexer.EQUAL)
+
+OF_A_MULTIRUN = ("sweep=", "search=")  # say which runs there are, not what a run does
 
 
 def as_typed_text(arguments: Sequence[str]) -> list[str]:
@@ -89,17 +92,12 @@ def check_groups(arguments: Sequence[str]) -> None:
                     )
 
 
-def _texts(schema: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
-    """The keys of a schema that take a text, and whether null may stand for none."""
-    for name, kind in get_type_hints(schema).items():
-        if is_dataclass(kind):
-            assert isinstance(kind, type)
-            yield from _texts(kind, f"{prefix}{name}.")
-        elif kind in (str, str | None):
-            yield prefix + name, kind is not str
-
-
-TEXTS = {**dict(_texts(Config)), **dict(_texts(HydraConf, "hydra.")), "resume": False}
+# The keys that take a text, and whether null may stand for none.
+TEXTS = {
+    name: field.type is not str
+    for name, field in (*keys(), *keys(HydraConf, "hydra."))
+    if field.type in (str, str | None)
+} | {"resume": False}
 del TEXTS["trainer.progress"]  # true or false, however they are spelled
 
 
@@ -141,3 +139,36 @@ def _parsed(value: str) -> Any:
         return OverridesParser.create().parse_override(f"key={value}").value()
     except (HydraException, ValueError):  # a number of thousands of digits is the latter
         return False
+
+
+def as_typed(overrides: Sequence[str]) -> list[str]:
+    """Overrides as they were typed: a node of OmegaConf would put values for their `${…}`."""
+    plain = OmegaConf.to_container(overrides, resolve=False) if isinstance(overrides, ListConfig) else overrides
+    return [str(override) for override in plain]  # type: ignore[union-attr]
+
+
+def job_name(overrides: Sequence[str]) -> str:
+    """The directory of a multirun's job: readable, at most 120 characters, no two settings alike.
+
+    >>> job_name(["sweep=lr", "seed=0", "autoencoder.optimizer.lr=0.001"])
+    'autoencoder.optimizer.lr-0.001_seed-0_881210f4'
+    """
+    settings = sorted(o for o in as_typed(overrides) if not o.startswith(OF_A_MULTIRUN))
+    digest = hashlib.sha256("\n".join(settings).encode()).hexdigest()[:8]
+    words = (re.sub(r"[^A-Za-z0-9._+-]+", "-", setting).strip("-.") for setting in settings)
+    return f"{'_'.join(words)[:111]}_{digest}".lstrip("_")
+
+
+def sweep_name(name: str) -> str:
+    """The sweep's name, if it can be the name of one folder.
+
+    Raises:
+        AeprobeError: it cannot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,119}", str(name)):
+        raise AeprobeError(f"sweep={name}: must be a folder's name of letters, digits and . _ + -")
+    return str(name)
+
+
+OmegaConf.register_new_resolver("aeprobe.job_name", job_name, replace=True)
+OmegaConf.register_new_resolver("aeprobe.sweep_name", sweep_name, replace=True)

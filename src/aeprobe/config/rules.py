@@ -1,7 +1,8 @@
 """What a value may be. A field of the schema names its rule; a stored value is held against the same one."""
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +22,22 @@ class Rule:
     text: str
     holds: Callable[[Any], bool]
 
-    def require(self, key: str, value: object) -> None:
-        """Raises AeprobeError where the value is not in the range, or of a type that cannot be."""
+    def allows(self, value: object) -> bool:
+        """Whether a value is in the range; one of a type that cannot be is not."""
         try:
-            holds = self.holds(value)
+            return self.holds(value)
         except (TypeError, ValueError, OverflowError):
-            holds = False
-        require(holds, key, value, self.text)
+            return False
+
+    def require(self, key: str, value: object) -> None:
+        """Raises AeprobeError where the value is not in the range."""
+        require(self.allows(value), key, value, self.text)
+
+
+def word_of(words: Iterable[str]) -> Rule:
+    """One of these words, as it is spelled."""
+    known = list(words)
+    return Rule(f"one of {', '.join(known)}", lambda value: value in known)
 
 
 def one_of(*words: str | None) -> Rule:
@@ -45,7 +55,10 @@ POSITIVE = Rule("a finite number above 0", lambda value: _finite(value) and valu
 NOT_NEGATIVE = Rule("a finite number, 0 or more", lambda value: _finite(value) and value >= 0)
 COUNT = Rule("at least 1 and below 2147483648", lambda value: 1 <= value < 2**31)
 EPOCHS = Rule("at least 1 and below 1048576", lambda value: 1 <= value < 2**20)
+EPOCH_NUMBERS = Rule("epochs, counted from 1", lambda epochs: all(epoch >= 1 for epoch in epochs))
 SEED = Rule("between 0 and 4294967295", lambda value: 0 <= value < 2**32)
+MOST_THREADS = 4 * (os.cpu_count() or 1)  # many more crash torch, or wait for each other without end
+THREADS = Rule(f"null, or from 1 to {MOST_THREADS} on this machine", lambda number: 1 <= number <= MOST_THREADS)
 BATCHES = Rule(
     "null, a number of batches (1, 2, …) or a fraction (0.1, 1.0)",
     lambda value: value >= 1 if isinstance(value, int) else 0 < value <= 1,

@@ -1,11 +1,9 @@
 """The typed schema of the configuration: types, known keys and what a key means that is not there.
 
-The values stand in conf/. The default of a field here is its neutral value: the one that leaves everything as it
-was before the key existed, so that a run which was stored without the key means that. A field without one has been
-there from the beginning. What a field's role is for: `aeprobe.config.settings`.
+The values stand in conf/. A field's default here is its neutral value: what a run means that was stored before the
+key existed. A field without one has been there from the beginning.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
@@ -18,20 +16,23 @@ from aeprobe.config.rules import (
     BATCHES,
     BETAS,
     COUNT,
+    EPOCH_NUMBERS,
     EPOCHS,
     FINITE,
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
+    THREADS,
     WIDTHS,
     Rule,
     one_of,
+    word_of,
 )
 
 PIXELS = 28 * 28
 STAGES = ("autoencoder", "classifier")
 ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Tanh")
-# The numbers of torch's optimizers, whose nodes are not typed.
+# Arguments of torch's optimizers, whose nodes are not typed.
 OPTIMIZER_NUMBERS = {"lr": POSITIVE, "betas": BETAS} | dict.fromkeys(
     ("weight_decay", "momentum", "dampening", "eps"), NOT_NEGATIVE
 )
@@ -81,10 +82,6 @@ def node(*packages: str, required: bool = False, young: bool = True) -> Any:
     return field(default_factory=neutral.copy, metadata={"packages": packages, "required": required})
 
 
-MOST_THREADS = 4 * (os.cpu_count() or 1)  # many more crash torch, or wait for each other without end
-THREADS = Rule(f"null, or from 1 to {MOST_THREADS} on this machine", lambda number: 1 <= number <= MOST_THREADS)
-
-
 class Stage(StrEnum):
     """Which stages a run has."""
 
@@ -124,7 +121,7 @@ class StageConfig:
     """What both stages have."""
 
     widths: list[int] = key(rule=WIDTHS)
-    activation: str = key(rule=Rule("one of " + ", ".join(ACTIVATIONS), lambda name: name in ACTIVATIONS))
+    activation: str = key(rule=word_of(ACTIVATIONS))
     initialization: Initialization = key(Initialization.torch)
     batch_size: int = key(rule=COUNT)
     max_epochs: int = key(rule=EPOCHS)
@@ -188,13 +185,7 @@ class TrainerConfig:
     matmul_precision: str = key("highest", rule=one_of("highest", "high", "medium"), ours=True)
     progress: str = key("auto", Role.display, one_of("auto", "true", "false"), ours=True)
     figures: bool = key(True, Role.display, ours=True)
-    figure_epochs: list[int] = key(
-        [1, 5, 9],
-        Role.display,
-        Rule("epochs, counted from 1", lambda epochs: all(epoch >= 1 for epoch in epochs)),
-        ours=True,
-        training=True,
-    )
+    figure_epochs: list[int] = key([1, 5, 9], Role.display, EPOCH_NUMBERS, ours=True, training=True)
 
 
 @dataclass
@@ -223,6 +214,13 @@ def keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[A
             yield prefix + item.name, item
 
 
+def value_of(config: object, key: str) -> Any:
+    """What a configuration, or a group of it, has at a dotted key; None: nothing."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, dict) else getattr(config, name, None)
+    return config
+
+
 def plain(config: Config) -> dict[str, Any]:
     """The configuration as plain values, with the enums as their words."""
 
@@ -235,8 +233,8 @@ def plain(config: Config) -> dict[str, Any]:
 def interval(scheduler: Mapping[str, Any]) -> str:
     """What a schedule counts: "step" (optimizer steps) or "epoch".
 
-    A node that does not say, or says null, counts epochs, as users of Lightning expect; one with an argument
-    that is "auto" counts steps. The nodes of stored runs that do not say are older: see `resume`.
+    A node that does not say counts epochs, as users of Lightning expect; one with an argument that is "auto"
+    counts steps.
     """
     return str(scheduler.get("interval") or ("step" if "auto" in scheduler.values() else "epoch"))
 

@@ -1,7 +1,6 @@
 """A configuration as settings by their dotted keys: what a stored one means today, and what makes two runs alike.
 
-Needs no torch. Every comparison of two runs goes through here: the table over runs, the page of several seeds, the
-ranges on file, a sweep that is given again.
+Needs no torch. Every comparison of two runs goes through here.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aeprobe.config.naming import OF_A_MULTIRUN
+from aeprobe.config.overrides import OF_A_MULTIRUN
 from aeprobe.report.comparison import Comparison, compare, fewer, of_the_report, shown
 from aeprobe.report.runs import Runs, StageRun, spread
 from aeprobe.report.scores import interval, tested
