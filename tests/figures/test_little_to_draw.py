@@ -98,7 +98,7 @@ def test_the_baselines_error_is_that_of_its_residuals() -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.full((60, 1, 28, 28), 200, dtype=torch.uint8)
     images[:, 0, 3, 4:7] += torch.randint(0, 2, (60, 3), generator=generator, dtype=torch.uint8)
-    split = of_run.ImageDataset(images, torch.arange(60) % 3, lambda pixels: pixels.float() / 255)
+    split = of_run.ImageDataset(images, torch.arange(60) % 3)
     module = of_run.Autoencoder([784, 2]).eval()
     drawn = of_run._pca_baseline(module, dict.fromkeys(("train", "val", "test"), split), np.full(60, 0.25))
     flat = images.flatten(1).double() / 255

@@ -28,9 +28,8 @@ class RandomShift(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Shifted images, of images that are float (N, 1, height, width)."""
         most, (count, _, height, width) = self.pixels, images.shape
-        windows = (
-            pad(images, [most] * 4).unfold(2, height, 1).unfold(3, width, 1)
-        )  # a view: (N, 1, shifts, shifts, …)
+        # A view: (N, 1, shifts, shifts, height, width).
+        windows = pad(images, [most] * 4).unfold(2, height, 1).unfold(3, width, 1)
         down, right = torch.randint(0, 2 * most + 1, (2, count), device=images.device)
         return windows[torch.arange(count, device=images.device), :, down, right]
 

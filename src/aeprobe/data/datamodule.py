@@ -1,6 +1,6 @@
 """The images: unpacked and checked once, kept as uint8 in memory, handed out in whole batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,28 @@ from aeprobe.data.pixels import as_pixels
 from aeprobe.data.sampler import EpochBatches, batches_in_order, loader, seeded_permutation
 from aeprobe.errors import AeprobeError
 
-ENCODE_BATCH = 1_000  # images whose pixels and activations are floats at one time: 10 MB
-
-Transform = Callable[[Tensor], Tensor]
+PART = 1_000  # images whose pixels and activations are floats at one time: 10 MB
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images, uint8 (N, 1, 28, 28), and labels, int64 (N,), in memory.
+    """Images, uint8 (N, 1, 28, 28), or their codes, float (N, code), and labels, int64 (N,), in memory.
 
     A DataLoader asks for a whole batch at a time, by a tensor of indices.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, transform: Transform | None = None) -> None:
-        self.images = images
-        self.labels = labels
-        self.transform = transform
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int | slice | Tensor) -> tuple[Tensor, Tensor]:
-        """One image, float (1, 28, 28), transformed, and its label; for several indices a batch of them."""
+        """One image, float (1, 28, 28) in [0, 1], and its label; for several indices a batch of them."""
         if isinstance(index, Tensor):  # a seventh of the time of images[index]
             images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
         else:
             images, labels = self.images[index], self.labels[index]
-        return (self.transform(images) if self.transform else images), labels
+        return as_pixels(images), labels
 
 
 class MNISTDataModule(L.LightningDataModule):
@@ -82,11 +78,7 @@ class MNISTDataModule(L.LightningDataModule):
         self.name, self.root, self.val_size, self.split_seed = name, Path(root), val_size, split_seed
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.augmentation = augmentation
-        self.identity = {
-            "name": name,
-            "val_size": val_size,
-            "split_seed": split_seed,
-        }
+        self.identity = {"name": name, "val_size": val_size, "split_seed": split_seed}
         self.save_hyperparameters(self.identity | {"root": root, "seed": seed}, logger=False)
         self.splits: dict[str, ImageDataset] = {}
         self.files: dict[str, Identity] = {}
@@ -118,26 +110,27 @@ class MNISTDataModule(L.LightningDataModule):
 
     def to(self, device: torch.device | str) -> None:
         """Keeps the splits on a device, as they are: a batch is gathered, and becomes float, where it is used."""
-        shared = self.splits["val"] is self.splits["test"]
-        for name, split in self.splits.items():
-            self.splits[name] = ImageDataset(split.images.to(device), split.labels.to(device), split.transform)
-        if shared:
-            self.splits["val"] = self.splits["test"]
+        self._replace(tuple(self.splits), lambda split: (split.images.to(device), split.labels.to(device)))
 
-    def encode(self, encoder: Transform, splits: Sequence[str] = ("train", "val", "test")) -> None:
+    @torch.no_grad()
+    def encode(
+        self, encoder: Callable[[Tensor], Tensor], splits: Sequence[str] = ("train", "val", "test")
+    ) -> None:
         """Replaces the images of some splits by `encoder(images)`, computed once and kept as float."""
+        self._replace(splits, lambda split: (torch.cat([*map(encoder, _in_parts(split))]), split.labels))
+
+    def _replace(self, names: Sequence[str], new: Callable[[ImageDataset], tuple[Tensor, Tensor]]) -> None:
         shared = self.splits["val"] is self.splits["test"]
-        for name in splits:
+        for name in names:
             if not (shared and name == "val"):
-                self.splits[name] = _encoded(self.splits[name], encoder)
+                self.splits[name] = ImageDataset(*new(self.splits[name]))
         if shared:
             self.splits["val"] = self.splits["test"]
 
     def mean_image(self) -> Tensor:
         """The mean of the training images, float in [0, 1], (1, 28, 28)."""
         train = self.splits["train"]
-        sums = [train[start : start + ENCODE_BATCH][0].sum(0) for start in range(0, len(train), ENCODE_BATCH)]
-        return torch.stack(sums).sum(0) / len(train)
+        return torch.stack([images.sum(0) for images in _in_parts(train)]).sum(0) / len(train)
 
     @property
     def classes(self) -> int:
@@ -173,8 +166,7 @@ class MNISTDataModule(L.LightningDataModule):
         epochs = getattr(augmentation, "epochs", None)
         if epochs is not None and trainer.current_epoch >= epochs:
             return batch
-        images, labels = batch
-        return augmentation(images), labels
+        return augmentation(batch[0]), batch[1]
 
     def _read(self, split: str, held_out: int = 0) -> tuple[ImageDataset, ImageDataset]:
         """A split's images and labels without those held out, and those held out; both in the file's order."""
@@ -192,33 +184,25 @@ class MNISTDataModule(L.LightningDataModule):
             )
         apart = torch.zeros(count, dtype=torch.bool)
         apart[seeded_permutation(count, self.split_seed)[:held_out]] = True
-        pixels, numbers = _divided(images, apart), _divided(labels, apart)
+        place = apart.int().argsort(stable=True).argsort()  # of each item: those held out come last
+        sizes = [count - held_out, held_out]
+        pixels, numbers = (_read_into_place(file, place).split(sizes) for file in (images, labels))
         self.files |= {file.path.name: file.identity for file in (images, labels)}
-        kept, out = (
-            ImageDataset(of.unsqueeze(1), by.long(), as_pixels) for of, by in zip(pixels, numbers, strict=True)
-        )
+        kept, out = (ImageDataset(of.unsqueeze(1), by.long()) for of, by in zip(pixels, numbers, strict=True))
         return kept, out
 
 
-def _divided(file: IdxFile, apart: Tensor) -> tuple[Tensor, Tensor]:
-    """The items of a file, uint8 (n, *shape), that are not in a mask, bool (items,), and those that are.
-
-    Each is put in its place when its part of the file was read, so that no second copy of a large file is made.
-    """
-    sizes = (int((~apart).sum()), int(apart.sum()))
-    kept, out = (torch.empty(size, *file.shape, dtype=torch.uint8) for size in sizes)
-    first = ends = 0
+def _read_into_place(file: IdxFile, place: Tensor) -> Tensor:
+    """The items of a file, uint8 (items, *shape), each at its place, without a second copy of a large file."""
+    whole = torch.empty(file.count, *file.shape, dtype=torch.uint8)
+    first = 0
     for chunk in file.chunks():
         items = torch.frombuffer(chunk, dtype=torch.uint8).view(-1, *file.shape)
-        here = apart[first : first + len(items)]
+        whole[place[first : first + len(items)]] = items
         first += len(items)
-        before, ends = ends, ends + int(here.sum())
-        out[before:ends] = items[here]
-        kept[first - len(items) - before : first - ends] = items[~here]
-    return kept, out
+    return whole
 
 
-def _encoded(split: ImageDataset, encoder: Transform) -> ImageDataset:
-    batches = loader(split, torch.arange(len(split)).split(ENCODE_BATCH))
-    with torch.no_grad():
-        return ImageDataset(torch.cat([encoder(images) for images, _ in batches]), split.labels)
+def _in_parts(split: ImageDataset) -> Iterator[Tensor]:
+    """Its images as floats, some at a time."""
+    return (split[first : first + PART][0] for first in range(0, len(split), PART))

@@ -64,9 +64,8 @@ class EpochBatches(Sampler[Tensor]):
     def share(self, step: int) -> float:
         """This process's part of a step, relative to an equal one: the mean over the processes is 1.
 
-        DDP takes the mean of the processes' gradients. So each process's loss is multiplied by its share of the
-        batch, and later the metrics too: of a mean over samples, their mean over the processes is that of the
-        whole batch.
+        DDP takes the mean of the processes' gradients. With each process's mean over samples multiplied by its
+        share, losses and metrics alike, the mean over the processes is that of the whole batch.
         """
         whole = self._size(step)
         return len(range(self.rank, whole, self.world)) * self.world / whole
@@ -78,8 +77,7 @@ class EpochBatches(Sampler[Tensor]):
 def batches_in_order(size: int, batch: int, rank: int = 0, world: int = 1) -> list[Tensor]:
     """Batches of indices 0 … size-1, of which a process takes its part, every world-th index.
 
-    Every process has as many batches: one with fewer would not come to where the others wait for it. Of a small
-    batch nothing may be left for some of them; their part is empty.
+    Every process has as many batches, since the others wait for it at each; its part of a small one may be empty.
 
     Args:
         size: number of samples.
@@ -93,8 +91,5 @@ def batches_in_order(size: int, batch: int, rank: int = 0, world: int = 1) -> li
 def loader(split: Dataset[Any], batches: Iterable[Tensor]) -> DataLoader[Any]:
     """Hands the indices of whole batches to the dataset: no Python runs per sample."""
     # A generator beside torch's: else an iterator takes a number from that, earlier in a resumed run than else.
-    return DataLoader(split, sampler=batches, batch_size=None, collate_fn=_whole, generator=torch.Generator())
-
-
-def _whole(batch: Any) -> Any:
-    return batch
+    alone = torch.Generator()
+    return DataLoader(split, sampler=batches, batch_size=None, collate_fn=lambda batch: batch, generator=alone)
