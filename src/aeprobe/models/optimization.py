@@ -1,7 +1,8 @@
 """How a stage is optimized: its optimizer and schedule, from their nodes in the configuration."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -59,8 +60,7 @@ class Optimization:
             plain = {key: value for key, value in scheduler.items() if key != "interval"}
             self._scheduler = bound(plain, f"{stage}.scheduler", LRScheduler)
         self.idle: str | None = None
-        self._alone, self._scheduled = self._try()
-        self._require_step(optimizer)
+        self._alone, self._scheduled = self._try(optimizer)
 
     def configure(self, parameters: Iterable[nn.Parameter]) -> Any:
         """What `configure_optimizers` returns."""
@@ -72,19 +72,6 @@ class Optimization:
         if isinstance(scheduler, ReduceLROnPlateau):
             schedule |= {"monitor": "val/loss", "strict": False}  # not measured in every epoch
         return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-    def _require_step(self, node: Mapping[str, Any]) -> None:
-        """Raises AeprobeError where the optimizer can be made, but takes no dense gradients, as all are here."""
-        # A step for a GPU's graphs cannot be tried on a CPU.
-        device = "cuda" if node.get("capturable") and torch.cuda.is_available() else "cpu"
-        weight = nn.Parameter(torch.zeros(1, device=device))
-        weight.grad = torch.zeros_like(weight)
-        try:
-            self._optimizer([weight]).step()
-        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            text = str(error).partition("\n")[0]
-            target = node["_target_"]
-            raise AeprobeError(f"{self._stage}.optimizer._target_={target}: takes no step here: {text}") from error
 
     def require_own_numbers(self) -> None:
         """Refuses a schedule that replaces a number of the optimizer's, which would be typed in vain.
@@ -117,24 +104,27 @@ class Optimization:
         momentum = scheduled.get("max_momentum")
         return {"max_momentum": [momentum, *alone[1:]] if isinstance(alone, list) else momentum}
 
-    def _try(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Goes through the schedule on a weight of its own, so that it does not fail in a later epoch.
+    def _try(self, node: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Takes a step and goes through the schedule on a weight of its own, so that no later epoch fails.
 
         Returns:
             The numbers of the optimizer alone, and as the schedule begins with them.
         """
-        try:
-            optimizer = self._optimizer([nn.Parameter(torch.zeros(1))])
-        except Exception as error:
-            raise AeprobeError(f"{self._stage}.optimizer cannot be made: {_first_line(error)}") from error
+        # A step for a GPU's graphs cannot be tried on a CPU.
+        device = "cuda" if node.get("capturable") and torch.cuda.is_available() else "cpu"
+        weight = nn.Parameter(torch.zeros(1, device=device))
+        weight.grad = torch.zeros_like(weight)
+        unscheduled = f"{self._stage}.scheduler: {_described(self._scheduler)} does not work"
+        with _refused(f"{self._stage}.optimizer cannot be made"):
+            optimizer = self._optimizer([weight])
         alone = _numbers(optimizer)
-        try:
+        with _refused(unscheduled):
             schedule = self._schedule(optimizer)
-            scheduled = _numbers(optimizer)
+        scheduled = _numbers(optimizer)
+        with _refused(f"{self._stage}.optimizer._target_={node['_target_']}: takes no step here"):
+            optimizer.step()  # after the schedule is made: torch warns of one that is the first to step
+        with _refused(unscheduled):
             self._walk(optimizer, schedule)
-        except Exception as error:
-            what = f"{self._stage}.scheduler: {_described(self._scheduler)} does not work: {_first_line(error)}"
-            raise AeprobeError(what) from error
         return alone, scheduled
 
     def _walk(self, optimizer: Optimizer, schedule: Any) -> None:
@@ -142,7 +132,6 @@ class Optimization:
             return
         if (total := getattr(schedule, "total_steps", self._length)) < self._length:
             raise ValueError(f"total_steps={total} are less than the training's {self._length} {self.interval}s")
-        optimizer.step()  # torch warns of a schedule that is the first to step
         rates = set()
         for number in range(min(self._length, TRIED)):
             rate = optimizer.param_groups[0]["lr"]
@@ -173,5 +162,10 @@ def _described(made: "partial[Any] | None") -> str:
     return f"{made.func.__name__}({arguments})" if made else "none"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Tells any error in one line."""
+    try:
+        yield
+    except Exception as error:
+        raise AeprobeError(f"{what}: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
