@@ -8,6 +8,7 @@ import io
 import pickle
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,7 @@ from aeprobe.runs.metrics import find_checkpoint
 
 Checkpoint = dict[str, Any]
 DIRECTORY = 0x10  # in an entry's attributes
-MODULES: dict[str, type[Autoencoder] | type[Classifier]] = {
-    "autoencoder": Autoencoder,
-    "classifier": Classifier,
-}
+MODULES: dict[str, type[Autoencoder] | type[Classifier]] = {"autoencoder": Autoencoder, "classifier": Classifier}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -47,14 +45,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def load(run: str | Path) -> Autoencoder | Classifier:
-    """The module of a run, in eval mode on the CPU.
-
-    Args:
-        run: a run directory (of `stage=all`: its classifier), or a .ckpt file.
-
-    Raises:
-        AeprobeError: there is no such checkpoint, or it is not one of this project.
-    """
+    """As `aeprobe.load`, which imports torch only when it is called."""
     path = find_checkpoint(run, "classifier")
     return restore(read(path), path)
 
@@ -99,18 +90,9 @@ def _content(path: Path) -> Any:
         if damaged:
             raise AeprobeError(f"ckpt={path}: is damaged in {damaged}; use another copy")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except AeprobeError:
-        raise
     except OSError as error:
         raise AeprobeError(f"ckpt={path}: cannot be read ({error.strerror})") from error
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-    ) as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise AeprobeError(f"ckpt={path}: is not a checkpoint of plain weights; nothing of it was run") from error
 
 
@@ -128,16 +110,17 @@ def restore(checkpoint: Checkpoint, path: Path) -> Autoencoder | Classifier:
     Raises:
         AeprobeError: its weights do not fit the architecture that it names.
     """
-    settings = checkpoint["hyper_parameters"]
+    settings, weights = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     try:
+        build = partial(MODULES[checkpoint["stage"]], **settings)
         with torch.device("meta"):  # no memory is taken for layers that the file only claims to have
-            claimed = MODULES[checkpoint["stage"]](**settings).state_dict()
-        if {k: w.shape for k, w in claimed.items()} != {k: w.shape for k, w in checkpoint["state_dict"].items()}:
+            claimed = build().state_dict()
+        if {k: w.shape for k, w in claimed.items()} != {k: w.shape for k, w in weights.items()}:
             raise ValueError
-        module = MODULES[checkpoint["stage"]](**settings)
-        module.load_state_dict(checkpoint["state_dict"], strict=True)
+        module = build()
+        module.load_state_dict(weights, strict=True)
     except (TypeError, AttributeError, ValueError, RuntimeError) as error:
-        found = [tuple(w.shape) for k, w in checkpoint["state_dict"].items() if k.endswith("weight")]
+        found = [tuple(w.shape) for k, w in weights.items() if k.endswith("weight")]
         raise AeprobeError(
             f"ckpt={path}: its layers {found} do not fit the architecture that it names, {settings}"
         ) from error

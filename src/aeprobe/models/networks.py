@@ -48,8 +48,7 @@ def mlp(
 class Normalize(nn.Module):
     """The layer in front of an encoder: pixels in [0, 1] become (pixel - mean) / std.
 
-    Whoever has a module gives it images, and need not know how it was trained. Mean and std are arguments of
-    the module, as its activation is; they are no weights, and a `state_dict` does not hold them.
+    So whoever loads a module need not know how it was trained. A `state_dict` does not hold mean and std.
 
     Args:
         mean: subtracted from pixels in [0, 1].

@@ -10,11 +10,21 @@ import torch
 from torch import Tensor
 
 from aeprobe.config.checks import check_data
-from aeprobe.config.rules import SEED, require
+from aeprobe.config.rules import SEED, Rule, require, word_of
 from aeprobe.config.schema import ACTIVATIONS, PIXELS, DataConfig, Dataset, LossOn
 from aeprobe.errors import AeprobeError
 
-HELD = ("hyper_parameters", "datamodule_hyper_parameters", "state_dict")
+DICT = Rule("a dict", lambda value: isinstance(value, dict))
+TEXT = Rule("a text", lambda value: isinstance(value, str) and "\0" not in value)
+WHOLE = Rule("a whole number", lambda value: type(value) is int)
+WHOLE_FROM_0 = Rule("a whole number, 0 or more", lambda value: type(value) is int and value >= 0)
+NUMBER = Rule("a number", lambda value: type(value) is float or (type(value) is int and abs(value) < 2**53))
+SHA256 = Rule("64 hexadecimal digits", lambda value: bool(re.fullmatch("[0-9a-f]{64}", value)))
+WIDTHS = Rule(
+    "two or more whole numbers",
+    lambda value: isinstance(value, list) and len(value) >= 2 and all(type(width) is int for width in value),
+)
+YES_OR_NO = Rule("true or false", lambda value: isinstance(value, bool))
 
 
 def check(checkpoint: dict[str, Any]) -> None:
@@ -27,11 +37,11 @@ def check(checkpoint: dict[str, Any]) -> None:
         AeprobeError: a setting has another type or range than one that is typed may have, a weight is not
             finite, or an earlier version's reconstructions are on another scale.
     """
-    for key in HELD:
+    for key in ("hyper_parameters", "datamodule_hyper_parameters", "state_dict"):
         require(isinstance(checkpoint[key], dict), key, type(checkpoint[key]).__name__, "a dict")
     _check_weights(checkpoint["state_dict"])
     for key in ("epoch", "global_step"):
-        _require_whole(key, checkpoint.get(key))
+        _hold(WHOLE_FROM_0, key, checkpoint.get(key))
     data, module = checkpoint["datamodule_hyper_parameters"], checkpoint["hyper_parameters"]
     earlier = not {"mean", "std"} & module.keys()
     if earlier:
@@ -71,73 +81,55 @@ def _check_weights(weights: Mapping[Any, Any]) -> None:
 
 
 def _check_data(data: Mapping[str, Any], module: Mapping[str, Any]) -> None:
-    for key in ("name", "root"):
-        value = data.get(key)
-        require(isinstance(value, str) and "\0" not in value, f"data.{key}", _shown(value), "a text")
-    require(data["name"] in [*Dataset], "data.name", _shown(data["name"]), f"one of {', '.join(Dataset)}")
-    _require_whole("data.val_size", data.get("val_size"), least=None)
+    _hold(TEXT, "data.name", data.get("name"))
+    _hold(word_of(Dataset), "data.name", data["name"])
+    _hold(TEXT, "data.root", data.get("root"))
+    _hold(WHOLE, "data.val_size", data.get("val_size"))
     for key in ("seed", "split_seed"):
-        _require_whole(key, data.get(key), least=None)
+        _hold(WHOLE, key, data.get(key))
         SEED.require(key, data[key])
     for key in ("mean", "std"):
-        _require_number(f"data.{key}", module.get(key))
+        _hold(NUMBER, f"data.{key}", module.get(key))
     check_data(DataConfig(Dataset(data["name"]), data["root"], data["val_size"], module["mean"], module["std"], 1))
     check_files(data.get("files", {}))
 
 
-def check_files(files: object) -> None:
+def check_files(files: Any) -> None:
     """Checks what a run, or its checkpoint, says of its data files: "bytes" and "sha256" of each, by its name.
 
     Raises:
         AeprobeError: it says something else.
     """
-    for name, identity in _mapping("data.files", files).items():
-        known = _mapping(f"data.files.{name!r:.40}", identity)
-        _require_whole("bytes", known.get("bytes"))
-        digest = known.get("sha256")
-        ok = isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)
-        require(bool(ok), "sha256", _shown(digest), "64 hexadecimal digits")
+    _hold(DICT, "data.files", files)
+    for name, identity in files.items():
+        _hold(DICT, f"data.files.{name!r:.40}", identity)
+        _hold(WHOLE_FROM_0, "bytes", identity.get("bytes"))
+        _hold(SHA256, "sha256", identity.get("sha256"))
 
 
 def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
     """Its widths may be any: they are held against the shapes of the weights."""
-    encoder = "widths" if stage == "autoencoder" else "encoder_widths"
-    for key in dict.fromkeys((encoder, "widths")):
-        widths = settings.get(key)
-        ok = isinstance(widths, list) and len(widths) >= 2 and all(type(width) is int for width in widths)
-        require(ok, key, _shown(widths), "two or more whole numbers")
-    require(settings[encoder][0] == PIXELS, encoder, _shown(settings[encoder]), f"{PIXELS} first")
-    for key in dict.fromkeys((encoder.replace("widths", "activation"), "activation")):
-        known = settings.get(key) in ACTIVATIONS
-        require(known, key, _shown(settings.get(key)), "one of " + ", ".join(ACTIVATIONS))
+    prefix = "" if stage == "autoencoder" else "encoder_"
+    for key in dict.fromkeys((f"{prefix}widths", "widths")):
+        _hold(WIDTHS, key, settings.get(key))
+    widths = settings[f"{prefix}widths"]
+    _require_first(f"{prefix}widths", widths, PIXELS)
+    for key in dict.fromkeys((f"{prefix}activation", "activation")):
+        _hold(word_of(ACTIVATIONS), key, settings.get(key))
     if stage == "autoencoder":
         return
-    code = settings[encoder][-1]
-    require(settings["widths"][0] == code, "widths", _shown(settings["widths"]), f"{code} first, as the code has")
-    standardize = settings.get("standardize", False)
-    require(isinstance(standardize, bool), "standardize", _shown(standardize), "true or false")
+    _require_first("widths", settings["widths"], widths[-1], ", as the code has")
+    _hold(YES_OR_NO, "standardize", settings.get("standardize", False))
     noise = settings.get("code_noise", 0.0)
-    _require_number("code_noise", noise)
+    _hold(NUMBER, "code_noise", noise)
     require(noise >= 0, "code_noise", noise, "0 or more")
-    loss_on = settings.get("loss_on", "logits")
-    require(loss_on in [*LossOn], "loss_on", _shown(loss_on), f"one of {', '.join(LossOn)}")
+    _hold(word_of(LossOn), "loss_on", settings.get("loss_on", "logits"))
 
 
-def _require_whole(key: str, value: object, least: int | None = 0) -> None:
-    ok = type(value) is int and (least is None or value >= least)
-    require(ok, key, _shown(value), "a whole number" + ("" if least is None else f", {least} or more"))
+def _require_first(key: str, widths: list[int], first: int, why: str = "") -> None:
+    _hold(Rule(f"{first} first{why}", lambda value: value[0] == first), key, widths)
 
 
-def _require_number(key: str, value: object) -> None:
-    ok = type(value) is float or (type(value) is int and abs(value) < 2**53)
-    require(ok, key, _shown(value), "a number")
-
-
-def _mapping(key: str, value: object) -> Mapping[Any, Any]:
-    require(isinstance(value, dict), key, _shown(value), "a dict")
-    assert isinstance(value, dict)
-    return value
-
-
-def _shown(value: object) -> str:
-    return f"{value!r:.60}"
+def _hold(rule: Rule, key: str, value: object) -> None:
+    """Raises AeprobeError where a value, of which it tells only the beginning, is not what the rule says."""
+    require(rule.allows(value), key, f"{value!r:.60}", rule.text)
