@@ -37,11 +37,10 @@ def measured(module: Autoencoder, split: ImageDataset, count: int) -> tuple[torc
     """Codes and errors of the first images, as the module keeps them when it is tested."""
     images = split[:count]
     module.log = lambda *_, **__: None  # type: ignore[method-assign]
-    module.test_codes.clear()
-    module.test_errors.clear()
+    module.test_outputs.clear()
     with torch.no_grad():
         module.test_step(images, 0)
-    return module.test_codes[0], module.test_errors[0].numpy()
+    return module.test_outputs["codes"][0], module.test_outputs["errors"][0].numpy()
 
 
 def test_histogram_bars_are_the_class_counts() -> None:

@@ -144,8 +144,8 @@ class Gallery(L.Callback):
 
     def _draw_autoencoder(self, module: Autoencoder, history: History, writer: SummaryWriter, step: int) -> None:
         test = self.splits["test"]
-        codes = torch.cat(module.test_codes).float().cpu()
-        errors = torch.cat(module.test_errors).float().cpu().numpy()
+        codes = torch.cat(module.test_outputs["codes"]).float().cpu()
+        errors = torch.cat(module.test_outputs["errors"]).float().cpu().numpy()
         rows = self._rows(self.reconstructions)
         self._show(of_run.of_autoencoder(module, history, self.splits, rows, codes, errors), writer, step)
         for epoch in self.reconstructions:

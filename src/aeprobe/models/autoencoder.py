@@ -13,7 +13,6 @@ from aeprobe.models.networks import Normalize, mlp
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
 from aeprobe.models.stage import StageModule
-from aeprobe.processes.collectives import gather_in_sample_order
 
 
 class Autoencoder(StageModule):
@@ -48,16 +47,14 @@ class Autoencoder(StageModule):
         optimization: Optimization | None = None,
     ) -> None:
         super().__init__()
-        architecture = {"widths": list(widths), "activation": activation, "mean": mean, "std": std}
-        self.save_hyperparameters(architecture, logger=False)
+        widths = list(widths)  # a checkpoint holds plain values
+        self.save_hyperparameters("widths", "activation", "mean", "std", logger=False)
         self.normalize = Normalize(mean, std)
         self.encoder = mlp(widths, activation, initialization=initialization)
         self.decoder = mlp(widths[::-1], activation, nn.Sigmoid(), initialization)
         self.corruption = corruption or nn.Identity()
         self.regularizer = regularizer
         self.optimization = optimization
-        self.test_codes: list[Tensor] = []
-        self.test_errors: list[Tensor] = []
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes, (N, code), of images, uint8 or float in [0, 1], (N, 1, 28, 28)."""
@@ -88,23 +85,12 @@ class Autoencoder(StageModule):
         self.log_loss("val", mse_loss(self(images), images), len(images))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs test/loss; keeps each image's code and MSE in `test_codes` and `test_errors`."""
+        """Logs test/loss; keeps each image's code and its mean squared error."""
         images = self.normalize.pixels(batch[0])
         code = self.encode(images)
         reconstruction = self.decoder(code).view_as(images)
         self.log_loss("test", mse_loss(reconstruction, images), len(images))
-        self.test_codes.append(code)
-        self.test_errors.append((reconstruction - images).square().mean((1, 2, 3)))
-
-    def on_test_start(self) -> None:
-        """Forgets an earlier test."""
-        self.test_codes.clear()
-        self.test_errors.clear()
-
-    def on_test_epoch_end(self) -> None:
-        """Brings together what several processes measured."""
-        self.test_codes[:] = [gather_in_sample_order(self.test_codes)]
-        self.test_errors[:] = [gather_in_sample_order(self.test_errors)]
+        self.keep(codes=code, errors=(reconstruction - images).square().mean((1, 2, 3)))
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """Codes, (N, code), and reconstructions in [0, 1], (N, 1, 28, 28)."""

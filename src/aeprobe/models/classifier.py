@@ -13,7 +13,6 @@ from aeprobe.data.sampler import Batch
 from aeprobe.models.networks import GaussianNoise, Normalize, Standardize, mlp
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.stage import StageModule
-from aeprobe.processes.collectives import gather_in_sample_order
 
 
 class Classifier(StageModule):
@@ -51,20 +50,8 @@ class Classifier(StageModule):
         optimization: Optimization | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(
-            {
-                "encoder_widths": list(encoder_widths),
-                "encoder_activation": encoder_activation,
-                "widths": list(widths),
-                "activation": activation,
-                "standardize": standardize,
-                "code_noise": code_noise,
-                "loss_on": loss_on,
-                "mean": mean,
-                "std": std,
-            },
-            logger=False,
-        )
+        encoder_widths, widths = list(encoder_widths), list(widths)  # a checkpoint holds plain values
+        self.save_hyperparameters(ignore=["initialization", "optimization"], logger=False)
         self.normalize = Normalize(mean, std)
         self.encoder = mlp(encoder_widths, encoder_activation).requires_grad_(False)
         first: list[nn.Module] = [Standardize(widths[0])] if standardize else []
@@ -75,7 +62,6 @@ class Classifier(StageModule):
         self.val_accuracy = MulticlassAccuracy(widths[-1], average="micro")
         self.test_accuracy = MulticlassAccuracy(widths[-1], average="micro")
         self.confusion_matrix = MulticlassConfusionMatrix(widths[-1])
-        self.test_correct: list[Tensor] = []
 
     def train(self, mode: bool = True) -> "Classifier":
         """Lightning calls this before every epoch; the frozen encoder stays in eval mode."""
@@ -118,11 +104,11 @@ class Classifier(StageModule):
         self._evaluate(batch, "val", self.val_accuracy)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs test/loss and test/accuracy; fills `confusion_matrix` and `test_correct`."""
+        """Logs test/loss and test/accuracy; fills `confusion_matrix`, and keeps which images are `correct`."""
         logits, labels = self._evaluate(batch, "test", self.test_accuracy), batch[1]
         if len(labels):
             self.confusion_matrix.update(logits, labels)
-        self.test_correct.append(logits.argmax(1) == labels)
+        self.keep(correct=logits.argmax(1) == labels)
 
     def _evaluate(self, batch: Batch, split: str, accuracy: MulticlassAccuracy) -> Tensor:
         inputs, labels = batch
@@ -135,12 +121,8 @@ class Classifier(StageModule):
 
     def on_test_start(self) -> None:
         """Forgets an earlier test."""
+        super().on_test_start()
         self.confusion_matrix.reset()
-        self.test_correct.clear()
-
-    def on_test_epoch_end(self) -> None:
-        """Brings together what several processes measured."""
-        self.test_correct[:] = [gather_in_sample_order(self.test_correct)]
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """Class probabilities in [0, 1], (N, classes), and the most probable labels, int64 (N,)."""

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.quick_hooks import QuickModule
+from aeprobe.processes.collectives import gather_in_sample_order
 
 
 class SampleMean(Metric):
@@ -43,6 +44,7 @@ class StageModule(QuickModule):
         stage: its name.
         optimization: makes the optimizer and the schedule; None where nothing is trained.
         step_metrics: what the last training step measured, by name, each a number on the device.
+        test_outputs: what the test computed of each image, by name; one tensor each once it has ended.
         val_loss: the mean loss of the validation split.
         test_loss: of the test split.
     """
@@ -53,6 +55,7 @@ class StageModule(QuickModule):
     def __init__(self) -> None:
         super().__init__()
         self.step_metrics: dict[str, Tensor] = {}
+        self.test_outputs: dict[str, list[Tensor]] = {}
         self.val_loss, self.test_loss = SampleMean(), SampleMean()
 
     def record(self, **metrics: Tensor) -> None:
@@ -64,6 +67,20 @@ class StageModule(QuickModule):
         metric = self.val_loss if split == "val" else self.test_loss
         metric.update(loss, samples)
         self.log(f"{split}/loss", metric, on_epoch=True, logger=False)
+
+    def on_test_start(self) -> None:
+        """Forgets an earlier test."""
+        self.test_outputs.clear()
+
+    def keep(self, **outputs: Tensor) -> None:
+        """Keeps what a test step computed of each image of its batch, in `test_outputs`."""
+        for name, values in outputs.items():
+            self.test_outputs.setdefault(name, []).append(values)
+
+    def on_test_epoch_end(self) -> None:
+        """Brings together what several processes computed."""
+        for values in self.test_outputs.values():
+            values[:] = [gather_in_sample_order(values)]
 
     def backward(self, loss: Tensor) -> None:
         """Weighs the loss of a batch before its gradients are added to those of the others.
