@@ -23,7 +23,6 @@ from aeprobe.paths import PATHS
 GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment")
 BETWEEN = (OverrideLexer.COMMA, OverrideLexer.POPEN, OverrideLexer.PCLOSE)  # of the names in a list or a function
 NESTED = (OverrideLexer.BRACKET_OPEN, OverrideLexer.BRACE_OPEN, OverrideLexer.EQUAL)
-
 OF_A_MULTIRUN = ("sweep=", "search=")  # say which runs there are, not what a run does
 
 
@@ -64,14 +63,7 @@ def literal(value: Any) -> Any:
 
 
 def check_groups(arguments: Sequence[str]) -> None:
-    """Refuses a number or a list where Hydra expects the name of a file, and does not look.
-
-    Args:
-        arguments: of the command line, options too.
-
-    Raises:
-        AeprobeError: as it says.
-    """
+    """Raises AeprobeError for a number or a list where Hydra expects the name of a file, and does not look."""
     for argument in arguments:
         try:
             parsed = OverridesParser.create().parse_override(argument)
@@ -83,13 +75,12 @@ def check_groups(arguments: Sequence[str]) -> None:
         given = value.list if isinstance(value, ChoiceSweep) else [value]
         if value is None and (parsed.is_delete() or parsed.key_or_group == "experiment"):
             continue
-        if parsed.package is not None or parsed.key_or_group in GROUPS:
-            for item in given:
-                if not isinstance(item, str | QuotedString | Glob):
-                    raise AeprobeError(
-                        f"{argument}: {parsed.key_or_group} takes the name of a file in conf/; "
-                        f"one that looks like a number in quotes: '{parsed.key_or_group}=\"NAME\"'"
-                    )
+        names_a_file = parsed.package is not None or parsed.key_or_group in GROUPS
+        if names_a_file and not all(isinstance(item, str | QuotedString | Glob) for item in given):
+            raise AeprobeError(
+                f"{argument}: {parsed.key_or_group} takes the name of a file in conf/; "
+                f"one that looks like a number in quotes: '{parsed.key_or_group}=\"NAME\"'"
+            )
 
 
 # The keys that take a text, and whether null may stand for none.

@@ -60,7 +60,7 @@ class Optimization:
             plain = {key: value for key, value in scheduler.items() if key != "interval"}
             self._scheduler = bound(plain, f"{stage}.scheduler", LRScheduler)
         self.idle: str | None = None
-        self._alone, self._scheduled = self._try(optimizer)
+        self._try(optimizer)
 
     def configure(self, parameters: Iterable[nn.Parameter]) -> Any:
         """What `configure_optimizers` returns."""
@@ -104,12 +104,8 @@ class Optimization:
         momentum = scheduled.get("max_momentum")
         return {"max_momentum": [momentum, *alone[1:]] if isinstance(alone, list) else momentum}
 
-    def _try(self, node: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Takes a step and goes through the schedule on a weight of its own, so that no later epoch fails.
-
-        Returns:
-            The numbers of the optimizer alone, and as the schedule begins with them.
-        """
+    def _try(self, node: Mapping[str, Any]) -> None:
+        """Takes a step and goes through the schedule on a weight of its own, so that no later epoch fails."""
         # A step for a GPU's graphs cannot be tried on a CPU.
         device = "cuda" if node.get("capturable") and torch.cuda.is_available() else "cpu"
         weight = nn.Parameter(torch.zeros(1, device=device))
@@ -117,15 +113,14 @@ class Optimization:
         unscheduled = f"{self._stage}.scheduler: {_described(self._scheduler)} does not work"
         with _refused(f"{self._stage}.optimizer cannot be made"):
             optimizer = self._optimizer([weight])
-        alone = _numbers(optimizer)
+        self._alone = _numbers(optimizer)
         with _refused(unscheduled):
             schedule = self._schedule(optimizer)
-        scheduled = _numbers(optimizer)
+        self._scheduled = _numbers(optimizer)  # as the schedule begins with them
         with _refused(f"{self._stage}.optimizer._target_={node['_target_']}: takes no step here"):
             optimizer.step()  # after the schedule is made: torch warns of one that is the first to step
         with _refused(unscheduled):
             self._walk(optimizer, schedule)
-        return alone, scheduled
 
     def _walk(self, optimizer: Optimizer, schedule: Any) -> None:
         if schedule is None or isinstance(schedule, ReduceLROnPlateau):
