@@ -110,8 +110,18 @@ class SlurmLauncher(Launcher):
             log.info("\t#%d : %s", number, " ".join(overrides))
         done: dict[int, JobReturn] = {}
         room = Semaphore(self.most_at_once)
+
+        def run(number: int, overrides: Sequence[str]) -> None:
+            done[number] = JobReturn(status=JobStatus.FAILED, _return_value=UnfinishedError("lost"))
+            try:
+                with room:
+                    done[number] = self.launcher.launch([overrides], number)[0]
+            except Exception as error:  # submitit has several of its own, whose last line says what happened
+                last = str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
+                log.error("job #%d ended without a result: %s", number, last)
+
         # Daemons, not a pool: Ctrl-C ends the command, and leaves its jobs in the queue.
-        waiting = [Thread(target=self._run, args=(*job, done, room), daemon=True) for job in numbered]
+        waiting = [Thread(target=run, args=job, daemon=True) for job in numbered]
         for thread in waiting:
             thread.start()
         try:
@@ -121,14 +131,3 @@ class SlurmLauncher(Launcher):
             error.what += "; its jobs stay in the queue"
             raise
         return [done[number] for number, _ in numbered]
-
-    def _run(self, number: int, overrides: Sequence[str], done: dict[int, JobReturn], room: Semaphore) -> None:
-        done[number] = JobReturn(
-            overrides=overrides, status=JobStatus.FAILED, _return_value=UnfinishedError("lost")
-        )
-        try:
-            with room:
-                done[number] = self.launcher.launch([overrides], number)[0]
-        except Exception as error:  # submitit has several of its own, whose last line says what happened
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            log.error("job #%d ended without a result: %s", number, lines[-1])
