@@ -78,11 +78,9 @@ class WorkersLauncher(Launcher):
 
 
 class SlurmLauncher(Launcher):
-    """Each job of a multirun as a job of Slurm.
+    """Each job of a multirun as a job of Slurm, `most_at_once` in the queue at one time.
 
-    Args:
-        most_at_once: how many jobs of this command are in the queue at one time.
-        queue: submitit's parameters, as in the plugin's `hydra/launcher=submitit_slurm`.
+    The other parameters are submitit's, as in the plugin's `hydra/launcher=submitit_slurm`.
     """
 
     def __init__(self, most_at_once: int, **queue: Any) -> None:

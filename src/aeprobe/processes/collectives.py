@@ -38,9 +38,6 @@ class OtherProcessError(Exception):
 def join(accelerator: str) -> Place:
     """Meets the other processes, once, and returns this one's place.
 
-    Args:
-        accelerator: `trainer.accelerator`.
-
     Raises:
         AeprobeError: they do not come.
     """

@@ -145,12 +145,8 @@ class Child(subprocess.Popen[bytes]):
     """A process that ends with this one, however that ends, if it calls `follow`.
 
     Its standard input is a pipe of signals, a byte for each, and it ends when the other end is closed. It has a
-    session of its own, so that Ctrl-C in a terminal reaches this process alone.
-
-    Args:
-        command: what to run.
-        environment: variables besides those of this process.
-        more: of subprocess.Popen.
+    session of its own, so that Ctrl-C in a terminal reaches this process alone. `environment` is added to that of
+    this process, and `more` are subprocess.Popen's arguments.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], **more: Any) -> None:

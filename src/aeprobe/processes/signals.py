@@ -92,8 +92,7 @@ class Interruption:
     def insisting(self, end: Callable[[int], None]) -> Iterator[None]:
         """Ends the process where a signal comes and no Python code hears it: it waits for another one, in C++.
 
-        Args:
-            end: is called with the signal, from another thread, and does not return.
+        `end` is called with the signal, from another thread, and does not return.
         """
         reading, writing = os.pipe()
         os.set_blocking(writing, False)

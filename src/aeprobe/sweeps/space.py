@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 
 
 class Choice:
-    """One key that varies, by a list or by an interval.
-
-    Args:
-        override: as it was typed.
-
-    Attributes:
-        key: as it stands in an override.
-        typed: the whole override.
+    """One key that varies, by a list or by an interval, as it was typed.
 
     Raises:
         AeprobeError: an interval does not go from a smaller to a greater number.
@@ -52,10 +45,7 @@ class Choice:
         self.low, self.high = low, high
 
     def fit(self, config: DictConfig) -> None:
-        """Makes an interval one of whole numbers where the key is one.
-
-        Args:
-            config: the composed configuration, with a value of each key that varies.
+        """Makes an interval one of whole numbers where the key is one; the configuration has a value of each key.
 
         Raises:
             AeprobeError: the key takes no number, or no such ends.

@@ -28,22 +28,14 @@ START = "import sys; sys.path[:] = {path!r}; from aeprobe.sweeps.workers import 
 
 
 class Worker(Child):
-    """One of the processes, as the command sees it.
-
-    Args:
-        environment: variables besides those of this process.
-
-    Attributes:
-        connection: takes tasks, and gives back what became of each.
-        told: how many signals were passed on since its task began.
-    """
+    """One of the processes, as the command sees it; `environment` is added to the command's own."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self.connection, theirs = Pipe()
+        self.connection, theirs = Pipe()  # takes tasks, and gives back what became of each
         code = START.format(path=sys.path, fd=theirs.fileno())
         super().__init__([sys.executable, "-c", code], environment, pass_fds=[theirs.fileno()])
         theirs.close()
-        self.told = 0
+        self.told = 0  # signals that were passed on since its task began
 
     def give(self, task: Task) -> bool:
         """Hands a task over; returns whether anybody took it."""
@@ -67,12 +59,7 @@ class Worker(Child):
 
 
 class Workers:
-    """Runs tasks in several processes, which are kept for later tasks.
-
-    Args:
-        size: how many tasks run at one time.
-        environment: variables for the processes.
-    """
+    """Runs tasks in several processes, `size` at one time, and keeps the processes for later tasks."""
 
     def __init__(self, size: int, environment: Mapping[str, str]) -> None:
         self.size, self.environment = size, environment
@@ -154,11 +141,7 @@ def _how(status: int) -> str:
 
 
 def serve(fd: int) -> None:
-    """What such a process does: one task after the other, until the command has no more.
-
-    Args:
-        fd: its end of the connection.
-    """
+    """What such a process does: one task after the other, from its end of the connection, until no more come."""
     connection = Connection(fd)
     with Interruption():
         try:
