@@ -17,12 +17,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=BasicSwee
 
 
 class GridSweeper(BasicSweeper):
-    """Every combination of the values, each once.
-
-    Args:
-        max_batch_size: jobs that are given to the launcher at a time; None: all.
-        params: what varies, by key, as lists in Hydra's grammar. Typed ones win.
-    """
+    """Every combination of the values, each once."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Makes the launcher."""
@@ -35,9 +30,8 @@ class GridSweeper(BasicSweeper):
             AeprobeError: one of a search would look at the test set; nothing was written.
             HydraException: one has no configuration; nothing was written.
         """
-        overrides = OverridesParser.create(config_loader=self.jobs.loader).parse_overrides(
-            [*(f"{key}={value}" for key, value in (self.params or {}).items()), *arguments]
-        )
+        parser = OverridesParser.create(config_loader=self.jobs.loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         batches = self.split_arguments(overrides, self.max_batch_size)
         for settings in chain(*batches):
             self.jobs.compose(settings)

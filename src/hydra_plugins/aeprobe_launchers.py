@@ -78,11 +78,9 @@ class WorkersLauncher(Launcher):
 
 
 class SlurmLauncher(Launcher):
-    """Each job of a multirun as a job of Slurm.
+    """Each job of a multirun as a job of Slurm, `most_at_once` in the queue at one time.
 
-    Args:
-        most_at_once: how many jobs of this command are in the queue at one time.
-        queue: submitit's parameters, as in the plugin's `hydra/launcher=submitit_slurm`.
+    The other parameters are submitit's, as in the plugin's `hydra/launcher=submitit_slurm`.
     """
 
     def __init__(self, most_at_once: int, **queue: Any) -> None:
@@ -110,8 +108,18 @@ class SlurmLauncher(Launcher):
             log.info("\t#%d : %s", number, " ".join(overrides))
         done: dict[int, JobReturn] = {}
         room = Semaphore(self.most_at_once)
+
+        def run(number: int, overrides: Sequence[str]) -> None:
+            done[number] = JobReturn(status=JobStatus.FAILED, _return_value=UnfinishedError("lost"))
+            try:
+                with room:
+                    done[number] = self.launcher.launch([overrides], number)[0]
+            except Exception as error:  # submitit has several of its own, whose last line says what happened
+                last = str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
+                log.error("job #%d ended without a result: %s", number, last)
+
         # Daemons, not a pool: Ctrl-C ends the command, and leaves its jobs in the queue.
-        waiting = [Thread(target=self._run, args=(*job, done, room), daemon=True) for job in numbered]
+        waiting = [Thread(target=run, args=job, daemon=True) for job in numbered]
         for thread in waiting:
             thread.start()
         try:
@@ -121,14 +129,3 @@ class SlurmLauncher(Launcher):
             error.what += "; its jobs stay in the queue"
             raise
         return [done[number] for number, _ in numbered]
-
-    def _run(self, number: int, overrides: Sequence[str], done: dict[int, JobReturn], room: Semaphore) -> None:
-        done[number] = JobReturn(
-            overrides=overrides, status=JobStatus.FAILED, _return_value=UnfinishedError("lost")
-        )
-        try:
-            with room:
-                done[number] = self.launcher.launch([overrides], number)[0]
-        except Exception as error:  # submitit has several of its own, whose last line says what happened
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            log.error("job #%d ended without a result: %s", number, lines[-1])

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,33 +30,19 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 log = logging.getLogger("aeprobe")
-Direction = Literal["minimize", "maximize"]
 PLAIN = ("sweep=", "search=", "trainer.progress=")  # overrides that make no other study
 
 
+@dataclass
 class OptunaSweeper(Sweeper):
-    """Chooses settings by Optuna's TPE, each from what came out of those before.
+    """Chooses settings by Optuna's TPE, each from what came out of those before."""
 
-    Args:
-        params: what varies, by key: a list or an interval in Hydra's grammar. Typed ones win.
-        n_trials: settings in the whole study, those of earlier commands included.
-        n_jobs: how many are given to the launcher at a time.
-        seed: of the sampler.
-        direction: "minimize" or "maximize".
-        objective: the metric's name as it was given; None for the stage's own.
-    """
-
-    def __init__(
-        self,
-        params: dict[str, str] | None,
-        n_trials: int,
-        n_jobs: int,
-        seed: int,
-        direction: Direction,
-        objective: str | None,
-    ) -> None:
-        self.params, self.n_trials, self.n_jobs, self.seed = dict(params or {}), n_trials, n_jobs, seed
-        self.direction, self.objective = direction, objective
+    params: dict[str, str] | None  # what varies, by key: a list or an interval in Hydra's grammar; typed ones win
+    n_trials: int  # settings in the whole study, those of earlier commands included
+    n_jobs: int  # how many are given to the launcher at a time
+    seed: int  # of the sampler
+    direction: Literal["minimize", "maximize"]
+    objective: str | None  # the metric's name as it was given; None for the stage's own
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Makes the launcher."""
@@ -69,39 +56,41 @@ class OptunaSweeper(Sweeper):
                 stored.
         """
         parser = OverridesParser.create(config_loader=self.jobs.loader)
-        given = [f"{key}={value}" for key, value in self.params.items()] + arguments
+        given = [f"{key}={value}" for key, value in (self.params or {}).items()] + arguments
         overrides = {override.get_key_element(): override for override in parser.parse_overrides(given)}
-        choices = {k: Choice(override) for k, override in overrides.items() if override.is_sweep_override()}
-        fixed = [str(override.input_line) for key, override in overrides.items() if key not in choices]
-        if not choices:
+        self.choices = {k: Choice(override) for k, override in overrides.items() if override.is_sweep_override()}
+        self.fixed = [str(override.input_line) for key, override in overrides.items() if key not in self.choices]
+        if not self.choices:
             raise AeprobeError("search=optuna: nothing varies; give a list or an interval, such as seed=0,1")
         for name in ("n_trials", "n_jobs"):
             number = getattr(self, name)
             if not isinstance(number, int) or number < 1:
                 raise AeprobeError(f"hydra.sweeper.{name}={number}: must be at least 1")
-        self._check(choices, fixed)
+        self._check()
         with _alone(self.jobs.directory):
-            space = {key: choice.distribution() for key, choice in choices.items()}
-            study = self._study(choices, fixed, space)
+            space = {key: choice.distribution() for key, choice in self.choices.items()}
+            study = self._study(space)
             self.jobs.begin()
-            taken_up = _take_up(study)
-            left = self.n_trials - (len(study.get_trials(deepcopy=False)) - taken_up)
+            left = self.n_trials - _take_up(study)
             log.info("study of %d trials, %d left to run", self.n_trials, max(0, left))
             while left > 0:
                 trials = [study.ask(space) for _ in range(min(left, self.n_jobs))]
                 left -= len(trials)
-                self._run(study, trials, choices, fixed)
-            _tell_best(study, choices)
+                self._run(study, trials)
+            if _completed(study):
+                best = study.best_trial
+                settings = " ".join(f"{key}={value}" for key, value in self._settings(best).items())
+                log.info("best of the study: trial %d with %.5g: %s", best.number, best.value, settings)
 
-    def _check(self, choices: Mapping[str, Choice], fixed: Sequence[str]) -> None:
+    def _check(self) -> None:
         """Tries each value of a list and both ends of an interval, before anything is stored."""
-        listed = {key: choice.listed[0] for key, choice in choices.items() if choice.listed}
-        config = self.jobs.compose(_overrides(fixed, listed))
-        for choice in choices.values():
+        listed = {key: choice.listed[0] for key, choice in self.choices.items() if choice.listed}
+        config = self.jobs.compose(self._overrides(listed))
+        for choice in self.choices.values():
             choice.fit(config)
         wanted = set()
-        for settings in combinations(list(choices.values())):
-            overrides = _overrides(fixed, settings)
+        for settings in combinations(list(self.choices.values())):
+            overrides = self._overrides(settings)
             job = check(self.jobs.compose(overrides), overrides)
             wanted.add(objective.resolve(job.objective, job.stage))
         if None in wanted:
@@ -110,12 +99,9 @@ class OptunaSweeper(Sweeper):
             found = " and ".join(sorted(" ".join(metric) for metric in wanted if metric))
             raise AeprobeError(f"search=optuna: its jobs are chosen by {found}: give them one objective=")
 
-    def _study(
-        self, choices: Mapping[str, Choice], fixed: Sequence[str], space: Mapping[str, "BaseDistribution"]
-    ) -> "optuna.Study":
+    def _study(self, space: Mapping[str, "BaseDistribution"]) -> "optuna.Study":
         """The study that the sweep's directory holds, or a new one, also instead of one without results."""
         import optuna
-        from optuna.trial import TrialState
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         file = self.jobs.directory / "study.db"
@@ -123,12 +109,12 @@ class OptunaSweeper(Sweeper):
         asked = {
             "objective": self.objective,
             "direction": self.direction,
-            "varies": {key: choice.typed for key, choice in choices.items()},
-            "fixed": sorted(o for o in fixed if not o.startswith(PLAIN)),
+            "varies": {key: choice.typed for key, choice in self.choices.items()},
+            "fixed": sorted(o for o in self.fixed if not o.startswith(PLAIN)),
         }
         study = optuna.create_study(**where, direction=self.direction, load_if_exists=True)
         if other := _other(study, asked, space):
-            if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            if _completed(study):
                 raise AeprobeError(f"{file} is a study of other settings: {other}; choose another sweep=")
             log.info("%s has no result yet and begins anew: %s", file, other)
             optuna.delete_study(**where)
@@ -139,24 +125,23 @@ class OptunaSweeper(Sweeper):
         study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(study.get_trials(deepcopy=False)))
         return study
 
-    def _run(
-        self,
-        study: "optuna.Study",
-        trials: Sequence["optuna.Trial"],
-        choices: Mapping[str, Choice],
-        fixed: Sequence[str],
-    ) -> None:
+    def _run(self, study: "optuna.Study", trials: Sequence["optuna.Trial"]) -> None:
         """Runs some trials at once. One that was interrupted or lost stays as it is, to be taken up."""
         from optuna.trial import TrialState
 
-        settings = [{key: choices[key].text(value) for key, value in trial.params.items()} for trial in trials]
-        outcomes = self.jobs.run([_overrides(fixed, of_trial) for of_trial in settings], trials[0].number)
-        for trial, outcome in zip(trials, outcomes, strict=True):
+        batch = [self._overrides(self._settings(trial)) for trial in trials]
+        for trial, outcome in zip(trials, self.jobs.run(batch, trials[0].number), strict=True):
             value = outcome.objective
             if value is not None and math.isfinite(value):
                 study.tell(trial, value)
             elif outcome.status in ("completed", "failed"):
                 study.tell(trial, state=TrialState.FAIL)
+
+    def _settings(self, trial: "optuna.Trial | optuna.trial.FrozenTrial") -> dict[str, str]:
+        return {key: self.choices[key].text(value) for key, value in trial.params.items()}
+
+    def _overrides(self, settings: Mapping[str, str]) -> list[str]:
+        return [*self.fixed, *(f"{key}={value}" for key, value in settings.items())]
 
 
 @contextmanager
@@ -182,10 +167,6 @@ def _alone(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def _overrides(fixed: Sequence[str], settings: Mapping[str, str]) -> list[str]:
-    return [*fixed, *(f"{key}={value}" for key, value in settings.items())]
-
-
 def _other(study: "optuna.Study", asked: Mapping[str, Any], space: Mapping[str, "BaseDistribution"]) -> str | None:
     """What the study was asked that is not asked now, in words; None: it is the same."""
     for what, now in asked.items():
@@ -200,22 +181,18 @@ def _other(study: "optuna.Study", asked: Mapping[str, Any], space: Mapping[str, 
 
 
 def _take_up(study: "optuna.Study") -> int:
-    """Queues the trials that never ended once more; returns how many times that was done, and those queued now."""
+    """Queues the trials that never ended once more, and returns how many others the study has had."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.enqueue_trial(trial.params, user_attrs={"takes up": trial.number})
         study.tell(trial.number, state=TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
-    return sum("takes up" in trial.user_attrs for trial in trials) + sum(
-        trial.state == TrialState.WAITING for trial in trials
-    )
+    taken_up = sum("takes up" in trial.user_attrs for trial in trials)
+    return sum(trial.state.is_finished() for trial in trials) - taken_up
 
 
-def _tell_best(study: "optuna.Study", choices: Mapping[str, Choice]) -> None:
+def _completed(study: "optuna.Study") -> bool:
     from optuna.trial import TrialState
 
-    if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        best = study.best_trial
-        settings = " ".join(f"{key}={choices[key].text(value)}" for key, value in best.params.items())
-        log.info("best of the study: trial %d with %.5g: %s", best.number, best.value, settings)
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))

@@ -3,6 +3,8 @@
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
@@ -11,7 +13,28 @@ from aeprobe.config.checks import config_error
 from aeprobe.config.hints import hint
 from aeprobe.errors import AeprobeError, tell
 
-FULL_ERROR = "HYDRA_FULL_ERROR"
+FULL_ERROR, OURS = "HYDRA_FULL_ERROR", "AEPROBE_FULL_ERROR"
+WANTS_TRACEBACK = FULL_ERROR in os.environ and OURS not in os.environ  # the person's own choice
+
+
+def hydra_raises() -> None:
+    """Lets Hydra raise its errors, which it would print over several lines, to be told in one.
+
+    A launcher's processes inherit that: the second variable tells them that it is not the person's.
+    """
+    if not WANTS_TRACEBACK:
+        os.environ[FULL_ERROR] = os.environ[OURS] = "1"
+
+
+@contextmanager
+def own_environment() -> Iterator[None]:
+    """Meanwhile, what a job starts inherits the person's own choice."""
+    if not WANTS_TRACEBACK:
+        os.environ.pop(FULL_ERROR, None)
+    try:
+        yield
+    finally:
+        hydra_raises()
 
 
 def tell_once(text: str) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, typed_values
 from aeprobe.config.overrides import as_typed
-from aeprobe.config.schema import Config, Role, Stage, depends_on_length
+from aeprobe.config.schema import STAGES, Config, Role, Stage, depends_on_length
 from aeprobe.config.settings import roles, upgraded
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
@@ -19,26 +19,18 @@ from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import read_metrics
 from aeprobe.runs.run_directory import RunDirectory
 
-LENGTHS = ("autoencoder.max_epochs", "classifier.max_epochs")
+LENGTHS = [f"{stage}.max_epochs" for stage in STAGES]
 
 
 @dataclass
 class Resumption:
-    """A run to go on with.
+    """A run to go on with."""
 
-    Attributes:
-        config: its last, with the overrides that were typed now.
-        directory: the run's; with stage=all the one that holds both stages.
-        overrides: what was typed when it began, and since then.
-        changed: whether something was typed now.
-        start: the checkpoint to go on from, where it was given.
-    """
-
-    config: Config
-    directory: Path
-    overrides: list[str]
-    changed: bool = False
-    start: Path | None = None
+    config: Config  # its last, with the overrides that were typed now
+    directory: Path  # the run's; with stage=all the one that holds both stages
+    overrides: list[str]  # what was typed when it began, and since then
+    changed: bool  # whether something was typed now
+    start: Path | None  # the checkpoint to go on from, where it was given
 
 
 def resume(arguments: Sequence[str]) -> Resumption:
@@ -54,19 +46,21 @@ def resume(arguments: Sequence[str]) -> Resumption:
     options = [argument for argument in others if argument.startswith("-")]
     if options or len(given) != 1:
         raise AeprobeError(f"{' '.join([*given, *options])}: expected one run and KEY=VALUE only")
-    path = _named(given[0])
-    start = path if path.suffix == ".ckpt" else None
-    path = path.parent.parent if start else path
-    if start and not start.is_file():
-        raise AeprobeError(f"resume={start}: there is no such checkpoint")
-    stored = _stored(path)
-    whole = stored.get("stage") == "all" and path.name in ("autoencoder", "classifier")
+    path, start = _named(given[0]), None
+    if path.suffix == ".ckpt":
+        path, start = path.parent.parent, path
+        if not start.is_file():
+            raise AeprobeError(f"resume={start}: there is no such checkpoint")
+    settings = _settings(path)
+    stored = _load(settings / "config.yaml")
+    if not isinstance(stored, DictConfig):
+        raise AeprobeError(f"{settings / 'config.yaml'} is no configuration")
+    stored.pop("hydra", None)  # it could name code to run
+    whole = stored.get("stage") == "all" and path.name in STAGES
     directory = path.parent if whole else path
-    overrides = as_typed(_load(_settings(path) / "overrides.yaml"))
-    typed = typed_values(others)
+    before, typed = typed_values(as_typed(_load(settings / "overrides.yaml"))), typed_values(others)
     config = _apply(stored, typed, directory)
-    overrides = [*({**typed_values(overrides), **typed}.values())]
-    return Resumption(config, directory, overrides, bool(typed), start)
+    return Resumption(config, directory, [*(before | typed).values()], bool(typed), start)
 
 
 def _named(argument: str) -> Path:
@@ -89,57 +83,41 @@ def _settings(path: Path) -> Path:
 def _load(file: Path) -> Any:
     try:
         return OmegaConf.load(file)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        raise AeprobeError(f"{file} cannot be read: {str(error).partition(chr(10))[0]}") from None
     except Exception as error:  # PyYAML's errors have no common base that OmegaConf exports
-        raise AeprobeError(f"{file} is no configuration: {str(error).partition(chr(10))[0]}") from None
-
-
-def _stored(path: Path) -> DictConfig:
-    stored = _load(_settings(path) / "config.yaml")
-    if isinstance(stored, ListConfig) or not isinstance(stored, DictConfig):
-        raise AeprobeError(f"{_settings(path) / 'config.yaml'} is no configuration")
-    stored.pop("hydra", None)  # it could name code to run
-    return stored
+        unread = isinstance(error, OSError | ValueError | OmegaConfBaseException)
+        what = "cannot be read" if unread else "is no configuration"
+        raise AeprobeError(f"{file} {what}: {str(error).partition(chr(10))[0]}") from None
 
 
 def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config:
     """Checks a stored configuration again, and lengthens it."""
     try:
-        plain = OmegaConf.to_container(stored)
-        assert isinstance(plain, dict)
-        cfg = OmegaConf.merge(OmegaConf.structured(Config), upgraded({str(k): v for k, v in plain.items()}))
-        assert isinstance(cfg, DictConfig)
-        before = int(cfg.autoencoder.max_epochs), int(cfg.classifier.max_epochs)
+        plain: Any = OmegaConf.to_container(stored)
+        plain = upgraded({str(key): value for key, value in plain.items()})
+        cfg: Any = OmegaConf.merge(OmegaConf.structured(Config), plain)
+        before = {stage: int(cfg[stage].max_epochs) for stage in STAGES}
         for key, override in typed.items():
             if key not in LENGTHS and roles().get(key) != Role.display:
                 raise AeprobeError(f"{override}: would change what was already trained; start a new run for it")
             OmegaConf.update(cfg, key, OmegaConf.create(f"x: {override.partition('=')[2]}").x)
     except OmegaConfBaseException as error:
         raise AeprobeError(f"{directory}: {config_error(error)}") from None
-    ckpt, cfg.ckpt = cfg.ckpt, _existing(cfg, directory)
+    ckpt, last = cfg.ckpt, directory / "checkpoints" / "last.ckpt"
+    if cfg.stage == Stage.classifier and last.exists():  # it holds its encoder, and stage 1's may be gone by now
+        cfg.ckpt = str(last.absolute())
     config = check(cfg)
     config.ckpt = ckpt
-    for stage, old in zip(("autoencoder", "classifier"), before, strict=True):
-        if f"{stage}.max_epochs" in typed:
-            _require_lengthening(config, stage, old, typed[f"{stage}.max_epochs"], directory)
-    _require_processes(config, directory)
-    return config
-
-
-def _existing(cfg: DictConfig, directory: Path) -> str | None:
-    """The checkpoint to check: a classifier's own holds its encoder, and stage 1's may be gone by now."""
-    last = directory / "checkpoints" / "last.ckpt"
-    return str(last.absolute()) if cfg.stage == Stage.classifier and last.exists() else cfg.ckpt
-
-
-def _require_processes(config: Config, directory: Path) -> None:
-    """Raises AeprobeError where another number of processes would take the run up."""
+    for stage, key in zip(STAGES, LENGTHS, strict=True):
+        if key in typed:
+            _require_lengthening(config, stage, before[stage], typed[key], directory)
     now = config.trainer.devices * config.trainer.num_nodes
-    for part in (directory, directory / "autoencoder", directory / "classifier"):
-        before = read_metrics(part).get("processes", 1) if (part / "metrics.json").exists() else now
-        if before != now:
-            raise AeprobeError(f"resume={part}: was trained by {before} processes, not {now}: start as many again")
+    for part in (directory, *(directory / stage for stage in STAGES)):
+        trained_by = read_metrics(part).get("processes", 1) if (part / "metrics.json").exists() else now
+        if trained_by != now:
+            raise AeprobeError(
+                f"resume={part}: was trained by {trained_by} processes, not {now}: start as many again"
+            )
+    return config
 
 
 def _require_lengthening(config: Config, stage: str, before: int, override: str, directory: Path) -> None:

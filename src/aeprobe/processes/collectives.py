@@ -20,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from aeprobe.errors import AeprobeError
 from aeprobe.processes.launch import Place, here
-from aeprobe.processes.signals import Interrupted, Interruption, Late, Lost
+from aeprobe.processes.signals import Interrupted, Interruption, Lost
 
 T = TypeVar("T")
 JOINING = timedelta(minutes=5)
@@ -37,9 +37,6 @@ class OtherProcessError(Exception):
 
 def join(accelerator: str) -> Place:
     """Meets the other processes, once, and returns this one's place.
-
-    Args:
-        accelerator: `trainer.accelerator`.
 
     Raises:
         AeprobeError: they do not come.
@@ -154,11 +151,16 @@ def _cause(error: BaseException) -> BaseException:
     """The first of all processes' errors; it is agreed upon in the store."""
     rank, world = dist.get_rank(), dist.get_world_size()
     if TIMED_OUT.search(str(error)) and isinstance(error, RuntimeError | TimeoutError):
-        return Late(world, ALONE if isinstance(error, TimeoutError) else LIMIT)
-    lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and bool(LOST.search(str(error))))
-    cause = _read() if lost else _tell(error, rank)
+        limit = ALONE if isinstance(error, TimeoutError) else LIMIT
+        minutes = f"{limit.total_seconds() / 60:.3g} minutes"
+        return Lost(f"one of its {world} processes, which did not answer for {minutes}")
+    lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and LOST.search(str(error)))
+    try:
+        cause = _read() if lost else _tell(error, rank)
+    except RuntimeError:  # the store's owner is gone
+        cause = None
     if cause is None:
-        return Lost(world) if lost else error
+        return Lost(f"the loss of one of its {world} processes", " (killed, or out of memory?)") if lost else error
     if cause["rank"] == rank:
         return error
     if cause["signal"]:
@@ -174,7 +176,7 @@ TIMED_OUT = re.compile(r"timed out|timeout", re.IGNORECASE)
 LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket", re.IGNORECASE)
 
 
-def _tell(error: BaseException, rank: int) -> dict[str, Any] | None:
+def _tell(error: BaseException, rank: int) -> Any:
     """Says why this process ends, and returns what the first to end has said."""
     expected = isinstance(error, AeprobeError)
     text = str(error).partition("\n")[0]
@@ -185,23 +187,14 @@ def _tell(error: BaseException, rank: int) -> dict[str, Any] | None:
         "text": text if expected else f"{type(error).__name__}: {text}",
         "traceback": "".join(traceback.format_exception(error)),
     }
-    try:
-        cause = _stores[0].compare_set("end", "", json.dumps(mine))
-    except RuntimeError:  # its owner is gone
-        return None
-    found: dict[str, Any] = json.loads(cause)
-    return found
+    return json.loads(_stores[0].compare_set("end", "", json.dumps(mine)))
 
 
-def _read() -> dict[str, Any] | None:
+def _read() -> Any:
     """What another process has said of its end; None: nothing."""
     end = time.monotonic() + ASKING
-    try:
-        while not _stores[0].check(["end"]):
-            if time.monotonic() > end:
-                return None
-            time.sleep(0.05)
-        found: dict[str, Any] = json.loads(_stores[0].get("end"))
-    except RuntimeError:
-        return None
-    return found
+    while not _stores[0].check(["end"]):
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.05)
+    return json.loads(_stores[0].get("end"))

@@ -1,49 +1,44 @@
 """The processes of one run: which of them this is, and the start of the others. Needs no torch.
 
-Who starts them says so in the environment: torchrun, srun, or this module, for `trainer=ddp` alone. Lightning's
-own launcher is not used: under `-m` it would start the whole sweep once more.
+Who starts them says so in the environment: torchrun, srun, or `started` here, for `trainer=ddp` alone. It does so
+itself because torchrun's agent is one more process that imports torch, and leaves its children behind when it is
+killed; Lightning's launcher starts them at the fit, once the first process has read the data, and leaves them too.
 """
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from aeprobe.config.schema import STAGES, Config
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.paths import typed_in
 
-CHILD = "AEPROBE_CHILD"  # set for those that `started` starts
+CHILD = "AEPROBE_CHILD"  # set for a `Child`
 PATIENCE = 15.0  # seconds that are given to a process to end by itself
-_children: list[subprocess.Popen[bytes]] = []  # those that `started` has started
+_children: list["Child"] = []  # those that `started` has started
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which process of a run this is.
+    """Which process of a run this is."""
 
-    Attributes:
-        rank: counted from 0 over all machines; the first one makes the run directory, logs and writes.
-        world: number of processes.
-        local_rank: counted from 0 on this machine.
-        local_world: number of processes on this machine.
-    """
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-    local_world: int = 1
+    rank: int = 0  # counted from 0 over all machines
+    world: int = 1  # number of processes
+    local_rank: int = 0  # counted from 0 on this machine
+    local_world: int = 1  # number of processes on this machine
 
     @property
     def first(self) -> bool:
-        """Whether it makes the run directory, logs and writes."""
+        """Whether it makes the run directory, logs and writes, alone of all processes."""
         return self.rank == 0
 
     @property
@@ -132,7 +127,9 @@ def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
     per_node = [number for number, times in runs for _ in range(int(times or 1))]
     step = environment.get("SLURM_STEP_ID", environment.get("SLURM_STEPID", "0"))
     port = 10_000 + (int(environment.get("SLURM_JOB_ID", "0")) * 101 + int(step)) % 20_000
-    address = _first_host(environment.get("SLURM_STEP_NODELIST", "")) if len(per_node) > 1 else "127.0.0.1"
+    # The first of a list in Slurm's short form, such as node[3-5,9],login.
+    first = re.match(r"([^\[,]+)(?:\[(\d+))?", environment.get("SLURM_STEP_NODELIST", ""))
+    address = first[1] + (first[2] or "") if first and len(per_node) > 1 else "127.0.0.1"
     return {
         "RANK": environment["SLURM_PROCID"],
         "WORLD_SIZE": tasks,
@@ -144,56 +141,70 @@ def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _first_host(nodes: str) -> str:
-    """The first name in Slurm's short form, such as node[3-5,9],login."""
-    found = re.match(r"([^\[,]+)(?:\[(\d+))?", nodes)
-    return found[1] + (found[2] or "") if found else "127.0.0.1"
+class Child(subprocess.Popen[bytes]):
+    """A process that ends with this one, however that ends, if it calls `follow`.
+
+    Its standard input is a pipe of signals, a byte for each, and it ends when the other end is closed. It has a
+    session of its own, so that Ctrl-C in a terminal reaches this process alone. `environment` is added to that of
+    this process, and `more` are subprocess.Popen's arguments.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], **more: Any) -> None:
+        variables = os.environ | environment | {CHILD: "1"}
+        super().__init__(command, env=variables, stdin=subprocess.PIPE, start_new_session=True, **more)
+
+    def pass_on(self, signum: int) -> None:
+        """Lets it hear a signal, unless it has ended."""
+        assert self.stdin is not None
+        with suppress(OSError):
+            os.write(self.stdin.fileno(), bytes([signum]))
+
+
+def follow() -> None:
+    """In a `Child`: takes the signals that are passed on as its own, and ends with the process that began it."""
+    if os.environ.pop(CHILD, None):
+        threading.Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    while told := os.read(0, 1):
+        signal.pthread_kill(threading.main_thread().ident or 0, told[0])
+    os._exit(1)
 
 
 @contextmanager
 def started(number: int) -> Iterator[None]:
     """Makes this process the first of `number` on this machine, and starts the others with the same command.
 
-    However this process ends, they do not outlive it: each holds one end of a pipe, and ends when the other
-    end is closed. They have a session of their own, so that Ctrl-C in a terminal reaches this process alone.
+    Nothing happens for one process, or where torchrun or srun has started them. None of them outlives this one.
     """
-    environment = {
-        "WORLD_SIZE": str(number),
-        "LOCAL_WORLD_SIZE": str(number),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
-    }
-    children = _children
+    if number == 1 or launched() is not None:
+        yield
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, *sys.orig_argv[1:]]
     over = threading.Event()
     try:
-        for rank in range(1, number):
-            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), CHILD: "1"}
-            children.append(
-                subprocess.Popen(  # noqa: S603 - this command itself
-                    [sys.executable, *sys.orig_argv[1:]],
-                    env=os.environ | environment | place,
-                    cwd=typed_in(),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            )
+        for rank in map(str, range(1, number)):
+            place = environment | {"RANK": rank, "LOCAL_RANK": rank}
+            _children.append(Child(command, place, cwd=typed_in(), stdout=subprocess.DEVNULL))
         os.environ |= environment | {"RANK": "0", "LOCAL_RANK": "0"}
-        threading.Thread(target=_watch, args=(children, over), daemon=True).start()
+        threading.Thread(target=_watch, args=(over,), daemon=True).start()
         yield
-        _wait(children, PATIENCE)
+        patient_until = time.monotonic() + PATIENCE
+        while time.monotonic() < patient_until and any(child.poll() is None for child in _children):
+            time.sleep(0.02)
     finally:
         over.set()
         for name in (*environment, "RANK", "LOCAL_RANK"):
             os.environ.pop(name, None)
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.close()
-        _wait(children, PATIENCE / 5)
-        for child in children:
-            child.kill()
-            child.wait()
-        children.clear()
+        for child in _children:
+            with child:  # waits for it
+                child.kill()
+        _children.clear()
 
 
 def end(status: int) -> NoReturn:
@@ -204,38 +215,12 @@ def end(status: int) -> NoReturn:
     os._exit(status)
 
 
-def follow() -> None:
-    """Ends this process when the one that started it has ended, where that was `started`."""
-    if os.environ.pop(CHILD, None):
-        threading.Thread(target=_follow, daemon=True).start()
-
-
-def _follow() -> None:
-    while os.read(0, 1):
-        pass
-    os._exit(1)
-
-
-def _watch(children: list[subprocess.Popen[bytes]], over: threading.Event) -> None:
+def _watch(over: threading.Event) -> None:
     """Ends a first process that does not notice by itself that another is lost: nobody would come any more."""
     while not over.wait(0.2):
-        lost = [child for child in children if child.poll() not in (None, 0)]
-        if lost:
-            if over.wait(PATIENCE):
-                return
-            status = lost[0].returncode
-            tell(f"the process of rank {children.index(lost[0]) + 1} ended with status {status}")
-            end(1)
-
-
-def _wait(children: list[subprocess.Popen[bytes]], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and any(child.poll() is None for child in children):
-        time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
+        for rank, child in enumerate(_children, start=1):
+            if child.poll():
+                if over.wait(PATIENCE):
+                    return
+                tell(f"the process of rank {rank} ended with status {child.returncode}")
+                end(1)

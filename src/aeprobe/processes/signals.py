@@ -6,61 +6,40 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 DEAF = 5.0  # seconds without Python code, after which a process that was told to stop is taken to wait in vain
 
 
 class Interrupted(BaseException):
-    """A run was told to stop. No Exception, so that nobody takes it for a failure.
+    """A run was told to stop. No Exception, so that nobody takes it for a failure."""
 
-    Attributes:
-        signum: the signal; 0 for none.
-        status: the exit status that says so, 128 and the signal's number.
-        what: how to tell it.
-        advice: what to do next, to follow `what`.
-    """
-
-    what = "interrupted"
-    advice = ""
+    what = "interrupted"  # how to tell it
+    advice = ""  # what to do next, to follow `what`
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.signum = signum
-        # A queue sends SIGUSR1 or SIGUSR2 before its time limit: the same to us as the SIGTERM that follows.
+        self.signum = signum  # 0 for none
+        # The exit status. A queue sends SIGUSR1 or SIGUSR2 before its time limit: the same to us as the SIGTERM
+        # that follows.
         self.status = 128 + (signum if signum == signal.SIGINT else signal.SIGTERM)
 
 
 class Lost(Interrupted):
-    """Another process of the run is gone, without a word.
+    """Another process of the run is gone without a word, or does not answer.
 
     Args:
-        world: number of processes.
+        what: what interrupts the run.
+        guess: why that may be.
     """
 
-    def __init__(self, world: int) -> None:
-        BaseException.__init__(self, f"the loss of one of its {world} processes")
+    def __init__(self, what: str, guess: str = "") -> None:
+        BaseException.__init__(self, what)
         self.signum, self.status = 0, 1
-        self.what = f"interrupted by {self} (killed, or out of memory?)"
-
-
-class Late(Lost):
-    """Another process of the run is not gone, but does not answer.
-
-    Args:
-        world: number of processes.
-        limit: how long it was waited for.
-    """
-
-    def __init__(self, world: int, limit: timedelta) -> None:
-        super().__init__(world)
-        minutes = f"{limit.total_seconds() / 60:.3g} minutes"
-        self.args = (f"one of its {world} processes, which did not answer for {minutes}",)
-        self.what = f"interrupted by {self}"
+        self.what = f"interrupted by {what}{guess}"
 
 
 class Interruption:
@@ -87,10 +66,9 @@ class Interruption:
             signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Takes the signals back, if it is entered.
+        """Takes the signals back, if it is entered, from the handlers that Lightning has put in place of this one.
 
-        Lightning puts a handler of its own before this one; of several processes it waits for the others there,
-        which wait for this process elsewhere.
+        Those wait for the other processes, which wait for this one elsewhere.
         """
         for number in self._before:
             signal.signal(number, self._hear)
@@ -102,11 +80,7 @@ class Interruption:
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """Once a signal came, raises `Interrupted` for any error: code that is cut short may fail in another way.
-
-        Raises:
-            Interrupted: instead of that.
-        """
+        """Once a signal came, raises `Interrupted` for any error: code that is cut short may fail differently."""
         try:
             yield
         except Exception as error:
@@ -118,8 +92,7 @@ class Interruption:
     def insisting(self, end: Callable[[int], None]) -> Iterator[None]:
         """Ends the process where a signal comes and no Python code hears it: it waits for another one, in C++.
 
-        Args:
-            end: is called with the signal, from another thread, and does not return.
+        `end` is called with the signal, from another thread, and does not return.
         """
         reading, writing = os.pipe()
         os.set_blocking(writing, False)

@@ -118,10 +118,9 @@ ONE_PROCESS = (
 def refuse(directory: Path, cfg: DictConfig, overrides: Sequence[str], error: str) -> None:
     """Writes metrics.json for a job that was refused before it began."""
     try:
-        config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+        config: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     except OmegaConfBaseException:  # that was what is wrong
         config = OmegaConf.to_container(cfg, enum_to_str=True)
-    assert isinstance(config, dict)
     directory.mkdir(parents=True, exist_ok=True)
     RunDirectory(directory).write(
         schema=SCHEMA,

@@ -9,31 +9,23 @@ from aeprobe.runs.metrics import find_checkpoint
 def require_held_out(config: Config) -> None:
     """Holds a job of a search to its purpose: what is chosen by the test set is not measured by it any more.
 
-    Args:
-        config: the job's.
-
     Raises:
         AeprobeError: no images are held out, so that its objective would be measured on the test set.
     """
     wanted = objective.resolve(config.objective, config.stage)
     if wanted is None or not wanted[1].startswith("val/"):
         return
-    if config.stage == Stage.classifier and config.ckpt:
-        held_out, where = _held_out_by(config.ckpt), f"the encoder in ckpt={config.ckpt} was trained with "
+    held_out, where, advice = config.data.val_size, "", "hold images out, such as data.val_size=5000"
+    if config.stage == Stage.classifier and config.ckpt:  # it keeps the encoder's split
+        from aeprobe.models import checkpoints  # imports torch
+
+        stored = checkpoints.read(find_checkpoint(config.ckpt, "autoencoder"))
+        held_out = int(stored["datamodule_hyper_parameters"]["val_size"])
+        where = f"the encoder in ckpt={config.ckpt} was trained with "
         advice = "search on an encoder that was trained with images held out"
-    else:
-        held_out, where, advice = config.data.val_size, "", "hold images out, such as data.val_size=5000"
     if held_out == 0:
         train = wanted[1].replace("val/", "train/")
         raise AeprobeError(
             f"{where}data.val_size=0: the search would choose by the test set, which {wanted[1]} is measured on; "
             f"{advice}, or give objective={train}"
         )
-
-
-def _held_out_by(ckpt: str) -> int:
-    """How many images the training of a checkpoint held out: stage 2 keeps its split."""
-    from aeprobe.models import checkpoints  # imports torch
-
-    stored = checkpoints.read(find_checkpoint(ckpt, "autoencoder"))["datamodule_hyper_parameters"]
-    return int(stored["val_size"])

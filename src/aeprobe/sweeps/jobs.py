@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config import objective
+from aeprobe.config.schema import STAGES
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.processes.signals import Interrupted
 from aeprobe.runs.checks import check
@@ -31,16 +31,12 @@ GRIDS = (GRID, "hydra._internal.core_plugins.basic_sweeper.BasicSweeper")
 ENDINGS = {
     "failed": "failed",
     "interrupted": "interrupted, to go on by the same command",
-    "lost": "ended without a result",
+    "lost": "ended without a result",  # its process was killed, or never began
 }
 
 
 class UnfinishedError(AeprobeError):
-    """A job came to nothing; why was told where it happened.
-
-    Args:
-        status: "failed", "interrupted", or "lost" for a job whose process was killed or never began.
-    """
+    """A job came to nothing; why was told where it happened. Its status is a key of ENDINGS."""
 
     def __init__(self, status: str) -> None:
         super().__init__(status)
@@ -52,27 +48,16 @@ class UnfinishedError(AeprobeError):
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a multirun.
-
-    Attributes:
-        overrides: what makes it.
-        name: its directory's, below that of the sweep.
-        settings: its whole configuration; two jobs with the same one are the same job.
-    """
+    """One job of a multirun. Two with the same `settings`, its whole configuration, are the same job."""
 
     overrides: Sequence[str]
-    name: str
+    name: str  # its directory's, below that of the sweep
     settings: str
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job came to.
-
-    Attributes:
-        status: "completed", or that of `UnfinishedError`.
-        objective: the number that a search looks at, of a completed job that trained something.
-    """
+    """What a job came to: "completed" or a key of ENDINGS, and the number that a search looks at, if any."""
 
     status: str
     objective: float | None = None
@@ -81,18 +66,11 @@ class Outcome:
 class Jobs:
     """Composes and launches the jobs of a multirun, for any sweeper and any launcher.
 
-    Args:
-        context: Hydra's.
-        task_function: what runs one job.
-        config: the composed configuration of the whole multirun, which names the launcher.
-
-    Attributes:
-        ended: the status of every job that this command has run, by its name.
-        directory: the sweep's.
+    The arguments are those of a sweeper's `setup`.
     """
 
-    ended: ClassVar[dict[str, str]] = {}
-    directory: ClassVar[Path] = Path()
+    ended: ClassVar[dict[str, str]] = {}  # the status of every job that this command has run, by its name
+    directory: ClassVar[Path] = Path()  # the sweep's
 
     def __init__(self, context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader, self.config = context.config_loader, config
@@ -117,7 +95,12 @@ class Jobs:
         with read_write(config), open_dict(config):
             del config["hydra"]
         if self.search:
-            self._require_held_out(config, overrides)
+            try:
+                checked = check(config, overrides)
+            except AeprobeError:
+                pass  # it cannot run, and will say so itself
+            else:
+                require_held_out(checked)
         try:
             settings = OmegaConf.to_yaml(config, resolve=True)
         except OmegaConfBaseException:  # the job itself will tell what is wrong
@@ -125,28 +108,17 @@ class Jobs:
         self._known[tuple(overrides)] = Job(overrides, name, settings)
         return config
 
-    @staticmethod
-    def _require_held_out(config: DictConfig, overrides: Sequence[str]) -> None:
-        try:
-            checked = check(config, overrides)
-        except AeprobeError:  # it cannot run, and will say so itself
-            return
-        require_held_out(checked)
-
     def begin(self) -> None:
         """Makes the sweep's directory, with its configuration; to be called once nothing is refused."""
         self.directory.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.directory / "multirun.yaml")
 
     def run(self, batch: Sequence[Sequence[str]], first: int) -> list[Outcome]:
-        """Launches some jobs and waits for all of them.
+        """Launches some jobs, waits for all of them, and returns one outcome for each.
 
         Args:
             batch: the overrides of each job. One that is the same as another of this command is not run again.
             first: the number of the first.
-
-        Returns:
-            One outcome for each item of `batch`.
 
         Raises:
             Interrupted: a signal came; it says what to type to go on.
@@ -202,7 +174,6 @@ def _note(job: Job, done: JobReturn) -> Outcome:
         tell(f"{job.name}: {value}")
         outcome = Outcome("failed")
     else:
-        assert isinstance(value, BaseException)
         raise value
     Jobs.ended[job.name] = outcome.status
     return outcome
@@ -210,7 +181,7 @@ def _note(job: Job, done: JobReturn) -> Outcome:
 
 def _left(directory: Path) -> str:
     """The status of a job that said nothing: a queue may end it once it has marked itself interrupted."""
-    for part in (directory, *(directory / stage for stage in objective.KINDS)):
+    for part in (directory, *(directory / stage for stage in STAGES)):
         with suppress(AeprobeError):
             if read_metrics(part)["status"] == "interrupted":
                 return "interrupted"
@@ -218,12 +189,6 @@ def _left(directory: Path) -> str:
 
 
 def is_search(hydra: Any) -> bool:
-    """Whether a multirun chooses between its jobs: by `search=`, by the `params` of a sweeper, or by its sweeper.
-
-    Args:
-        hydra: Hydra's own node of the configuration.
-    """
-    sweeper = hydra.sweeper
-    return (
-        bool(hydra.runtime.choices.get("search") or sweeper.get("params")) or sweeper.get("_target_") not in GRIDS
-    )
+    """Whether a multirun of this `hydra` node chooses between its jobs: by search=, its params or its sweeper."""
+    asked = hydra.runtime.choices.get("search") or hydra.sweeper.get("params")
+    return bool(asked) or hydra.sweeper.get("_target_") not in GRIDS

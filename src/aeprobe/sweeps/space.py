@@ -6,7 +6,7 @@ Needs no torch, except for an interval of an optimizer's or a scheduler's own ke
 import inspect
 import math
 from collections.abc import Sequence
-from dataclasses import is_dataclass
+from contextlib import suppress
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from aeprobe.config.schema import OPTIMIZER_NUMBERS, Config
+from aeprobe.config.schema import OPTIMIZER_NUMBERS, keys
 from aeprobe.errors import AeprobeError
 
 if TYPE_CHECKING:
@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 
 
 class Choice:
-    """One key that varies, by a list or by an interval.
-
-    Args:
-        override: as it was typed.
-
-    Attributes:
-        key: as it stands in an override.
-        typed: the whole override.
+    """One key that varies, by a list or by an interval, as it was typed.
 
     Raises:
         AeprobeError: an interval does not go from a smaller to a greater number.
@@ -52,10 +45,7 @@ class Choice:
         self.low, self.high = low, high
 
     def fit(self, config: DictConfig) -> None:
-        """Makes an interval one of whole numbers where the key is one.
-
-        Args:
-            config: the composed configuration, with a value of each key that varies.
+        """Makes an interval one of whole numbers where the key is one; the configuration has a value of each key.
 
         Raises:
             AeprobeError: the key takes no number, or no such ends.
@@ -117,16 +107,12 @@ def _types(key: str, config: DictConfig) -> set[Any]:
     True
     """
     owner, _, name = key.rpartition(".")
-    schema: Any = Config
-    for part in owner.split(".") if owner else ():
-        schema = get_type_hints(schema).get(part) if is_dataclass(schema) else None
-    if not is_dataclass(schema):  # of an optimizer or a scheduler
-        if name in OPTIMIZER_NUMBERS:
-            return {float}
-        target = OmegaConf.select(config, f"{owner}._target_")
-        schema = inspect.getattr_static(get_class(target), "__init__") if target else None
-    try:
-        hint = get_type_hints(schema).get(name) if schema else None
-    except (NameError, TypeError):  # it has none that can be read
-        hint = None
+    hint: Any = None
+    if key in (schema := dict(keys())):
+        hint = schema[key].type
+    elif name in OPTIMIZER_NUMBERS:
+        hint = float
+    elif target := OmegaConf.select(config, f"{owner}._target_"):
+        with suppress(NameError, TypeError):  # it has no hints that can be read
+            hint = get_type_hints(inspect.getattr_static(get_class(target), "__init__")).get(name)
     return {*(get_args(hint) or (hint,))} - {NoneType, None, Any}

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from types import FrameType
 from hydra.core.utils import JobReturn, JobStatus
 
 from aeprobe.errors import AeprobeError
+from aeprobe.processes.launch import Child, follow
 from aeprobe.processes.signals import Interrupted, Interruption
 from aeprobe.sweeps.jobs import UnfinishedError
 
@@ -27,32 +27,15 @@ Task = Callable[[], JobReturn]
 START = "import sys; sys.path[:] = {path!r}; from aeprobe.sweeps.workers import serve; serve({fd})"
 
 
-class Worker:
-    """One of the processes, as the command sees it.
-
-    Its standard input is a pipe of signals, a byte for each; when that ends, since the command has ended, the
-    process ends at once. It has a session of its own, so that Ctrl-C in a terminal reaches the command alone.
-
-    Args:
-        environment: variables besides those of this process.
-
-    Attributes:
-        process: as it was started.
-        connection: takes tasks, and gives back what became of each.
-        told: how many signals were passed on since its task began.
-    """
+class Worker(Child):
+    """One of the processes, as the command sees it; `environment` is added to the command's own."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self.connection, theirs = Pipe()
-        self.process = subprocess.Popen(  # noqa: S603 - this interpreter
-            [sys.executable, "-c", START.format(path=sys.path, fd=theirs.fileno())],
-            env=os.environ | environment,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self.connection, theirs = Pipe()  # takes tasks, and gives back what became of each
+        code = START.format(path=sys.path, fd=theirs.fileno())
+        super().__init__([sys.executable, "-c", code], environment, pass_fds=[theirs.fileno()])
         theirs.close()
-        self.told = 0
+        self.told = 0  # signals that were passed on since its task began
 
     def give(self, task: Task) -> bool:
         """Hands a task over; returns whether anybody took it."""
@@ -63,34 +46,20 @@ class Worker:
             return False
         return True
 
-    def signal(self, signum: int) -> None:
-        """Passes a signal on."""
-        assert self.process.stdin is not None
-        self.told += 1
-        try:
-            os.write(self.process.stdin.fileno(), bytes([signum]))
-        except OSError:  # it has ended, which its connection tells too
-            return
-
     def end(self) -> int:
         """Ends it if it has not ended; returns its exit status, negative for a signal."""
-        assert self.process.stdin is not None
+        assert self.stdin is not None
         self.connection.close()
-        self.process.stdin.close()
+        self.stdin.close()
         try:
-            return self.process.wait(timeout=5)
+            return self.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
+            self.kill()
+            return self.wait()
 
 
 class Workers:
-    """Runs tasks in several processes, which are kept for later tasks.
-
-    Args:
-        size: how many tasks run at one time.
-        environment: variables for the processes.
-    """
+    """Runs tasks in several processes, `size` at one time, and keeps the processes for later tasks."""
 
     def __init__(self, size: int, environment: Mapping[str, str]) -> None:
         self.size, self.environment = size, environment
@@ -128,7 +97,8 @@ class Workers:
                             lost(number, ended)
                 for _, worker in self._busy.values():
                     while worker.told < heard.times:
-                        worker.signal(heard.signum or signal.SIGTERM)
+                        worker.told += 1
+                        worker.pass_on(heard.signum or signal.SIGTERM)
                 if heard.times > 2:
                     break
         if heard.signum:
@@ -171,27 +141,16 @@ def _how(status: int) -> str:
 
 
 def serve(fd: int) -> None:
-    """What such a process does: one task after the other, until the command has no more.
-
-    Args:
-        fd: its end of the connection.
-    """
+    """What such a process does: one task after the other, from its end of the connection, until no more come."""
     connection = Connection(fd)
     with Interruption():
         try:
-            threading.Thread(target=_follow, daemon=True).start()
+            follow()
             while True:
                 connection.send(_returned(connection.recv()))
                 sys.stdout.flush()
         except (EOFError, OSError, Interrupted):
             os._exit(0)  # a second signal would find it on its way out
-
-
-def _follow() -> None:
-    """Takes the command's signals as this process's own, and ends with the command."""
-    while told := os.read(0, 1):
-        signal.pthread_kill(threading.main_thread().ident or 0, told[0])
-    os._exit(1)
 
 
 def _returned(task: Task) -> JobReturn:
