@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aeprobe.config.naming import OF_A_MULTIRUN
-from aeprobe.report.comparison import Comparison, compare, fewer, of_the_report, shown
+from aeprobe.report.comparison import Comparison, compare, form_of, of_the_report, shown
 from aeprobe.report.runs import Runs, StageRun, spread
 from aeprobe.report.scores import interval, tested
 from aeprobe.wording import NONE
@@ -53,15 +53,12 @@ def warnings(runs: Runs) -> list[str]:
                 f"The {run.stage} in {run.path} was cut short by {', '.join(limits)}: "
                 "a look at the whole path, not a result to compare"
             )
-    for run in runs["autoencoder"]:
-        both = run.setting("stage") == "all"
-        if (
-            both
-            and not any(other.path.parent == run.path.parent for other in runs["classifier"])
-            and runs["classifier"]
-        ):
-            sentences.append(f"The classifier of {run.path.parent} is not there")
-    if runs["autoencoder"] and runs["autoencoder"][0].setting("stage") == "all" and not runs["classifier"]:
+    halves = [run for run in runs["autoencoder"] if run.setting("stage") == "all"]
+    there = {run.path.parent for run in runs["classifier"]}
+    if there:
+        absent = [run.path.parent for run in halves if run.path.parent not in there]
+        sentences += [f"The classifier of {path} is not there" for path in absent]
+    elif halves:
         sentences.append("Both stages were to be trained, but the classifier is not there")
     if not all(map(of_the_report, _every(runs))):
         sentences.append(
@@ -99,10 +96,18 @@ def trained(runs: Runs) -> list[str]:
 def cards(runs: Runs) -> list[Card]:
     """The headline of each stage that there is."""
     found = []
-    if runs["autoencoder"]:
-        found.append(_reconstruction(runs["autoencoder"]))
-    if runs["classifier"]:
-        found.append(_classification(runs["classifier"]))
+    for stage, title, name, unit, keys in (
+        ("autoencoder", "Reconstruction", "loss", "MSE per pixel", ("val/loss", "test/loss")),
+        ("classifier", "Classification", "accuracy", "accuracy", ("test/accuracy",)),
+    ):
+        if of_stage := runs[stage]:
+            comparisons = [row for key in keys if (row := compare(of_stage, key))]
+            value, what, detail = _measured(of_stage, name, unit)
+            mean, images = spread(run.last("test/accuracy") for run in of_stage), tested(of_stage[0])
+            if mean and images:
+                wilsons = interval(mean.mean, images)
+                detail = f"95\u00a0% Wilson interval {wilsons}, on {images:,} test images"
+            found.append(Card(title, value, what, detail, comparisons))
     return found
 
 
@@ -115,8 +120,7 @@ def facts(runs: Runs) -> list[tuple[str, str]]:
         taken = spread(run.metrics["seconds"].get("total") for run in of_stage)
         if taken:
             total += taken.mean
-            more = f" ±\u00a0{duration(taken.sd)}{fewer(taken, len(of_stage))}" if len(of_stage) > 1 else ""
-            rows.append((f"Time, {stage}", duration(taken.mean) + more))
+            rows.append((f"Time, {stage}", shown(taken, duration, len(of_stage))))
     if len(rows) == 2:
         rows.insert(0, ("Time, both stages", duration(total)))
     seeds = list(dict.fromkeys(str(run.metrics["seed"]) for run in every))
@@ -155,21 +159,6 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _reconstruction(runs: Sequence[StageRun]) -> Card:
-    comparisons = [row for key in ("val/loss", "test/loss") if (row := compare(runs, key))]
-    value, unit, detail = _measured(runs, "loss", "MSE per pixel")
-    return Card("Reconstruction", value, unit, detail, comparisons)
-
-
-def _classification(runs: Sequence[StageRun]) -> Card:
-    comparisons = [row for row in [compare(runs, "test/accuracy")] if row]
-    value, unit, detail = _measured(runs, "accuracy", "accuracy")
-    mean, images = spread(run.last("test/accuracy") for run in runs), tested(runs[0])
-    if mean and images:
-        detail = f"95\u00a0% Wilson interval {interval(mean.mean, images)}, on {images:,} test images"
-    return Card("Classification", value, unit, detail, comparisons)
-
-
 def _measured(runs: Sequence[StageRun], name: str, what: str) -> tuple[str, str, str]:
     """The best number there is, what it is, and a remark: of the test set, or else of the last epoch."""
     for split, words, remark in (
@@ -180,7 +169,7 @@ def _measured(runs: Sequence[StageRun], name: str, what: str) -> tuple[str, str,
         found = spread(run.last(f"{split}/{name}") for run in runs)
         if found:
             several = f", mean of {found.n} runs" if len(runs) > 1 else ""
-            return shown(found, name, len(runs)), f"{words} {what}{several}", remark
+            return shown(found, form_of(name), len(runs)), f"{words} {what}{several}", remark
     return NONE, what, "No epoch was finished"
 
 
