@@ -108,7 +108,7 @@ def test_curves_of_one_step_and_one_epoch(what: str) -> None:
 
 def test_batch_accuracy_mean() -> None:
     values = RNG.integers(85, 100, 100) / 100
-    drawn = charts.batch_accuracy(values)
+    drawn = charts.batch_accuracy(values, 10_000)
     assert drawn.data["mean"] == pytest.approx(values.mean())
     assert f"mean {values.mean():.2%}" in drawn.alt
     np.testing.assert_array_equal(drawn.figure.axes[0].lines[0].get_ydata(), values)
@@ -237,7 +237,7 @@ def test_titles_and_words_stay_inside_their_figures(root: Path) -> None:
     steep = History(rows, {"step": range(1, 6001), "train/loss_step": range(1, 6001)}, [6000])
     made["steep"] = steep.training(2, 15, "loss")
     made["matrix"] = charts.confusion_matrix(np.full((10, 10), 1000))
-    made["batches"] = charts.batch_accuracy(np.linspace(0, 1, 100))
+    made["batches"] = charts.batch_accuracy(np.linspace(0, 1, 100), 10_000)
     for name, drawn in made.items():
         box = drawn.figure.get_tightbbox()
         width, height = drawn.figure.get_size_inches()

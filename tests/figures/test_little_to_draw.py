@@ -174,10 +174,10 @@ def test_curves_and_histograms_without_any_extent() -> None:
         assert sum(drawn.data["counts"]) == len(errors)
         assert 0 <= edges[0] < edges[-1] <= 1.1 * max(errors) + 1e-6
         assert np.all(np.diff(edges) > 0)
-    one = charts.batch_accuracy(np.array([0.5, 1.0]), 100, 101)
+    one = charts.batch_accuracy(np.array([0.5, 1.0]), 101)
     assert one.data["mean"] == pytest.approx(51 / 101)
     assert "2 test batches of 100 (the last of 1)" in one.alt
-    ticks = charts.batch_accuracy(np.array([0.5]), 100, 7)
+    ticks = charts.batch_accuracy(np.array([0.5]), 7)
     assert "Accuracy of each test batch of 7" in words(ticks.figure)
     (axes,) = ticks.figure.axes
     low, high = axes.get_xlim()

@@ -20,6 +20,7 @@ Array = NDArray[Any]
 
 DARK, ORANGE, PALE, GREY = "#08457e", "#e07b00", "#a9cfec", "#606060"
 DPI = 100
+REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
 MOST_WORDS = 20  # classes of which each has its number written beside it
 
 
@@ -84,12 +85,12 @@ def class_histogram(counts: Mapping[str, Array], same: bool = False, noun: str =
     return Drawing([2], "Images per class", f"{sizes} images. {finding}", figure, data)
 
 
-def error_histogram(errors: Array, split: str = "test") -> Drawing:
-    """The reconstruction errors of a split's images: MSE per pixel, (N,)."""
+def error_histogram(errors: Array) -> Drawing:
+    """The reconstruction errors of the test images: MSE per pixel, (N,)."""
     mean, median = float(errors.mean()), float(np.median(errors))
     bins = min(60, max(5, len(errors) // 10))
     counts, edges = np.histogram(errors.astype(np.float64), bins=bins, range=_window(errors))
-    title = f"Reconstruction error of each {split} image"
+    title = "Reconstruction error of each test image"
     figure, axes = new_axes(title, "MSE per pixel", "images")
     axes.stairs(counts, edges, fill=True, color=PALE)
     axes.axvline(mean, color=DARK, lw=2, label=f"mean {number(mean)}")
@@ -98,16 +99,15 @@ def error_histogram(errors: Array, split: str = "test") -> Drawing:
     axes.yaxis.set_major_locator(whole_numbers())
     axes.legend(frameon=False)
     if len(errors) == 1:
-        alt = f"The one {split} image has an error of {number(mean)}."
+        alt = f"The one test image has an error of {number(mean)}."
     elif number(errors.min()) == number(errors.max()):
-        alt = f"All {len(errors):,} {split} images have an error of {number(mean)}."
+        alt = f"All {len(errors):,} test images have an error of {number(mean)}."
     else:
-        high = float(np.quantile(errors, 0.95))
-        told = len(errors) >= 20 and number(high) != number(errors.max())
-        few = f"5% have more than {number(high)}, " if told else ""
+        high, worst = number(np.quantile(errors, 0.95)), number(errors.max())
+        few = f"5% have more than {high}, " if len(errors) >= 20 and high != worst else ""
         alt = (
-            f"Of {len(errors):,} {split} images the mean error is {number(mean)} and the median {number(median)}; "
-            f"{few}the worst has {number(errors.max())}."
+            f"Of {len(errors):,} test images the mean error is {number(mean)} and the median {number(median)}; "
+            f"{few}the worst has {worst}."
         )
     data = {"edges": edges.tolist(), "counts": counts.tolist(), "mean": mean, "median": median}
     return Drawing([], title, alt, figure, data)
@@ -120,17 +120,11 @@ def _window(errors: Array) -> tuple[float, float]:
     return max(0.0, low - room), high + room
 
 
-def batch_accuracy(values: Array, size: int = 100, images: int | None = None) -> Drawing:
-    """The accuracy of each test batch, (batches,), of `size` images in a shuffled order.
-
-    Args:
-        values: in [0, 1].
-        size: images in a batch.
-        images: in all batches; the last batch has the rest. None: every batch is whole.
-    """
-    last = size if images is None else images - size * (len(values) - 1)
-    sizes = [size] * (len(values) - 1) + [last]
-    mean = float(values.mean() if last == size else np.average(values, weights=sizes))
+def batch_accuracy(values: Array, images: int) -> Drawing:
+    """The accuracy of each test batch, (batches,) in [0, 1]; of all `images`, the last batch has the rest."""
+    last = images - REPORT_BATCH * (len(values) - 1)
+    sizes = [REPORT_BATCH] * (len(values) - 1) + [last]
+    mean = float(values.mean() if last == REPORT_BATCH else np.average(values, weights=sizes))
     batch = np.arange(1, len(values) + 1)
     title = f"Accuracy of each test batch of {sizes[0]}"
     figure, axes = new_axes(title, "batch", "accuracy", what="accuracy")
@@ -141,10 +135,10 @@ def batch_accuracy(values: Array, size: int = 100, images: int | None = None) ->
     axes.legend(frameon=False, ncols=2)
     axes.margins(y=0.16)
     keep_possible(axes, "accuracy")
-    smaller = f" (the last of {last})" if last != size else ""
+    smaller = f" (the last of {last})" if last != REPORT_BATCH else ""
     alt = (
-        f"Over {len(values)} test batches of {size}{smaller} the accuracy has mean {mean:.2%} and standard "
-        f"deviation {values.std():.2%}; the lowest is {values.min():.0%}, the highest {values.max():.0%}."
+        f"Over {len(values)} test batches of {REPORT_BATCH}{smaller} the accuracy has mean {mean:.2%} and "
+        f"standard deviation {values.std():.2%}; the lowest is {values.min():.0%}, the highest {values.max():.0%}."
     )
     if len(values) == 1:
         alt = f"The one test batch, of {sizes[0]}, has an accuracy of {mean:.2%}."
@@ -213,7 +207,7 @@ def new_axes(
     size: tuple[float, float] = (8, 4.2),
     place: tuple[float, float, float, float] = (0.12, 0.125, 0.845, 0.775),
 ) -> tuple[Figure, Axes]:
-    """A figure of 800 x 420 pixels; fixed margins, since a layout engine would draw everything twice."""
+    """A figure of 800 x 420 pixels by default; fixed margins, as a layout engine would draw everything twice."""
     figure = Figure(size, dpi=DPI)
     axes = figure.add_axes(place)
     style(axes, title, x, y, what)

@@ -4,8 +4,9 @@ import io
 import json
 import logging
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from aeprobe.data.datamodule import MNISTDataModule
-from aeprobe.figures import of_run, pictures, tensorboard
+from aeprobe.figures import of_run, tensorboard
 from aeprobe.figures.charts import DPI, Drawing
 from aeprobe.figures.curves import History
 from aeprobe.figures.of_run import Figures
@@ -134,12 +135,13 @@ class Gallery(L.Callback):
         test = self.splits["test"]
         codes = torch.cat(module.test_codes).float().cpu()
         errors = torch.cat(module.test_errors).float().cpu().numpy()
-        self._show(
-            of_run.of_autoencoder(module, history, self.splits, self._reconstructions, codes, errors), writer, step
-        )
+        draw = partial(of_run.reconstructions, self.splits["val"], self.chosen, self.noun)
+        kept = partial(draw, self.reconstructions) if self.reconstructions else lambda: None
+        figures = of_run.of_autoencoder(module, history, self.splits, kept, codes, errors)
+        self._show(figures, writer, step)
         for epoch, made in self.reconstructions.items():
             with self.not_drawn.noted("reconstructions"):
-                png = _png(self._rows({epoch: made}))
+                png = _png(draw({epoch: made}))
                 tensorboard.add_png(writer, "figures/reconstructions", png, self.steps[epoch])
         with self.not_drawn.noted("projector"):
             tensorboard.add_projector(writer, codes, test.labels, test.images, step)
@@ -153,16 +155,6 @@ class Gallery(L.Callback):
         with self.not_drawn.noted("test_batch_accuracy"):
             for batch, accuracy in enumerate(results["test_batch_accuracy"], start=1):
                 writer.add_scalar("test_batch_accuracy", accuracy, batch)
-
-    def _reconstructions(self) -> Drawing | None:
-        """All of them in one picture, if there are any."""
-        return self._rows(self.reconstructions) if self.reconstructions else None
-
-    def _rows(self, of_epochs: Mapping[int, Tensor]) -> Drawing:
-        val, labels = self.splits["val"], self.splits["val"].labels[self.chosen].numpy()
-        images = {epoch: made.squeeze(1).numpy() for epoch, made in of_epochs.items()}
-        errors = of_run.errors_of(val, self.chosen, [*of_epochs.values()])
-        return pictures.reconstructions(of_run.pixels(val, self.chosen), labels, images, errors, self.noun)
 
     def _show(self, figures: Figures, writer: SummaryWriter, step: int) -> None:
         """Writes each figure's two files and shows its picture in TensorBoard."""

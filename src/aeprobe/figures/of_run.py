@@ -1,6 +1,6 @@
 """From what to draw: a run's images, its trained module and its recorded metrics, as the figures' arrays."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -22,16 +22,13 @@ from aeprobe.models.classifier import Classifier
 SAMPLES = 5
 EXTREMES = 10
 MISTAKES = 20
-REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
 SHOWN_CODES = 2_000
 PCA_IMAGES = 20_000  # a third of MNIST: the test MSE differs from that of all 60,000 by 0.1 %
 ROUNDING = 1e-20  # an MSE below it is what double precision leaves of nothing
 VARIES = 1e-12  # of all variance: a component with less is a direction that rounding chose
 Splits = Mapping[str, ImageDataset]
-
-
-# Each figure's name and what draws it, one at a time, in the page's order; None: there is nothing to draw.
-Figures = Iterator[tuple[str, Callable[[], Drawing | None]]]
+Draw = Callable[[], Drawing | None]  # None: there is nothing to draw
+Figures = Iterator[tuple[str, Draw]]  # each figure's name and what draws it, in the page's order
 
 
 def of_images(splits: Splits, seed: int, noun: str = "digit") -> Figures:
@@ -41,12 +38,7 @@ def of_images(splits: Splits, seed: int, noun: str = "digit") -> Figures:
 
 
 def of_autoencoder(
-    module: Autoencoder,
-    history: History,
-    splits: Splits,
-    reconstructions: Callable[[], Drawing | None],
-    codes: Tensor,
-    errors: Array,
+    module: Autoencoder, history: History, splits: Splits, kept: Draw, codes: Tensor, errors: Array
 ) -> Figures:
     """How stage 1 went and what it does.
 
@@ -54,7 +46,7 @@ def of_autoencoder(
         module: in eval mode.
         history: of the training.
         splits: the images.
-        reconstructions: draws those that were made meanwhile.
+        kept: draws the reconstructions that were made in training.
         codes: of the first test images, (N, code).
         errors: their MSE per pixel, (N,).
     """
@@ -65,7 +57,7 @@ def of_autoencoder(
         yield "loss_per_epoch", history.loss_per_epoch
         yield "train_loss", lambda: history.training(1, 9, "loss")
         yield "val_loss", lambda: history.validation(1, 10, "loss")
-    yield "reconstructions", reconstructions
+    yield "reconstructions", kept
     yield "codes", lambda: _codes(codes, splits["test"].labels.numpy())
     yield "pca_baseline", lambda: _pca_baseline(module, splits, errors)
     yield "best_and_worst", lambda: _extremes(module, splits["test"], errors)
@@ -102,7 +94,7 @@ def of_classifier(
         yield "val_accuracy", lambda: history.validation(2, 18, "accuracy")
     matrix, batches = np.array(results["confusion_matrix"]), np.array(results["test_batch_accuracy"])
     tested = int(matrix.sum())
-    yield "batch_accuracy", lambda: charts.batch_accuracy(batches, REPORT_BATCH, tested)
+    yield "batch_accuracy", lambda: charts.batch_accuracy(batches, tested)
     yield "confusion_matrix", lambda: charts.confusion_matrix(matrix, noun)
     yield "mistakes", lambda: _mistakes(module, images, test, min(tested, len(test)))
 
@@ -139,11 +131,12 @@ def one_of_each(labels: Tensor, seed: int) -> Array:
     return indices
 
 
-def errors_of(split: ImageDataset, indices: Any, made: Sequence[Tensor]) -> Array:
-    """MSE per pixel, as the loss has it, (len(made), n), of several reconstructions of the same images."""
-    images = split[torch.as_tensor(indices)][0]
-    errors: Array = (torch.stack(list(made)) - images).square().mean((2, 3, 4)).numpy()
-    return errors
+def reconstructions(split: ImageDataset, indices: Array, noun: str, of_epochs: Mapping[int, Tensor]) -> Drawing:
+    """Some images and what `reconstruct` made of them after several epochs, with the MSE as the loss has it."""
+    images, labels = split[torch.as_tensor(indices)]
+    errors = (torch.stack([*of_epochs.values()]) - images).square().mean((2, 3, 4)).numpy()
+    rows = {epoch: made.squeeze(1).numpy() for epoch, made in of_epochs.items()}
+    return pictures.reconstructions(pixels(split, indices), labels.numpy(), rows, errors, noun)
 
 
 def _codes(codes: Tensor, labels: Array) -> Drawing | None:

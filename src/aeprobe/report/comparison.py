@@ -84,8 +84,7 @@ def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
         return None
     known = ranges.find(runs[0], key)
     reported = report()[runs[0].stage].get(key) if of_the_report(runs[0]) else None
-    form = form_of(key)
-    kind, verdict = "unknown", ""
+    form, kind, verdict = form_of(key), "unknown", ""
     if known:
         kind = "inside" if known["min"] <= ours.mean <= known["max"] else "outside"
         verdict = f"{kind} the range of {known['n']} seeds of this experiment"

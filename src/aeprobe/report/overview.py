@@ -10,7 +10,7 @@ from aeprobe.report.runs import Runs, StageRun, spread
 from aeprobe.report.scores import interval, tested
 from aeprobe.wording import NONE
 
-LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_epochs")
+LIMITS = [f"trainer.limit_{what}" for what in ("train_batches", "val_batches", "test_batches", "epochs")]
 UNFINISHED = {
     "running": "is not finished: it is still running, or its process was ended",
     "failed": "failed",
@@ -33,26 +33,19 @@ def warnings(runs: Runs) -> list[str]:
     """What a reader must know before any number: runs that are not finished, or were cut short on purpose."""
     sentences = []
     for run in _every(runs):
-        status = str(run.metrics["status"])
+        status, subject = str(run.metrics["status"]), f"The {run.stage} in {run.path}"
         if status != "completed":
             wanted = run.setting(f"{run.stage}.max_epochs")
             done = f"{len(run.epochs)} of {wanted} epochs are here" if run.epochs else "no epoch was finished"
             error = run.metrics.get("error")
             why = f": {error}" if error and status == "failed" else ""
-            sentences.append(f"The {run.stage} in {run.path} {UNFINISHED.get(status, status)}; {done}{why}")
+            sentences.append(f"{subject} {UNFINISHED.get(status, status)}; {done}{why}")
         elif run.metrics.get("not_drawn", {}) is None:
-            sentences.append(
-                f"The {run.stage} in {run.path} has no figures yet: it is still drawing, or was ended; "
-                "resume= draws them"
-            )
-        limits = [
-            f"trainer.{key}={run.setting(f'trainer.{key}')}" for key in LIMITS if run.setting(f"trainer.{key}")
-        ]
-        if limits:
-            sentences.append(
-                f"The {run.stage} in {run.path} was cut short by {', '.join(limits)}: "
-                "a look at the whole path, not a result to compare"
-            )
+            still = "it is still drawing, or was ended; resume= draws them"
+            sentences.append(f"{subject} has no figures yet: {still}")
+        if limits := [f"{key}={value}" for key in LIMITS if (value := run.setting(key))]:
+            purpose = "a look at the whole path, not a result to compare"
+            sentences.append(f"{subject} was cut short by {', '.join(limits)}: {purpose}")
     halves = [run for run in runs["autoencoder"] if run.setting("stage") == "all"]
     there = {run.path.parent for run in runs["classifier"]}
     if there:

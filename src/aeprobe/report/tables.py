@@ -69,8 +69,9 @@ def settings(runs: Sequence[StageRun]) -> Table:
         ["Epochs", _epochs(runs, used.get("max_epochs")), _plain(reported["max_epochs"])],
     ]
     if stage == "classifier":
-        encoder = report()["autoencoder"]["settings"]["widths"]
-        rows.insert(0, ["Encoder, frozen", _encoder(run), _widths(encoder)])
+        both, theirs = run.setting("stage") == "all", report()["autoencoder"]["settings"]["widths"]
+        encoder = _widths(run.setting("autoencoder.widths")) if both else f"that of {run.metrics.get('ckpt')}"
+        rows.insert(0, ["Encoder, frozen", encoder, _widths(theirs)])
     else:
         rows[0][0] = "Layers, then mirrored"
     rows += [["Besides", "; ".join(more), "nothing"]] if (more := _besides(used)) else []
@@ -129,12 +130,6 @@ def _group(node: Any) -> dict[str, Any]:
 
 def _widths(widths: Any) -> str:
     return "-".join(map(str, widths)) if isinstance(widths, list) else NONE
-
-
-def _encoder(run: StageRun) -> str:
-    if run.setting("stage") == "all":
-        return _widths(run.setting("autoencoder.widths"))
-    return f"that of {run.metrics.get('ckpt')}"
 
 
 def _class(target: Any) -> str:
