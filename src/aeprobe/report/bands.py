@@ -12,14 +12,9 @@ from aeprobe.report.runs import Picture, StageRun, across
 def band(
     runs: Sequence[StageRun], key: str, title: str, scale: float = 1, report: Sequence[float] = ()
 ) -> Picture:
-    """Draws one number of the epochs' rows over several runs of a stage.
+    """Draws one number of each epoch, such as "val/loss", over two or more runs of a stage.
 
-    Args:
-        runs: two or more.
-        key: such as "val/loss".
-        title: a heading.
-        scale: multiplies the numbers, so that they stand on the report's scale.
-        report: the report's numbers of epochs 1, 2, …
+    The scale multiplies it, so that it stands beside the report's numbers of epochs 1, 2, …
     """
     known = {epoch: point for epoch, point in enumerate(across(runs, key), start=1) if point}
     epochs = list(known)

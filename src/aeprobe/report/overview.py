@@ -107,11 +107,9 @@ def cards(runs: Runs) -> list[Card]:
 def facts(runs: Runs) -> list[tuple[str, str]]:
     """How long it took, where, from which seeds."""
     every = _every(runs)
-    rows = []
-    total = 0.0
+    rows, total = [], 0.0
     for stage, of_stage in runs.items():
-        taken = spread(run.metrics["seconds"].get("total") for run in of_stage)
-        if taken:
+        if taken := spread(run.metrics["seconds"].get("total") for run in of_stage):
             total += taken.mean
             rows.append((f"Time, {stage}", shown(taken, duration, len(of_stage))))
     if len(rows) == 2:
@@ -159,8 +157,7 @@ def _measured(runs: Sequence[StageRun], name: str, what: str) -> tuple[str, str,
         ("val", "validation", "The test set was not measured"),
         ("train", "training", "Neither validation nor test set were measured"),
     ):
-        found = spread(run.last(f"{split}/{name}") for run in runs)
-        if found:
+        if found := spread(run.last(f"{split}/{name}") for run in runs):
             several = f", mean of {found.n} runs" if len(runs) > 1 else ""
             return shown(found, form_of(name), len(runs)), f"{words} {what}{several}", remark
     return NONE, what, "No epoch was finished"
