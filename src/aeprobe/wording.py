@@ -3,6 +3,7 @@
 import math
 
 NONE = "–"
+PERCENT = "\u00a0%"
 NOTHING = 1e-8  # a loss below it is what rounding leaves: no other number is a share or a multiple of it
 
 
@@ -33,7 +34,7 @@ def percent(value: float | None) -> str:
     >>> percent(0.93)
     '93.00\xa0%'
     """
-    return NONE if value is None or not math.isfinite(value) else f"{100 * value:z.2f}\u00a0%"
+    return NONE if value is None or not math.isfinite(value) else f"{100 * value:z.2f}{PERCENT}"
 
 
 def counted(count: int, kind: str) -> str:

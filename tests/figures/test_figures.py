@@ -17,9 +17,9 @@ from matplotlib.image import imread
 from aeprobe.data.datamodule import ImageDataset, MNISTDataModule
 from aeprobe.data.idx_files import FILES
 from aeprobe.errors import AeprobeError
-from aeprobe.figures import charts, curves, of_run, pictures
+from aeprobe.figures import charts, of_run, pictures
+from aeprobe.figures.curves import History
 from aeprobe.figures.diagram import Part, architecture
-from aeprobe.figures.of_run import History
 from aeprobe.figures.pca import principal_components
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
@@ -80,7 +80,8 @@ def test_confusion_matrix_without_images_of_a_class() -> None:
 
 def test_training_curve_is_thinned_and_says_so() -> None:
     step = np.arange(1, 6001)
-    drawn = curves.training_curve(1, 9, "loss", step, 1 / step, np.array([3000, 6000]), np.array([0.02, 0.01]))
+    rows = [{"epoch": 1, "train/loss": 0.02}, {"epoch": 2, "train/loss": 0.01}]
+    drawn = History(rows, {"step": step, "train/loss_step": 1 / step}, [3000, 6000]).training(1, 9, "loss")
     assert drawn.data["every"] == 3
     assert drawn.data["step"][:2] == [1, 4]
     assert len(drawn.data["step"]) == len(drawn.data["value"]) == 2000
@@ -93,17 +94,18 @@ def test_training_curve_is_thinned_and_says_so() -> None:
 
 @pytest.mark.parametrize("what", ["loss", "accuracy"])
 def test_curves_of_one_step_and_one_epoch(what: str) -> None:
-    one = np.array([1])
-    drawn = curves.training_curve(2, 15, what, one, one * 0.5, one, one * 0.5)
-    assert drawn.data["step"] == [1]
-    drawn = curves.validation_curve(2, 17, what, one, one * 0.5, one * 0.4)
+    row = {"epoch": 1, f"train/{what}": 0.4, f"val/{what}": 0.5}
+    history = History([row], {"step": [1], f"train/{what}_step": [0.5]}, [1])
+    assert history.training(2, 15, what).data["step"] == [1]
+    drawn = history.validation(2, 17, what)
+    assert drawn is not None
     assert drawn.data == {"epoch": [1], "value": [0.5], "train": [0.4]}
     assert "in epoch 1" in drawn.alt
 
 
 def test_batch_accuracy_mean() -> None:
     values = RNG.integers(85, 100, 100) / 100
-    drawn = charts.batch_accuracy(values)
+    drawn = charts.batch_accuracy(values, 10_000)
     assert drawn.data["mean"] == pytest.approx(values.mean())
     assert f"mean {values.mean():.2%}" in drawn.alt
     np.testing.assert_array_equal(drawn.figure.axes[0].lines[0].get_ydata(), values)
@@ -171,7 +173,8 @@ def test_pca_baseline_is_on_the_scale_of_the_loss() -> None:
 def test_best_and_worst_are_the_extremes() -> None:
     module, split = Autoencoder([784, 8, 5]).eval(), dataset(50)
     codes, errors = measured(module, split, 50)
-    (drawn,) = of_run._extremes(module, split, errors)
+    drawn = of_run._extremes(module, split, errors)
+    assert drawn is not None
     assert drawn.data["mse"] == pytest.approx(
         [*sorted(errors, reverse=True)[:10], *sorted(errors, reverse=True)[-10:]]
     )
@@ -210,9 +213,10 @@ def test_the_shown_images_are_one_of_each_class() -> None:
 def test_history_skips_epochs_that_were_not_validated() -> None:
     rows = [{"epoch": 1, "train/loss": 3.0}, {"epoch": 2, "train/loss": 2.0, "val/loss": 1.0}]
     history = History(rows, {"step": [1, 2], "train/loss_step": [3.0, 2.0]}, [1, 2])
-    (drawn,) = history.validation(1, 10, "loss")
+    drawn = history.validation(1, 10, "loss")
+    assert drawn is not None
     assert drawn.data == {"epoch": [2], "value": [1.0], "train": [2.0]}
-    assert list(history.validation(1, 10, "accuracy")) == []
+    assert history.validation(1, 10, "accuracy") is None
 
 
 @pytest.mark.slow
@@ -223,15 +227,19 @@ def test_titles_and_words_stay_inside_their_figures(root: Path) -> None:
     codes, errors = measured(module, data.splits["test"], 100)
     rows = [{"epoch": 1, "train/loss": 0.5, "train/loss_last": 0.4, "val/loss": 0.45}]
     history = History(rows, {"step": [*range(1, 6001)], "train/loss_step": [0.5] * 6000}, [6000])
-    made = [*of_run.of_images(data.splits, 0)]
-    made += of_run.of_autoencoder(module, history, data.splits, [], codes, errors)
-    made += [curves.training_curve(2, 15, "loss", *(np.arange(1, 6001),) * 2, np.array([6000]), np.array([1.0]))]
-    made += [charts.confusion_matrix(np.full((10, 10), 1000)), charts.batch_accuracy(np.linspace(0, 1, 100))]
-    for drawn in made:
+    figures = [*of_run.of_images(data.splits, 0)]
+    figures += of_run.of_autoencoder(module, history, data.splits, lambda: None, codes, errors)
+    made = {name: drawn for name, draw in figures if (drawn := draw())}
+    assert len(made) == 10
+    steep = History(rows, {"step": range(1, 6001), "train/loss_step": range(1, 6001)}, [6000])
+    made["steep"] = steep.training(2, 15, "loss")
+    made["matrix"] = charts.confusion_matrix(np.full((10, 10), 1000))
+    made["batches"] = charts.batch_accuracy(np.linspace(0, 1, 100), 10_000)
+    for name, drawn in made.items():
         box = drawn.figure.get_tightbbox()
         width, height = drawn.figure.get_size_inches()
         beyond = min(box.x0, box.y0, width - box.x1, height - box.y1)
-        assert beyond > -1e-6, f"{drawn.name}: {box}"
+        assert beyond > -1e-6, f"{name}: {box}"
 
 
 NAMES = {

@@ -16,7 +16,8 @@ from finished_runs import metrics as finished
 from page_reader import made
 
 from aeprobe.data.idx_files import FILES
-from aeprobe.figures import charts, curves, of_run, pictures
+from aeprobe.figures import charts, of_run, pictures
+from aeprobe.figures.curves import History
 from aeprobe.figures.pca import principal_components
 from aeprobe.report.comparison import fitting, wilson
 from aeprobe.report.runs import StageRun
@@ -153,12 +154,17 @@ def test_sentences_on_fitting_need_no_loss_above_zero() -> None:
 
 def test_curves_and_histograms_without_any_extent() -> None:
     zeros, ones = np.zeros(3), np.ones(3)
-    epoch = np.array([1, 2, 3])
-    curve = curves.validation_curve(1, 10, "loss", epoch, zeros, zeros)
+
+    def history(what: str, values: np.ndarray) -> History:
+        rows = [{"epoch": i, f"train/{what}": v, f"val/{what}": v} for i, v in enumerate(values, start=1)]
+        return History(rows, {"step": [1, 2, 3], f"train/{what}_step": list(values)}, [1, 2, 3])
+
+    curve = history("loss", zeros).validation(1, 10, "loss")
+    assert curve is not None
     assert curve.alt.startswith("The validation loss is 0.0000 in epoch 1 and in epoch 3;")
     for value in (zeros, ones, np.array([1e-12, 0.5, 1e-12])):
         for what in ("loss", "accuracy"):
-            drawn = curves.training_curve(2, 15, what, epoch, value, epoch, value)
+            drawn = history(what, value).training(2, 15, what)
             low, high = drawn.figure.axes[0].get_ylim()
             assert -0.02 * high <= low < high
             assert what == "loss" or high < 1.1
@@ -168,10 +174,10 @@ def test_curves_and_histograms_without_any_extent() -> None:
         assert sum(drawn.data["counts"]) == len(errors)
         assert 0 <= edges[0] < edges[-1] <= 1.1 * max(errors) + 1e-6
         assert np.all(np.diff(edges) > 0)
-    one = charts.batch_accuracy(np.array([0.5, 1.0]), 100, 101)
+    one = charts.batch_accuracy(np.array([0.5, 1.0]), 101)
     assert one.data["mean"] == pytest.approx(51 / 101)
     assert "2 test batches of 100 (the last of 1)" in one.alt
-    ticks = charts.batch_accuracy(np.array([0.5]), 100, 7)
+    ticks = charts.batch_accuracy(np.array([0.5]), 7)
     assert "Accuracy of each test batch of 7" in words(ticks.figure)
     (axes,) = ticks.figure.axes
     low, high = axes.get_xlim()
@@ -185,7 +191,8 @@ def test_equal_classes_and_equal_codes() -> None:
     )
     one = charts.confusion_matrix(np.array([[0, 5], [0, 0]]), "class")
     assert one.alt == "0 of 5 test images are classified right (0.00%). All of them are of class 0."
-    (same,) = of_run._codes(torch.full((30, 4), 0.3) + 1e-9 * torch.randn(30, 4), np.arange(30) % 10)
+    same = of_run._codes(torch.full((30, 4), 0.3) + 1e-9 * torch.randn(30, 4), np.arange(30) % 10)
+    assert same is not None
     assert same.data["explained"] == [0, 0]
     assert set(same.data["x"]) == set(same.data["y"]) == {0.0}
     low, high = same.figure.axes[0].get_ylim()

@@ -1,12 +1,11 @@
 """What to draw, as counts: arrays in, a matplotlib Figure out. Knows no Lightning and no files.
 
-Curves are in `curves`, pictures of digits and codes in `pictures`, networks in `diagram`. One
-style serves all: dark blue for what the figure is about, orange for what stands beside it, pale blue behind.
-The three differ in lightness, so they survive greyscale and colour blindness.
+One style serves all figures: dark blue for what the figure is about, orange for what stands beside it, pale blue
+behind. The three differ in lightness, so they survive greyscale and colour blindness.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ Array = NDArray[Any]
 
 DARK, ORANGE, PALE, GREY = "#08457e", "#e07b00", "#a9cfec", "#606060"
 DPI = 100
+REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
 MOST_WORDS = 20  # classes of which each has its number written beside it
 
 
@@ -29,7 +29,6 @@ class Drawing:
     """One figure of a run.
 
     Attributes:
-        name: of its files, and of its tag in TensorBoard.
         report: the numbers of the report's figures that it answers; none for what goes beyond the report.
         title: a heading.
         alt: one or two sentences that state the finding in numbers.
@@ -37,12 +36,11 @@ class Drawing:
         data: the plotted numbers, as plain values for JSON.
     """
 
-    name: str
     report: list[int]
     title: str
     alt: str
     figure: Figure
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any]
 
 
 def class_histogram(counts: Mapping[str, Array], same: bool = False, noun: str = "digit") -> Drawing:
@@ -54,49 +52,45 @@ def class_histogram(counts: Mapping[str, Array], same: bool = False, noun: str =
         noun: what a class is called.
     """
     labels = {"train": "training", "val": "validation", "test": "test"}
-    shown = [name for name in labels if not (same and name == "val")]
     if same:
-        labels["test"] = "test = validation"
+        labels = {"train": "training", "test": "test = validation"}
     classes = np.arange(len(counts["train"]))
-    figure, axes = new_axes("Images per class in each split", noun, "images", bottom=0.13)
-    width = 0.84 / len(shown)
-    for i, (name, colour) in enumerate(zip(shown, (DARK, ORANGE, PALE), strict=False)):
-        place = classes + (i - (len(shown) - 1) / 2) * width
+    place = (0.12, 0.13, 0.845, 0.77)
+    figure, axes = new_axes("Images per class in each split", noun, "images", place=place)
+    width = 0.84 / len(labels)
+    for i, (name, colour) in enumerate(zip(labels, (DARK, ORANGE, PALE), strict=False)):
+        left = classes + (i - (len(labels) - 1) / 2) * width
         label = f"{labels[name]} ({counts[name].sum():,})"
-        axes.bar(place, counts[name], width, color=colour, label=label)
+        bars = axes.bar(left, counts[name], width, color=colour, label=label)
         if name == "train" and len(classes) <= MOST_WORDS:
-            for x, count in zip(place, counts[name], strict=True):
-                axes.text(x, count, f"{count:,}", ha="center", va="bottom", fontsize=8.5)
+            axes.bar_label(bars, fmt="{:,.0f}", fontsize=8.5)
     axes.set_xticks(_thinned(classes))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_major_locator(whole_numbers())
-    axes.set_ylim(0, 1.22 * max(1, *(int(counts[name].max()) for name in shown)))
+    axes.set_ylim(0, 1.22 * max(1, *(int(counts[name].max()) for name in labels)))
     axes.set_xlim(-0.7, len(classes) - 0.3)
     axes.legend(loc="upper center", ncols=3, frameon=False)
     train = counts["train"]
-    sizes = ", ".join(f"{counts[name].sum():,} {labels[name]}" for name in shown)
-    alt = f"{sizes} images. "
+    sizes = ", ".join(f"{counts[name].sum():,} {label}" for name, label in labels.items())
     if train.max() > train.min():
-        alt += (
+        finding = (
             f"In the training split {noun} {train.argmax()} is the most frequent with "
             f"{train.max():,} images and {noun} {train.argmin()} the rarest with {train.min():,}."
         )
+    elif len(train) > 1:
+        finding = f"The training split has {train.max():,} of each {noun}."
     else:
-        alt += (
-            f"The training split has {train.max():,} of each {noun}."
-            if len(train) > 1
-            else f"All are of one {noun}."
-        )
+        finding = f"All are of one {noun}."
     data = {name: values.tolist() for name, values in counts.items()}
-    return Drawing("class_histogram", [2], "Images per class", alt, figure, data)
+    return Drawing([2], "Images per class", f"{sizes} images. {finding}", figure, data)
 
 
-def error_histogram(errors: Array, split: str = "test") -> Drawing:
-    """The reconstruction errors of a split's images: MSE per pixel, (N,)."""
+def error_histogram(errors: Array) -> Drawing:
+    """The reconstruction errors of the test images: MSE per pixel, (N,)."""
     mean, median = float(errors.mean()), float(np.median(errors))
     bins = min(60, max(5, len(errors) // 10))
     counts, edges = np.histogram(errors.astype(np.float64), bins=bins, range=_window(errors))
-    title = f"Reconstruction error of each {split} image"
+    title = "Reconstruction error of each test image"
     figure, axes = new_axes(title, "MSE per pixel", "images")
     axes.stairs(counts, edges, fill=True, color=PALE)
     axes.axvline(mean, color=DARK, lw=2, label=f"mean {number(mean)}")
@@ -105,19 +99,18 @@ def error_histogram(errors: Array, split: str = "test") -> Drawing:
     axes.yaxis.set_major_locator(whole_numbers())
     axes.legend(frameon=False)
     if len(errors) == 1:
-        alt = f"The one {split} image has an error of {number(mean)}."
+        alt = f"The one test image has an error of {number(mean)}."
     elif number(errors.min()) == number(errors.max()):
-        alt = f"All {len(errors):,} {split} images have an error of {number(mean)}."
+        alt = f"All {len(errors):,} test images have an error of {number(mean)}."
     else:
-        high = float(np.quantile(errors, 0.95))
-        told = len(errors) >= 20 and number(high) != number(errors.max())
-        few = f"5% have more than {number(high)}, " if told else ""
+        high, worst = number(np.quantile(errors, 0.95)), number(errors.max())
+        few = f"5% have more than {high}, " if len(errors) >= 20 and high != worst else ""
         alt = (
-            f"Of {len(errors):,} {split} images the mean error is {number(mean)} and the median {number(median)}; "
-            f"{few}the worst has {number(errors.max())}."
+            f"Of {len(errors):,} test images the mean error is {number(mean)} and the median {number(median)}; "
+            f"{few}the worst has {worst}."
         )
     data = {"edges": edges.tolist(), "counts": counts.tolist(), "mean": mean, "median": median}
-    return Drawing("error_histogram", [], title, alt, figure, data)
+    return Drawing([], title, alt, figure, data)
 
 
 def _window(errors: Array) -> tuple[float, float]:
@@ -127,17 +120,11 @@ def _window(errors: Array) -> tuple[float, float]:
     return max(0.0, low - room), high + room
 
 
-def batch_accuracy(values: Array, size: int = 100, images: int | None = None) -> Drawing:
-    """The accuracy of each test batch, (batches,), of `size` images in a shuffled order.
-
-    Args:
-        values: in [0, 1].
-        size: images in a batch.
-        images: in all batches; the last batch has the rest. None: every batch is whole.
-    """
-    last = size if images is None else images - size * (len(values) - 1)
-    sizes = [size] * (len(values) - 1) + [last]
-    mean = float(values.mean() if last == size else np.average(values, weights=sizes))
+def batch_accuracy(values: Array, images: int) -> Drawing:
+    """The accuracy of each test batch, (batches,) in [0, 1]; of all `images`, the last batch has the rest."""
+    last = images - REPORT_BATCH * (len(values) - 1)
+    sizes = [REPORT_BATCH] * (len(values) - 1) + [last]
+    mean = float(values.mean() if last == REPORT_BATCH else np.average(values, weights=sizes))
     batch = np.arange(1, len(values) + 1)
     title = f"Accuracy of each test batch of {sizes[0]}"
     figure, axes = new_axes(title, "batch", "accuracy", what="accuracy")
@@ -148,15 +135,15 @@ def batch_accuracy(values: Array, size: int = 100, images: int | None = None) ->
     axes.legend(frameon=False, ncols=2)
     axes.margins(y=0.16)
     keep_possible(axes, "accuracy")
-    smaller = f" (the last of {last})" if last != size else ""
+    smaller = f" (the last of {last})" if last != REPORT_BATCH else ""
     alt = (
-        f"Over {len(values)} test batches of {size}{smaller} the accuracy has mean {mean:.2%} and standard "
-        f"deviation {values.std():.2%}; the lowest is {values.min():.0%}, the highest {values.max():.0%}."
+        f"Over {len(values)} test batches of {REPORT_BATCH}{smaller} the accuracy has mean {mean:.2%} and "
+        f"standard deviation {values.std():.2%}; the lowest is {values.min():.0%}, the highest {values.max():.0%}."
     )
     if len(values) == 1:
         alt = f"The one test batch, of {sizes[0]}, has an accuracy of {mean:.2%}."
     data = {"batch": batch.tolist(), "value": values.tolist(), "mean": mean}
-    return Drawing("batch_accuracy", [20], title, alt, figure, data)
+    return Drawing([20], title, alt, figure, data)
 
 
 def confusion_matrix(matrix: Array, noun: str = "digit") -> Drawing:
@@ -192,7 +179,7 @@ def confusion_matrix(matrix: Array, noun: str = "digit") -> Drawing:
     beside.spines[["top", "right"]].set_visible(False)
     alt = f"{right:,} of {total:,} test images are classified right ({right / total:.2%}). {_ranked(recall, noun)}"
     data = {"matrix": matrix.tolist(), "class_accuracy": recall}
-    return Drawing("confusion_matrix", [21], "Confusion matrix", alt, figure, data)
+    return Drawing([21], "Confusion matrix", alt, figure, data)
 
 
 def _ranked(recall: Sequence[float | None], noun: str) -> str:
@@ -212,10 +199,17 @@ def _thinned(places: Array) -> Array:
     return places[:: -(-len(places) // MOST_WORDS)]
 
 
-def new_axes(title: str, x: str, y: str, what: str = "", bottom: float = 0.125) -> tuple[Figure, Axes]:
-    """A figure of 800 x 420 pixels; fixed margins, since a layout engine would draw everything twice."""
-    figure = Figure((8, 4.2), dpi=DPI)
-    axes = figure.add_axes((0.12, bottom, 0.845, 0.9 - bottom))
+def new_axes(
+    title: str,
+    x: str,
+    y: str,
+    what: str = "",
+    size: tuple[float, float] = (8, 4.2),
+    place: tuple[float, float, float, float] = (0.12, 0.125, 0.845, 0.775),
+) -> tuple[Figure, Axes]:
+    """A figure of 800 x 420 pixels by default; fixed margins, as a layout engine would draw everything twice."""
+    figure = Figure(size, dpi=DPI)
+    axes = figure.add_axes(place)
     style(axes, title, x, y, what)
     return figure, axes
 

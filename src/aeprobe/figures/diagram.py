@@ -61,20 +61,10 @@ def architecture(stage: int, parts: Sequence[Part]) -> Drawing:
         f"{', frozen' if part.frozen else ''}"
         for part in parts
     )
-    data = {
-        part.name: {
-            "widths": list(part.widths),
-            "activation": part.activation,
-            "output": part.output,
-            "parameters": part.parameters,
-            "frozen": part.frozen,
-        }
-        for part in parts
-    }
-    report = [4, 5, 6] if stage == 1 else [12]
-    return Drawing(
-        "architecture", report, f"Stage {stage}: architecture", f"{alt[0].upper()}{alt[1:]}.", figure, data
-    )
+    keys = ("widths", "activation", "output", "parameters", "frozen")
+    data = {part.name: {key: getattr(part, key) for key in keys} for part in parts}
+    report, name = [4, 5, 6] if stage == 1 else [12], f"Stage {stage}: architecture"
+    return Drawing(report, name, f"{alt[0].upper()}{alt[1:]}.", figure, data)
 
 
 def _part(axes: Axes, part: Part, x: float, first: bool) -> None:

@@ -4,8 +4,9 @@ import io
 import json
 import logging
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -17,10 +18,10 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from aeprobe.data.datamodule import MNISTDataModule
-from aeprobe.figures import of_run, pictures, tensorboard
+from aeprobe.figures import of_run, tensorboard
 from aeprobe.figures.charts import DPI, Drawing
-from aeprobe.figures.history import History
-from aeprobe.figures.of_run import Failure
+from aeprobe.figures.curves import History
+from aeprobe.figures.of_run import Figures
 from aeprobe.files import finite, write_atomically
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
@@ -42,20 +43,16 @@ class NotDrawn:
 
     @contextmanager
     def noted(self, name: str) -> Iterator[None]:
-        """Goes on after any error in its block; interruptions are none."""
+        """Goes on after any error in its block, but says it once, in one line; train.log has the traceback."""
         try:
             yield
         except Exception as error:
-            self.note(name, error)
-
-    def note(self, name: str, error: Exception) -> None:
-        """Says it once, in one line; train.log has the traceback."""
-        if name in self.reasons:
-            return
-        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
-        self.reasons[name] = what
-        text = "".join(traceback.format_exception(error)).rstrip()
-        log.warning("not drawn: %s (%s)", name.replace("_", " "), what, extra={"traceback": text})
+            if name in self.reasons:
+                return
+            what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+            self.reasons[name] = what
+            text = "".join(traceback.format_exception(error)).rstrip()
+            log.warning("not drawn: %s (%s)", name.replace("_", " "), what, extra={"traceback": text})
 
 
 class Gallery(L.Callback):
@@ -122,71 +119,59 @@ class Gallery(L.Callback):
         if not trainer.is_global_zero:
             return
         with self.not_drawn.noted("figures"), torch.no_grad():
-            self._draw(trainer, history, results, step)
-
-    def _draw(self, trainer: L.Trainer, history: History, results: Metrics, step: int) -> None:
-        assert isinstance(trainer.logger, TensorBoardLogger)
-        writer: SummaryWriter = trainer.logger.experiment
-        module = self.module.eval().cpu()
-        if self.images:
-            self._show(of_run.of_images(self.splits, self.seed, self.noun), writer, step)
-        if isinstance(module, Autoencoder):
-            self._draw_autoencoder(module, history, writer, step)
-            return
-        test = self.data.splits["test"]  # codes by now
-        made = of_run.of_classifier(module, self.splits["test"], test, history, results, self.noun)
-        self._show(made, writer, step)
-        layers = {"normalize": module.normalize, "encoder": module.encoder, "head": module.head}
-        with self.not_drawn.noted("graph"):
-            tensorboard.add_graph(writer, layers)
-        with self.not_drawn.noted("test_batch_accuracy"):
-            tensorboard.add_batches(writer, results["test_batch_accuracy"])
+            assert isinstance(trainer.logger, TensorBoardLogger)
+            writer: SummaryWriter = trainer.logger.experiment
+            module = self.module.eval().cpu()
+            if self.images:
+                self._show(of_run.of_images(self.splits, self.seed, self.noun), writer, step)
+            if isinstance(module, Autoencoder):
+                self._draw_autoencoder(module, history, writer, step)
+            else:
+                self._draw_classifier(module, history, results, writer, step)
+            with self.not_drawn.noted("graph"):
+                tensorboard.add_graph(writer, module)
 
     def _draw_autoencoder(self, module: Autoencoder, history: History, writer: SummaryWriter, step: int) -> None:
         test = self.splits["test"]
         codes = torch.cat(module.test_outputs["codes"]).float().cpu()
         errors = torch.cat(module.test_outputs["errors"]).float().cpu().numpy()
-        rows = self._rows(self.reconstructions)
-        self._show(of_run.of_autoencoder(module, history, self.splits, rows, codes, errors), writer, step)
-        for epoch in self.reconstructions:
+        draw = partial(of_run.reconstructions, self.splits["val"], self.chosen, self.noun)
+        kept = partial(draw, self.reconstructions) if self.reconstructions else lambda: None
+        figures = of_run.of_autoencoder(module, history, self.splits, kept, codes, errors)
+        self._show(figures, writer, step)
+        for epoch, made in self.reconstructions.items():
             with self.not_drawn.noted("reconstructions"):
-                (made,) = self._rows([epoch])
-                tensorboard.add_png(writer, f"figures/{made.name}", _png(made), _size(made), self.steps[epoch])
-        layers = {"normalize": module.normalize, "encoder": module.encoder, "decoder": module.decoder}
-        with self.not_drawn.noted("graph"):
-            tensorboard.add_graph(writer, layers)
+                png = _png(draw({epoch: made}))
+                tensorboard.add_png(writer, "figures/reconstructions", png, self.steps[epoch])
         with self.not_drawn.noted("projector"):
             tensorboard.add_projector(writer, codes, test.labels, test.images, step)
 
-    def _rows(self, epochs: Any) -> Iterator[Drawing]:
-        """The picture of these epochs' reconstructions, if there are any."""
-        if not epochs:
-            return
-        val, labels = self.splits["val"], self.splits["val"].labels[self.chosen].numpy()
-        made = {epoch: self.reconstructions[epoch].squeeze(1).numpy() for epoch in epochs}
-        errors = of_run.errors_of(val, self.chosen, [self.reconstructions[epoch] for epoch in epochs])
-        yield pictures.reconstructions(of_run.pixels(val, self.chosen), labels, made, errors, self.noun)
+    def _draw_classifier(
+        self, module: Classifier, history: History, results: Metrics, writer: SummaryWriter, step: int
+    ) -> None:
+        test = self.data.splits["test"]  # codes by now
+        figures = of_run.of_classifier(module, self.splits["test"], test, history, results, self.noun)
+        self._show(figures, writer, step)
+        with self.not_drawn.noted("test_batch_accuracy"):
+            for batch, accuracy in enumerate(results["test_batch_accuracy"], start=1):
+                writer.add_scalar("test_batch_accuracy", accuracy, batch)
 
-    def _show(self, figures: Iterable[Drawing | Failure], writer: SummaryWriter, step: int) -> None:
-        for made in figures:
-            if isinstance(made, Failure):
-                self.not_drawn.note(made.name, made.error)
-                continue
-            with self.not_drawn.noted(made.name):
-                png = self._save(made)
-                if made.name != "reconstructions":  # TensorBoard has a slider over the epochs instead
+    def _show(self, figures: Figures, writer: SummaryWriter, step: int) -> None:
+        """Writes each figure's two files and shows its picture in TensorBoard."""
+        folder = self.directory.path / "figures"
+        for name, draw in figures:
+            with self.not_drawn.noted(name):
+                if (made := draw()) is None:
+                    continue
+                png = _png(made)
+                folder.mkdir(exist_ok=True)
+                words = {"report": made.report, "title": made.title, "alt": made.alt, "data": made.data}
+                write_atomically(folder / f"{name}.png", png)
+                text = json.dumps(finite(words), allow_nan=False)
+                write_atomically(folder / f"{name}.json", text.encode())
+                if name != "reconstructions":  # TensorBoard has a slider over the epochs instead
                     with self.not_drawn.noted("TensorBoard"):
-                        tensorboard.add_png(writer, f"figures/{made.name}", png, _size(made), step)
-
-    def _save(self, made: Drawing) -> bytes:
-        """Writes a figure's two files and returns the picture."""
-        png, folder = _png(made), self.directory.path / "figures"
-        folder.mkdir(exist_ok=True)
-        words = {"report": made.report, "title": made.title, "alt": made.alt, "data": made.data}
-        write_atomically(folder / f"{made.name}.png", png)
-        text = json.dumps(finite(words), allow_nan=False)
-        write_atomically(folder / f"{made.name}.json", text.encode())
-        return png
+                        tensorboard.add_png(writer, f"figures/{name}", png, step)
 
 
 def _png(made: Drawing) -> bytes:
@@ -194,8 +179,3 @@ def _png(made: Drawing) -> bytes:
     # zlib's level 6 would take three times as long for a tenth less.
     made.figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
     return buffer.getvalue()
-
-
-def _size(made: Drawing) -> tuple[int, int]:
-    width, height = made.figure.canvas.get_width_height()
-    return width, height

@@ -1,10 +1,6 @@
-"""From what to draw: a run's images, its trained module and its recorded metrics, as the figures' arrays.
+"""From what to draw: a run's images, its trained module and its recorded metrics, as the figures' arrays."""
 
-Figures come one at a time, in the page's order, so that only one is in memory.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -17,8 +13,8 @@ from aeprobe.data.datamodule import ImageDataset
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.figures import charts, pictures
 from aeprobe.figures.charts import Array, Drawing
+from aeprobe.figures.curves import History
 from aeprobe.figures.diagram import Part, architecture
-from aeprobe.figures.history import History
 from aeprobe.figures.pca import CHUNK, principal_components
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
@@ -26,56 +22,46 @@ from aeprobe.models.classifier import Classifier
 SAMPLES = 5
 EXTREMES = 10
 MISTAKES = 20
-REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
 SHOWN_CODES = 2_000
 PCA_IMAGES = 20_000  # a third of MNIST: the test MSE differs from that of all 60,000 by 0.1 %
 ROUNDING = 1e-20  # an MSE below it is what double precision leaves of nothing
 VARIES = 1e-12  # of all variance: a component with less is a direction that rounding chose
 Splits = Mapping[str, ImageDataset]
+Draw = Callable[[], Drawing | None]  # None: there is nothing to draw
+Figures = Iterator[tuple[str, Draw]]  # each figure's name and what draws it, in the page's order
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A figure that could not be drawn, by its name, and why."""
-
-    name: str
-    error: Exception
-
-
-Drawn = Iterator[Drawing | Failure]
-
-
-def of_images(splits: Splits, seed: int, noun: str = "digit") -> Drawn:
+def of_images(splits: Splits, seed: int, noun: str = "digit") -> Figures:
     """What the images are; `noun` is what a class is called."""
-    yield from _tried("class_histogram", _class_histogram, splits, noun)
-    yield from _tried("samples", _samples, splits["train"], seed)
+    yield "class_histogram", lambda: _class_histogram(splits, noun)
+    yield "samples", lambda: _samples(splits["train"], seed)
 
 
 def of_autoencoder(
-    module: Autoencoder, history: History, splits: Splits, kept: Iterable[Drawing], codes: Tensor, errors: Array
-) -> Drawn:
+    module: Autoencoder, history: History, splits: Splits, kept: Draw, codes: Tensor, errors: Array
+) -> Figures:
     """How stage 1 went and what it does.
 
     Args:
         module: in eval mode.
         history: of the training.
         splits: the images.
-        kept: the picture of the reconstructions that were made meanwhile.
+        kept: draws the reconstructions that were made in training.
         codes: of the first test images, (N, code).
         errors: their MSE per pixel, (N,).
     """
     widths, activation = module.hparams["widths"], module.hparams["activation"]
     parts = [Part("encoder", widths, activation), Part("decoder", widths[::-1], activation, "Sigmoid")]
-    yield from _tried("architecture", architecture, 1, parts)
+    yield "architecture", lambda: architecture(1, parts)
     if history.rows:
-        yield from _tried("loss_per_epoch", history.loss_per_epoch)
-        yield from _tried("train_loss", history.training, 1, 9, "loss")
-        yield from _tried("val_loss", history.validation, 1, 10, "loss")
-    yield from _tried("reconstructions", iter, kept)
-    yield from _tried("codes", _codes, codes, splits["test"].labels.numpy())
-    yield from _tried("pca_baseline", _pca_baseline, module, splits, errors)
-    yield from _tried("best_and_worst", _extremes, module, splits["test"], errors)
-    yield from _tried("error_histogram", charts.error_histogram, errors)
+        yield "loss_per_epoch", history.loss_per_epoch
+        yield "train_loss", lambda: history.training(1, 9, "loss")
+        yield "val_loss", lambda: history.validation(1, 10, "loss")
+    yield "reconstructions", kept
+    yield "codes", lambda: _codes(codes, splits["test"].labels.numpy())
+    yield "pca_baseline", lambda: _pca_baseline(module, splits, errors)
+    yield "best_and_worst", lambda: _extremes(module, splits["test"], errors)
+    yield "error_histogram", lambda: charts.error_histogram(errors)
 
 
 def of_classifier(
@@ -85,7 +71,7 @@ def of_classifier(
     history: History,
     results: Mapping[str, Any],
     noun: str = "digit",
-) -> Drawn:
+) -> Figures:
     """How stage 2 went and what it does.
 
     Args:
@@ -99,27 +85,18 @@ def of_classifier(
     hparams = module.hparams
     encoder = Part("encoder", hparams["encoder_widths"], hparams["encoder_activation"], frozen=True)
     head = Part("head", hparams["widths"], hparams["activation"], "Softmax")
-    yield from _tried("architecture", architecture, 2, [encoder, head])
+    yield "architecture", lambda: architecture(2, [encoder, head])
     if history.rows:
-        yield from _tried("loss_and_accuracy_per_epoch", history.loss_and_accuracy_per_epoch)
-        yield from _tried("train_loss", history.training, 2, 15, "loss")
-        yield from _tried("val_loss", history.validation, 2, 16, "loss")
-        yield from _tried("train_accuracy", history.training, 2, 17, "accuracy")
-        yield from _tried("val_accuracy", history.validation, 2, 18, "accuracy")
+        yield "loss_and_accuracy_per_epoch", history.loss_and_accuracy_per_epoch
+        yield "train_loss", lambda: history.training(2, 15, "loss")
+        yield "val_loss", lambda: history.validation(2, 16, "loss")
+        yield "train_accuracy", lambda: history.training(2, 17, "accuracy")
+        yield "val_accuracy", lambda: history.validation(2, 18, "accuracy")
     matrix, batches = np.array(results["confusion_matrix"]), np.array(results["test_batch_accuracy"])
     tested = int(matrix.sum())
-    yield from _tried("batch_accuracy", charts.batch_accuracy, batches, REPORT_BATCH, tested)
-    yield from _tried("confusion_matrix", charts.confusion_matrix, matrix, noun)
-    yield from _tried("mistakes", _mistakes, module, images, test, min(tested, len(test)))
-
-
-def _tried(name: str, make: Callable[..., Drawing | Iterable[Drawing]], *arguments: Any) -> Drawn:
-    """A figure, or as many as there are of it; a Failure instead of whatever goes wrong: the others are drawn."""
-    try:
-        made = make(*arguments)
-        yield from [made] if isinstance(made, Drawing) else list(made)
-    except Exception as error:
-        yield Failure(name, error)
+    yield "batch_accuracy", lambda: charts.batch_accuracy(batches, tested)
+    yield "confusion_matrix", lambda: charts.confusion_matrix(matrix, noun)
+    yield "mistakes", lambda: _mistakes(module, images, test, min(tested, len(test)))
 
 
 def _class_histogram(splits: Splits, noun: str) -> Drawing:
@@ -154,33 +131,33 @@ def one_of_each(labels: Tensor, seed: int) -> Array:
     return indices
 
 
-def errors_of(split: ImageDataset, indices: Any, made: Sequence[Tensor]) -> Array:
-    """MSE per pixel, as the loss has it, (len(made), n), of several reconstructions of the same images."""
-    images = split[torch.as_tensor(indices)][0]
-    errors: Array = (torch.stack(list(made)) - images).square().mean((2, 3, 4)).numpy()
-    return errors
+def reconstructions(split: ImageDataset, indices: Array, noun: str, of_epochs: Mapping[int, Tensor]) -> Drawing:
+    """Some images and what `reconstruct` made of them after several epochs, with the MSE as the loss has it."""
+    images, labels = split[torch.as_tensor(indices)]
+    errors = (torch.stack([*of_epochs.values()]) - images).square().mean((2, 3, 4)).numpy()
+    rows = {epoch: made.squeeze(1).numpy() for epoch, made in of_epochs.items()}
+    return pictures.reconstructions(pixels(split, indices), labels.numpy(), rows, errors, noun)
 
 
-def _codes(codes: Tensor, labels: Array) -> Iterator[Drawing]:
+def _codes(codes: Tensor, labels: Array) -> Drawing | None:
     if codes.shape[1] < 2:  # no plane to show them on
-        return
+        return None
     mean, axes, shares = principal_components(codes, 2)
     centred = codes.double() - mean
-    known = (
-        shares * centred.square().sum() > VARIES * codes.double().square().sum()
-    )  # else codes differ by rounding
+    # Where codes differ by no more, they differ by rounding.
+    known = shares * centred.square().sum() > VARIES * codes.double().square().sum()
     shares, points = shares * known, (centred[:SHOWN_CODES] @ axes * known).numpy()
-    yield pictures.codes(points, labels[: len(points)], shares.numpy())
+    return pictures.codes(points, labels[: len(points)], shares.numpy())
 
 
-def _extremes(module: Autoencoder, test: ImageDataset, errors: Array) -> Iterator[Drawing]:
+def _extremes(module: Autoencoder, test: ImageDataset, errors: Array) -> Drawing | None:
     order = np.argsort(errors)[::-1]
     half = min(EXTREMES, len(order) // 2)
     if not half:
-        return
+        return None
     both = np.concatenate([order[:half], order[-half:]])
     made = reconstruct(module, test, both).squeeze(1).numpy()
-    yield pictures.best_and_worst(pixels(test, both), made, errors[both], test.labels[both].numpy(), both)
+    return pictures.best_and_worst(pixels(test, both), made, errors[both], test.labels[both].numpy(), both)
 
 
 def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing:
@@ -198,10 +175,8 @@ def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing
     indices = one_of_each(test.labels[: len(errors)], 0)
     linear = (mean + (images[indices] - mean) @ axes @ axes.T).view(-1, 28, 28) / 255
     ours = reconstruct(module, test, indices).squeeze(1).numpy()
-    both = (mse, float(errors.mean()))
-    return pictures.pca_baseline(
-        pixels(test, indices), linear.clamp(0, 1).numpy(), ours, both, axes.shape[1], len(train)
-    )
+    both, linear = (mse, float(errors.mean())), linear.clamp(0, 1)
+    return pictures.pca_baseline(pixels(test, indices), linear.numpy(), ours, both, axes.shape[1], len(train))
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
-from aeprobe.figures.charts import DPI, MOST_WORDS, Array, Drawing, style
+from aeprobe.figures.charts import DPI, MOST_WORDS, Array, Drawing, new_axes
 from aeprobe.wording import beside, counted, number, span
 
 ZOOM, SIDE, GAP, LEFT = 2, 56, 10, 124  # pixels of the figure: a tile's side, the gap, the rows' labels
@@ -26,8 +26,7 @@ CLASS_COLOURS = (
 
 def samples(images: Array, labels: Array, indices: Array) -> Drawing:
     """Training images with their labels; `indices` are their places in the training split."""
-    count = len(images)
-    zoom = 3
+    count, zoom = len(images), 3
     size = 28 * zoom + 3 * GAP
     title = "Training images and their labels"
     figure = _canvas(max(count * size + 40, 400), 28 * zoom + 82, title)
@@ -36,7 +35,7 @@ def samples(images: Array, labels: Array, indices: Array) -> Drawing:
         _write(figure, 20 + i * size + 14 * zoom, 48 + 28 * zoom, f"label {label}", ha="center", fontsize=11)
     alt = f"{counted(count, 'random training')}, labelled {', '.join(map(str, labels))}."
     data = {"indices": indices.tolist(), "labels": labels.tolist()}
-    return Drawing("samples", [3], "Training images", alt, figure, data)
+    return Drawing([3], "Training images", alt, figure, data)
 
 
 def reconstructions(
@@ -60,7 +59,7 @@ def reconstructions(
     alt = f"The mean MSE of {counted(len(images), 'validation')} is {number(means[0])} after epoch {epochs[0]}"
     alt += f" and {number(means[-1])} after epoch {epochs[-1]}." if len(epochs) > 1 else "."
     data = {"labels": labels.tolist(), "epochs": epochs, "mse": errors.tolist(), "mean_mse": means.tolist()}
-    return Drawing("reconstructions", [11], title, alt, _grid(title, rows), data)
+    return Drawing([11], title, alt, _grid(title, rows), data)
 
 
 def pca_baseline(
@@ -83,16 +82,13 @@ def pca_baseline(
         (f"autoencoder\nMSE {number(own)}", ours, []),
     ]
     title = "The autoencoder beside PCA: test images and their reconstructions"
-    parts = (
-        f"{components} principal component{'s' if components > 1 else ''}"
-        if components
-        else "the mean image alone"
-    )
+    parts = f"{components} principal component{'s' if components > 1 else ''}"
+    parts = parts if components else "the mean image alone"
     alt = (
         f"On the test set the autoencoder has MSE {number(own)}, {beside(own, pca)} the {number(pca)} of {parts}."
     )
     data = {"pca_mse": pca, "autoencoder_mse": own, "components": components, "fitted_on": fitted}
-    return Drawing("pca_baseline", [], "PCA as a baseline", alt, _grid(title, rows), data)
+    return Drawing([], "PCA as a baseline", alt, _grid(title, rows), data)
 
 
 def best_and_worst(images: Array, made: Array, errors: Array, labels: Array, indices: Array) -> Drawing:
@@ -102,16 +98,14 @@ def best_and_worst(images: Array, made: Array, errors: Array, labels: Array, ind
     for name, part in (("worst", slice(None, half)), ("best", slice(None, -half - 1, -1))):
         rows.append((f"{name} {half}:\ninput", images[part], []))
         rows.append(("reconstruction\nand its MSE", made[part], list(map(number, errors[part]))))
-    title = f"The {half} worst and the {half} best reconstructions of the test set"
+    few, s, have = (f"{half} ", "s", "have") if half > 1 else ("", "", "has")
+    title = f"The {few}worst and the {few}best reconstruction{s} of the test set"
     alt = (
-        f"The {half} worst test images have an MSE of {span(errors[0], errors[half - 1])}, "
-        f"the {half} best of {span(errors[-1], errors[half])}."
+        f"The {few}worst test image{s} {have} an MSE of {span(errors[0], errors[half - 1])}, "
+        f"the {few}best of {span(errors[-1], errors[half])}."
     )
-    if half == 1:
-        title = "The worst and the best reconstruction of the test set"
-        alt = f"The worst test image has an MSE of {number(errors[0])}, the best of {number(errors[1])}."
     data = {"indices": indices.tolist(), "labels": labels.tolist(), "mse": errors.tolist()}
-    return Drawing("best_and_worst", [], "Worst and best reconstructions", alt, _grid(title, rows), data)
+    return Drawing([], "Worst and best reconstructions", alt, _grid(title, rows), data)
 
 
 def mistakes(images: Array, true: Array, predicted: Array, probability: Array, total: tuple[int, int]) -> Drawing:
@@ -143,7 +137,7 @@ def mistakes(images: Array, true: Array, predicted: Array, probability: Array, t
         )
     data = {"true": true.tolist(), "predicted": predicted.tolist(), "probability": probability.tolist()}
     data |= {"mistakes": wrong, "images": of}
-    return Drawing("mistakes", [], "The most confident mistakes", alt, _grid(title, rows), data)
+    return Drawing([], "The most confident mistakes", alt, _grid(title, rows), data)
 
 
 def codes(points: Array, labels: Array, explained: Array) -> Drawing:
@@ -154,35 +148,29 @@ def codes(points: Array, labels: Array, explained: Array) -> Drawing:
         labels: (N,).
         explained: each component's share of the codes' variance, (2,); zeros where all codes are equal.
     """
-    figure = Figure((8, 6.4), dpi=DPI)
-    axes = figure.add_axes((0.105, 0.085, 0.875, 0.85))
-    title = f"The codes of {counted(len(points), 'test')} on two principal components"
+    count = counted(len(points), "test")
     across, up = (f"component {i}: {share:.0%} of the variance" for i, share in enumerate(explained, start=1))
-    style(axes, title, across, up)
-    white: list[AbstractPathEffect] = [withStroke(linewidth=4, foreground="white")]
-    for label in np.unique(labels):
-        own = points[labels == label]
-        colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
+    title, place = f"The codes of {count} on two principal components", (0.105, 0.085, 0.875, 0.85)
+    figure, axes = new_axes(title, across, up, size=(8, 6.4), place=place)
+    classes = {label: points[labels == label] for label in np.unique(labels)}
+    colours = [CLASS_COLOURS[label % len(CLASS_COLOURS)] for label in classes]
+    for (label, own), colour in zip(classes.items(), colours, strict=True):
         axes.plot(*own.T, ls="", marker=f"${label}$", ms=5, color=colour, mew=0)
-    middles = {label: np.median(points[labels == label], axis=0) for label in np.unique(labels)}
-    middles = middles if len(middles) <= MOST_WORDS else {}
-    for label, (x, y) in zip(
-        middles, _apart(np.array([*middles.values()]).reshape(-1, 2), np.ptp(points, axis=0)), strict=True
-    ):
-        text = axes.text(x, y, str(label), fontsize=22, fontweight="bold", ha="center", va="center")
-        text.set_color(CLASS_COLOURS[label % len(CLASS_COLOURS)])
-        text.set_path_effects(white)
+    alt = f"{count}, without any difference between codes."
     if explained.any():
-        alt = (
-            f"{counted(len(points), 'test')} by the two principal components of their codes, which hold "
-            f"{explained.sum():.0%} of the codes' variance"
-        )
-        alt += "; large numbers stand at the medians of their classes." if middles else "."
-    else:
-        alt = f"{counted(len(points), 'test')}, without any difference between codes."
+        held = f"{explained.sum():.0%} of the codes' variance"
+        alt = f"{count} by the two principal components of their codes, which hold {held}"
+        alt += "; large numbers stand at the medians of their classes." if len(classes) <= MOST_WORDS else "."
+    if len(classes) <= MOST_WORDS:
+        white: list[AbstractPathEffect] = [withStroke(linewidth=4, foreground="white")]
+        medians = np.array([np.median(own, axis=0) for own in classes.values()])
+        places = _apart(medians, np.ptp(points, axis=0))
+        large: dict[str, Any] = {"fontsize": 22, "fontweight": "bold", "ha": "center", "va": "center"}
+        for label, (x, y), colour in zip(classes, places, colours, strict=True):
+            axes.text(x, y, str(label), color=colour, path_effects=white, **large)
     data = {"x": points[:, 0].tolist(), "y": points[:, 1].tolist(), "label": labels.tolist()}
     data["explained"] = explained.tolist()
-    return Drawing("codes", [], "Codes of the test images", alt, figure, data)
+    return Drawing([], "Codes of the test images", alt, figure, data)
 
 
 def _apart(places: Array, extent: Array) -> Array:

@@ -12,13 +12,15 @@ training.measuring, after testing:
     test/loss, test/accuracy                                 of the tested checkpoint
     final/val/loss, final/val/accuracy                       of the same, which may not be the last
     and the hparams, whose metrics these are
-here, once at the end, where `trainer.figures` is true:
+figures.gallery, once at the end, where `trainer.figures` is true:
     figures/NAME              an image for each figure; figures/reconstructions one for each epoch that it shows
     test_batch_accuracy                                      the step is the number of the test batch
     and the graph and the projector (the codes of 1,000 test images with their labels and a sprite).
 """
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -30,21 +32,22 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 METRICS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")
+NETWORKS = ("normalize", "encoder", "decoder", "head")
 PROJECTED = 1_000
 RGBA = 4
 
 
-def add_png(writer: SummaryWriter, tag: str, png: bytes, size: tuple[int, int], step: int) -> None:
+def add_png(writer: SummaryWriter, tag: str, png: bytes, step: int) -> None:
     """Adds a file's bytes as they are: add_figure would draw the figure, and compress it, once more."""
-    image = Summary.Image(width=size[0], height=size[1], colorspace=RGBA, encoded_image_string=png)
+    width, height = struct.unpack(">2I", png[16:24])  # as its header says
+    image = Summary.Image(width=width, height=height, colorspace=RGBA, encoded_image_string=png)
     _add(writer, Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
 
-def add_graph(writer: SummaryWriter, layers: Mapping[str, nn.Module]) -> None:
-    """Adds the network that these layers make one after the other; the first takes flat images."""
-    network = nn.Sequential()
-    for name, layer in layers.items():
-        network.add_module(name, layer)
+def add_graph(writer: SummaryWriter, module: nn.Module) -> None:
+    """Adds a stage's networks, one after the other."""
+    layers = dict(module.named_children())
+    network = nn.Sequential(OrderedDict((name, layers[name]) for name in NETWORKS if name in layers))
     weight = next(network.parameters())
     with torch.no_grad():
         writer.add_graph(network, weight.new_zeros(1, weight.shape[1]))
@@ -72,12 +75,6 @@ def add_projector(writer: SummaryWriter, codes: Tensor, labels: Tensor, images: 
     names = [str(label) for label in labels[: len(codes)].tolist()]
     sprite = images[: len(codes)].float() / 255
     writer.add_embedding(codes, metadata=names, label_img=sprite, tag="codes", global_step=step)
-
-
-def add_batches(writer: SummaryWriter, accuracies: Sequence[float]) -> None:
-    """Adds the accuracy of each test batch, counted from 1."""
-    for batch, value in enumerate(accuracies, start=1):
-        writer.add_scalar("test_batch_accuracy", value, batch)
 
 
 def _add(writer: SummaryWriter, summary: Summary, step: int | None = None) -> None:

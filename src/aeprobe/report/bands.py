@@ -3,6 +3,8 @@
 import io
 from collections.abc import Sequence
 
+import numpy as np
+
 from aeprobe.figures.charts import DARK, ORANGE, new_axes, whole_numbers
 from aeprobe.report.runs import Picture, StageRun, across
 
@@ -10,22 +12,16 @@ from aeprobe.report.runs import Picture, StageRun, across
 def band(
     runs: Sequence[StageRun], key: str, title: str, scale: float = 1, report: Sequence[float] = ()
 ) -> Picture:
-    """Draws one number of the epochs' rows over several runs of a stage.
+    """Draws one number of each epoch, such as "val/loss", over two or more runs of a stage.
 
-    Args:
-        runs: two or more.
-        key: such as "val/loss".
-        title: a heading.
-        scale: multiplies the numbers, so that they stand on the report's scale.
-        report: the report's numbers of epochs 1, 2, …
+    The scale multiplies it, so that it stands beside the report's numbers of epochs 1, 2, …
     """
-    points = list(enumerate(across(runs, key), start=1))
-    known = [(epoch, point) for epoch, point in points if point]
-    epochs = [epoch for epoch, _ in known]
-    mean = [scale * point.mean for _, point in known]
-    sd = [scale * point.sd for _, point in known]
+    known = {epoch: point for epoch, point in enumerate(across(runs, key), start=1) if point}
+    epochs = list(known)
+    mean = [scale * point.mean for point in known.values()]
+    sd = [scale * point.sd for point in known.values()]
     figure, axes = new_axes(title, "epoch", "")
-    low, high = ([m + sign * s for m, s in zip(mean, sd, strict=True)] for sign in (-1, 1))
+    low, high = np.subtract(mean, sd), np.add(mean, sd)
     axes.fill_between(epochs, low, high, color=DARK, alpha=0.22, lw=0, label="± 1 standard deviation")
     axes.plot(epochs, mean, "o-", color=DARK, ms=4, label=f"mean of {len(runs)} runs")
     if report:
@@ -36,4 +32,4 @@ def band(
     figure.savefig(content, format="png")
     ends = [f"{mean[i]:.4g} ± {sd[i]:.2g} in epoch {epochs[i]}" for i in (0, -1)] if known else ["nothing yet"]
     alt = f"Mean and standard deviation over {len(runs)} runs: {' and '.join(dict.fromkeys(ends))}."
-    return Picture(content.getvalue(), title, alt, {"epoch": epochs, "mean": mean, "sd": sd})
+    return Picture(content.getvalue(), title, alt, {})

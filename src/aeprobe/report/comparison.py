@@ -1,26 +1,23 @@
 """The numbers of runs beside the report's, and what they say in a sentence."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from aeprobe.report import ranges
 from aeprobe.report.runs import Spread, StageRun, spread
-from aeprobe.wording import NONE, NOTHING, beside, number, percent
+from aeprobe.wording import NONE, NOTHING, PERCENT, beside, number, percent
 
 FILE = Path(__file__).parents[1] / "assets" / "report.yaml"
 GAP = 0.05  # of the training loss: a larger one between validation and training is called a gap
 FALL = 0.01  # of the validation loss in the last epoch: a larger one means that training was not at its end
-NAMES = {
-    "val/loss": "Validation MSE",
-    "test/loss": "Test MSE",
-    "test/accuracy": "Test accuracy",
-}
+NAMES = {"val/loss": "Validation MSE", "test/loss": "Test MSE", "test/accuracy": "Test accuracy"}
+Form = Callable[[float], str]
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,8 @@ class Comparison:
 @cache
 def report() -> dict[str, Any]:
     """The report's numbers, from assets/report.yaml."""
-    content = OmegaConf.to_container(OmegaConf.load(FILE))
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    content: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    return content
 
 
 def wilson(correct: float, total: int, z: float = 1.959964) -> tuple[float, float]:
@@ -61,20 +57,24 @@ def wilson(correct: float, total: int, z: float = 1.959964) -> tuple[float, floa
     return max(low, 0.0), min(high, 1.0)
 
 
-def shown(value: Spread | None, key: str, runs: int = 1) -> str:
+def shown(value: Spread | None, form: Form, runs: int) -> str:
     """A number, or mean ± standard deviation where there are several runs; with its n where not all have it."""
     if value is None:
         return NONE
-    form = percent if key.endswith("accuracy") else number
     if runs == 1:
         return form(value.mean)
-    mean = f"{100 * value.mean:.2f}" if form is percent else number(value.mean)
+    mean = form(value.mean).removesuffix(PERCENT)  # which stands once, behind the deviation
     return f"{mean} ±\u00a0{form(value.sd)}{fewer(value, runs)}"
 
 
 def fewer(value: Spread, runs: int) -> str:
     """A remark, where a number is known of some of the runs only."""
     return f" (n\u00a0=\u00a0{value.n})" if value.n < runs else ""
+
+
+def form_of(key: str) -> Form:
+    """How the numbers of a metric are written."""
+    return percent if key.endswith("accuracy") else number
 
 
 def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
@@ -84,8 +84,7 @@ def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
         return None
     known = ranges.find(runs[0], key)
     reported = report()[runs[0].stage].get(key) if of_the_report(runs[0]) else None
-    form = percent if key.endswith("accuracy") else number
-    kind, verdict = "unknown", ""
+    form, kind, verdict = form_of(key), "unknown", ""
     if known:
         kind = "inside" if known["min"] <= ours.mean <= known["max"] else "outside"
         verdict = f"{kind} the range of {known['n']} seeds of this experiment"
@@ -94,7 +93,7 @@ def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
         verdict = f"{verdict}; {beside}" if known else f"{beside}; no range of seeds of this experiment is on file"
     return Comparison(
         name=NAMES[key],
-        ours=shown(ours, key, len(runs)),
+        ours=shown(ours, form, len(runs)),
         report=reported["text"] if reported else NONE,
         range=f"{form(known['min'])} to {form(known['max'])}" if known else NONE,
         kind=kind,
@@ -118,7 +117,8 @@ def fitting(runs: Sequence[StageRun]) -> str:
     train, val = (spread(run.last(f"{split}/loss") for run in runs) for split in ("train", "val"))
     if train is None or val is None:
         return "Whether it over- or underfits cannot be reported: it takes a training and a validation loss."
-    fell = spread(_last_fall(run) for run in runs)
+    falls = [fall for run in runs if (fall := _last_fall(run))]
+    fell = spread(share for share, _ in falls)
     gap = beside(val.mean, train.mean, digits=1, words=("below", "as large as", "above"))
     numbers = f"the validation loss, {number(val.mean)}, is {gap} the training loss, {number(train.mean)}"
     linear = report()["references"][0]
@@ -132,9 +132,11 @@ def fitting(runs: Sequence[StageRun]) -> str:
             f"{linear['name']}, reaches {number(linear['mse'])}."
         )
     if fell and fell.mean > FALL and val.mean > NOTHING:
+        epochs = max(epochs for _, epochs in falls)
+        since = "in the last epoch" if epochs == 1 else f"in the last {epochs} epochs"
         return (
-            f"It underfits rather than overfits: {numbers}, and still fell by {fell.mean:.1%} "
-            f"{_since(runs)}, so that more training would help."
+            f"It underfits rather than overfits: {numbers}, and still fell by {fell.mean:.1%} {since}, "
+            "so that more training would help."
         )
     return f"It neither over- nor underfits to speak of: {numbers}."
 
@@ -144,19 +146,10 @@ def of_the_report(run: StageRun) -> bool:
     return run.dataset == str(report()["dataset"])
 
 
-def _last_fall(run: StageRun) -> float | None:
-    """The share by which the validation loss fell between the last two epochs that were validated."""
-    losses = [loss for loss in run.series("val/loss") if loss is not None]
-    return 1 - losses[-1] / losses[-2] if len(losses) > 1 and losses[-2] > NOTHING else None
-
-
-def _since(runs: Sequence[StageRun]) -> str:
-    """Over how many epochs `_last_fall` looks."""
-    apart = [[i for i, loss in enumerate(run.series("val/loss")) if loss is not None][-2:] for run in runs]
-    most = max((last[1] - last[0] for last in apart if len(last) > 1), default=1)
-    return "in the last epoch" if most == 1 else f"in the last {most} epochs"
-
-
-def recognised(matrix: list[list[int]]) -> list[float]:
-    """The share of each class that is classified right; 0 for a class without images."""
-    return [row[i] / sum(row) if sum(row) else 0.0 for i, row in enumerate(matrix)]
+def _last_fall(run: StageRun) -> tuple[float, int] | None:
+    """The share by which the validation loss fell between the last two that were taken, and their distance."""
+    losses = [(epoch, loss) for epoch, loss in enumerate(run.series("val/loss")) if loss is not None]
+    if len(losses) < 2 or losses[-2][1] <= NOTHING:
+        return None
+    (before, high), (after, low) = losses[-2:]
+    return 1 - low / high, after - before

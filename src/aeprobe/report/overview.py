@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aeprobe.config.overrides import OF_A_MULTIRUN
-from aeprobe.report.comparison import Comparison, compare, fewer, of_the_report, shown
+from aeprobe.report.comparison import Comparison, compare, form_of, of_the_report, shown
 from aeprobe.report.runs import Runs, StageRun, spread
 from aeprobe.report.scores import interval, tested
 from aeprobe.wording import NONE
 
-LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_epochs")
+LIMITS = [f"trainer.limit_{what}" for what in ("train_batches", "val_batches", "test_batches", "epochs")]
 UNFINISHED = {
     "running": "is not finished: it is still running, or its process was ended",
     "failed": "failed",
@@ -33,35 +33,25 @@ def warnings(runs: Runs) -> list[str]:
     """What a reader must know before any number: runs that are not finished, or were cut short on purpose."""
     sentences = []
     for run in _every(runs):
-        status = str(run.metrics["status"])
+        status, subject = str(run.metrics["status"]), f"The {run.stage} in {run.path}"
         if status != "completed":
             wanted = run.setting(f"{run.stage}.max_epochs")
             done = f"{len(run.epochs)} of {wanted} epochs are here" if run.epochs else "no epoch was finished"
             error = run.metrics.get("error")
             why = f": {error}" if error and status == "failed" else ""
-            sentences.append(f"The {run.stage} in {run.path} {UNFINISHED.get(status, status)}; {done}{why}")
+            sentences.append(f"{subject} {UNFINISHED.get(status, status)}; {done}{why}")
         elif run.metrics.get("not_drawn", {}) is None:
-            sentences.append(
-                f"The {run.stage} in {run.path} has no figures yet: it is still drawing, or was ended; "
-                "resume= draws them"
-            )
-        limits = [
-            f"trainer.{key}={run.setting(f'trainer.{key}')}" for key in LIMITS if run.setting(f"trainer.{key}")
-        ]
-        if limits:
-            sentences.append(
-                f"The {run.stage} in {run.path} was cut short by {', '.join(limits)}: "
-                "a look at the whole path, not a result to compare"
-            )
-    for run in runs["autoencoder"]:
-        both = run.setting("stage") == "all"
-        if (
-            both
-            and not any(other.path.parent == run.path.parent for other in runs["classifier"])
-            and runs["classifier"]
-        ):
-            sentences.append(f"The classifier of {run.path.parent} is not there")
-    if runs["autoencoder"] and runs["autoencoder"][0].setting("stage") == "all" and not runs["classifier"]:
+            still = "it is still drawing, or was ended; resume= draws them"
+            sentences.append(f"{subject} has no figures yet: {still}")
+        if limits := [f"{key}={value}" for key in LIMITS if (value := run.setting(key))]:
+            purpose = "a look at the whole path, not a result to compare"
+            sentences.append(f"{subject} was cut short by {', '.join(limits)}: {purpose}")
+    halves = [run for run in runs["autoencoder"] if run.setting("stage") == "all"]
+    there = {run.path.parent for run in runs["classifier"]}
+    if there:
+        absent = [run.path.parent for run in halves if run.path.parent not in there]
+        sentences += [f"The classifier of {path} is not there" for path in absent]
+    elif halves:
         sentences.append("Both stages were to be trained, but the classifier is not there")
     if not all(map(of_the_report, _every(runs))):
         sentences.append(
@@ -99,24 +89,29 @@ def trained(runs: Runs) -> list[str]:
 def cards(runs: Runs) -> list[Card]:
     """The headline of each stage that there is."""
     found = []
-    if runs["autoencoder"]:
-        found.append(_reconstruction(runs["autoencoder"]))
-    if runs["classifier"]:
-        found.append(_classification(runs["classifier"]))
+    for stage, title, name, unit, keys in (
+        ("autoencoder", "Reconstruction", "loss", "MSE per pixel", ("val/loss", "test/loss")),
+        ("classifier", "Classification", "accuracy", "accuracy", ("test/accuracy",)),
+    ):
+        if of_stage := runs[stage]:
+            comparisons = [row for key in keys if (row := compare(of_stage, key))]
+            value, what, detail = _measured(of_stage, name, unit)
+            mean, images = spread(run.last("test/accuracy") for run in of_stage), tested(of_stage[0])
+            if mean and images:
+                wilsons = interval(mean.mean, images)
+                detail = f"95\u00a0% Wilson interval {wilsons}, on {images:,} test images"
+            found.append(Card(title, value, what, detail, comparisons))
     return found
 
 
 def facts(runs: Runs) -> list[tuple[str, str]]:
     """How long it took, where, from which seeds."""
     every = _every(runs)
-    rows = []
-    total = 0.0
+    rows, total = [], 0.0
     for stage, of_stage in runs.items():
-        taken = spread(run.metrics["seconds"].get("total") for run in of_stage)
-        if taken:
+        if taken := spread(run.metrics["seconds"].get("total") for run in of_stage):
             total += taken.mean
-            more = f" ±\u00a0{duration(taken.sd)}{fewer(taken, len(of_stage))}" if len(of_stage) > 1 else ""
-            rows.append((f"Time, {stage}", duration(taken.mean) + more))
+            rows.append((f"Time, {stage}", shown(taken, duration, len(of_stage))))
     if len(rows) == 2:
         rows.insert(0, ("Time, both stages", duration(total)))
     seeds = list(dict.fromkeys(str(run.metrics["seed"]) for run in every))
@@ -155,21 +150,6 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _reconstruction(runs: Sequence[StageRun]) -> Card:
-    comparisons = [row for key in ("val/loss", "test/loss") if (row := compare(runs, key))]
-    value, unit, detail = _measured(runs, "loss", "MSE per pixel")
-    return Card("Reconstruction", value, unit, detail, comparisons)
-
-
-def _classification(runs: Sequence[StageRun]) -> Card:
-    comparisons = [row for row in [compare(runs, "test/accuracy")] if row]
-    value, unit, detail = _measured(runs, "accuracy", "accuracy")
-    mean, images = spread(run.last("test/accuracy") for run in runs), tested(runs[0])
-    if mean and images:
-        detail = f"95\u00a0% Wilson interval {interval(mean.mean, images)}, on {images:,} test images"
-    return Card("Classification", value, unit, detail, comparisons)
-
-
 def _measured(runs: Sequence[StageRun], name: str, what: str) -> tuple[str, str, str]:
     """The best number there is, what it is, and a remark: of the test set, or else of the last epoch."""
     for split, words, remark in (
@@ -177,10 +157,9 @@ def _measured(runs: Sequence[StageRun], name: str, what: str) -> tuple[str, str,
         ("val", "validation", "The test set was not measured"),
         ("train", "training", "Neither validation nor test set were measured"),
     ):
-        found = spread(run.last(f"{split}/{name}") for run in runs)
-        if found:
+        if found := spread(run.last(f"{split}/{name}") for run in runs):
             several = f", mean of {found.n} runs" if len(runs) > 1 else ""
-            return shown(found, name, len(runs)), f"{words} {what}{several}", remark
+            return shown(found, form_of(name), len(runs)), f"{words} {what}{several}", remark
     return NONE, what, "No epoch was finished"
 
 

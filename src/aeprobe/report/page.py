@@ -1,27 +1,49 @@
 """What stands on the page and in which order: tables, pictures and sentences, for the template to lay out."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from aeprobe.report import scores, tables
 from aeprobe.report.comparison import fitting, of_the_report, report
 from aeprobe.report.runs import Picture, Runs, StageRun
-from aeprobe.report.tables import Block, Table, Text
+from aeprobe.report.tables import Table
 
 BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
 BEYOND = "Beyond the report"
+BEYOND_THE_REPORT = {
+    "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
+    "classifier": ("mistakes",),
+}
 
 
 @dataclass(frozen=True)
-class Shown(Block):
-    """A picture with its caption; `source` is a data URI."""
+class Text:
+    """A sentence below a small heading."""
 
-    source: str
-    alt: str
+    heading: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its caption, which begins with `label`; None where none was drawn, and perhaps why."""
+
+    label: str
+    name: str
+    picture: Picture | None
     seed: int | None = None  # of the run that it is of, where there are several
-    kind: str = "picture"
+    why: str = ""
+
+    @cached_property
+    def source(self) -> str:
+        """The picture as a data URI."""
+        return f"data:image/png;base64,{base64.b64encode(self.picture.png).decode()}" if self.picture else ""
+
+
+Blocks = Iterator[Table | Text | Figure | None]
 
 
 @dataclass
@@ -30,164 +52,113 @@ class Section:
 
     id: str
     title: str
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[Table | Text | Figure] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-
-
-# The figures of a stage: name, the report's number, and for curves over epochs what a band over seeds shows.
-DATA = (("class_histogram", "Figure 2"), ("samples", "Figure 3"))
-ARCHITECTURE = {"autoencoder": "Figures 4, 5 and 6", "classifier": "Figure 12"}
-PER_EPOCH = {
-    "autoencoder": ("loss_per_epoch", "Figure 8"),
-    "classifier": ("loss_and_accuracy_per_epoch", "Figure 14"),
-}
-CURVES = {
-    "autoencoder": (
-        ("train_loss", "Figure 9", "train/loss", "Training loss, mean of each epoch"),
-        ("val_loss", "Figure 10", "val/loss", "Validation loss"),
-    ),
-    "classifier": (
-        ("train_loss", "Figure 15", "train/loss", "Training loss, mean of each epoch"),
-        ("val_loss", "Figure 16", "val/loss", "Validation loss"),
-        ("train_accuracy", "Figure 17", "train/accuracy", "Training accuracy, mean of each epoch"),
-        ("val_accuracy", "Figure 18", "val/accuracy", "Validation accuracy"),
-    ),
-}
-BEYOND_THE_REPORT = {
-    "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
-    "classifier": ("mistakes",),
-}
 
 
 def sections(runs: Runs) -> list[Section]:
     """The page below its first screen, in the order of the report's figures."""
-    pictures = _Pictures()
-    stages = {stage: of_stage for stage, of_stage in runs.items() if of_stage}
-    found = [_data(next(iter(stages.values())), pictures)]
+    every = [run for of_stage in runs.values() for run in of_stage]
+    parts = [(Section("data", "The data"), _data(runs[every[0].stage]))]
     if runs["autoencoder"]:
-        found.append(_autoencoder(runs["autoencoder"], pictures))
+        section = Section("autoencoder", "Stage 1: the autoencoder")
+        parts.append((section, _autoencoder(runs["autoencoder"])))
     if runs["classifier"]:
-        found.append(_classifier(runs["classifier"], pictures))
+        section = Section("classifier", "Stage 2: the classifier on the frozen encoder")
+        parts.append((section, _classifier(runs["classifier"])))
     beyond = Section("beyond", BEYOND)
-    if runs["autoencoder"]:
-        beyond.blocks += _present(tables.references(runs["autoencoder"]))
-    for stage, of_stage in stages.items():
-        for name in BEYOND_THE_REPORT[stage]:
-            pictures.add(beyond, of_stage, name, BEYOND)
+    parts.append((beyond, _beyond(runs)))
+    left, names = BUDGET, set()
+    for section, blocks in parts:
+        for block in blocks:
+            if isinstance(block, Figure):
+                names.add(block.name)
+                what = block.name.replace("_", " ")
+                if block.picture is None:
+                    why = f": {block.why}" if block.why else ""
+                    section.missing.append(f"{block.label} ({what}{why})")
+                    continue
+                if len(block.source) > left:
+                    too_large = f"too large for this page, see figures/{block.name}.png"
+                    section.missing.append(f"{block.label} ({what}: {too_large})")
+                    continue
+                left -= len(block.source)
+            if block:
+                section.blocks.append(block)
     elsewhere = [
         f"{name} of the {run.stage} ({why})"
-        for of_stage in stages.values()
-        for run in of_stage
+        for run in every
         for name, why in run.not_drawn.items()
-        if name not in pictures.names
+        if name not in names
     ]
     beyond.missing += elsewhere
-    return [*found, beyond] if beyond.blocks or elsewhere else found
+    return [section for section, _ in parts if section is not beyond or beyond.blocks or elsewhere]
 
 
-def _data(runs: Sequence[StageRun], pictures: "_Pictures") -> Section:
-    section = Section("data", "The data", [tables.data(runs)])
-    for name, label in DATA:
-        pictures.add(section, runs, name, label)
-    return section
+def _data(runs: Sequence[StageRun]) -> Blocks:
+    yield tables.data(runs)
+    yield _figure(runs, "class_histogram", "Figure 2")
+    yield _figure(runs, "samples", "Figure 3")
 
 
-def _autoencoder(runs: Sequence[StageRun], pictures: "_Pictures") -> Section:
-    section = Section("autoencoder", "Stage 1: the autoencoder")
-    pictures.add(section, runs, "architecture", ARCHITECTURE["autoencoder"])
-    section.blocks += [tables.settings(runs, "Figure 7"), scores.loss(runs, "Figure 8")]
+def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
     reported = report()["autoencoder"]["loss"] if of_the_report(runs[0]) else ()
-    bands = [("train/loss_last", "Loss of the last batch of each epoch", 1.0, reported)]
-    pictures.per_epoch(section, runs, bands)
-    pictures.curves(section, runs)
-    pictures.add(section, runs, "reconstructions", "Figure 11")
-    section.blocks.append(Text("Over- or underfitting", fitting(runs)))
-    return section
+    yield _figure(runs, "architecture", "Figures 4, 5 and 6")
+    yield tables.settings(runs)
+    yield scores.loss(runs)
+    last = ("train/loss_last", "Loss of the last batch of each epoch", 1.0, reported)
+    yield from _curves(runs, "loss_per_epoch", "Figure 8", last)
+    yield from _curves(runs, "train_loss", "Figure 9", ("train/loss", "Training loss, mean of each epoch"))
+    yield from _curves(runs, "val_loss", "Figure 10", ("val/loss", "Validation loss"))
+    yield _figure(runs, "reconstructions", "Figure 11")
+    yield Text("Over- or underfitting", fitting(runs))
 
 
-def _classifier(runs: Sequence[StageRun], pictures: "_Pictures") -> Section:
-    section = Section("classifier", "Stage 2: the classifier on the frozen encoder")
+def _classifier(runs: Sequence[StageRun]) -> Blocks:
     reported = report()["classifier"]
-    pictures.add(section, runs, "architecture", ARCHITECTURE["classifier"])
-    section.blocks += [
-        tables.settings(runs, "Figure 13"),
-        scores.loss(runs, "Figure 14"),
-        scores.accuracy(runs, "Figure 14"),
-    ]
-    bands = [
-        (scores.softmax_key(runs), "Loss of the last batch of each epoch, ÷ 100", 0.01, reported["loss"]),
-        ("train/accuracy_last", "Accuracy of the last batch of each epoch, in %", 100.0, reported["accuracy"]),
-    ]
+    yield _figure(runs, "architecture", "Figure 12")
+    yield tables.settings(runs)
+    yield scores.loss(runs)
+    yield scores.accuracy(runs)
+    loss = [scores.softmax_key(runs), "Loss of the last batch of each epoch, ÷ 100", 0.01, reported["loss"]]
+    accuracy = ["train/accuracy_last", "Accuracy of the last batch of each epoch, in %", 100, reported["accuracy"]]
     if not of_the_report(runs[0]):
-        loss = ("train/loss_last", "Loss of the last batch of each epoch", 1.0, ())
-        bands = [loss, (*bands[1][:3], ())]
-    pictures.per_epoch(section, runs, bands)
-    pictures.curves(section, runs)
-    section.blocks += _present(scores.headline(runs, "Figure 19"))
-    pictures.add(section, runs, "batch_accuracy", "Figure 20")
-    pictures.add(section, runs, "confusion_matrix", "Figure 21")
-    section.blocks += _present(scores.classes(runs, "Figure 21"))
-    section.blocks.append(Text("Over- or underfitting", fitting(runs)))
-    return section
+        loss, accuracy = ["train/loss_last", "Loss of the last batch of each epoch"], accuracy[:3]
+    yield from _curves(runs, "loss_and_accuracy_per_epoch", "Figure 14", loss, accuracy)
+    yield from _curves(runs, "train_loss", "Figure 15", ("train/loss", "Training loss, mean of each epoch"))
+    yield from _curves(runs, "val_loss", "Figure 16", ("val/loss", "Validation loss"))
+    train = ("train/accuracy", "Training accuracy, mean of each epoch")
+    yield from _curves(runs, "train_accuracy", "Figure 17", train)
+    yield from _curves(runs, "val_accuracy", "Figure 18", ("val/accuracy", "Validation accuracy"))
+    yield scores.headline(runs)
+    yield _figure(runs, "batch_accuracy", "Figure 20")
+    yield _figure(runs, "confusion_matrix", "Figure 21")
+    yield scores.classes(runs)
+    yield Text("Over- or underfitting", fitting(runs))
 
 
-def _present(table: Table | None) -> list[Block]:
-    return [table] if table else []
+def _beyond(runs: Runs) -> Blocks:
+    if runs["autoencoder"]:
+        yield tables.references(runs["autoencoder"])
+    for stage, names in BEYOND_THE_REPORT.items():
+        for name in names if runs[stage] else ():
+            yield _figure(runs[stage], name, BEYOND)
 
 
-class _Pictures:
-    """Puts pictures into sections, while they fit into the page."""
+def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:
+    """A figure of the first run that has it."""
+    for run in runs:
+        if picture := run.picture(name):
+            return Figure(label, name, picture, run.metrics["seed"] if len(runs) > 1 else None)
+    return Figure(label, name, None, why=next((run.not_drawn[name] for run in runs if name in run.not_drawn), ""))
 
-    def __init__(self) -> None:
-        self.left = BUDGET
-        self.names: set[str] = set()
 
-    def add(self, section: Section, runs: Sequence[StageRun], name: str, label: str) -> None:
-        """Adds a figure of the first run that has it, or notes that none has."""
-        drawn = ((run, picture) for run in runs if (picture := run.picture(name)))
-        run, picture = next(drawn, (None, None))
-        several = run.metrics["seed"] if run and len(runs) > 1 else None
-        why = next((found for run in runs if (found := run.not_drawn.get(name))), "")
-        self._put(section, picture, label, name, several, why)
+def _curves(runs: Sequence[StageRun], name: str, label: str, *bands: Sequence[Any]) -> Iterator[Figure]:
+    """A figure of one run's curves; for several runs, the bands over the epochs, as `band` is given them."""
+    if len(runs) == 1:
+        yield _figure(runs, name, label)
+        return
+    from aeprobe.report.bands import band  # matplotlib, only where something is drawn
 
-    def per_epoch(self, section: Section, runs: Sequence[StageRun], bands: Iterable[tuple[Any, ...]]) -> None:
-        """Adds the figure that stands beside the report's numbers of each epoch; for several runs, bands."""
-        name, label = PER_EPOCH[runs[0].stage]
-        if len(runs) == 1:
-            self.add(section, runs, name, label)
-            return
-        from aeprobe.report.bands import band  # matplotlib, only where something is drawn
-
-        for key, title, scale, reported in bands:
-            self._put(section, band(runs, key, title, scale, reported), label, name)
-
-    def curves(self, section: Section, runs: Sequence[StageRun]) -> None:
-        """Adds the curves of training and validation; for several runs, bands over the epochs."""
-        for name, label, key, title in CURVES[runs[0].stage]:
-            if len(runs) == 1:
-                self.add(section, runs, name, label)
-                continue
-            from aeprobe.report.bands import band
-
-            self._put(section, band(runs, key, title), label, name)
-
-    def _put(
-        self,
-        section: Section,
-        picture: Picture | None,
-        label: str,
-        name: str,
-        seed: int | None = None,
-        why: str = "",
-    ) -> None:
-        self.names.add(name)
-        what = name.replace("_", " ")
-        if picture is None:
-            section.missing.append(f"{label} ({what}{f': {why}' if why else ''})")
-            return
-        source = f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
-        if len(source) > self.left:
-            section.missing.append(f"{label} ({what}: too large for this page, see figures/{name}.png)")
-            return
-        self.left -= len(source)
-        section.blocks.append(Shown(label, picture.title, source=source, alt=picture.alt, seed=seed))
+    for arguments in bands:
+        yield Figure(label, name, band(runs, *arguments))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from aeprobe.config.settings import fingerprint
 from aeprobe.errors import AeprobeError
@@ -48,9 +47,8 @@ def write(name: str, paths: Sequence[Path]) -> Path:
 
 
 def _read() -> dict[str, Any]:
-    content = OmegaConf.to_container(OmegaConf.load(FILE))
-    assert isinstance(content, dict)
-    return {str(name): stages for name, stages in content.items()}
+    content: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    return content
 
 
 def _complete(runs: Runs) -> Runs:
@@ -74,11 +72,8 @@ def _complete(runs: Runs) -> Runs:
 def _measure(runs: list[StageRun]) -> Range:
     final = {}
     for key in runs[0].metrics["final"]:
-        values = [
-            float(v) for run in runs if (v := run.metrics["final"].get(key)) is not None and math.isfinite(v)
-        ]
-        measured = spread(values)
-        if measured and measured.n == len(runs):
+        values = [run.metrics["final"].get(key) for run in runs]
+        if all(value is not None and math.isfinite(value) for value in values) and (measured := spread(values)):
             final[key] = {"min": min(values), "max": max(values), "mean": measured.mean, "sd": measured.sd}
     seeds = sorted(run.metrics["seed"] for run in runs)
     return {"settings": fingerprint(runs[0].settings()), "n": len(runs), "seeds": seeds, "final": final}

@@ -1,55 +1,53 @@
 """The page's tables of results: our losses, accuracies and counts beside the report's, as text."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import zip_longest
+from operator import itemgetter
 
-from aeprobe.report.comparison import fewer, of_the_report, recognised, report, wilson
-from aeprobe.report.runs import Spread, StageRun, across, spread
+from aeprobe.report.comparison import Form, fewer, of_the_report, report, shown, wilson
+from aeprobe.report.runs import StageRun, across, spread
 from aeprobe.report.tables import Table, ours
 from aeprobe.wording import NONE, number, percent
 
-Form = Callable[[float], str]
-
-
-def loss(runs: Sequence[StageRun], label: str) -> Table:
-    """The loss of each epoch: of its last batch, beside the report's, and our mean in a column of its own."""
-    title, keys = "Loss in each epoch", ("train/loss_last", "train/loss")
-    if runs[0].stage == "autoencoder":
-        title += " (MSE)"
-    if not of_the_report(runs[0]):
-        return _per_epoch(runs, label, title, OWN, None, *keys, number)
-    reported = report()[runs[0].stage]
-    if runs[0].stage == "autoencoder":
-        note = (
-            f"The report's numbers are those of the last batch of 100 of each epoch; {_our_batch(runs[0])}. "
-            "The mean is over all batches of the epoch."
-        )
-        return _per_epoch(runs, label, title, note, reported["loss"], *keys, number)
-    softmax = runs[0].setting("classifier.loss_on") == "softmax"
-    what = "cross-entropy on softmax outputs, ÷\u00a0100" if softmax else "cross-entropy on logits, not divided"
-    note = (
-        "The report's loss is the cross-entropy of softmax outputs of the last batch, divided by the batch size "
-        f"of 100 (it cannot be below {reported['loss_minimum']}); {_our_batch(runs[0])}, divided by 100 too. "
-        f"The mean is that of the loss that was trained: {what}."
-    )
-    keys = (softmax_key(runs), keys[1])
-    form: Form = _hundredth if softmax else number
-    return _per_epoch(
-        runs, label, title, note, [100 * value for value in reported["loss"]], *keys, _hundredth, form
-    )
-
-
-def accuracy(runs: Sequence[StageRun], label: str) -> Table:
-    """The accuracy of each epoch in percent, as `loss` has the loss."""
-    title, keys = "Accuracy in each epoch (%)", ("train/accuracy_last", "train/accuracy")
-    if not of_the_report(runs[0]):
-        return _per_epoch(runs, label, title, OWN, None, *keys, _short_percent, _bare_percent)
-    reported = [value / 100 for value in report()["classifier"]["accuracy"]]
-    note = f"In percent. The report's whole numbers are those of the last batch of 100; {_our_batch(runs[0])}."
-    return _per_epoch(runs, label, title, note, reported, *keys, _short_percent, _bare_percent)
-
-
 OWN = "The last batch of each epoch may be a small one. The mean is over all batches of the epoch."
+
+
+def loss(runs: Sequence[StageRun]) -> Table:
+    """The loss of each epoch: of its last batch, beside the report's, and our mean in a column of its own."""
+    first = runs[0].stage == "autoencoder"
+    label, title = ("Figure 8", "Loss in each epoch (MSE)") if first else ("Figure 14", "Loss in each epoch")
+    last: tuple[str, Form] = ("train/loss_last", number)
+    mean: tuple[str, Form] = ("train/loss", number)
+    if not of_the_report(runs[0]):
+        return _per_epoch(runs, label, title, OWN, [], last, mean)
+    reported, batch = report()[runs[0].stage], _our_batch(runs[0])
+    note = (
+        f"The report's numbers are those of the last batch of 100 of each epoch; {batch}. "
+        "The mean is over all batches of the epoch."
+    )
+    if not first:
+        last = (softmax_key(runs), _hundredth)
+        what = "cross-entropy on logits, not divided"
+        if runs[0].setting("classifier.loss_on") == "softmax":
+            mean, what = ("train/loss", _hundredth), "cross-entropy on softmax outputs, ÷\u00a0100"
+        note = (
+            "The report's loss is the cross-entropy of softmax outputs of the last batch, divided by the batch "
+            f"size of 100 (it cannot be below {reported['loss_minimum']}); {batch}, divided by 100 too. "
+            f"The mean is that of the loss that was trained: {what}."
+        )
+    return _per_epoch(runs, label, title, note, list(map(number, reported["loss"])), last, mean)
+
+
+def accuracy(runs: Sequence[StageRun]) -> Table:
+    """The accuracy of each epoch in percent, as `loss` has the loss."""
+    reported, note = [], OWN
+    if of_the_report(runs[0]):
+        reported = list(map(str, report()["classifier"]["accuracy"]))
+        whole = "In percent. The report's whole numbers are those of the last batch of 100"
+        note = f"{whole}; {_our_batch(runs[0])}."
+    last, mean = ("train/accuracy_last", _short_percent), ("train/accuracy", _bare_percent)
+    return _per_epoch(runs, "Figure 14", "Accuracy in each epoch (%)", note, reported, last, mean)
 
 
 def _our_batch(run: StageRun) -> str:
@@ -69,7 +67,7 @@ def softmax_key(runs: Sequence[StageRun]) -> str:
     return "train/loss_last" if runs[0].setting("classifier.loss_on") == "softmax" else "train/softmax_loss_last"
 
 
-def headline(runs: Sequence[StageRun], label: str) -> Table | None:
+def headline(runs: Sequence[StageRun]) -> Table | None:
     """The mean test accuracy of each run, with its 95 % Wilson interval."""
     reported = [report()["classifier"]["test/accuracy"]["text"]] if of_the_report(runs[0]) else []
     rows = []
@@ -81,23 +79,21 @@ def headline(runs: Sequence[StageRun], label: str) -> Table | None:
     if not rows:
         return None
     head = ["", "Accuracy", "95\u00a0% interval", *(["The report"] if reported else [])]
-    return Table(
-        label, "Mean test accuracy", head, rows, "The interval is Wilson's, for the number of test images."
-    )
+    note = "The interval is Wilson's, for the number of test images."
+    return Table("Figure 19", "Mean test accuracy", head, rows, note)
 
 
-def classes(runs: Sequence[StageRun], label: str) -> Table | None:
+def classes(runs: Sequence[StageRun]) -> Table | None:
     """Which class is recognised best, and on the report's images what the report says of its confusion matrix."""
     matrices = [m for run in runs if (m := run.metrics.get("confusion_matrix"))]
     if not matrices:
         return None
-    shares = [recognised(m) for m in matrices]
-    known = [[i for i, row in enumerate(m) if sum(row)] for m in matrices]
-    best = _named(shares, [max(k, key=s.__getitem__, default=0) for s, k in zip(shares, known, strict=True)])
+    shares = [{i: row[i] / sum(row) for i, row in enumerate(m) if sum(row)} or {0: 0.0} for m in matrices]
+    best = _named([max(s.items(), key=itemgetter(1)) for s in shares])
     if not of_the_report(runs[0]):
-        worst = _named(shares, [min(k, key=s.__getitem__, default=0) for s, k in zip(shares, known, strict=True)])
+        worst = _named([min(s.items(), key=itemgetter(1)) for s in shares])
         rows = [["Best recognised class", best], ["Worst recognised class", worst]]
-        return Table(label, "Classes in the confusion matrix", ["", ours(runs)], rows)
+        return Table("Figure 21", "Classes in the confusion matrix", ["", ours(runs)], rows)
     reported = report()["classifier"]["confusion"]
     digit = reported["digit"]
     right = spread(float(m[digit][digit]) for m in matrices if len(m) > digit)
@@ -111,14 +107,14 @@ def classes(runs: Sequence[StageRun], label: str) -> Table | None:
         [f"Images of digit {digit} right", counted, f"{reported['correct']:,}"],
         ["Best recognised digit", best, str(reported["best"])],
     ]
-    return Table(label, "The confusion matrix beside the report's", ["", ours(runs), "The report"], rows)
+    return Table("Figure 21", "The confusion matrix beside the report's", ["", ours(runs), "The report"], rows)
 
 
-def _named(shares: Sequence[Sequence[float]], chosen: Sequence[int]) -> str:
+def _named(chosen: Sequence[tuple[int, float]]) -> str:
     """The class that was chosen in each run, with its share where there is one run."""
-    if len(shares) == 1:
-        return f"{chosen[0]} ({percent(shares[0][chosen[0]])})"
-    return ", ".join(f"{c} in {n} of {len(chosen)} runs" for c, n in Counter(chosen).most_common())
+    if len(chosen) == 1:
+        return f"{chosen[0][0]} ({percent(chosen[0][1])})"
+    return ", ".join(f"{c} in {n} of {len(chosen)} runs" for c, n in Counter(c for c, _ in chosen).most_common())
 
 
 def tested(run: StageRun) -> int:
@@ -140,37 +136,26 @@ def _per_epoch(
     label: str,
     title: str,
     note: str,
-    reported: Sequence[float] | None,
-    last: str,
-    mean: str,
-    form: Form,
-    mean_form: Form | None = None,
+    reported: list[str],
+    last: tuple[str, Form],
+    mean: tuple[str, Form],
 ) -> Table:
-    lasts, means = across(runs, last), across(runs, mean)
-    rows = []
-    count = max(len(reported or []), len(lasts))
-    for i in range(count):
-        if i >= len(reported or range(10)) and (i + 1) % 10 and i + 1 < count:
-            continue  # of a long training every tenth epoch
-        theirs = [] if reported is None else [form(reported[i]) if i < len(reported) else NONE]
-        values = [
-            _cell(s[i] if i < len(s) else None, f, len(runs))
-            for s, f in ((lasts, form), (means, mean_form or form))
-        ]
-        rows.append([str(i + 1), *theirs, *values])
-    n = f" (n\u00a0=\u00a0{len(runs)})" if len(runs) > 1 else ""
-    columns = ("Last batch", "Mean") if reported is None else ("Ours, last batch", "Ours, mean")
-    head = ["Epoch", *([] if reported is None else ["Report"]), *(f"{column}{n}" for column in columns)]
-    note += f" Of {len(runs)} runs: mean ± standard deviation." if len(runs) > 1 else ""
+    """A row for each epoch; `last` and `mean` are a metric's key and how it is written."""
+    columns = [reported] if reported else []
+    columns += [[shown(value, form, len(runs)) for value in across(runs, key)] for key, form in (last, mean)]
+    count = max(map(len, columns))
+    rows = [
+        [str(epoch), *cells]
+        for epoch, cells in enumerate(zip_longest(*columns, fillvalue=NONE), start=1)
+        if epoch <= (len(reported) or 10) or epoch % 10 == 0 or epoch == count  # of a long training every tenth
+    ]
+    n = ""
+    if len(runs) > 1:
+        n = f" (n\u00a0=\u00a0{len(runs)})"
+        note += f" Of {len(runs)} runs: mean ± standard deviation."
+    head = ["Epoch", "Report", f"Ours, last batch{n}", f"Ours, mean{n}"]
+    head = head if reported else ["Epoch", f"Last batch{n}", f"Mean{n}"]
     return Table(label, title, head, rows, note, numeric=True)
-
-
-def _cell(value: Spread | None, form: Form, runs: int) -> str:
-    if value is None:
-        return NONE
-    if runs == 1:
-        return form(value.mean)
-    return f"{form(value.mean)} ±\u00a0{form(value.sd)}{fewer(value, runs)}"
 
 
 def _hundredth(value: float) -> str:

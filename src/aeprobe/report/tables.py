@@ -6,34 +6,23 @@ from typing import Any
 
 from aeprobe.report.comparison import of_the_report, report, shown
 from aeprobe.report.runs import StageRun, spread
-from aeprobe.wording import NONE
+from aeprobe.wording import NONE, number
 
 
 @dataclass(frozen=True)
-class Block:
-    """Something on the page: the label that its caption begins with, such as "Figure 9", and its title."""
+class Table:
+    """Rows of text, each begun by its name; `marked` are the indices of those that differ from the report.
+
+    Its caption begins with `label`, such as "Figure 9".
+    """
 
     label: str
     title: str
-
-
-@dataclass(frozen=True)
-class Text(Block):
-    """A sentence, `title`, below a small heading, `label`."""
-
-    kind: str = "text"
-
-
-@dataclass(frozen=True)
-class Table(Block):
-    """Rows of text, each begun by its name; `marked` are the indices of those that differ from the report."""
-
     head: list[str]
     rows: list[list[str]]
     note: str = ""
     marked: set[int] = field(default_factory=set)
     numeric: bool = False
-    kind: str = "table"
 
 
 def data(runs: Sequence[StageRun]) -> Table:
@@ -53,10 +42,10 @@ def data(runs: Sequence[StageRun]) -> Table:
         ["Pixels", scale, NONE],
         ["Seed" if len(runs) == 1 else "Seeds", ", ".join(str(r.metrics["seed"]) for r in runs), NONE],
     ]
-    return Table("Figure 1", "Data protocol", ["", ours(runs), "The report"], rows, marked=_differing(rows))
+    return _beside_the_report("Figure 1", "Data protocol", runs, rows)
 
 
-def settings(runs: Sequence[StageRun], label: str) -> Table:
+def settings(runs: Sequence[StageRun]) -> Table:
     """How a stage was trained."""
     run, stage = runs[0], runs[0].stage
     reported = report()[stage]["settings"]
@@ -80,13 +69,14 @@ def settings(runs: Sequence[StageRun], label: str) -> Table:
         ["Epochs", _epochs(runs, used.get("max_epochs")), _plain(reported["max_epochs"])],
     ]
     if stage == "classifier":
-        encoder = report()["autoencoder"]["settings"]["widths"]
-        rows.insert(0, ["Encoder, frozen", _encoder(run), _widths(encoder)])
+        both, theirs = run.setting("stage") == "all", report()["autoencoder"]["settings"]["widths"]
+        encoder = _widths(run.setting("autoencoder.widths")) if both else f"that of {run.metrics.get('ckpt')}"
+        rows.insert(0, ["Encoder, frozen", encoder, _widths(theirs)])
     else:
         rows[0][0] = "Layers, then mirrored"
     rows += [["Besides", "; ".join(more), "nothing"]] if (more := _besides(used)) else []
-    head = ["", ours(runs), "The report"]
-    return Table(label, "Training settings", head, rows, marked=_differing(rows))
+    label = "Figure 13" if stage == "classifier" else "Figure 7"
+    return _beside_the_report(label, "Training settings", runs, rows)
 
 
 def _besides(used: Mapping[str, Any]) -> list[str]:
@@ -112,7 +102,7 @@ def references(runs: Sequence[StageRun]) -> Table | None:
     if value is None or not alike:
         return None
     rows = [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]
-    rows.insert(0, [ours(runs), shown(value, "test/loss", len(runs)), ""])
+    rows.insert(0, [ours(runs), shown(value, number, len(runs)), ""])
     return Table("Beyond the report", "Test MSE of codes of 30 numbers", ["", "Test MSE", "Source"], rows)
 
 
@@ -129,8 +119,9 @@ def _images(run: StageRun, split: str) -> str:
     return f"{counts[split]:,}" if isinstance(counts.get(split), int) else NONE
 
 
-def _differing(rows: list[list[str]]) -> set[int]:
-    return {i for i, (_, ours, theirs) in enumerate(rows) if NONE not in (ours, theirs) and ours != theirs}
+def _beside_the_report(label: str, title: str, runs: Sequence[StageRun], rows: list[list[str]]) -> Table:
+    marked = {i for i, (_, ours, theirs) in enumerate(rows) if NONE not in (ours, theirs) and ours != theirs}
+    return Table(label, title, ["", ours(runs), "The report"], rows, marked=marked)
 
 
 def _group(node: Any) -> dict[str, Any]:
@@ -139,12 +130,6 @@ def _group(node: Any) -> dict[str, Any]:
 
 def _widths(widths: Any) -> str:
     return "-".join(map(str, widths)) if isinstance(widths, list) else NONE
-
-
-def _encoder(run: StageRun) -> str:
-    if run.setting("stage") == "all":
-        return _widths(run.setting("autoencoder.widths"))
-    return f"that of {run.metrics.get('ckpt')}"
 
 
 def _class(target: Any) -> str:

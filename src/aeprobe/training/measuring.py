@@ -11,8 +11,8 @@ from aeprobe.config.schema import Config
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.figures import tensorboard
+from aeprobe.figures.charts import REPORT_BATCH
 from aeprobe.figures.gallery import Gallery, NotDrawn
-from aeprobe.figures.of_run import REPORT_BATCH
 from aeprobe.models import checkpoints
 from aeprobe.models.classifier import Classifier
 from aeprobe.processes.launch import here

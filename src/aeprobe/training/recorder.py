@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from aeprobe.errors import AeprobeError
-from aeprobe.figures.history import History
+from aeprobe.figures.curves import History
 from aeprobe.processes.collectives import mean
 from aeprobe.runs.run_directory import RunDirectory
 
