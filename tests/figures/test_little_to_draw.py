@@ -19,7 +19,7 @@ from aeprobe.data.idx_files import FILES
 from aeprobe.figures import charts, curves, of_run, pictures
 from aeprobe.figures.pca import principal_components
 from aeprobe.report.comparison import fitting, wilson
-from aeprobe.report.runs import StageRun
+from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import beside, number, percent
 
 NONSENSE = re.compile(r"-0\.0|−0\.0|-0%|\bnan\b|\binf\b|e\+\d|\d{4,}(\.\d+)?\s?%|(\S+) to \2\b|digit|959")

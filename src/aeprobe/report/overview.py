@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from aeprobe.config.naming import OF_A_MULTIRUN
 from aeprobe.report.comparison import Comparison, compare, fewer, of_the_report, shown
-from aeprobe.report.runs import Runs, StageRun, spread
+from aeprobe.report.runs import Runs, spread
 from aeprobe.report.scores import interval, tested
+from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE
 
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_epochs")

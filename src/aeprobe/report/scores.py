@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from aeprobe.report.comparison import fewer, of_the_report, recognised, report, wilson
-from aeprobe.report.runs import Spread, StageRun, across, spread
+from aeprobe.report.runs import Spread, across, spread
 from aeprobe.report.tables import Table, ours
+from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, number, percent
 
 Form = Callable[[float], str]
