@@ -1,6 +1,5 @@
 """What metrics.json says of a run that begins."""
 
-import logging
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -14,7 +13,6 @@ from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import SCHEMA, Metrics
 from aeprobe.training.build import Experiment
 
-log = logging.getLogger("aeprobe")
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "aeprobe")
 
 
@@ -43,10 +41,10 @@ def header(experiment: Experiment, config: Config, overrides: Sequence[str], dev
 
 def data_of(experiment: Experiment) -> Metrics:
     """What metrics.json says of the data as they are used: a checkpoint's settings win over the configuration."""
-    data, encoded = experiment.data, experiment.module.hparams
+    data, module = experiment.data, experiment.module
     return data.identity | {
-        "mean": encoded["mean"],
-        "std": encoded["std"],
+        "mean": module.hparams["mean"],
+        "std": module.hparams["std"],
         "root": str(data.root),
         "images": {name: len(split) for name, split in data.splits.items()},
         "files": data.files,

@@ -197,19 +197,17 @@ def first_zero(rates: Sequence[float]) -> int | None:
     """The index of the first rate that is as good as 0 beside the highest, which came before; None: none is."""
     highest = max(rates)
     peak, least = rates.index(highest), highest * torch.finfo(torch.float32).eps
-    if min(rates[peak:]) >= least:
-        return None
-    return next(i for i in range(peak, len(rates)) if rates[i] < least)
+    return next((i for i in range(peak, len(rates)) if rates[i] < least), None)
 
 
 def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:
     """Writes values to TensorBoard at a number of optimizer steps."""
-    for tag, value in values.items() if trainer.is_global_zero else ():
+    for tag, value in values.items():  # Lightning's log_metrics would hide that a disk is full
         writer(trainer).add_scalar(tag, value, step)
 
 
 def writer(trainer: L.Trainer) -> SummaryWriter:
-    """TensorBoard's, of this run."""
+    """TensorBoard's, of this run; one that writes nothing in all processes but the first."""
     assert isinstance(trainer.logger, TensorBoardLogger)
     events: SummaryWriter = trainer.logger.experiment
     return events

@@ -8,7 +8,7 @@ import aeprobe.runtime
 
 from aeprobe.config.overrides import override
 from aeprobe.config.rules import require
-from aeprobe.config.schema import plain
+from aeprobe.config.schema import Config, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints, stored
 from aeprobe.paths import shortest
@@ -26,33 +26,29 @@ MOST_THREADS = 1024  # of any machine that a run may come from
 
 
 def take_up(directory: RunDirectory, request: "Request") -> tuple[bool, Path | None, Metrics]:
-    """Whether the run that the directory holds goes on, from which checkpoint, and its metrics.
+    """Whether the run that the directory holds goes on, from which checkpoint (None: from none), and its metrics.
 
     Raises:
-        AeprobeError: another process is at work in it, or the checkpoint is damaged.
+        AeprobeError: another process is at work in it, or the checkpoint is damaged or gone.
     """
-    resuming = request.resume and directory.begun
-    last = _reopen(directory, request) if resuming else None
-    return resuming, last, directory.metrics
-
-
-def _reopen(directory: RunDirectory, request: "Request") -> Path | None:
-    """The checkpoint to go on from; None: there is none, or nothing is left to do."""
+    if not request.resume or not directory.begun:
+        return False, None, {}
     directory.lock()
-    settings = getattr(request.config, directory.stage or "", None)
-    complete = directory.complete(settings.epochs(request.config.trainer) if settings else 0)
-    if complete and request.changed:  # of another stage
-        directory.store(plain(request.config), request.overrides, unfinished=False)
-    if complete:
+    found = read_metrics(directory.path, missing_ok=True)
+    if _complete(found, request.config):
+        if request.changed:  # of another stage
+            directory.store(plain(request.config), request.overrides, unfinished=False)
+            found = directory.metrics
         directory.release()
-        return None
-    last = directory.checkpoints / "last.ckpt" if request.start is None else request.start
+        return True, None, found
+    last = request.start or directory.checkpoints / "last.ckpt"
     best = override("resume", str(shortest(directory.checkpoints / "best.ckpt")))
     if request.anew or not last.exists():
-        if not request.anew and directory.epochs > 1:  # one: killed before its checkpoint was written
-            raise AeprobeError(f"{last} is gone, after {directory.epochs} epochs; {best} goes on from the best")
-        return None
-    directory.metrics = read_metrics(directory.path) | {"status": "running"}
+        epochs = len(found.get("epochs", []))
+        if not request.anew and epochs > 1:  # one: killed before its checkpoint was written
+            raise AeprobeError(f"{last} is gone, after {epochs} epochs; {best} goes on from the best")
+        return True, None, {}
+    metrics = read_metrics(directory.path) | {"status": "running"}
     try:
         checkpoints.read(last)
     except AeprobeError as error:
@@ -60,7 +56,16 @@ def _reopen(directory: RunDirectory, request: "Request") -> Path | None:
             checkpoints.read(directory.checkpoints / "best.ckpt")
             error = AeprobeError(f"{error}; {best} goes on from the best epoch instead")
         raise error
-    return last
+    return True, last, metrics
+
+
+def _complete(found: Metrics, config: Config) -> bool:
+    """Whether a run has nothing left to do; more epochs may be asked of it than it had."""
+    if found.get("status") != "completed" or found.get("not_drawn", {}) is None:  # null: ended while it drew
+        return False
+    settings = getattr(config, found["stage"], None)
+    asked = found["config"].get(found["stage"], {}).get("max_epochs", 0)  # a callback may have stopped it early
+    return settings is None or settings.epochs(config.trainer) <= max(asked, len(found["epochs"]))
 
 
 def use_threads_of(directory: RunDirectory) -> None:
@@ -87,10 +92,9 @@ def require_own_data(directory: RunDirectory, experiment: Experiment) -> None:
     Raises:
         AeprobeError: a file has another size or checksum.
     """
-    if (directory.path / "metrics.json").exists():
-        files = read_metrics(directory.path).get("data", {}).get("files", {})
-        stored.check_files(files)
-        require_files(experiment.data, files, directory.path)
+    files = read_metrics(directory.path, missing_ok=True).get("data", {}).get("files", {})
+    stored.check_files(files)
+    require_files(experiment.data, files, directory.path)
 
 
 def require_one_dataset(experiment: Experiment) -> None:
