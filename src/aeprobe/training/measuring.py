@@ -22,8 +22,6 @@ from aeprobe.training.build import Experiment
 from aeprobe.training.hparams import hyperparameters
 from aeprobe.training.recorder import Recorder, write_scalars, writer
 
-ALL = ("train", "val", "test")
-
 
 def prepare(experiment: Experiment, device: torch.device) -> None:
     """Puts the images where they are used; a classifier gets their codes, computed once."""
@@ -31,7 +29,7 @@ def prepare(experiment: Experiment, device: torch.device) -> None:
     data.to(device)
     if isinstance(module, Classifier):
         trains = experiment.settings is not None
-        data.encode(module.to(device).encode, ALL if trains else ("test",))
+        data.encode(module.to(device).encode, [*data.splits] if trains else ["test"])
         if trains:
             module.fit_standardization(data.splits["train"].images)
 
@@ -40,9 +38,8 @@ def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, re
     """Measures the chosen checkpoint on the test set; returns what metrics.json says of it."""
     module, data = experiment.module, experiment.data
     final: dict[str, float] = {}
-    if experiment.settings is None:
-        name = experiment.ckpt.stem if experiment.ckpt else "last"
-    else:
+    name = experiment.ckpt.stem if experiment.ckpt else "last"  # of a run that is tested again
+    if experiment.settings is not None:
         name = "best" if (directory.checkpoints / "best.ckpt").exists() else "last"
         chosen = checkpoints.read(directory.checkpoints / f"{name}.ckpt")
         module.load_state_dict(chosen["state_dict"])

@@ -109,13 +109,11 @@ def _run_stages(request: Request, result: Result) -> None:
         gc.collect()  # a Trainer and its module hold each other, and with them the images: 55 MB
     if config.stage.trains("classifier"):
         path, typed = (directory / "classifier", {}) if both else (directory, typed)
-        _run_stage(
-            "classifier",
-            request,
-            path,
-            result,
-            lambda last: build_classifier(config, typed, last or ckpt, last is not None, resume),
-        )
+
+        def build(last: Path | None) -> Experiment:
+            return build_classifier(config, typed, last or ckpt, last is not None, resume)
+
+        _run_stage("classifier", request, path, result, build)
 
 
 def _require_unused(directory: Path) -> None:
@@ -140,12 +138,8 @@ def _run_stage(
     experiment = build(last)
     recorder = Recorder(directory, experiment.stage)
     gallery = _gallery(experiment, directory, request.config)
-    callbacks = [
-        recorder,
-        *([gallery] if gallery else []),
-        *deepcopy(request.callbacks),
-        Stop(request.interruption),
-    ]
+    drawing = [gallery] if gallery else []
+    callbacks = [recorder, *drawing, *deepcopy(request.callbacks), Stop(request.interruption)]
     trainer = make_trainer(request.config.trainer, experiment, directory, callbacks)
     device = trainer.strategy.root_device
     require_one_dataset(experiment)
@@ -180,12 +174,12 @@ def _run_stage(
 
 def _open(directory: RunDirectory, request: Request, resuming: bool, anew: bool) -> None:
     """Claims a new run's directory, or takes up that of an earlier run."""
-    if not resuming:
+    if resuming:
+        if request.changed:
+            directory.store(plain(request.config), request.overrides, unfinished=True)
+        directory.reopen(anew)
+    else:
         directory.claim(plain(request.config), request.overrides)
-        return
-    if request.changed:
-        directory.store(plain(request.config), request.overrides, unfinished=True)
-    directory.reopen(anew)
 
 
 def _say_what_begins(experiment: Experiment, device: torch.device, last: Path | None, path: Path) -> None:
@@ -200,6 +194,5 @@ def _gallery(experiment: Experiment, directory: RunDirectory, config: Config) ->
     if not config.trainer.figures:
         return None
     alone = config.stage == experiment.stage == Stage.classifier  # else stage 1 shows the images
-    images = experiment.stage == Stage.autoencoder or alone
-    epochs = config.trainer.figure_epochs
+    images, epochs = experiment.stage == Stage.autoencoder or alone, config.trainer.figure_epochs
     return Gallery(experiment.module, experiment.data, experiment.seed, directory, epochs, images)
