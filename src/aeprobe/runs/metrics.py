@@ -19,7 +19,7 @@ SHAPE: dict[str, type] = {
     "epochs": list,
     "final": dict,
 }
-OF_BEGUN = ("versions", "seconds")  # which a job lacks that was refused before it began
+OF_BEGUN = ("seed", "versions", "seconds")  # not of a job that was refused: its seed may be what was wrong
 
 
 def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
@@ -51,12 +51,13 @@ def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
 
 def _wrong_shape(metrics: Metrics) -> str:
     """What is not as the contract says, in words; "" where all is."""
+    refused = "versions" not in metrics
     for key, kind in SHAPE.items():
-        if not isinstance(metrics.get(key), kind) and (key in metrics or key not in OF_BEGUN):
+        if not isinstance(metrics.get(key), kind) and not (refused and key in OF_BEGUN):
             return f"{key} is {metrics.get(key)!r:.40}, not a {kind.__name__}"
     if not all(isinstance(row, dict) for row in metrics["epochs"]):
         return "its epochs are not objects"
-    for row in (*metrics["epochs"], metrics["final"], metrics.get("seconds", {})):
+    for row in (*metrics["epochs"], metrics["final"], {} if refused else metrics["seconds"]):
         for key, value in row.items():
             if value is not None and not isinstance(value, int | float):
                 return f"{key} is {value!r:.40}, not a number"

@@ -88,12 +88,9 @@ class RunDirectory:
         write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(literal(config)).encode())
 
     def store(self, config: dict[str, Any], overrides: Sequence[str], unfinished: bool) -> None:
-        """Keeps the settings that were changed on resuming where the next resume and whoever reads the run look.
+        """Keeps settings that were changed on resuming, and all that was typed, where the next resume will look.
 
-        Args:
-            config: all settings.
-            overrides: what was typed, for the run and for each time that it was resumed.
-            unfinished: whether there is more to train now; a run that ended before says so from here on.
+        `unfinished`: there is more to train now; a run that ended before says so from here on.
         """
         self._write_settings(config, overrides)
         if found := read_metrics(self.path, missing_ok=True):

@@ -15,7 +15,6 @@ from aeprobe.figures.gallery import Gallery, NotDrawn
 from aeprobe.figures.of_run import REPORT_BATCH
 from aeprobe.models import checkpoints
 from aeprobe.models.classifier import Classifier
-from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.build import Experiment
@@ -77,9 +76,9 @@ def show(
         if gallery is not None:
             gallery.draw(trainer, recorder.history, results, steps)
     with not_drawn.noted("hparams"):
-        if experiment.settings and here().first:  # with or without figures: they are a sweep's table
-            row = hyperparameters(experiment, config)
-            tensorboard.add_hparams(writer(trainer), row, final, trainer.global_step)
+        # Lightning's log_hyperparams would draw a curve of zeros for each metric that this stage does not have.
+        if experiment.settings and trainer.is_global_zero:  # with or without figures: they are a sweep's table
+            tensorboard.add_hparams(writer(trainer), hyperparameters(experiment, config), final, steps)
     with not_drawn.noted("TensorBoard"):
         for logger in trainer.loggers:
             logger.finalize("success")
