@@ -15,9 +15,9 @@ from aeprobe.config.schema import Config, plain
 from aeprobe.config.settings import experiment, fingerprint, flat, neutral, upgraded
 from aeprobe.report import ranges
 from aeprobe.report import write as report
-from aeprobe.report.runs import StageRun
 from aeprobe.results import folding
 from aeprobe.results import table as results
+from aeprobe.runs.stage_run import StageRun
 
 
 def composed(*overrides: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from aeprobe.figures import charts, of_run, pictures
 from aeprobe.figures.curves import History
 from aeprobe.figures.pca import principal_components
 from aeprobe.report.comparison import fitting, wilson
-from aeprobe.report.runs import StageRun
+from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import beside, number, percent
 
 NONSENSE = re.compile(r"-0\.0|−0\.0|-0%|\bnan\b|\binf\b|e\+\d|\d{4,}(\.\d+)?\s?%|(\S+) to \2\b|digit|959")

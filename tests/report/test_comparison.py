@@ -7,7 +7,7 @@ from finished_runs import metrics
 
 from aeprobe.report.comparison import fitting, wilson
 from aeprobe.report.overview import duration
-from aeprobe.report.runs import StageRun
+from aeprobe.runs.stage_run import StageRun
 
 
 def test_wilson_interval() -> None:

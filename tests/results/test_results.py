@@ -29,6 +29,7 @@ def write_run(path: Path, overrides: list[str], seed: int, stage: str = "autoenc
             "stage": "all" if path.name == stage else stage,
             "autoencoder": {"batch_size": batch, "optimizer": {"lr": lr}},
         },
+        "epochs": [],
         "final": {"val/loss": lr * (1 + seed / 100), "train/loss": None},
     }
     path.mkdir(parents=True)

@@ -148,7 +148,8 @@ def test_a_job_that_the_queue_ended_says_what_it_can(
         for stage, status in zip(("autoencoder", "classifier"), of_stages, strict=False):
             part = tmp_path / name / stage if len(of_stages) == 2 else tmp_path / name
             part.mkdir(parents=True)
-            (part / "metrics.json").write_text(json.dumps({"schema": 1, "status": status}))
+            kept = {"schema": 1, "stage": stage, "status": status, "seed": 0, "overrides": []}
+            (part / "metrics.json").write_text(json.dumps(kept | {"config": {}, "epochs": [], "final": {}}))
         found = jobs_module._note(Job([], name, ""), lost)
         assert found == Outcome("interrupted" if of_stages else "lost")
     assert Jobs.unfinished() == [

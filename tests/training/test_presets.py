@@ -21,7 +21,7 @@ from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.report import ranges
-from aeprobe.report.runs import StageRun
+from aeprobe.runs.stage_run import StageRun
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
 STEPS = 20

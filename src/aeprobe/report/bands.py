@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from aeprobe.figures.charts import DARK, ORANGE, new_axes, whole_numbers
-from aeprobe.report.runs import Picture, StageRun, across
+from aeprobe.report.runs import across
+from aeprobe.runs.stage_run import Picture, StageRun
 
 
 def band(

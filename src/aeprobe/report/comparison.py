@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from aeprobe.report import ranges
-from aeprobe.report.runs import Spread, StageRun, spread
+from aeprobe.report.runs import Spread, spread
+from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, NOTHING, PERCENT, beside, number, percent
 
 FILE = Path(__file__).parents[1] / "assets" / "report.yaml"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from aeprobe.config.overrides import OF_A_MULTIRUN
 from aeprobe.report.comparison import Comparison, compare, form_of, of_the_report, shown
-from aeprobe.report.runs import Runs, StageRun, spread
+from aeprobe.report.runs import Runs, spread
 from aeprobe.report.scores import interval, tested
+from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE
 
 LIMITS = [f"trainer.limit_{what}" for what in ("train_batches", "val_batches", "test_batches", "epochs")]

@@ -8,8 +8,9 @@ from typing import Any
 
 from aeprobe.report import scores, tables
 from aeprobe.report.comparison import fitting, of_the_report, report
-from aeprobe.report.runs import Picture, Runs, StageRun
+from aeprobe.report.runs import Runs
 from aeprobe.report.tables import Table
+from aeprobe.runs.stage_run import Picture, StageRun
 
 BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
 BEYOND = "Beyond the report"

@@ -10,7 +10,8 @@ import yaml
 from aeprobe.config.settings import fingerprint
 from aeprobe.errors import AeprobeError
 from aeprobe.files import write_atomically
-from aeprobe.report.runs import Runs, StageRun, gather, spread
+from aeprobe.report.runs import Runs, gather, spread
+from aeprobe.runs.stage_run import StageRun
 
 FILE = Path(__file__).parents[1] / "assets" / "ranges.yaml"
 Range = dict[str, Any]

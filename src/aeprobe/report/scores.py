@@ -6,8 +6,9 @@ from itertools import zip_longest
 from operator import itemgetter
 
 from aeprobe.report.comparison import Form, fewer, of_the_report, report, shown, wilson
-from aeprobe.report.runs import StageRun, across, spread
+from aeprobe.report.runs import across, spread
 from aeprobe.report.tables import Table, ours
+from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, number, percent
 
 OWN = "The last batch of each epoch may be a small one. The mean is over all batches of the epoch."

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aeprobe.report.comparison import of_the_report, report, shown
-from aeprobe.report.runs import StageRun, spread
+from aeprobe.report.runs import spread
+from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, number
 
 

@@ -16,9 +16,10 @@ from typing import Any
 
 from aeprobe.config import objective
 from aeprobe.config.schema import STAGES, Stage
-from aeprobe.config.settings import experiment, fingerprint
+from aeprobe.config.settings import fingerprint
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import read_metrics
+from aeprobe.runs.stage_run import StageRun
 
 
 @dataclass
@@ -67,12 +68,11 @@ def find_runs(directories: Iterable[Path]) -> list[Run]:
         AeprobeError: there is none, or a metrics.json is not of this project.
     """
     directories = list(directories)
-    found = _run_directories(directories)
-    stages: dict[Path, list[dict[str, Any]]] = defaultdict(list)
-    for path in sorted(found):
-        metrics = read_metrics(path)
-        whole = metrics["config"]["stage"] == "all" and path.name in STAGES
-        stages[path.parent if whole else path].append(metrics)
+    stages: dict[Path, list[StageRun]] = defaultdict(list)
+    for path in sorted(_run_directories(directories)):
+        run = StageRun(path, read_metrics(path))
+        whole = run.setting("stage") == "all" and path.name in STAGES
+        stages[path.parent if whole else path].append(run)
     if not stages:
         names = ", ".join(map(str, directories))
         raise AeprobeError(f"{names}: no run below it (no metrics.json); give a run's or a sweep's directory")
@@ -100,22 +100,21 @@ def _run_directories(directories: Iterable[Path]) -> list[Path]:
     return found
 
 
-def _run(path: Path, stages: Sequence[dict[str, Any]]) -> Run:
-    config = stages[0]["config"]
-    pairs = (str(override).partition("=") for override in stages[0]["overrides"])
-    run = Run(path, {}, {key.lstrip("+"): value for key, _, value in pairs}, str(stages[0]["seed"]))
-    both = config["stage"] == "all"
+def _run(path: Path, stages: Sequence[StageRun]) -> Run:
+    first = stages[0]
+    stage, both = str(first.setting("stage")), first.setting("stage") == "all"
+    pairs = (str(override).partition("=") for override in first.metrics["overrides"])
+    run = Run(path, {}, {key.lstrip("+"): value for key, _, value in pairs}, str(first.metrics["seed"]))
     with suppress(AeprobeError, ValueError):  # of a refused job it may be what was wrong
-        wanted = objective.resolve(config.get("objective"), Stage(config["stage"]))
+        wanted = objective.resolve(first.setting("objective"), Stage(stage))
         run.objective = wanted and (" ".join(wanted) if both else wanted[1])
-    for stage in stages:
-        prefix = f"{stage['stage']} " if both else ""
-        data = stage.get("data") or config.get("data")
-        run.settings |= experiment(stage["config"], data if isinstance(data, dict) else {}, stage["stage"])
-        run.metrics |= {prefix + k: v for k, v in stage["final"].items() if v is not None}
-        if stage["status"] != "completed":
-            run.status, run.error = stage["status"], stage["error"]
-    run.settings |= {"stage": config["stage"], "ckpt": config.get("ckpt")}
+    for part in stages:
+        prefix = f"{part.stage} " if both else ""
+        run.settings |= part.settings()
+        run.metrics |= {prefix + k: v for k, v in part.metrics["final"].items() if v is not None}
+        if part.metrics["status"] != "completed":
+            run.status, run.error = part.metrics["status"], part.metrics.get("error")
+    run.settings |= {"stage": stage, "ckpt": first.setting("ckpt")}
     if both and len(stages) < len(STAGES) and run.status == "completed":
         run.status = "running"  # between the stages
     return run
@@ -204,7 +203,8 @@ def _row(keys: Sequence[str], group: Sequence[Run], names: Sequence[str]) -> dic
     for name in names:
         known = ([run.metrics[name] for run in same if name in run.metrics] for same in different.values())
         if found := [statistics.fmean(values) for values in known if values]:
-            metrics[name] = {"mean": statistics.fmean(found), "sd": _deviation(found)}
+            deviation = statistics.stdev(found) if len(found) > 1 else None
+            metrics[name] = {"mean": statistics.fmean(found), "sd": deviation}
     return {
         "settings": {key: group[0].value(key) for key in keys},
         "n": len(different),
@@ -213,7 +213,3 @@ def _row(keys: Sequence[str], group: Sequence[Run], names: Sequence[str]) -> dic
         "repeated": {seed: len(same) for (_, seed), same in different.items() if len(same) > 1},
         "mixed": varying_keys(group),
     }
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None

@@ -17,13 +17,14 @@ from aeprobe.paths import home
 from aeprobe.results.folding import Run, find_runs, order_of, summarize
 
 
-def _cell(found: dict[str, float | None] | None) -> str:
-    if found is None:
-        return "-"
-    mean, sd = found["mean"], found["sd"]
-    assert mean is not None
-    digits = 5 if abs(mean) < 0.1 else 4
-    return f"{mean:.{digits}f}" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """A row's settings, its number of runs, and each metric as "mean ± sd"."""
+    cells = [*row["settings"].values(), str(row["n"])]
+    for found in map(row["metrics"].get, names):
+        digits = 5 if found and abs(found["mean"]) < 0.1 else 4
+        words = [f"{number:.{digits}f}" for number in found.values() if number is not None] if found else ["-"]
+        cells.append(" ± ".join(words))
+    return cells
 
 
 def _remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -37,33 +38,30 @@ def _remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
     return found
 
 
-def _write_csv(rows: list[dict[str, Any]], names: list[str]) -> None:
+def _write_csv(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:
     writer = csv.writer(sys.stdout)
-    settings = list(rows[0]["settings"]) if rows else []
     writer.writerow([*settings, "n", *(column for name in names for column in (name, f"{name} sd"))])
     for row in rows:
         found = [row["metrics"].get(name, {"mean": "", "sd": ""}) for name in names]
         numbers = [number for value in found for number in (value["mean"], value["sd"])]
         writer.writerow([*row["settings"].values(), row["n"], *numbers])
+    for remark in _remarks(rows):
+        print(remark, file=sys.stderr)
 
 
-def _write_markdown(rows: list[dict[str, Any]], names: list[str]) -> None:
-    settings = list(rows[0]["settings"]) if rows else []
-    print("| " + " | ".join([*settings, "n", *names]) + " |")
-    print("|" + " --- |" * (len(settings) + 1 + len(names)))
-    for row in rows:
-        cells = [_cell(row["metrics"].get(name)) for name in names]
-        print("| " + " | ".join([*row["settings"].values(), str(row["n"]), *cells]) + " |")
+def _write_markdown(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:
+    head = [*settings, "n", *names]
+    for line in (head, ["---"] * len(head), *(_cells(row, names) for row in rows)):
+        print(f"| {' | '.join(line)} |")
     for remark in _remarks(rows):
         print(f"\n{remark}")
 
 
-def _write_table(rows: list[dict[str, Any]], names: list[str], unfinished: list[Run]) -> None:
+def _write_table(rows: list[dict[str, Any]], settings: list[str], names: list[str], unfinished: list[Run]) -> None:
     shown = names if len(names) == 1 else [name for name in names if "train/" not in name]
-    table = Table(*(rows[0]["settings"] if rows else []), "n", *(name.replace(" ", "\n") for name in shown))
+    table = Table(*settings, "n", *(name.replace(" ", "\n") for name in shown))
     for row in rows:
-        cells = [_cell(row["metrics"].get(name)) for name in shown]
-        table.add_row(*row["settings"].values(), str(row["n"]), *cells)
+        table.add_row(*_cells(row, shown))
     console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
     console.print(table)
     for remark in _remarks(rows):
@@ -90,23 +88,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AeprobeError as error:
         tell(str(error))
         return 1
-    names = [n for n in dict.fromkeys(name for row in rows for name in row["metrics"]) if given.show in n]
+    measured = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    names, settings = [name for name in measured if given.show in name], list(rows[0]["settings"]) if rows else []
     unfinished = [run for run in runs if run.status != "completed"]
     if given.form == "json":
         left = [{"path": str(run.path), "status": run.status, "error": run.error} for run in unfinished]
         print(json.dumps({"rows": rows, "unfinished": left}, indent=1))
     elif given.form == "csv":
-        _write_csv(rows, names)
-        for remark in _remarks(rows):
-            print(remark, file=sys.stderr)
+        _write_csv(rows, settings, names)
     elif given.form == "markdown":
-        _write_markdown(rows, names)
+        _write_markdown(rows, settings, names)
     else:
-        _write_table(rows, names, unfinished)
-    order = order_of(runs, [name for row in rows for name in row["metrics"]], given.metric)
-    said = objective.said_of_order(
-        order, [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
-    )
-    if said:  # below what is read, and apart from what a program reads
+        _write_table(rows, settings, names, unfinished)
+    held_out = [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
+    if said := objective.said_of_order(order_of(runs, measured, given.metric), held_out):
+        # Below what is read, and apart from what a program reads.
         print(said, file=sys.stderr if given.form in ("json", "csv") else sys.stdout)
     return 0

@@ -21,7 +21,8 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
         AeprobeError: instead of whatever went wrong.
         Interrupted: as it came.
     """
-    handler = _train_log(directory)
+    file = directory.path / "train.log"
+    handler = _TrainLog(file, encoding="utf-8") if directory.writes else logging.NullHandler()
     handler.setFormatter(_WithTraceback("%(asctime)s %(message)s"))
     log.addHandler(handler)
     hook, threading.excepthook = threading.excepthook, _but_full_disks
@@ -47,7 +48,7 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
         what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         handler.emit(log.makeRecord("aeprobe", logging.ERROR, "", 0, what, (), sys.exc_info()))
         _end(directory, "failed", what)
-        raise AeprobeError(f"{what} (unexpected; the traceback is in {directory.path / 'train.log'})") from error
+        raise AeprobeError(f"{what} (unexpected; the traceback is in {file})") from error
     finally:
         threading.excepthook = hook
         log.removeHandler(handler)
@@ -85,9 +86,3 @@ class _TrainLog(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Nothing: what the run cannot do without says so itself."""
-
-
-def _train_log(directory: RunDirectory) -> logging.Handler:
-    if not directory.writes:
-        return logging.NullHandler()
-    return _TrainLog(directory.path / "train.log", encoding="utf-8")

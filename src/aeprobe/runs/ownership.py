@@ -87,8 +87,7 @@ def require_unused(path: Path) -> None:
     logs = {Path(handler.baseFilename) for handler in handlers if isinstance(handler, logging.FileHandler)}
     for found in chain([path], path.rglob("*")):
         relative = found.relative_to(path).as_posix()
-        if found.is_symlink():
-            raise AeprobeError(f"{found} is a link: a run writes into its own directory alone; remove it")
+        refuse_link(found)
         if found != path and not re.fullmatch(UNBEGUN, relative) and absolute(found) not in logs:
             parts = (path, path / "autoencoder", path / "classifier")
             run = any((part / name).exists() for part in parts for name in (".hydra/config.yaml", "metrics.json"))
@@ -96,6 +95,12 @@ def require_unused(path: Path) -> None:
                 f"{path} already holds {'a run' if run else relative}: a new run needs a directory that is new or "
                 "empty; choose another hydra.run.dir=, or sweep= for a multirun"
             )
+
+
+def refuse_link(path: Path) -> None:
+    """Raises AeprobeError where a path in a run's directory is a link."""
+    if path.is_symlink():
+        raise AeprobeError(f"{path} is a link: a run writes into its own directory alone; remove it")
 
 
 def refuse_inside_run(path: Path) -> None:
@@ -118,10 +123,8 @@ def _refuse_foreign(path: Path) -> None:
     entries = [*path.iterdir()] if path.is_dir() else []
     multirun = path / "multirun.yaml"
     if multirun.exists():
-        text = multirun.read_text(errors="replace")
-        entries = (
-            [multirun] if text and "aeprobe" not in text else []
-        )  # empty while another command begins to write
+        text = multirun.read_text(errors="replace")  # "" while another command begins to write
+        entries = [multirun] if text and "aeprobe" not in text else []
     jobs = (".hydra", "metrics.json", "autoencoder", "classifier")
     search = ("study.db", ".study.lock")  # what a search begins with
     foreign = [e for e in entries if e.name not in search and not any((e / name).exists() for name in jobs)]

@@ -16,7 +16,7 @@ from aeprobe.config.overrides import literal
 from aeprobe.errors import AeprobeError
 from aeprobe.files import finite, write_atomically
 from aeprobe.runs.metrics import Metrics, read_metrics
-from aeprobe.runs.ownership import UNBEGUN, require_unused
+from aeprobe.runs.ownership import UNBEGUN, refuse_link, require_unused
 
 
 class RunDirectory:
@@ -72,73 +72,30 @@ class RunDirectory:
             raise AeprobeError(f"{self.path}: another process is running it; wait for it, or stop it") from None
 
     def refuse_alive(self) -> None:
-        """Leaves a directory as it is where a process is at work in it, and makes nothing in it to find that out.
-
-        Raises:
-            AeprobeError: one is.
-        """
+        """Raises AeprobeError where a process is at work in it; makes nothing in it to find that out."""
         if (self.path / ".lock").exists():
             self.lock()
             self.release()
 
     def refuse_links(self) -> None:
-        """Whoever made the directory must not lead the run out of it.
-
-        Raises:
-            AeprobeError: it is a link, or holds one.
-        """
+        """Raises AeprobeError where it is a link or holds one, which would lead the run out of it."""
         for path in (self.path, *self.path.rglob("*")):
-            if path.is_symlink():
-                raise AeprobeError(f"{path} is a link: a run writes into its own directory alone; remove it")
-
-    @property
-    def alive(self) -> bool:
-        """Whether a process is at work in it."""
-        try:
-            with self._lock:
-                return False
-        except Timeout:
-            return True
-
-    @property
-    def stage(self) -> str | None:
-        """The stage that metrics.json names; None before it is written."""
-        return read_metrics(self.path)["stage"] if (self.path / "metrics.json").exists() else None
+            refuse_link(path)
 
     def _write_settings(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
         hydra = self.path / ".hydra"
         write_atomically(hydra / "overrides.yaml", OmegaConf.to_yaml(list(overrides)).encode())
         write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(literal(config)).encode())
 
-    @property
-    def epochs(self) -> int:
-        """How many epochs metrics.json has; 0 before it is written."""
-        return len(read_metrics(self.path)["epochs"]) if (self.path / "metrics.json").exists() else 0
-
-    def complete(self, epochs: int) -> bool:
-        """Whether a run of so many epochs has nothing left to do; one that a callback stopped early has not."""
-        if not (self.path / "metrics.json").exists():
-            return False
-        found = read_metrics(self.path)
-        asked = found["config"].get(found["stage"], {}).get("max_epochs", 0)
-        drawn = found.get("not_drawn", {}) is not None  # null: the process was ended while it drew
-        if found["status"] != "completed" or epochs > max(asked, len(found["epochs"])) or not drawn:
-            return False
-        self.metrics = found
-        return True
-
     def store(self, config: dict[str, Any], overrides: Sequence[str], unfinished: bool) -> None:
-        """Keeps the settings that were changed on resuming where the next resume and whoever reads the run look.
+        """Keeps settings that were changed on resuming, and all that was typed, where the next resume will look.
 
-        Args:
-            config: all settings.
-            overrides: what was typed, for the run and for each time that it was resumed.
-            unfinished: whether there is more to train now; a run that ended before says so from here on.
+        `unfinished`: there is more to train now; a run that ended before says so from here on.
         """
         self._write_settings(config, overrides)
-        if (self.path / "metrics.json").exists():
-            self.metrics = read_metrics(self.path)
-            status = "running" if unfinished else self.metrics["status"]
+        if found := read_metrics(self.path, missing_ok=True):
+            self.metrics = found
+            status = "running" if unfinished else found["status"]
             self.write(status=status, config=config, overrides=list(overrides))
 
     def release(self) -> None:
@@ -163,13 +120,10 @@ class RunDirectory:
                 )
 
     def reopen(self, anew: bool) -> None:
-        """Takes up the run that it holds, after `lock`.
+        """Takes up the run that it holds, after `lock`; `anew`: nothing of it is kept.
 
         The event files go: the Recorder writes them again, since a killed process may have left too few or
         too many.
-
-        Args:
-            anew: whether nothing of it is kept.
 
         Raises:
             AeprobeError: it holds a link, or its metrics.json is gone.
@@ -181,7 +135,7 @@ class RunDirectory:
         leftovers += self.checkpoints.glob("*.ckpt") if anew else []
         for path in leftovers:
             path.unlink()
-        self.metrics = {} if anew else read_metrics(self.path) | {"status": "running"}
+        self.metrics = {} if anew else self.metrics
         self.checkpoints.mkdir(exist_ok=True)
 
     def end(self, status: str, error: str | None = None, **results: Any) -> None:

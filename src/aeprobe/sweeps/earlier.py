@@ -17,6 +17,7 @@ from aeprobe.processes import launch
 from aeprobe.runs.metrics import SCHEMA, read_metrics
 from aeprobe.runs.ownership import require_unused
 from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.runs.stage_run import StageRun
 
 
 class OtherRunError(AeprobeError):
@@ -41,7 +42,7 @@ def status(directory: Path, config: Config) -> str | None:
     if not begun:
         (directory / "metrics.json").unlink(missing_ok=True)  # it was refused
         return None
-    found = [read_metrics(p)["status"] if (p / "metrics.json").exists() else "running" for p in begun]
+    found = [read_metrics(part, missing_ok=True).get("status") for part in begun]
     if "failed" in found:
         return "failed"
     return "completed" if found == ["completed"] * len(parts) else "interrupted"
@@ -57,8 +58,9 @@ def _require_whole(directory: Path, parts: Sequence[Path], begun: Sequence[Path]
                 require_unused(part)
         if begun and parts[0] not in begun:
             raise AeprobeError(f"{begun[0]} is there, but {parts[0].name}/ is not")
-        refused = directory / "metrics.json"
-        if not begun and not (refused.exists() and "versions" not in read_metrics(directory)):
+        found = {} if begun else read_metrics(directory, missing_ok=True)
+        refused = bool(found) and StageRun(directory, found).refused
+        if not begun and not refused:
             require_unused(directory)
     except AeprobeError as error:
         raise OtherRunError(str(error)) from None
@@ -77,9 +79,9 @@ def _require_same(part: Path, config: Config) -> None:
 
 def _require_same_files(part: Path, config: Config) -> None:
     """Raises OtherRunError where a folder of one's own holds other images now than the job was made with."""
-    if config.data.name == Dataset.mnist or not (part / "metrics.json").exists():
+    if config.data.name == Dataset.mnist:
         return
-    data = read_metrics(part).get("data")
+    data = read_metrics(part, missing_ok=True).get("data")
     for name, before in (data.get("files") or {}).items() if isinstance(data, dict) else ():
         path = Path(config.data.root, name)
         if path.is_file() and checksum(path) != before.get("sha256"):

@@ -10,7 +10,7 @@ import aeprobe.runtime
 from torch import nn
 
 from aeprobe.config import nodes
-from aeprobe.config.schema import AutoencoderConfig, Config, Initialization, Stage, StageConfig
+from aeprobe.config.schema import Config, Initialization, Stage, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
@@ -75,7 +75,12 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     source = checkpoints.read(resumed) if resumed else None
     augmentation = nodes.build(settings.augmentation, "autoencoder.augmentation", nn.Module)
     corruption = nodes.build(settings.corruption, "autoencoder.corruption", nn.Module)
-    regularizer = _regularizer(settings)
+    regularizer = nodes.build(settings.regularizer, "autoencoder.regularizer", Regularizer)
+    try:
+        if regularizer is not None:
+            regularizer.require_code(settings.widths[-1])
+    except ValueError as error:
+        raise AeprobeError(f"autoencoder.regularizer: {error}") from error
     data = _data(config, config.seed, settings.batch_size, source, resumed)
     data.augmentation = augmentation
     optimization = _optimization(config, "autoencoder", data, stored)
@@ -96,16 +101,6 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     if settings.initialization == Initialization.he:
         module.start_at(data.mean_image())
     return Experiment("autoencoder", module, data, config.seed, settings)
-
-
-def _regularizer(settings: AutoencoderConfig) -> Regularizer | None:
-    regularizer = nodes.build(settings.regularizer, "autoencoder.regularizer", Regularizer)
-    try:
-        if regularizer is not None:
-            regularizer.require_code(settings.widths[-1])
-    except ValueError as error:
-        raise AeprobeError(f"autoencoder.regularizer: {error}") from error
-    return regularizer
 
 
 def build_classifier(
@@ -169,14 +164,8 @@ def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: boo
     trainer = config.trainer
     require_validation(stage, config, data)
     batches = batches_of("train", data, settings.batch_size, trainer.limit_train_batches)
-    optimization = Optimization(
-        stage,
-        settings.optimizer,
-        settings.scheduler,
-        batches,
-        settings.epochs(trainer),
-        trainer.accumulate_grad_batches,
-    )
+    epochs, accumulate = settings.epochs(trainer), trainer.accumulate_grad_batches
+    optimization = Optimization(stage, settings.optimizer, settings.scheduler, batches, epochs, accumulate)
     if not stored:
         optimization.require_own_numbers()
     return optimization
@@ -192,31 +181,23 @@ def _data(
 ) -> MNISTDataModule:
     """The data module, read and split; what a checkpoint says of the data wins over the configuration."""
     settings, typed = config.data, typed or {}
-    identity: dict[str, Any] = {"name": str(settings.name), "val_size": settings.val_size, "split_seed": seed}
-    root = settings.root
-    stored: Mapping[str, Any] = {}
+    name, val_size, split_seed, root = str(settings.name), settings.val_size, seed, settings.root
+    files: Mapping[str, Any] = {}
     if source is not None:
-        stored = source["datamodule_hyper_parameters"]
-        encoded = source["hyper_parameters"]
-        for key, value in (identity | {"mean": settings.mean, "std": settings.std}).items():
-            group = key == "name" and "data" in typed
-            trained = encoded[key] if key in ("mean", "std") else stored[key]
-            if (f"data.{key}" in typed or group) and value != trained:
+        stored, encoded = source["datamodule_hyper_parameters"], source["hyper_parameters"]
+        for key, group in {"name": stored, "val_size": stored, "mean": encoded, "std": encoded}.items():
+            chosen = f"data.{key}" in typed or (key == "name" and "data" in typed)
+            if chosen and getattr(settings, key) != group[key]:
                 raise AeprobeError(
-                    f"data.{key}={value}: the checkpoint {path} was trained with data.{key}={trained}; "
-                    "drop the override"
+                    f"data.{key}={getattr(settings, key)}: the checkpoint {path} was trained with "
+                    f"data.{key}={group[key]}; drop the override"
                 )
-        identity = {key: stored[key] for key in identity}
-        if identity["name"] == "folder" and "data.root" not in typed:
+        name, val_size, split_seed = stored["name"], stored["val_size"], stored["split_seed"]
+        if name == "folder" and "data.root" not in typed:
             root = stored["root"]
-    data = MNISTDataModule(
-        **identity,
-        root=root,
-        batch_size=batch_size,
-        eval_batch_size=settings.eval_batch_size,
-        seed=seed,
-    )
+        files = stored.get("files", {})
+    data = MNISTDataModule(name, root, val_size, split_seed, batch_size, settings.eval_batch_size, seed)
     data.prepare_data()
     data.setup()
-    require_files(data, stored.get("files", {}), path)
+    require_files(data, files, path)
     return data

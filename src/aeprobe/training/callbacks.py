@@ -14,11 +14,7 @@ from aeprobe.processes.signals import Interruption
 
 
 class EpochSeed(L.Callback):
-    """Seeds torch anew for every epoch, so that its shifts and noise depend on (seed, epoch) alone.
-
-    Args:
-        seed: the run's.
-    """
+    """Seeds torch anew for every epoch, so that its shifts and noise depend on (seed, epoch) alone."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -29,22 +25,16 @@ class EpochSeed(L.Callback):
 
 
 class Stop(L.Callback):
-    """Ends the training at the step in which a signal came; what its epoch did is discarded.
-
-    Args:
-        interruption: hears the signals.
-    """
+    """Ends the training at the step in which a signal came; what its epoch did is discarded."""
 
     def __init__(self, interruption: Interruption) -> None:
         self.interruption = interruption
 
-    def on_train_start(self, *_: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lightning has taken the signals by now."""
         self.interruption.listen()
 
-    def on_test_start(self, *_: Any) -> None:
-        """The same."""
-        self.interruption.listen()
+    on_test_start = on_train_start
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """From here on, a first signal waits for the end of a step."""
@@ -60,10 +50,7 @@ class Stop(L.Callback):
 class Checkpoint(ModelCheckpoint):
     """Lightning's, at the end of an epoch, with a state that names files alone: a run directory can be moved.
 
-    Args:
-        directory: of the checkpoints.
-        name: of the file, without its suffix.
-        monitor: keeps the checkpoint with the lowest value; None: the newest.
+    It keeps the checkpoint with the lowest value of `monitor`, or the newest, in `directory` as `name`.ckpt.
     """
 
     def __init__(self, directory: Path, name: str, monitor: str | None = None) -> None:
@@ -78,21 +65,22 @@ class Checkpoint(ModelCheckpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Lightning's, without directories."""
-        state = super().state_dict()
-        paths = {key: Path(state[key]).name for key in PATHS if state[key]}
-        best = {Path(path).name: score for path, score in state["best_k_models"].items()}
-        return state | paths | {"best_k_models": best, "dirpath": ""}
+        return _moved(super().state_dict(), "")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Puts the files where this run's checkpoints are now."""
-        assert self.dirpath is not None
-        here = Path(self.dirpath)
-        paths = {key: str(here / state_dict[key]) for key in PATHS if state_dict[key]}
-        best = {str(here / name): score for name, score in state_dict["best_k_models"].items()}
-        super().load_state_dict(state_dict | paths | {"best_k_models": best, "dirpath": self.dirpath})
+        super().load_state_dict(_moved(state_dict, str(self.dirpath)))
 
 
-PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+def _moved(state: dict[str, Any], directory: str) -> dict[str, Any]:
+    """A ModelCheckpoint's state with its files in another directory."""
+
+    def moved(path: str) -> str:
+        return str(Path(directory, Path(path).name)) if path else path
+
+    paths = {key: moved(value) for key, value in state.items() if key.endswith("_path")}
+    best = {moved(path): score for path, score in state["best_k_models"].items()}
+    return state | paths | {"best_k_models": best, "dirpath": directory}
 
 
 class Bar(TQDMProgressBar):
@@ -108,12 +96,10 @@ class Bar(TQDMProgressBar):
         return bar
 
     def init_validation_tqdm(self) -> Tqdm:
-        """None for the validation."""
+        """None for validation and test."""
         return Tqdm(disable=True)
 
-    def init_test_tqdm(self) -> Tqdm:
-        """None for the test."""
-        return Tqdm(disable=True)
+    init_test_tqdm = init_validation_tqdm
 
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Draws an empty bar."""

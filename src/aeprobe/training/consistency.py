@@ -5,7 +5,7 @@ from pathlib import Path
 
 import aeprobe.runtime  # noqa: F401
 
-from aeprobe.config.schema import PLATEAU, Config, StageConfig
+from aeprobe.config.schema import ARCHITECTURE, PLATEAU, Config, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.idx_files import Identity
 from aeprobe.errors import AeprobeError
@@ -81,15 +81,14 @@ def require_typed_architecture(
     found = checkpoints.architecture(source)
     for stage in stages:
         settings: StageConfig = getattr(config, stage)
-        for key, value in (("widths", settings.widths), ("activation", settings.activation)):
-            if f"{stage}.{key}" not in typed:
-                continue
-            if stage not in found:
-                raise AeprobeError(f"{typed[f'{stage}.{key}']}: {path} holds no {stage}; drop the override")
-            widths, activation = found[stage]
-            if value != (widths if key == "widths" else activation):
+        for index, key in enumerate(ARCHITECTURE):
+            override = typed.get(f"{stage}.{key}")
+            if override and stage not in found:
+                raise AeprobeError(f"{override}: {path} holds no {stage}; drop the override")
+            if override and getattr(settings, key) != found[stage][index]:
+                widths, activation = found[stage]
                 wanted = describe(settings.widths, settings.activation if key == "activation" else activation)
                 raise AeprobeError(
-                    f"{typed[f'{stage}.{key}']}: the {stage} in {path} is {describe(widths, activation)}, "
-                    f"not {wanted}; drop the override"
+                    f"{override}: the {stage} in {path} is {describe(widths, activation)}, not {wanted}; "
+                    "drop the override"
                 )

@@ -19,23 +19,23 @@ def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | f
     Those that the encoder was trained with, which a classifier's numbers depend on too, begin with "encoder.",
     and are "-" where the encoder comes from another run.
     """
-    stage, data = experiment.settings, experiment.data
+    stage, data, trainer = experiment.settings, experiment.data, config.trainer
     assert stage is not None
-    values: dict[str, int | float | str] = {"stage": experiment.stage, "seed": experiment.seed}
-    values |= {
+    values: dict[str, int | float | str] = {
+        "stage": experiment.stage,
+        "seed": experiment.seed,
         "ckpt": config.ckpt or "-",
         "data": data.name if data.name == "mnist" else f"{data.name} {data.root}",
+        "val_size": data.val_size,
+        "mean": experiment.module.hparams["mean"],
+        "std": experiment.module.hparams["std"],
     }
-    preprocessing = experiment.module.hparams
-    values |= {"val_size": data.val_size, "mean": preprocessing["mean"], "std": preprocessing["std"]}
-    trainer = config.trainer
     values |= {name: _cell(hint, getattr(trainer, name)) for name, hint, _ in _columns(TrainerConfig)}
     for schema in (AutoencoderConfig, ClassifierConfig):
         values |= {name: _cell(hint, getattr(stage, name, neutral)) for name, hint, neutral in _columns(schema)}
     values |= _fitting(stage, trainer)
-    encoder: dict[str, Any] = {n: getattr(config.autoencoder, n) for n, _, _ in _columns(AutoencoderConfig)}
-    encoder.update(_fitting(config.autoencoder, trainer))
-    known = config.stage.trains("autoencoder")
+    known, encoder = config.stage.trains("autoencoder"), _fitting(config.autoencoder, trainer)
+    encoder = {name: getattr(config.autoencoder, name) for name, _, _ in _columns(AutoencoderConfig)} | encoder
     return values | {f"encoder.{name}": str(value) if known else "-" for name, value in encoder.items()}
 
 

@@ -15,14 +15,11 @@ from aeprobe.figures.charts import REPORT_BATCH
 from aeprobe.figures.gallery import Gallery, NotDrawn
 from aeprobe.models import checkpoints
 from aeprobe.models.classifier import Classifier
-from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.build import Experiment
 from aeprobe.training.hparams import hyperparameters
 from aeprobe.training.recorder import Recorder, write_scalars, writer
-
-ALL = ("train", "val", "test")
 
 
 def prepare(experiment: Experiment, device: torch.device) -> None:
@@ -31,7 +28,7 @@ def prepare(experiment: Experiment, device: torch.device) -> None:
     data.to(device)
     if isinstance(module, Classifier):
         trains = experiment.settings is not None
-        data.encode(module.to(device).encode, ALL if trains else ("test",))
+        data.encode(module.to(device).encode, [*data.splits] if trains else ["test"])
         if trains:
             module.fit_standardization(data.splits["train"].images)
 
@@ -40,9 +37,8 @@ def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, re
     """Measures the chosen checkpoint on the test set; returns what metrics.json says of it."""
     module, data = experiment.module, experiment.data
     final: dict[str, float] = {}
-    if experiment.settings is None:
-        name = experiment.ckpt.stem if experiment.ckpt else "last"
-    else:
+    name = experiment.ckpt.stem if experiment.ckpt else "last"  # of a run that is tested again
+    if experiment.settings is not None:
         name = "best" if (directory.checkpoints / "best.ckpt").exists() else "last"
         chosen = checkpoints.read(directory.checkpoints / f"{name}.ckpt")
         module.load_state_dict(chosen["state_dict"])
@@ -80,9 +76,9 @@ def show(
         if gallery is not None:
             gallery.draw(trainer, recorder.history, results, steps)
     with not_drawn.noted("hparams"):
-        if experiment.settings and here().first:  # with or without figures: they are a sweep's table
-            row = hyperparameters(experiment, config)
-            tensorboard.add_hparams(writer(trainer), row, final, trainer.global_step)
+        # Lightning's log_hyperparams would draw a curve of zeros for each metric that this stage does not have.
+        if experiment.settings and trainer.is_global_zero:  # with or without figures: they are a sweep's table
+            tensorboard.add_hparams(writer(trainer), hyperparameters(experiment, config), final, steps)
     with not_drawn.noted("TensorBoard"):
         for logger in trainer.loggers:
             logger.finalize("success")

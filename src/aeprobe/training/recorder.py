@@ -7,7 +7,7 @@ in TensorBoard, their mean over samples in metrics.json.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -44,8 +44,7 @@ class Recorder(L.Callback):
     """
 
     def __init__(self, directory: RunDirectory, name: str) -> None:
-        self.directory = directory
-        self.name = name
+        self.directory, self.name = directory, name
         self.epochs: list[dict[str, Any]] = []
         self.steps: dict[str, list[float]] = {}
         self.epoch_steps: list[int] = []
@@ -53,16 +52,15 @@ class Recorder(L.Callback):
         self._values: dict[str, Tensor] = {}
         self._last: dict[str, Tensor] = {}
         self._rates: list[float] = []
-        self._began = 0.0
-        self._ended = 0.0
+        self._began = self._ended = 0.0
         self._warned = False
 
     def on_fit_start(self, trainer: L.Trainer, module: Any) -> None:
         """Of a resumed run, writes the past epochs: to metrics.json, and to TensorBoard's new event file."""
-        if module.optimization.idle and not self.epochs:
-            log.warning("warning: %s.scheduler: %s", self.name, module.optimization.idle)
         if self.epochs:
             self.directory.write(epochs=self.epochs)
+        elif module.optimization.idle:
+            log.warning("warning: %s.scheduler: %s", self.name, module.optimization.idle)
         for number in range(len(self.epochs)):
             self._write_events(trainer, number)
 
@@ -120,28 +118,6 @@ class Recorder(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
         """Closes the training part of the row, before best.ckpt could be saved."""
-        self._close_training(trainer, module)
-
-    def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Adds the validation metrics."""
-        values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        for tag, value in values.items():
-            self._require_finite(trainer, tag, torch.tensor([value]))
-        self._row |= values
-
-    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
-        """Ends the row: to metrics.json, TensorBoard and the log."""
-        self._close_training(trainer, module)
-        self._row["seconds"] = self._ended - self._began
-        self.epochs.append(self._row)
-        self.epoch_steps.append(trainer.global_step)
-        self.directory.write(epochs=self.epochs)
-        self._write_events(trainer, len(self.epochs) - 1)
-        words = [f"{k} {v:.4f}" for k, v in self._row.items() if "/" in k and not k.endswith("_last")]
-        epoch = f"epoch {self._row['epoch']}/{trainer.max_epochs}"
-        log.info("%s %s  %s  %.1f s", self.name, epoch, "  ".join(words), self._row["seconds"])
-
-    def _close_training(self, trainer: L.Trainer, module: Any) -> None:
         if self._row:
             return
         count, batches = len(self._rates), trainer.train_dataloader.sampler  # type: ignore[union-attr]
@@ -158,6 +134,25 @@ class Recorder(L.Callback):
             self._require_finite(trainer, f"the weight {key}", weights.detach().sum().reshape(1))
         self._keep_steps(trainer, values, module.optimization.accumulate)
 
+    def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Adds the validation metrics."""
+        for tag, value in trainer.callback_metrics.items():
+            if tag.startswith("val/"):
+                self._require_finite(trainer, tag, value.reshape(1))
+                self._row[tag] = value.item()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Ends the row: to metrics.json, TensorBoard and the log."""
+        self.on_validation_start(trainer, module)  # in an epoch without validation
+        self._row["seconds"] = self._ended - self._began
+        self.epochs.append(self._row)
+        self.epoch_steps.append(trainer.global_step)
+        self.directory.write(epochs=self.epochs)
+        self._write_events(trainer, len(self.epochs) - 1)
+        words = [f"{k} {v:.4f}" for k, v in self._row.items() if "/" in k and not k.endswith("_last")]
+        epoch = f"epoch {self._row['epoch']}/{trainer.max_epochs}"
+        log.info("%s %s  %s  %.1f s", self.name, epoch, "  ".join(words), self._row["seconds"])
+
     def _require_finite(self, trainer: L.Trainer, tag: str, values: Tensor) -> None:
         bad = (~values.isfinite()).nonzero()
         if len(bad):
@@ -173,10 +168,10 @@ class Recorder(L.Callback):
         """One value per optimizer step, which may have taken several batches."""
         if batches > 1:
             values = {key: torch.stack([part.mean() for part in v.split(batches)]) for key, v in values.items()}
-        series = {f"train/{key}_step": value.tolist() for key, value in values.items()}
-        series["train/lr"] = self._rates[::batches]
-        first = trainer.global_step - len(series["train/lr"]) + 1
-        for tag, numbers in ({"step": [*range(first, trainer.global_step + 1)]} | series).items():
+        rates, end = self._rates[::batches], trainer.global_step + 1
+        series: dict[str, Iterable[float]] = {"step": range(end - len(rates), end)}
+        series |= {f"train/{key}_step": value.tolist() for key, value in values.items()}
+        for tag, numbers in (series | {"train/lr": rates}).items():
             self.steps.setdefault(tag, []).extend(numbers)
 
     def _write_events(self, trainer: L.Trainer, number: int) -> None:
@@ -197,19 +192,17 @@ def first_zero(rates: Sequence[float]) -> int | None:
     """The index of the first rate that is as good as 0 beside the highest, which came before; None: none is."""
     highest = max(rates)
     peak, least = rates.index(highest), highest * torch.finfo(torch.float32).eps
-    if min(rates[peak:]) >= least:
-        return None
-    return next(i for i in range(peak, len(rates)) if rates[i] < least)
+    return next((i for i in range(peak, len(rates)) if rates[i] < least), None)
 
 
 def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:
     """Writes values to TensorBoard at a number of optimizer steps."""
-    for tag, value in values.items() if trainer.is_global_zero else ():
+    for tag, value in values.items():  # Lightning's log_metrics would hide that a disk is full
         writer(trainer).add_scalar(tag, value, step)
 
 
 def writer(trainer: L.Trainer) -> SummaryWriter:
-    """TensorBoard's, of this run."""
+    """TensorBoard's, of this run; one that writes nothing in all processes but the first."""
     assert isinstance(trainer.logger, TensorBoardLogger)
     events: SummaryWriter = trainer.logger.experiment
     return events

@@ -1,7 +1,6 @@
 """One path for every stage: build, claim the run directory, fit, test, write down what came out."""
 
 import gc
-import logging
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -14,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from aeprobe.config.checks import typed_values
-from aeprobe.config.schema import STAGES, Config, Stage, plain
+from aeprobe.config.schema import STAGES, Config, Stage
 from aeprobe.figures.gallery import Gallery
 from aeprobe.processes import collectives
 from aeprobe.processes.collectives import reraise_first_failure
@@ -24,15 +23,12 @@ from aeprobe.runs.ending import recorded
 from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.ownership import require_unused
 from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.training import beginning
 from aeprobe.training.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.training.callbacks import Stop
-from aeprobe.training.header import data_of, header
 from aeprobe.training.measuring import prepare, show, test
 from aeprobe.training.recorder import Recorder
-from aeprobe.training.take_up import require_one_dataset, require_own_data, seconds_before, take_up, use_threads_of
 from aeprobe.training.trainer import make_trainer
-
-log = logging.getLogger("aeprobe")
 
 
 @dataclass
@@ -109,13 +105,11 @@ def _run_stages(request: Request, result: Result) -> None:
         gc.collect()  # a Trainer and its module hold each other, and with them the images: 55 MB
     if config.stage.trains("classifier"):
         path, typed = (directory / "classifier", {}) if both else (directory, typed)
-        _run_stage(
-            "classifier",
-            request,
-            path,
-            result,
-            lambda last: build_classifier(config, typed, last or ckpt, last is not None, resume),
-        )
+
+        def build(last: Path | None) -> Experiment:
+            return build_classifier(config, typed, last or ckpt, last is not None, resume)
+
+        _run_stage("classifier", request, path, result, build)
 
 
 def _require_unused(directory: Path) -> None:
@@ -130,36 +124,24 @@ def _run_stage(
     """One stage; `build` is given the checkpoint to go on from, or None."""
     started = time.perf_counter()
     directory = RunDirectory(path, writes=here().first)
-    resuming, last, directory.metrics = collectives.on_rank_zero(lambda: take_up(directory, request))
+    resuming, last, directory.metrics = collectives.on_rank_zero(lambda: beginning.take_up(directory, request))
     result.metrics[name] = directory.metrics
     if directory.metrics.get("status") == "completed":
         return
     result.worked.append(name)
     if last is not None:
-        use_threads_of(directory)
+        beginning.use_threads_of(directory)
     experiment = build(last)
     recorder = Recorder(directory, experiment.stage)
     gallery = _gallery(experiment, directory, request.config)
-    callbacks = [
-        recorder,
-        *([gallery] if gallery else []),
-        *deepcopy(request.callbacks),
-        Stop(request.interruption),
-    ]
+    drawing = [gallery] if gallery else []
+    callbacks = [recorder, *drawing, *deepcopy(request.callbacks), Stop(request.interruption)]
     trainer = make_trainer(request.config.trainer, experiment, directory, callbacks)
     device = trainer.strategy.root_device
-    require_one_dataset(experiment)
-    if resuming and last is None and not request.anew:
-        collectives.on_rank_zero(lambda: require_own_data(directory, experiment))
-    collectives.barrier()  # an error in any process until here leaves no run behind, or leaves it as it was
-    collectives.on_rank_zero(lambda: _open(directory, request, resuming, anew=last is None))
+    beginning.open_directory(directory, request, experiment, resuming, anew=last is None)
     with recorded(directory), request.interruption.blamed(), reraise_first_failure(request.interruption):
-        if last is None:
-            directory.write(**header(experiment, request.config, request.overrides, device))
-        else:
-            directory.write(status="running", error=None, config=plain(request.config), data=data_of(experiment))
-        _say_what_begins(experiment, device, last, path)
-        spent = seconds_before(directory)
+        beginning.write_header(directory, request, experiment, device, last)
+        spent = beginning.seconds_before(directory)
         prepare(experiment, device)
         if experiment.settings is not None:
             trainer.fit(experiment.module, experiment.data, ckpt_path=last, weights_only=True)
@@ -178,28 +160,9 @@ def _run_stage(
     result.metrics[name] = directory.metrics
 
 
-def _open(directory: RunDirectory, request: Request, resuming: bool, anew: bool) -> None:
-    """Claims a new run's directory, or takes up that of an earlier run."""
-    if not resuming:
-        directory.claim(plain(request.config), request.overrides)
-        return
-    if request.changed:
-        directory.store(plain(request.config), request.overrides, unfinished=True)
-    directory.reopen(anew)
-
-
-def _say_what_begins(experiment: Experiment, device: torch.device, last: Path | None, path: Path) -> None:
-    threads, world = torch.get_num_threads(), here().world
-    each = "" if world == 1 else f" in each of {world} processes"
-    where = "into" if last is None else f"going on from {last.name} in"
-    log.info("%s", experiment.describe())
-    log.info("on %s with %d thread%s%s, %s %s", device, threads, "s"[: threads > 1], each, where, path)
-
-
 def _gallery(experiment: Experiment, directory: RunDirectory, config: Config) -> Gallery | None:
     if not config.trainer.figures:
         return None
     alone = config.stage == experiment.stage == Stage.classifier  # else stage 1 shows the images
-    images = experiment.stage == Stage.autoencoder or alone
-    epochs = config.trainer.figure_epochs
+    images, epochs = experiment.stage == Stage.autoencoder or alone, config.trainer.figure_epochs
     return Gallery(experiment.module, experiment.data, experiment.seed, directory, epochs, images)

@@ -27,13 +27,10 @@ log = logging.getLogger("aeprobe")
 
 
 class Report(Profiler):
-    """A profiler of Lightning's that prints its report once a stage: after the test, of all that went before.
-
-    Lightning prints one after the fit too, and each to two streams.
-    """
+    """Prints its report once a stage, after the test; Lightning does after the fit too, each to two streams."""
 
     def describe(self) -> None:
-        """Prints the report, and keeps it in train.log."""
+        """Prints it, and keeps it in train.log."""
         if self._stage == "test":
             self._stage = None  # which the title would name
             log.info("%s", self.summary().strip())
@@ -74,23 +71,19 @@ class EventFiles(TensorBoardLogger):
 def make_trainer(
     settings: TrainerConfig, experiment: Experiment, directory: RunDirectory, callbacks: Sequence[Callback]
 ) -> L.Trainer:
-    """A Trainer for one stage.
-
-    Args:
-        settings: `trainer.*`.
-        experiment: what is trained or tested.
-        directory: where it writes.
-        callbacks: besides those that every run has.
+    """A Trainer for one stage, with these callbacks besides those that every run has.
 
     Raises:
         AeprobeError: this machine has no such accelerator, not so many devices, or no such precision on them.
     """
-    stage = experiment.settings
-    _require_batches(settings, experiment)
+    stage, data = experiment.settings, experiment.data
+    batches_of("test", data, data.eval_batch_size, settings.limit_test_batches)
+    if stage is not None:
+        batches_of("val", data, data.eval_batch_size, settings.limit_val_batches)
     bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
     every: list[Callback] = [EpochSeed(experiment.seed), *([Bar()] if bar else []), *callbacks]
     if stage is not None:  # best before last, which keeps the state of both
-        every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if experiment.data.val_size else []
+        every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if data.val_size else []
         every += [Checkpoint(directory.checkpoints, "last")]
     passed = {name: getattr(settings, name) for name, field in keys(TrainerConfig) if not field.metadata["ours"]}
     several = settings.devices * settings.num_nodes > 1
@@ -122,10 +115,3 @@ def make_trainer(
             f"{trainer.strategy.root_device.type}; say trainer.precision={trainer.precision}, or use a GPU"
         )
     return trainer
-
-
-def _require_batches(settings: TrainerConfig, experiment: Experiment) -> None:
-    data, size = experiment.data, experiment.data.eval_batch_size
-    batches_of("test", data, size, settings.limit_test_batches)
-    if experiment.settings is not None:
-        batches_of("val", data, size, settings.limit_val_batches)

@@ -1,0 +1,102 @@
+"""What one stage of a run left behind, for whoever looks at runs: the table, the page. Needs no torch."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aeprobe.config.settings import experiment, upgraded
+from aeprobe.runs.metrics import Metrics
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the run's figures/ holds it: the bytes of its PNG, and what its JSON says."""
+
+    png: bytes
+    title: str
+    alt: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage of one run: its directory and its metrics.json."""
+
+    path: Path
+    metrics: Metrics
+
+    @property
+    def stage(self) -> str:
+        """One of "autoencoder", "classifier" and "test"; of a refused job "all", too."""
+        return str(self.metrics["stage"])
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is a job of a multirun that was refused before it began."""
+        return "versions" not in self.metrics
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The rows of the epochs that ended."""
+        rows: list[dict[str, Any]] = self.metrics["epochs"]
+        return rows
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The data as they were used; `images` counts them by split."""
+        data = self.metrics.get("data") or self.metrics["config"].get("data")
+        return data if isinstance(data, dict) else {}
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name; for a person's own images, with their folder."""
+        name = str(self.data.get("name"))
+        return f"{name} {self.data.get('root')}" if name == "folder" else name
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return upgraded(self.metrics["config"])
+
+    def setting(self, key: str) -> Any:
+        """A value of the configuration by its dotted key, or None."""
+        node: Any = self._config
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return node
+
+    def series(self, key: str) -> list[float | None]:
+        """One number of every epoch that ended, None where it was not taken."""
+        return [row.get(key) for row in self.epochs]
+
+    def last(self, key: str) -> float | None:
+        """The final number; of an unfinished run that of the last epoch that has one."""
+        known = [value for value in (*self.series(key), self.metrics["final"].get(key)) if value is not None]
+        return known[-1] if known else None
+
+    def picture(self, name: str) -> Picture | None:
+        """A figure, or None where it was not drawn or one of its two files is damaged."""
+        try:
+            png = (self.path / "figures" / f"{name}.png").read_bytes()
+            words = json.loads((self.path / "figures" / f"{name}.json").read_text())
+        except (OSError, ValueError):
+            return None
+        whole = png.startswith(PNG) and b"IEND" in png[-12:]
+        if not whole or not isinstance(words, dict):
+            return None
+        title = str(words.get("title") or name.replace("_", " "))
+        data = words.get("data")
+        return Picture(png, title, str(words.get("alt") or title), data if isinstance(data, dict) else {})
+
+    @property
+    def not_drawn(self) -> dict[str, str]:
+        """Why, by the name of each figure that could not be drawn."""
+        found = self.metrics.get("not_drawn")
+        return {str(name): str(why) for name, why in found.items()} if isinstance(found, dict) else {}
+
+    def settings(self) -> dict[str, Any]:
+        """What makes this experiment what it is, by dotted keys; see `settings.experiment`."""
+        return experiment(self.metrics["config"], self.data, self.stage)
