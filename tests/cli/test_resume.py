@@ -155,7 +155,7 @@ def test_a_run_that_is_interrupted_before_its_first_word_is_resumed(
 
     overrides = ["stage=autoencoder", f"data.root={root}", "trainer=debug", "trainer.figures=false"]
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "header", interrupted)
+        patch.setattr(runner.beginning, "write_header", interrupted)
         with pytest.raises(Interrupted):
             run_here(tmp_path / "run", overrides)
     assert not (tmp_path / "run" / "metrics.json").exists()
