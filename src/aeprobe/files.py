@@ -1,7 +1,9 @@
 """Files that are complete or absent, and numbers that JSON can hold."""
 
+import errno
 import math
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -28,3 +30,29 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def require_regular(path: Path) -> None:
+    """Raises OSError for what has no end, or is no file: a pipe, a device, a directory."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """A regular file's bytes, where they are few enough.
+
+    Args:
+        path: a link in its place is not followed: it could put another file into a run.
+        most: bytes that are read, so that a file takes no more memory than it may need.
+
+    Raises:
+        OSError: there is none, it is no regular file, or larger.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait for its other end
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than the {most / 2**20:.3g} MB that are read", str(path))
+    return content

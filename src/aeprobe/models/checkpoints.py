@@ -5,7 +5,6 @@ against the checksums that its zip format keeps, since torch itself loads a flip
 """
 
 import io
-import pickle
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -19,8 +18,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from aeprobe.errors import AeprobeError
-from aeprobe.files import write_atomically
-from aeprobe.models import stored
+from aeprobe.files import require_regular, write_atomically
+from aeprobe.models import pickled, stored
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.runs.metrics import find_checkpoint
@@ -57,43 +56,54 @@ def read(path: Path) -> Checkpoint:
         AeprobeError: the file is no checkpoint of this project, it is damaged, or what it says or holds is out
             of range.
     """
-    content = _content(path)
-    keys = {"stage", "state_dict", "hyper_parameters", "datamodule_hyper_parameters"}
-    known = isinstance(content, dict) and keys <= content.keys()
-    if not known or content["stage"] not in tuple(MODULES):  # it may be anything, also what no dict looks up
-        raise AeprobeError(f"ckpt={path}: is a checkpoint, but not one of this project's stages")
-    checkpoint: Checkpoint = content
-    for tensor in _tensors(checkpoint):
-        dense = tensor.layout == torch.strided
-        if dense and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise AeprobeError(f"ckpt={path}: claims a tensor of {tuple(tensor.shape)}, which it does not hold")
     try:
-        stored.check(checkpoint)
+        content: Checkpoint = _content(path)
+        _check(content)
     except AeprobeError as error:
-        raise AeprobeError(f"ckpt={path}: {error}") from None
-    return checkpoint
+        raise AeprobeError(f"ckpt={path}: {error}") from error
+    except OSError as error:
+        raise AeprobeError(f"ckpt={path}: cannot be read ({error.strerror or error})") from error
+    return content
 
 
 def _content(path: Path) -> Any:
     """What an undamaged file holds: plain values and tensors."""
+    require_regular(path)
+    if not zipfile.is_zipfile(path):
+        raise AeprobeError("is not a checkpoint, or was cut short")
     try:
-        if not zipfile.is_zipfile(path):
-            raise AeprobeError(f"ckpt={path}: is not a checkpoint, or was cut short")
         with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise AeprobeError(
-                    f"ckpt={path}: is compressed, which no checkpoint is; nothing of it was unpacked"
-                )
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise AeprobeError("is compressed, which no checkpoint is; nothing of it was unpacked")
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                raise AeprobeError("claims more than it holds")
             # torch takes an entry for a directory by a bit that has no checksum, and reads its tensor as nothing.
-            hidden = (entry.filename for entry in archive.infolist() if entry.external_attr & DIRECTORY)
-            damaged = archive.testzip() or next(hidden, None)
-        if damaged:
-            raise AeprobeError(f"ckpt={path}: is damaged in {damaged}; use another copy")
+            hidden = (entry.filename for entry in entries if entry.external_attr & DIRECTORY)
+            if damaged := archive.testzip() or next(hidden, None):
+                raise AeprobeError(f"is damaged in {damaged}; use another copy")
+            pickled.check(archive)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise AeprobeError(f"ckpt={path}: cannot be read ({error.strerror})") from error
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise AeprobeError(f"ckpt={path}: is not a checkpoint of plain weights; nothing of it was run") from error
+    except (AeprobeError, OSError):
+        raise
+    except Exception as error:  # what is no pickle can raise any
+        raise AeprobeError("is not a checkpoint of plain weights; nothing of it was run") from error
+
+
+def _check(content: Any) -> None:
+    """Raises AeprobeError for what is no checkpoint of this project, or holds what is out of range."""
+    keys = {"stage", "state_dict", "hyper_parameters", "datamodule_hyper_parameters"}
+    known = isinstance(content, dict) and keys <= content.keys()
+    if not known or content["stage"] not in tuple(MODULES):  # it may be anything, also what no dict looks up
+        raise AeprobeError("is a checkpoint, but not one of this project's stages")
+    for tensor in _tensors(content):
+        dense = tensor.layout == torch.strided
+        if dense and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise AeprobeError(f"claims a tensor of {tuple(tensor.shape)}, which it does not hold")
+    try:
+        stored.check(content)
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise AeprobeError(f"is a checkpoint, but no run of this project wrote it ({error!r:.80})") from error
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -119,8 +129,8 @@ def restore(checkpoint: Checkpoint, path: Path) -> Autoencoder | Classifier:
             raise ValueError
         module = build()
         module.load_state_dict(weights, strict=True)
-    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
-        found = [tuple(w.shape) for k, w in weights.items() if k.endswith("weight")]
+    except Exception as error:  # whatever settings of another type end in
+        found = [tuple(w.shape) for k, w in weights.items() if str(k).endswith("weight")]
         raise AeprobeError(
             f"ckpt={path}: its layers {found} do not fit the architecture that it names, {settings}"
         ) from error
