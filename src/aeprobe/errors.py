@@ -10,4 +10,13 @@ class AeprobeError(Exception):
 def tell(text: str) -> None:
     """Prints one line for an expected failure on standard error."""
     sys.stdout.flush()
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {printable(text)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    r"""Text from elsewhere with an escape for each character that a terminal would obey or could not show.
+
+    >>> printable("red: \x1b[31m")
+    'red: \\x1b[31m'
+    """
+    return "".join(c if c.isprintable() or c == "\u00a0" else ascii(c)[1:-1] for c in text)

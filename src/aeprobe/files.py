@@ -39,20 +39,20 @@ def require_regular(path: Path) -> None:
 
 
 def read_file(path: Path, most: int) -> bytes:
-    """A regular file's bytes, where they are few enough.
+    """The bytes of a file in a run directory, which somebody else may have made.
 
     Args:
         path: a link in its place is not followed: it could put another file into a run.
-        most: bytes that are read, so that a file takes no more memory than it may need.
+        most: bytes that are read, so that no file takes more memory than it may need.
 
     Raises:
         OSError: there is none, it is no regular file, or larger.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait for its other end
-    with open(descriptor, "rb") as file:  # noqa: PTH123
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, which is not followed in a run directory", str(path))
+    require_regular(path)
+    with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise OSError(errno.EFBIG, f"it has more than the {most / 2**20:.3g} MB that are read", str(path))
+        raise OSError(errno.EFBIG, f"it is larger than the {most / 2**20:.3g} MB that are read of it", str(path))
     return content

@@ -60,10 +60,10 @@ def runs(pid: int) -> bool:
         return False
 
 
-STOPPED = "error: interrupted; go on with: python train.py resume={}\n"
+STOPPED = "error: interrupted; go on with: python train.py resume={} trainer.devices=2\n"
 LOST = (
     "error: interrupted by the loss of one of its 2 processes (killed, or out of memory?); "
-    "go on with: python train.py resume={}\n"
+    "go on with: python train.py resume={} trainer.devices=2\n"
 )
 
 
@@ -105,7 +105,11 @@ def test_an_interrupted_run_goes_on_with_as_many_processes(cwd: Path) -> None:
     done = len(metrics(cwd / "stopped")["epochs"])
     shutil.copytree(cwd / "stopped", cwd / "other")
     longer = f"autoencoder.max_epochs={done + 2}"
-    result = train("resume=stopped", longer, cwd=cwd)
+    alone = train("resume=stopped", longer, cwd=cwd)
+    assert (
+        alone.err == "error: resume=stopped: was trained by 2 processes: to start them, type trainer.devices=2\n"
+    )
+    result = train("resume=stopped", "trainer.devices=2", longer, cwd=cwd)
     assert (result.status, result.err) == (0, "")
     result = train("trainer=ddp", *CHANCE, longer, "hydra.run.dir=whole", cwd=cwd)
     assert (result.status, result.err) == (0, "")
@@ -162,7 +166,7 @@ def test_a_process_that_does_not_answer_ends_the_run_in_one_line(cwd: Path, rank
     if rank == 1:
         assert result.err == (
             "error: interrupted by one of its 2 processes, which did not answer for 0.0667 minutes; "
-            f"go on with: python train.py resume={run}\n"
+            f"go on with: python train.py resume={run} trainer.devices=2\n"
         )
         assert metrics(cwd / run)["status"] == "interrupted"
     else:  # it is the first process that sleeps, and cannot say more

@@ -137,6 +137,7 @@ def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Seque
 def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: Any) -> dict[str, Metrics]:
     """Runs the stages, in several processes where that was asked for; `how` is what else a `Request` says."""
     first, several = launch.here().first, config.trainer.devices * config.trainer.num_nodes > 1
+    processes = config.trainer.devices if launch.launched() is None else 1  # that this command starts
     if not first:
         log.setLevel(logging.CRITICAL)
 
@@ -145,7 +146,7 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
         if first:
             with suppress(Exception):
                 mark_interrupted(directory, f"interrupted by {error}")
-                tell_once(error.what + _advice(directory))
+                tell_once(error.what + _advice(directory, processes))
         launch.end(error.status)
 
     with (
@@ -166,15 +167,16 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
             if not first:
                 sys.exit(getattr(error, "status", 1))  # the first process says it, for all
             if isinstance(error, Interrupted):
-                error.advice = _advice(directory)
+                error.advice = _advice(directory, processes)
             raise
     return result.metrics
 
 
-def _advice(directory: Path) -> str:
+def _advice(directory: Path, devices: int) -> str:
     """What to type to go on with a run that was interrupted; a directory that it has not used is removed."""
     if any(directory.rglob("metrics.json")):
-        return f"; go on with: python train.py {override('resume', str(directory))}"
+        several = "" if devices == 1 else f" trainer.devices={devices}"  # which a stored file may not ask for
+        return f"; go on with: python train.py {override('resume', str(directory))}{several}"
     discard_unused(directory)
     return ""
 

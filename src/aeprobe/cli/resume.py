@@ -1,6 +1,7 @@
 """`python train.py resume=RUN_DIR`: which run goes on, with which settings. Needs no torch."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from aeprobe.config.checks import config_error, typed_values
 from aeprobe.config.overrides import as_typed
 from aeprobe.config.schema import STAGES, Config, Role, Stage, depends_on_length
 from aeprobe.config.settings import roles, upgraded
+from aeprobe.config.stored import read_yaml
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
+from aeprobe.processes.launch import launched
 from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import read_metrics
 from aeprobe.runs.run_directory import RunDirectory
 
+AGAIN = ("trainer.strategy", "trainer.devices", "trainer.num_nodes", "trainer.threads")  # what a machine must have
 LENGTHS = [f"{stage}.max_epochs" for stage in STAGES]
 
 
@@ -52,13 +56,13 @@ def resume(arguments: Sequence[str]) -> Resumption:
         if not start.is_file():
             raise AeprobeError(f"resume={start}: there is no such checkpoint")
     settings = _settings(path)
-    stored = _load(settings / "config.yaml")
+    stored = read_yaml(settings / "config.yaml")
     if not isinstance(stored, DictConfig):
         raise AeprobeError(f"{settings / 'config.yaml'} is no configuration")
     stored.pop("hydra", None)  # it could name code to run
     whole = stored.get("stage") == "all" and path.name in STAGES
     directory = path.parent if whole else path
-    before, typed = typed_values(as_typed(_load(settings / "overrides.yaml"))), typed_values(others)
+    before, typed = typed_values(as_typed(read_yaml(settings / "overrides.yaml"))), typed_values(others)
     config = _apply(stored, typed, directory)
     return Resumption(config, directory, [*(before | typed).values()], bool(typed), start)
 
@@ -76,17 +80,9 @@ def _settings(path: Path) -> Path:
     """The `.hydra` directory of a run; of stage=all that of its first stage."""
     for part in (path, path / "autoencoder"):
         if RunDirectory(part).begun:
+            RunDirectory(part).refuse_links()
             return part / ".hydra"
     raise AeprobeError(f"resume={path}: holds no run that began (no .hydra/config.yaml); give a run directory")
-
-
-def _load(file: Path) -> Any:
-    try:
-        return OmegaConf.load(file)
-    except Exception as error:  # PyYAML's errors have no common base that OmegaConf exports
-        unread = isinstance(error, OSError | ValueError | OmegaConfBaseException)
-        what = "cannot be read" if unread else "is no configuration"
-        raise AeprobeError(f"{file} {what}: {str(error).partition(chr(10))[0]}") from None
 
 
 def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config:
@@ -97,9 +93,12 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
         cfg: Any = OmegaConf.merge(OmegaConf.structured(Config), plain)
         before = {stage: int(cfg[stage].max_epochs) for stage in STAGES}
         for key, override in typed.items():
-            if key not in LENGTHS and roles().get(key) != Role.display:
+            if key not in (*LENGTHS, *AGAIN) and roles().get(key) != Role.display:
                 raise AeprobeError(f"{override}: would change what was already trained; start a new run for it")
+            was = OmegaConf.select(cfg, key)
             OmegaConf.update(cfg, key, OmegaConf.create(f"x: {override.partition('=')[2]}").x)
+            if key in AGAIN and was not in (None, OmegaConf.select(cfg, key)):
+                raise AeprobeError(f"{override}: it was {was} when the run began; start a new run for another")
     except OmegaConfBaseException as error:
         raise AeprobeError(f"{directory}: {config_error(error)}") from None
     ckpt, last = cfg.ckpt, directory / "checkpoints" / "last.ckpt"
@@ -110,14 +109,34 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
     for stage, key in zip(STAGES, LENGTHS, strict=True):
         if key in typed:
             _require_lengthening(config, stage, before[stage], typed[key], directory)
-    now = config.trainer.devices * config.trainer.num_nodes
     for part in (directory, *(directory / stage for stage in STAGES)):
-        trained_by = read_metrics(part).get("processes", 1) if (part / "metrics.json").exists() else now
-        if trained_by != now:
-            raise AeprobeError(
-                f"resume={part}: was trained by {trained_by} processes, not {now}: start as many again"
-            )
+        _require_as_before(config, part, typed)
     return config
+
+
+def _require_as_before(config: Config, part: Path, typed: Mapping[str, str]) -> None:
+    """Raises AeprobeError for another number of processes, or for more of this machine than a stored file may ask.
+
+    Somebody's run may have been made on a larger machine; whoever goes on with it says so.
+    """
+    found, trainer = read_metrics(part, missing_ok=True), config.trainer
+    now = trainer.devices * trainer.num_nodes
+    if now > 1 and launched() is None and "trainer.devices" not in typed:
+        raise AeprobeError(
+            f"resume={part}: was trained by {now} processes: to start them, type trainer.devices={now}"
+        )
+    if found and found.get("processes", 1) != now:
+        raise AeprobeError(
+            f"resume={part}: was trained by {found.get('processes', 1)} processes, not {now}: start as many again"
+        )
+    threads, cores = found.get("threads"), os.cpu_count() or 1
+    if type(threads) is int and threads > cores and "trainer.threads" not in typed:
+        raise AeprobeError(
+            f"resume={part}: was computed with {threads} threads, and this machine has {cores} cores; "
+            f"to use as many, type trainer.threads={threads}"
+        )
+    if type(threads) is int and "trainer.threads" in typed and trainer.threads != threads:
+        raise AeprobeError(f"{typed['trainer.threads']}: the run has {threads}; another number gives other bits")
 
 
 def _require_lengthening(config: Config, stage: str, before: int, override: str, directory: Path) -> None:

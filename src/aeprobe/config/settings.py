@@ -7,12 +7,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from copy import deepcopy
+from enum import StrEnum
 from functools import cache
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from omegaconf import MISSING, OmegaConf
 
-from aeprobe.config.schema import STAGES, Config, Role, keys
+from aeprobe.config.schema import STAGES, Config, Role, keys, value_of
 
 # What became of keys that a stored configuration may still have: the new name, or None for a key that was dropped.
 MOVED: dict[str, str | None] = {
@@ -91,6 +93,32 @@ def neutral() -> dict[str, Any]:
 def roles() -> dict[str, Role]:
     """The role of every key that has one: of all that changes no number of the experiment."""
     return {name: field.metadata["role"] for name, field in keys() if field.metadata.get("role")}
+
+
+def misfit(stored: Mapping[str, Any]) -> str:
+    """The first setting of somebody's run that has not the schema's type and range, in words; "" for none.
+
+    Threads and the like may be those of a larger machine.
+    """
+    for key, item in keys():
+        value, rule = value_of(stored, key), item.metadata.get("rule")
+        if value is not None and not _has_type(value, item.type):
+            return f"{key} is {value!r:.40}"
+        if value is not None and rule and item.metadata["role"] != Role.place and not rule.allows(value):
+            return f"{key} is {value!r:.40}, must be {rule.text}"
+    return ""
+
+
+def _has_type(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is UnionType:
+        return any(_has_type(value, one) for one in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_has_type(item, get_args(kind)[0]) for item in value)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict)
+    if issubclass(kind, StrEnum):
+        return value in [*kind]
+    return type(value) is kind or (kind is float and type(value) is int)
 
 
 def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -> dict[str, Any]:

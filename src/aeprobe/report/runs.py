@@ -9,6 +9,8 @@ from typing import Any
 from aeprobe.config.schema import STAGES
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import read_metrics
+from aeprobe.runs.ownership import refuse_link
+from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.runs.stage_run import StageRun
 
 Runs = dict[str, list[StageRun]]
@@ -35,6 +37,9 @@ def gather(paths: Sequence[Path]) -> Runs:
     runs: Runs = {name: [] for name in STAGES}
     below = [stage for path in paths for stage in _stage_directories(path)]
     for path in {stage.resolve(): stage for stage in below}.values():  # a run named twice counts once
+        RunDirectory(
+            path.resolve()
+        ).refuse_links()  # one in place of a figure would put another file into the page
         run = StageRun(path, read_metrics(path))
         if run.refused:
             raise AeprobeError(f"{path} was refused before it began: {run.metrics.get('error')}")
@@ -74,8 +79,10 @@ def across(runs: Sequence[StageRun], key: str) -> list[Spread | None]:
 def _stage_directories(path: Path) -> list[Path]:
     if (path / "metrics.json").exists():
         return [path]
-    # A directory that belongs to no stage is handed on, and read_metrics says what is wrong with it.
-    return [path / stage for stage in STAGES if (path / stage / "metrics.json").exists()] or [path]
+    parts = [path / stage for stage in STAGES if (path / stage / "metrics.json").exists()]
+    for part in parts:
+        refuse_link(part)
+    return parts or [path]  # one that belongs to no stage: read_metrics says what is wrong with it
 
 
 def _require_same_experiment(first: StageRun, other: StageRun) -> None:

@@ -1,12 +1,17 @@
 """metrics.json, the contract that others read, and its one reader. Needs no torch."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-from aeprobe.errors import AeprobeError
+from aeprobe.config.settings import misfit
+from aeprobe.errors import AeprobeError, printable
+from aeprobe.files import read_file
 
 SCHEMA = 1
+MOST_BYTES = 16 * 2**20  # some 4,000 here; an epoch's row has 400
+MOST_PARTS = 100_000  # lists and objects, which take 20 times as much memory as their text
 Metrics = dict[str, Any]
 SHAPE: dict[str, type] = {
     "stage": str,
@@ -34,12 +39,14 @@ def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
     """
     file = path / "metrics.json"
     try:
-        metrics: Metrics = json.loads(file.read_text())
+        metrics: Metrics = parsed(read_file(file, MOST_BYTES).decode())
     except FileNotFoundError:
         if missing_ok:
             return {}
         raise AeprobeError(f"{path} is no run directory: it has no metrics.json") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise AeprobeError(f"{file} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise AeprobeError(f"{file} cannot be read: {error}") from None
     found = metrics.get("schema") if isinstance(metrics, dict) else None
     if found != SCHEMA:
@@ -49,23 +56,50 @@ def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
     return metrics
 
 
+def parsed(text: str) -> Any:
+    """What JSON says, in numbers that a run can have, and in text that can be shown; raises ValueError."""
+    if text.count("[") + text.count("{") > MOST_PARTS:
+        raise ValueError(f"it has more than {MOST_PARTS} lists and objects")
+    return _shown(json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite))
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > len(str(-(2**63))):
+        raise ValueError(f"a number of {len(digits)} digits is none of a run's")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(float(digits)):
+        raise ValueError(f"{digits} is no number; one that is not finite is null")
+    return float(digits)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {printable(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
+
+
 def _wrong_shape(metrics: Metrics) -> str:
     """What is not as the contract says, in words; "" where all is."""
     refused = "versions" not in metrics
     for key, kind in SHAPE.items():
-        if not isinstance(metrics.get(key), kind) and not (refused and key in OF_BEGUN):
+        if type(metrics.get(key)) is not kind and not (refused and key in OF_BEGUN):
             return f"{key} is {metrics.get(key)!r:.40}, not a {kind.__name__}"
     if not all(isinstance(row, dict) for row in metrics["epochs"]):
         return "its epochs are not objects"
     for row in (*metrics["epochs"], metrics["final"], {} if refused else metrics["seconds"]):
         for key, value in row.items():
-            if value is not None and not isinstance(value, int | float):
+            if value is not None and type(value) not in (int, float):
                 return f"{key} is {value!r:.40}, not a number"
     matrix = metrics.get("confusion_matrix") or []
     square = isinstance(matrix, list) and all(isinstance(r, list) and len(r) == len(matrix) for r in matrix)
-    if not square or not all(isinstance(count, int) for row in matrix for count in row):
+    if not square or not all(type(count) is int and count >= 0 for row in matrix for count in row):
         return "its confusion_matrix is not square, or holds no counts"
-    return ""
+    return "" if refused else misfit(metrics["config"])
 
 
 def find_checkpoint(run: str | Path, stage: str) -> Path:

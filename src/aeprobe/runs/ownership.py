@@ -98,9 +98,11 @@ def require_unused(path: Path) -> None:
 
 
 def refuse_link(path: Path) -> None:
-    """Raises AeprobeError where a path in a run's directory is a link."""
+    """Raises AeprobeError where a path in a run's directory is a link, or neither a file nor a directory."""
     if path.is_symlink():
         raise AeprobeError(f"{path} is a link: a run writes into its own directory alone; remove it")
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never answer
+        raise AeprobeError(f"{path} is no regular file: no run makes such a thing; remove it")
 
 
 def refuse_inside_run(path: Path) -> None:

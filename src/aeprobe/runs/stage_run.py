@@ -1,13 +1,13 @@
 """What one stage of a run left behind, for whoever looks at runs: the table, the page. Needs no torch."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from aeprobe.config.settings import experiment, upgraded
-from aeprobe.runs.metrics import Metrics
+from aeprobe.files import read_file
+from aeprobe.runs.metrics import MOST_BYTES, Metrics, parsed
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -80,9 +80,9 @@ class StageRun:
     def picture(self, name: str) -> Picture | None:
         """A figure, or None where it was not drawn or one of its two files is damaged."""
         try:
-            png = (self.path / "figures" / f"{name}.png").read_bytes()
-            words = json.loads((self.path / "figures" / f"{name}.json").read_text())
-        except (OSError, ValueError):
+            png = read_file(self.path / "figures" / f"{name}.png", MOST_BYTES)
+            words = parsed(read_file(self.path / "figures" / f"{name}.json", MOST_BYTES).decode())
+        except (OSError, ValueError, RecursionError):
             return None
         whole = png.startswith(PNG) and b"IEND" in png[-12:]
         if not whole or not isinstance(words, dict):

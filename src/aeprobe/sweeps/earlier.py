@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.schema import STAGES, Config, Dataset, Stage, plain
 from aeprobe.config.settings import flat, roles, upgraded
+from aeprobe.config.stored import read_yaml
 from aeprobe.data.idx_files import checksum
 from aeprobe.errors import AeprobeError
 from aeprobe.processes import launch
@@ -36,6 +37,7 @@ def status(directory: Path, config: Config) -> str | None:
     parts = [directory / stage for stage in STAGES] if config.stage == "all" else [directory]
     begun = [part for part in parts if RunDirectory(part).begun]
     for part in begun:
+        RunDirectory(part).refuse_links()
         _require_same(part, config)
         _require_same_files(part, config)
     _require_whole(directory, parts, begun)
@@ -67,8 +69,7 @@ def _require_whole(directory: Path, parts: Sequence[Path], begun: Sequence[Path]
 
 
 def _require_same(part: Path, config: Config) -> None:
-    stored = OmegaConf.to_container(OmegaConf.load(part / ".hydra" / "config.yaml"), resolve=True)
-    assert isinstance(stored, dict)
+    stored: Any = OmegaConf.to_container(read_yaml(part / ".hydra" / "config.yaml"), resolve=True)
     before, now = (_compared(c) for c in (upgraded({str(k): v for k, v in stored.items()}), plain(config)))
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):

@@ -23,6 +23,7 @@ from aeprobe.models.regularizers import Regularizer
 from aeprobe.runs.metrics import find_checkpoint
 from aeprobe.training.consistency import (
     batches_of,
+    require_below_here,
     require_classes,
     require_files,
     require_typed_architecture,
@@ -81,7 +82,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
             regularizer.require_code(settings.widths[-1])
     except ValueError as error:
         raise AeprobeError(f"autoencoder.regularizer: {error}") from error
-    data = _data(config, config.seed, settings.batch_size, source, resumed)
+    data = _data(config, config.seed, settings.batch_size, source, resumed, stored=stored)
     data.augmentation = augmentation
     optimization = _optimization(config, "autoencoder", data, stored)
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
@@ -124,7 +125,7 @@ def build_classifier(
             f"classifier.widths={settings.widths} begins with {settings.widths[0]}, but the encoder in {path} is "
             f"{describe(widths, activation)}: its code has {widths[-1]} numbers"
         )
-    data = _data(config, config.seed, settings.batch_size, source, path, typed)
+    data = _data(config, config.seed, settings.batch_size, source, path, typed, stored)
     require_classes(settings.widths, data)
     optimization = _optimization(config, "classifier", data, stored)
     aeprobe.runtime.seed(config.seed)
@@ -178,25 +179,28 @@ def _data(
     source: Checkpoint | None = None,
     path: Path | None = None,
     typed: Mapping[str, str] | None = None,
+    stored: bool = False,
 ) -> MNISTDataModule:
     """The data module, read and split; what a checkpoint says of the data wins over the configuration."""
     settings, typed = config.data, typed or {}
     name, val_size, split_seed, root = str(settings.name), settings.val_size, seed, settings.root
     files: Mapping[str, Any] = {}
     if source is not None:
-        stored, encoded = source["datamodule_hyper_parameters"], source["hyper_parameters"]
-        for key, group in {"name": stored, "val_size": stored, "mean": encoded, "std": encoded}.items():
+        kept, encoded = source["datamodule_hyper_parameters"], source["hyper_parameters"]
+        for key, group in {"name": kept, "val_size": kept, "mean": encoded, "std": encoded}.items():
             chosen = f"data.{key}" in typed or (key == "name" and "data" in typed)
             if chosen and getattr(settings, key) != group[key]:
                 raise AeprobeError(
                     f"data.{key}={getattr(settings, key)}: the checkpoint {path} was trained with "
                     f"data.{key}={group[key]}; drop the override"
                 )
-        name, val_size, split_seed = stored["name"], stored["val_size"], stored["split_seed"]
+        name, val_size, split_seed = kept["name"], kept["val_size"], kept["split_seed"]
         if name == "folder" and "data.root" not in typed:
-            root = stored["root"]
-        files = stored.get("files", {})
+            root = kept["root"]
+        files = kept.get("files", {})
     data = MNISTDataModule(name, root, val_size, split_seed, batch_size, settings.eval_batch_size, seed)
+    if stored:
+        require_below_here(data)
     data.prepare_data()
     data.setup()
     require_files(data, files, path)

@@ -7,11 +7,12 @@ import aeprobe.runtime  # noqa: F401
 
 from aeprobe.config.schema import ARCHITECTURE, PLATEAU, Config, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
-from aeprobe.data.idx_files import Identity
+from aeprobe.data.idx_files import FILES, Identity
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.networks import describe
+from aeprobe.paths import typed_in
 
 
 def require_validation(stage: str, config: Config, data: MNISTDataModule) -> None:
@@ -45,6 +46,17 @@ def require_files(data: MNISTDataModule, trained: Mapping[str, Identity], path: 
                 f"but {path} was trained on {before['bytes']} bytes with {before['sha256']}: "
                 "give that file back, or train anew"
             )
+
+
+def require_below_here(data: MNISTDataModule) -> None:
+    """Raises AeprobeError where a stored path would have MNIST unpacked outside of the working directory."""
+    raw = data.root / "MNIST" / "raw"
+    missing = [name for names in FILES.values() for name in names if not (raw / name).exists()]
+    if data.name == "mnist" and missing and not data.root.resolve().is_relative_to(typed_in().resolve()):
+        raise AeprobeError(
+            f"data: {raw} has no {missing[0]}, and a run that goes on unpacks nothing outside of the working "
+            "directory; put the files there"
+        )
 
 
 def require_classes(widths: list[int], data: MNISTDataModule) -> None:
