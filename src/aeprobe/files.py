@@ -5,8 +5,12 @@ import math
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+UMASK = os.umask(0o077)  # the person's; it can be read only by setting another
+os.umask(UMASK)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -16,7 +20,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)  # noqa: PTH101 - NamedTemporaryFile makes 0600
+            with suppress(PermissionError):  # a disk without modes: it stays 0600
+                os.chmod(file.name, 0o666 & ~UMASK)  # noqa: PTH101
             os.replace(file.name, path)  # noqa: PTH105
         except BaseException:
             Path(file.name).unlink(missing_ok=True)

@@ -20,8 +20,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from aeprobe.config import objective
+from aeprobe.config.rules import SEED, Rule, word_of
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.checks import check
+from aeprobe.runs.ownership import acquire
 from aeprobe.sweeps.jobs import Jobs
 from aeprobe.sweeps.space import Choice, combinations
 
@@ -30,6 +32,13 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 log = logging.getLogger("aeprobe")
+COUNT = Rule("at least 1, a whole number", lambda number: type(number) is int and number >= 1)
+RULES = {
+    "n_trials": COUNT,
+    "n_jobs": COUNT,
+    "seed": Rule("a whole number between 0 and 4294967295", lambda seed: type(seed) is int and SEED.holds(seed)),
+    "direction": word_of(("minimize", "maximize")),
+}
 PLAIN = ("sweep=", "search=", "trainer.progress=")  # overrides that make no other study
 
 
@@ -62,10 +71,8 @@ class OptunaSweeper(Sweeper):
         self.fixed = [str(override.input_line) for key, override in overrides.items() if key not in self.choices]
         if not self.choices:
             raise AeprobeError("search=optuna: nothing varies; give a list or an interval, such as seed=0,1")
-        for name in ("n_trials", "n_jobs"):
-            number = getattr(self, name)
-            if not isinstance(number, int) or number < 1:
-                raise AeprobeError(f"hydra.sweeper.{name}={number}: must be at least 1")
+        for name, rule in RULES.items():
+            rule.require(f"hydra.sweeper.{name}", getattr(self, name))
         self._check()
         with _alone(self.jobs.directory):
             space = {key: choice.distribution() for key, choice in self.choices.items()}
@@ -154,7 +161,7 @@ def _alone(directory: Path) -> Iterator[None]:
     lock = FileLock(directory / ".study.lock", timeout=0)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        acquire(lock)
     except Timeout:
         raise AeprobeError(
             f"{directory / 'study.db'}: another command searches in it; wait for it, or choose another sweep="

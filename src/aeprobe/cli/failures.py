@@ -3,6 +3,7 @@
 import os
 import re
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,7 @@ from aeprobe.config.hints import hint
 from aeprobe.errors import AeprobeError, tell
 
 FULL_ERROR, OURS = "HYDRA_FULL_ERROR", "AEPROBE_FULL_ERROR"
-WANTS_TRACEBACK = FULL_ERROR in os.environ and OURS not in os.environ  # the person's own choice
+WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1" and OURS not in os.environ  # the person's own choice
 
 
 def hydra_raises() -> None:
@@ -54,12 +55,7 @@ def one_line(error: BaseException) -> str:
     if resolver:
         return resolver[1]
     if isinstance(error, MissingConfigException):
-        missing, _, options = str(error).partition("Available options in")
-        found = re.search(r"Could not find '([^']+)'", missing)
-        names = ", ".join(re.findall(r"^\t([\w-]+)$", options, re.MULTILINE))
-        if not found:  # --config-name
-            return f"{error.missing_cfg_file}: no such file in conf/; a file of conf/experiment: experiment=NAME"
-        return f"{found[1]}: no such file in conf/" + (f"; there are {names}" if names else "")
+        return _missing(error) or text
     if isinstance(error, ConfigCompositionException) and (line := _uncomposed(text, error.__cause__)):
         return line
     if isinstance(error, OmegaConfBaseException):
@@ -70,9 +66,26 @@ def one_line(error: BaseException) -> str:
         text = re.sub(r"See https?://\S+ for details", "", text).strip()
         advice = "write KEY=VALUE, and quote a value that has = , ( ) [ ] { } or a quote in it: 'ckpt=\"a=b\"'"
         return f"{text}; {advice}"
-    if not isinstance(error, AeprobeError | HydraException | OSError):
+    if not (isinstance(error, AeprobeError | HydraException | OSError) or _is_hydras(error)):
         return f"{type(error).__name__}: {text} (unexpected; set {FULL_ERROR}=1 for the traceback)"
     return text
+
+
+def _missing(error: MissingConfigException) -> str | None:
+    """One line for a file of conf/ that is not there."""
+    missing, _, options = str(error).partition("Available options in")
+    found = re.search(r"Could not find '([^']+)'", missing)
+    names = ", ".join(re.findall(r"^\t([\w-]+)$", options, re.MULTILINE))
+    if found:
+        return f"{found[1]}: no such file in conf/" + (f"; there are {names}" if names else "")
+    name = error.missing_cfg_file  # --config-name
+    return f"{name}: no such file in conf/; a file of conf/experiment: experiment=NAME" if name else None
+
+
+def _is_hydras(error: BaseException) -> bool:
+    """Whether Hydra raised it, of options that do not go together and the like."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, ValueError) and str(frames[-1].f_globals.get("__name__")).startswith("hydra.")
 
 
 def _uncomposed(text: str, cause: BaseException | None) -> str | None:

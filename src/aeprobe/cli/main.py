@@ -18,6 +18,7 @@ from aeprobe.config.hints import unknown_option
 from aeprobe.config.overrides import as_typed, as_typed_text, check_groups, override
 from aeprobe.config.schema import Config, Stage
 from aeprobe.errors import AeprobeError, tell
+from aeprobe.output import outlive_readers
 from aeprobe.paths import coming_from, shortest
 from aeprobe.processes import launch
 from aeprobe.processes.signals import Interrupted, Interruption, cut_short
@@ -44,6 +45,7 @@ def run(main: Callable[[], object]) -> int:
     Args:
         main: the function that Hydra decorated, which composes the configuration and calls `job`.
     """
+    outlive_readers()
     launch.follow()
     if wrong := unknown_option(sys.argv[1:]):
         tell_once(wrong)

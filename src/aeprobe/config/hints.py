@@ -93,6 +93,8 @@ def unknown_option(arguments: Sequence[str]) -> str | None:
     known = [*known_keys(), *GROUPS, "resume"]
     for argument in arguments:
         name, given, value = argument.partition("=")
+        if name == "--experimental-rerun":
+            return f"{name}: it unpickles a file, which can run code; resume=RUN goes on with a run"
         if name in options or not name.startswith("--" if not given else "-"):
             continue
         key = name.lstrip("-")

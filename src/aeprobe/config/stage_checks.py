@@ -82,7 +82,10 @@ def _check_widths(config: Config) -> None:
             f"classifier.widths={head} begins with {head[0]}, but the encoder's code has {encoder[-1]} numbers "
             f"(autoencoder.widths={encoder}): make the two equal"
         )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # a system that does not say: torch says it when it is too late
+        return
     for name, widths, networks in (("autoencoder", encoder, 2), ("classifier", head, 1)):
         # Each weight, its gradient, and Adam's two moments.
         needed = 16 * networks * sum(one * other for one, other in pairwise(widths))

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.files import write_atomically
+from aeprobe.output import printing
 from aeprobe.paths import home, shortest
 from aeprobe.report import overview, ranges
 from aeprobe.report.comparison import report
@@ -81,6 +82,7 @@ def render(runs: Runs, name: str) -> str:
     )
 
 
+@printing()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="aeprobe report", description="Makes one page of one or more runs.")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from aeprobe.config import objective
 from aeprobe.errors import AeprobeError, tell
+from aeprobe.output import printing
 from aeprobe.paths import home
 from aeprobe.results.folding import Run, find_runs, order_of, summarize
 
@@ -70,6 +71,7 @@ def _write_table(rows: list[dict[str, Any]], settings: list[str], names: list[st
         console.print(f"{run.status}: {run.path}  {run.error or ''}", soft_wrap=True)
 
 
+@printing()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser("aeprobe results", description="One table over many runs.")

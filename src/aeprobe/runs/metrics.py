@@ -89,6 +89,8 @@ def _wrong_shape(metrics: Metrics) -> str:
     for key, kind in SHAPE.items():
         if type(metrics.get(key)) is not kind and not (refused and key in OF_BEGUN):
             return f"{key} is {metrics.get(key)!r:.40}, not a {kind.__name__}"
+    if not isinstance(metrics.get("ckpt"), str | None):
+        return "its ckpt is no path"
     if not all(isinstance(row, dict) for row in metrics["epochs"]):
         return "its epochs are not objects"
     for row in (*metrics["epochs"], metrics["final"], {} if refused else metrics["seconds"]):

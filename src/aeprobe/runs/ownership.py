@@ -1,5 +1,6 @@
 """Where a command writes: only into directories of its own, and a refusal leaves those that were there before."""
 
+import errno
 import logging
 import re
 import sys
@@ -7,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
+from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -15,6 +17,7 @@ from aeprobe.config.overrides import literal, quote
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.paths import absolute, home, shortest
 
+log = logging.getLogger("aeprobe")
 # What a run may leave of which nothing was trained: `claim` was cut short.
 UNBEGUN = r"((autoencoder|classifier)(/|$))?(\.lock|\.hydra(/overrides\.yaml|/\..+)?|checkpoints)?"
 
@@ -103,6 +106,23 @@ def refuse_link(path: Path) -> None:
         raise AeprobeError(f"{path} is a link: a run writes into its own directory alone; remove it")
     if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never answer
         raise AeprobeError(f"{path} is no regular file: no run makes such a thing; remove it")
+
+
+def acquire(lock: FileLock) -> None:
+    """Takes a lock; where the disk knows none, says what is not protected, and goes on.
+
+    Raises:
+        Timeout: another process has it.
+    """
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        where = Path(lock.lock_file).parent
+        log.warning("%s is on a disk without locks: see that no other command uses it meanwhile", where)
 
 
 def refuse_inside_run(path: Path) -> None:

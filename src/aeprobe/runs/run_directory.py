@@ -16,7 +16,7 @@ from aeprobe.config.overrides import literal
 from aeprobe.errors import AeprobeError
 from aeprobe.files import finite, write_atomically
 from aeprobe.runs.metrics import Metrics, read_metrics
-from aeprobe.runs.ownership import UNBEGUN, refuse_link, require_unused
+from aeprobe.runs.ownership import UNBEGUN, acquire, refuse_link, require_unused
 
 
 class RunDirectory:
@@ -67,7 +67,7 @@ class RunDirectory:
             AeprobeError: another process is at work in it.
         """
         try:
-            self._lock.acquire()
+            acquire(self._lock)
         except Timeout:
             raise AeprobeError(f"{self.path}: another process is running it; wait for it, or stop it") from None
 

@@ -18,6 +18,7 @@ from types import FrameType
 from hydra.core.utils import JobReturn, JobStatus
 
 from aeprobe.errors import AeprobeError
+from aeprobe.output import outlive_readers
 from aeprobe.processes.launch import Child, follow
 from aeprobe.processes.signals import Interrupted, Interruption
 from aeprobe.sweeps.jobs import UnfinishedError
@@ -142,6 +143,7 @@ def _how(status: int) -> str:
 
 def serve(fd: int) -> None:
     """What such a process does: one task after the other, from its end of the connection, until no more come."""
+    outlive_readers()
     connection = Connection(fd)
     with Interruption():
         try:

@@ -1,0 +1,95 @@
+"""Standard output whose reader may go, whose disk may be full, or that was closed before the command began."""
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from aeprobe.errors import tell
+
+NAMES = ("stdin", "stdout", "stderr")
+
+
+def prepare() -> None:
+    """Gives every standard stream a place to write to, and a way to write what its encoding lacks.
+
+    A closed stream is None in Python, and its number goes to the next file that is opened: that file would get
+    what was meant for the screen. In an ASCII locale, "±" would be an error.
+    """
+    for number, name in enumerate(NAMES):
+        stream = getattr(sys, name)
+        if stream is None:
+            silent = os.open(os.devnull, os.O_RDWR)
+            if silent != number:
+                os.dup2(silent, number)
+                os.close(silent)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+        elif number and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class Lasting:
+    """A stream that a run can write to until its end: what can no longer be written is dropped.
+
+    Args:
+        stream: standard output or standard error; all that is not writing is its own.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes, or does nothing."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            _silence(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flushes, or does nothing."""
+        try:
+            self._stream.flush()
+        except OSError:
+            _silence(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def outlive_readers() -> None:
+    """Lets this process go on when nobody reads any more what it prints."""
+    prepare()
+    for name in NAMES[1:]:
+        if not isinstance(getattr(sys, name), Lasting):
+            setattr(sys, name, Lasting(getattr(sys, name)))
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Around a command that prints a table: it ends silently, as `grep` does, when the reader has gone.
+
+    Where standard output cannot be written for another reason, it ends with 1 in a line.
+    """
+    prepare()
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        sys.exit(141)  # as a shell has it for SIGPIPE
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _silence(sys.stdout)
+        tell(f"standard output cannot be written ({error.strerror})")
+        sys.exit(1)
+
+
+def _silence(stream: TextIO) -> None:
+    """Sends nowhere what was not written yet, which Python would try again at its end, and what follows."""
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, stream.fileno())
+    os.close(silent)

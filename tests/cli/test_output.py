@@ -1,0 +1,113 @@
+"""Standard output that nobody reads, that is full or closed, or that knows no other letters than ASCII."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPO, TINY, metrics, train
+from finished_runs import write_run
+
+SHORT = [*TINY, "stage=autoencoder", "trainer.figures=false", "hydra.run.dir=run"]
+OLD_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def shell(line: str, cwd: Path, **environment: str) -> tuple[int, str]:
+    """The exit status of the first command of a pipe, and what came on standard error."""
+    done = subprocess.run(
+        ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"],
+        cwd=cwd,
+        env=os.environ | {"PYTHON": sys.executable} | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [">&-", "| head -1", "> /dev/full", ">&- 2>&-"])
+def test_a_run_goes_on_without_its_output(tmp_path: Path, root: Path, ending: str) -> None:
+    typed = " ".join(
+        [*TINY, "stage=autoencoder", "trainer.figures=false", f"data.root={root}", "hydra.run.dir=run"]
+    )
+    assert shell(f"$PYTHON {REPO / 'train.py'} {typed} {ending}", tmp_path) == (0, "")
+    assert metrics(tmp_path / "run")["status"] == "completed"
+
+
+def test_a_table_whose_reader_has_gone_ends_silently(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"run{seed}", seed) for seed in range(3)]
+    names = " ".join(map(str, runs))
+    for form in ("", "--json", "--csv", "--markdown"):
+        status, err = shell(f"(sleep 1; exec $PYTHON -m aeprobe results {names} {form}) | true", tmp_path)
+        assert (status, err) == (141, "")
+        assert shell(f"$PYTHON -m aeprobe results {names} {form} >&-", tmp_path) == (0, "")
+    status, err = shell(f"$PYTHON -m aeprobe results {names} > /dev/full", tmp_path)
+    assert (status, err) == (1, "error: standard output cannot be written (No space left on device)\n")
+
+
+def test_a_table_in_a_locale_of_ascii(tmp_path: Path) -> None:
+    runs = [str(write_run(tmp_path / f"run{seed}", seed, shift=seed / 100)) for seed in range(3)]
+    command = [sys.executable, "-m", "aeprobe", "results", *runs, "--markdown"]
+    done = subprocess.run(command, env=os.environ | OLD_LOCALE, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r" \xb1 " in done.stdout
+
+
+def test_a_path_that_the_locale_cannot_say_is_refused_in_a_line(tmp_path: Path) -> None:
+    done = train("hydra.run.dir=é", cwd=tmp_path, environment=OLD_LOCALE)
+    assert done.status == 1
+    (line,) = done.err.splitlines()
+    assert r"\udcc3\udca9: " in line
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_hydra_full_error_is_asked_for_by_1_alone(tmp_path: Path, value: str) -> None:
+    done = train("seed=-1", cwd=tmp_path, environment={"HYDRA_FULL_ERROR": value})
+    assert done.err == "error: seed=-1: must be between 0 and 4294967295\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("hydra=1", "must be a string or a list"),
+        ("--run -m seed=0,1", "Only one of --run, --multirun"),
+        ("--resolve", "can only be used in conjunction with --cfg"),
+        ("--shell-completion", "Expecting one subcommand"),
+        ("--config-name nope", "nope: no such file in conf/"),
+        ("--config-path nope", "nope"),
+        ("--config-dir nope", "nope' not found"),
+        ("--experimental-rerun job.pickle", "it unpickles a file, which can run code"),
+        ("--experimental-rerun=job.pickle", "it unpickles a file, which can run code"),
+    ],
+)
+def test_hydras_own_options_get_one_line(tmp_path: Path, typed: str, words: str) -> None:
+    done = train(*typed.split(), cwd=tmp_path)
+    assert done.status in (1, 2)
+    (line,) = done.err.splitlines()
+    assert words in line
+    assert "unexpected" not in line
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.slow
+def test_a_run_keeps_the_persons_umask(tmp_path: Path, root: Path) -> None:
+    typed = " ".join([*TINY, f"data.root={root}", "hydra.run.dir=run"])
+    assert shell(f"umask 077; $PYTHON {REPO / 'train.py'} {typed}", tmp_path) == (0, "")
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert [path for path in files if path.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_a_disk_without_locks_and_modes_has_runs_too(tmp_path: Path, root: Path, error: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import errno, fcntl, os\n"
+        f"def refuse(*_, **__): raise OSError(errno.{error}, 'no')\n"
+        "def keep(*_, **__): raise PermissionError(errno.EPERM, 'no')\n"
+        "fcntl.flock, os.chmod = refuse, keep\n"
+    )
+    done = train(*SHORT, f"data.root={root}", cwd=tmp_path, environment={"PYTHONPATH": str(tmp_path)})
+    assert (done.status, done.err) == (0, "")
+    assert done.out.count("is on a disk without locks") == (0 if error == "ENOSYS" else 1)  # filelock has its own
