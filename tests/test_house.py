@@ -1,6 +1,7 @@
 """The folders of the source stand on each other in one order."""
 
 import ast
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -71,3 +72,12 @@ def test_the_training_steps_stand_where_a_stranger_looks() -> None:
         assert [argument.arg for argument in step.args.args] == ["self", "batch", "batch_idx"]
         assert isinstance(step.body[-1], ast.Return)
         assert (step.end_lineno or 0) - step.lineno <= 15
+
+
+def test_whatever_computes_prepares_its_process_first() -> None:
+    """By an import of its own, or by its folder's."""
+    heavy = re.compile(r"^(?:import|from) (?:torch|lightning|torchvision|torchmetrics)\b", re.MULTILINE)
+    prepared = re.compile(r"^import aeprobe\.runtime\b", re.MULTILINE)
+    for file in sorted(SOURCE.rglob("*.py")):
+        if heavy.search(file.read_text()) and file.name != "runtime.py":
+            assert prepared.search(file.read_text() + (file.parent / "__init__.py").read_text()), file

@@ -1,6 +1,7 @@
 """Files that are complete or absent, and numbers that JSON can hold."""
 
 import errno
+import hashlib
 import math
 import os
 import stat
@@ -41,6 +42,12 @@ def require_regular(path: Path) -> None:
     """Raises OSError for what has no end, or is no file: a pipe, a device, a directory."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_file(path: Path, most: int) -> bytes:

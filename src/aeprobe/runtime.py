@@ -1,7 +1,8 @@
 """What every process that computes must do before its first tensor operation.
 
-Importing this module does it, so it stands first among the imports of every module that computes (ruff
-sorts it there). Three things need to be early:
+Importing this module does it. The folders in which all computes (`training`, `models`, `data`) import it for
+each of their modules; elsewhere it stands first among a module's imports (ruff sorts it there). Three things need
+to be early:
 
 - **Denormal numbers are flushed to zero.** Adam with weight decay drives the weights that get no gradient
   into the denormal range within two or three epochs, and an Intel Xeon then takes ten times as long per

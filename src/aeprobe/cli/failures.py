@@ -66,6 +66,8 @@ def one_line(error: BaseException) -> str:
         text = re.sub(r"See https?://\S+ for details", "", text).strip()
         advice = "write KEY=VALUE, and quote a value that has = , ( ) [ ] { } or a quote in it: 'ckpt=\"a=b\"'"
         return f"{text}; {advice}"
+    if isinstance(error, MemoryError) or "allocate memory" in text or "failed to map segment" in text:
+        return f"there is not enough memory for it (ulimit -v?): {text or 'MemoryError'}"
     if not (isinstance(error, AeprobeError | HydraException | OSError) or _is_hydras(error)):
         return f"{type(error).__name__}: {text} (unexpected; set {FULL_ERROR}=1 for the traceback)"
     return text

@@ -1,1 +1,3 @@
 """The images: read, split, and handed out in whole batches."""
+
+import aeprobe.runtime  # noqa: F401

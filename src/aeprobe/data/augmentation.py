@@ -2,8 +2,6 @@
 
 import math
 
-import aeprobe.runtime  # noqa: F401
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample, pad

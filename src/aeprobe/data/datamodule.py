@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import aeprobe.runtime  # noqa: F401
-
 import lightning as L
 import torch
 from torch import Tensor, nn

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aeprobe.errors import AeprobeError
-from aeprobe.files import write_atomically
+from aeprobe.files import checksum, write_atomically
 
 BUNDLE = files("aeprobe") / "assets" / "mnist"
 FILES = {
@@ -25,12 +25,6 @@ def checksums() -> dict[str, str]:
     """SHA-256 of each unpacked file of MNIST, by name."""
     lines = (BUNDLE / "SHA256SUMS").read_text().splitlines()
     return {name: digest for digest, name in (line.split() for line in lines)}
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpack(raw: Path) -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import aeprobe.runtime  # noqa: F401
-
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler

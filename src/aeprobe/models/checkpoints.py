@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aeprobe.runtime  # noqa: F401
-
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor

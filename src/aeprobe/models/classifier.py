@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import aeprobe.runtime  # noqa: F401
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy

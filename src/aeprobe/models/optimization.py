@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import aeprobe.runtime  # noqa: F401
-
 import torch
 from torch import nn
 from torch.optim import Optimizer

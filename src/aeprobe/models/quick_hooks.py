@@ -7,8 +7,6 @@ Measured side by side (`trainer.threads=1`, best epoch of three, medians of 5 ro
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import aeprobe.runtime  # noqa: F401
-
 import lightning as L
 from lightning.pytorch.profilers import PassThroughProfiler
 

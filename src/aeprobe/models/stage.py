@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import aeprobe.runtime  # noqa: F401
-
 import torch
 from torch import Tensor
 from torch.optim import Optimizer

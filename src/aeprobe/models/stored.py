@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import aeprobe.runtime  # noqa: F401
-
 import torch
 from torch import Tensor
 

@@ -23,6 +23,7 @@ from aeprobe.errors import AeprobeError, tell
 from aeprobe.paths import typed_in
 
 CHILD = "AEPROBE_CHILD"  # set for a `Child`
+SLURMS = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEPID", "SLURM_NODEID", "SLURM_STEP_TASKS_PER_NODE")
 PATIENCE = 15.0  # seconds that are given to a process to end by itself
 _children: list["Child"] = []  # those that `started` has started
 
@@ -55,7 +56,11 @@ def launched() -> Place | None:
     Raises:
         AeprobeError: the numbers contradict each other.
     """
-    os.environ |= from_slurm(os.environ)
+    try:
+        os.environ |= from_slurm(os.environ)
+    except (ValueError, IndexError):
+        told = " ".join(f"{k}={v}" for k, v in sorted(os.environ.items()) if k in SLURMS)
+        raise AeprobeError(f"{told}: must be numbers that fit each other, as srun sets them") from None
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     if not all(name in os.environ for name in (*names, "MASTER_ADDR", "MASTER_PORT")):
         return None

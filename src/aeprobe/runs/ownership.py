@@ -4,11 +4,12 @@ import errno
 import logging
 import re
 import sys
+import warnings
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -114,13 +115,16 @@ def acquire(lock: FileLock) -> None:
     Raises:
         Timeout: another process has it.
     """
+    unprotected = False
     try:
-        lock.acquire()
-    except Timeout:
-        raise
+        with warnings.catch_warnings(record=True) as told:  # filelock makes a file instead, and warns of that
+            lock.acquire()
+        unprotected = bool(told)
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        unprotected = error.errno in (errno.ENOLCK, errno.EOPNOTSUPP)
+        if not unprotected:
             raise
+    if unprotected:
         where = Path(lock.lock_file).parent
         log.warning("%s is on a disk without locks: see that no other command uses it meanwhile", where)
 

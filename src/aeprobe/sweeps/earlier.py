@@ -12,8 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from aeprobe.config.schema import STAGES, Config, Dataset, Stage, plain
 from aeprobe.config.settings import flat, roles, upgraded
 from aeprobe.config.stored import read_yaml
-from aeprobe.data.idx_files import checksum
 from aeprobe.errors import AeprobeError
+from aeprobe.files import checksum
 from aeprobe.processes import launch
 from aeprobe.runs.metrics import SCHEMA, read_metrics
 from aeprobe.runs.ownership import require_unused

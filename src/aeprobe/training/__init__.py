@@ -1,1 +1,3 @@
 """From a checked configuration to a trained and measured run."""
+
+import aeprobe.runtime  # noqa: F401

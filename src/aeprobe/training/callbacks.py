@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import aeprobe.runtime  # noqa: F401
-
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar

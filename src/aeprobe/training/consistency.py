@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import aeprobe.runtime  # noqa: F401
-
 from aeprobe.config.schema import ARCHITECTURE, PLATEAU, Config, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.idx_files import FILES, Identity

@@ -2,8 +2,6 @@
 
 import math
 
-import aeprobe.runtime  # noqa: F401
-
 import lightning as L
 import torch
 

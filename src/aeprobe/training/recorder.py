@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import aeprobe.runtime  # noqa: F401
-
 import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger

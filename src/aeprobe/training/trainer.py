@@ -4,8 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 
-import aeprobe.runtime  # noqa: F401
-
 import lightning as L
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
