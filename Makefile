@@ -42,7 +42,8 @@ bench: setup ## Measure steps, epochs and start-up beside plain loops (ARGS="--q
 	PYTHONPATH=tests $(BIN)/python -m benchmark $(ARGS)
 
 soak: setup ## Kill runs, damage files and try odd configurations for up to ten minutes (SEED=1)
-	$(BIN)/python -m pytest -m 'soak or not soak' tests/training/test_soak.py tests/models/test_damage.py tests/cli/test_any_configuration.py \
+	$(BIN)/python -m pytest -m 'soak or not soak' tests/training/test_soak.py tests/models/test_damage.py tests/runs/test_damaged_runs.py \
+		tests/cli/test_any_configuration.py \
 		--hypothesis-profile=soak --hypothesis-seed=$(SEED) $(ARGS)
 
 audit: ## Look the tested versions up in a database of known vulnerabilities (needs the internet)

@@ -119,12 +119,7 @@ class OptunaSweeper(Sweeper):
             "varies": {key: choice.typed for key, choice in self.choices.items()},
             "fixed": sorted(o for o in self.fixed if not o.startswith(PLAIN)),
         }
-        try:
-            study = optuna.create_study(**where, direction=self.direction, load_if_exists=True)
-        except Exception as error:  # SQLite's, SQLAlchemy's or Optuna's: the file is cut, or something else
-            raise AeprobeError(
-                f"{file} is no study ({error!s:.60}); move it away, or choose another sweep="
-            ) from error
+        study = optuna.create_study(**where, direction=self.direction, load_if_exists=True)
         if other := _other(study, asked, space):
             if _completed(study):
                 raise AeprobeError(f"{file} is a study of other settings: {other}; choose another sweep=")

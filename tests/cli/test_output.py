@@ -125,7 +125,7 @@ def test_a_study_that_is_none(tmp_path: Path, root: Path, content: bytes) -> Non
     typed = ["-m", "search=optuna", "seed=0,1", "hydra.sweeper.n_trials=1", "hydra.sweep.dir=sweep"]
     done = train(*typed, *SHORT[:-1], f"data.root={root}", cwd=tmp_path)
     if content:
-        assert done.err.startswith("error: sweep/study.db is no study (")
+        assert done.err.startswith("error: study.db is damaged, or no study of this project (")
         assert (done.status, len(done.err.splitlines())) == (1, 1)
     else:
         assert (done.status, done.err) == (0, "")  # SQLite takes it for a new one

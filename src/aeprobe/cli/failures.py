@@ -66,11 +66,18 @@ def one_line(error: BaseException) -> str:
         text = re.sub(r"See https?://\S+ for details", "", text).strip()
         advice = "write KEY=VALUE, and quote a value that has = , ( ) [ ] { } or a quote in it: 'ckpt=\"a=b\"'"
         return f"{text}; {advice}"
+    if isinstance(error, HydraException | OSError) or _is_hydras(error):
+        return text
+    return _of_others(error, text)
+
+
+def _of_others(error: BaseException, text: str) -> str:
+    """One line for what neither this project nor Hydra raised."""
+    if type(error).__module__.partition(".")[0] in ("sqlite3", "sqlalchemy", "optuna"):
+        return f"study.db is damaged, or no study of this project ({text:.80}): choose another sweep="
     if isinstance(error, MemoryError) or "allocate memory" in text or "failed to map segment" in text:
         return f"there is not enough memory for it (ulimit -v?): {text or 'MemoryError'}"
-    if not (isinstance(error, AeprobeError | HydraException | OSError) or _is_hydras(error)):
-        return f"{type(error).__name__}: {text} (unexpected; set {FULL_ERROR}=1 for the traceback)"
-    return text
+    return f"{type(error).__name__}: {text} (unexpected; set {FULL_ERROR}=1 for the traceback)"
 
 
 def _missing(error: MissingConfigException) -> str | None:
