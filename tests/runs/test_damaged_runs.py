@@ -12,6 +12,7 @@ from conftest import FIGURES, TINY
 from damage import Damage, damaged, damages
 from finished_runs import write_run
 from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from refusals import refused
 
 from aeprobe.cli.resume import resume
@@ -61,16 +62,17 @@ def test_a_damaged_figure(finished: tuple[Path, Path], damage: Damage) -> None:
         shutil.copy(original / name, run / name)
 
 
-@given(damage=damages())
-def test_a_damaged_configuration(trained: Path, tmp_path_factory: pytest.TempPathFactory, damage: Damage) -> None:
+@given(damage=damages(), name=st.sampled_from(["config.yaml", "overrides.yaml"]))
+def test_a_damaged_configuration(
+    trained: Path, tmp_path_factory: pytest.TempPathFactory, damage: Damage, name: str
+) -> None:
     run = tmp_path_factory.getbasetemp() / "damaged_run"
     if not run.exists():
         shutil.copytree(trained / "autoencoder", run)
-    for name in ("config.yaml", "overrides.yaml"):
-        original = trained / "autoencoder" / ".hydra" / name
-        damage_file(run / ".hydra" / name, original, damage)
-        count(name, refused(lambda: resume([f"resume={run}"]), ""))
-        shutil.copy(original, run / ".hydra" / name)
+    original = trained / "autoencoder" / ".hydra" / name
+    damage_file(run / ".hydra" / name, original, damage)
+    count(name, refused(lambda: resume([f"resume={run}"]), ""))
+    shutil.copy(original, run / ".hydra" / name)
 
 
 @pytest.mark.slow

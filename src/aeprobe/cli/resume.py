@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, typed_values
@@ -62,7 +63,7 @@ def resume(arguments: Sequence[str]) -> Resumption:
     stored.pop("hydra", None)  # it could name code to run
     whole = stored.get("stage") == "all" and path.name in STAGES
     directory = path.parent if whole else path
-    before, typed = typed_values(as_typed(read_yaml(settings / "overrides.yaml"))), typed_values(others)
+    before, typed = _typed_before(settings / "overrides.yaml"), typed_values(others)
     config = _apply(stored, typed, directory)
     return Resumption(config, directory, [*(before | typed).values()], bool(typed), start)
 
@@ -83,6 +84,16 @@ def _settings(path: Path) -> Path:
             RunDirectory(part).refuse_links()
             return part / ".hydra"
     raise AeprobeError(f"resume={path}: holds no run that began (no .hydra/config.yaml); give a run directory")
+
+
+def _typed_before(file: Path) -> dict[str, str]:
+    found = read_yaml(file)
+    if not isinstance(found, ListConfig) or not all(isinstance(item, str) for item in found):
+        raise AeprobeError(f"{file} is no list of what was typed")
+    try:
+        return typed_values(as_typed(found))
+    except HydraException as error:
+        raise AeprobeError(f"{file} holds what nobody typed: {str(error).partition(chr(10))[0]}") from None
 
 
 def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config:
