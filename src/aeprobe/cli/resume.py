@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, typed_values
 from aeprobe.config.overrides import as_typed
+from aeprobe.config.rules import THREADS_ANYWHERE
 from aeprobe.config.schema import STAGES, Config, Role, Stage, depends_on_length
 from aeprobe.config.settings import roles, upgraded
 from aeprobe.config.stored import read_yaml
@@ -140,13 +141,14 @@ def _require_as_before(config: Config, part: Path, typed: Mapping[str, str]) -> 
         raise AeprobeError(
             f"resume={part}: was trained by {found.get('processes', 1)} processes, not {now}: start as many again"
         )
-    threads, cores = found.get("threads"), os.cpu_count() or 1
-    if type(threads) is int and threads > cores and "trainer.threads" not in typed:
+    threads: Any = found.get("threads")
+    cores = os.cpu_count() or 1
+    if THREADS_ANYWHERE.allows(threads) and threads > cores and "trainer.threads" not in typed:
         raise AeprobeError(
             f"resume={part}: was computed with {threads} threads, and this machine has {cores} cores; "
             f"to use as many, type trainer.threads={threads}"
         )
-    if type(threads) is int and "trainer.threads" in typed and trainer.threads != threads:
+    if THREADS_ANYWHERE.allows(threads) and "trainer.threads" in typed and trainer.threads != threads:
         raise AeprobeError(f"{typed['trainer.threads']}: the run has {threads}; another number gives other bits")
 
 

@@ -59,6 +59,7 @@ EPOCH_NUMBERS = Rule("epochs, counted from 1", lambda epochs: all(epoch >= 1 for
 SEED = Rule("between 0 and 4294967295", lambda value: 0 <= value < 2**32)
 MOST_THREADS = 4 * (os.cpu_count() or 1)  # many more crash torch, or wait for each other without end
 THREADS = Rule(f"null, or from 1 to {MOST_THREADS} on this machine", lambda number: 1 <= number <= MOST_THREADS)
+THREADS_ANYWHERE = Rule("from 1 to 1024", lambda number: type(number) is int and 1 <= number <= 1024)
 BATCHES = Rule(
     "null, a number of batches (1, 2, …) or a fraction (0.1, 1.0)",
     lambda value: value >= 1 if isinstance(value, int) else 0 < value <= 1,

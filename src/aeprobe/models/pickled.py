@@ -5,11 +5,11 @@ without memory, eight hundred layers that are one. A checkpoint of this project 
 thirty opcodes; nothing else is let through.
 """
 
+import collections
 import io
 import pickle
 import pickletools
 import zipfile
-from collections import OrderedDict
 from typing import Any
 
 from aeprobe.errors import AeprobeError
@@ -48,7 +48,7 @@ def check(archive: zipfile.ZipFile) -> None:
     for opcode, argument, _ in pickletools.genops(content):
         far = "PUT" in opcode.name and int(argument or 0) > MOST_BYTES  # memory would be made up to that place
         if opcode.name not in allowed or far:
-            raise AeprobeError(f"holds more than plain values ({opcode.name}); nothing of it was run")
+            raise AeprobeError(f"is not a checkpoint of plain values: it has {opcode.name}; nothing of it was run")
     folder = pickles[0].removesuffix("data.pkl") + "data/"
     held = {name.removeprefix(folder): size for name, size in entries.items() if name.startswith(folder)}
     _require_tree(_Values(content, held).load())
@@ -68,13 +68,13 @@ class _Values(pickle.Unpickler):  # noqa: TID251 - of the opcodes above, with th
 
     def find_class(self, module: str, name: str) -> Any:
         """A stand-in for each of the names that a checkpoint needs."""
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
+        if module == "collections" and name in ("OrderedDict", "Counter"):  # MultiStepLR counts its milestones
+            return getattr(collections, name)
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return lambda *_: ()
         if module == "torch" and name in ITEM_BYTES:
             return name
-        raise AeprobeError(f"names {module}.{name}, which is no plain value; nothing of it was run")
+        raise AeprobeError(f"is not a checkpoint of plain values: it names {module}.{name}; nothing of it was run")
 
     def persistent_load(self, claimed: Any) -> None:
         """A storage: the file holds its numbers, each for one tensor."""

@@ -12,7 +12,7 @@ import aeprobe.runtime
 import torch
 
 from aeprobe.config.overrides import override
-from aeprobe.config.rules import require
+from aeprobe.config.rules import THREADS_ANYWHERE
 from aeprobe.config.schema import Config, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints, stored
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("aeprobe")
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "aeprobe")
-MOST_THREADS = 1024  # of any machine that a run may come from
 
 
 def take_up(directory: RunDirectory, request: "Request") -> tuple[bool, Path | None, Metrics]:
@@ -82,8 +81,7 @@ def use_threads_of(directory: RunDirectory) -> None:
         AeprobeError: its metrics.json names no number of threads.
     """
     threads = directory.metrics.get("threads")
-    known = type(threads) is int and 1 <= threads <= MOST_THREADS
-    require(known, f"{directory.path / 'metrics.json'}: threads", threads, f"from 1 to {MOST_THREADS}")
+    THREADS_ANYWHERE.require(f"{directory.path / 'metrics.json'}: threads", threads)
     aeprobe.runtime.threads(threads)
 
 
