@@ -173,6 +173,6 @@ def _require_lengthening(config: Config, stage: str, before: int, override: str,
         raise AeprobeError(f"{override}: trainer.limit_epochs={config.trainer.limit_epochs} holds this run")
     if stage == "autoencoder" and RunDirectory(directory / "classifier").begun:
         raise AeprobeError(f"{override}: the classifier was trained on this encoder; start a new run for more")
-    done = len(read_metrics(part)["epochs"]) if (part / "metrics.json").exists() else 0
+    done = len(read_metrics(part, missing_ok=True).get("epochs", []))
     if settings.max_epochs < max(done, 1):
         raise AeprobeError(f"{override}: {done} epochs are trained already; give more")

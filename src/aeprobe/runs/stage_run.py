@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from aeprobe.config.schema import value_of
 from aeprobe.config.settings import experiment, upgraded
 from aeprobe.files import read_file
 from aeprobe.runs.metrics import MOST_BYTES, Metrics, parsed
@@ -63,10 +64,7 @@ class StageRun:
 
     def setting(self, key: str) -> Any:
         """A value of the configuration by its dotted key, or None."""
-        node: Any = self._config
-        for part in key.split("."):
-            node = node.get(part) if isinstance(node, dict) else None
-        return node
+        return value_of(self._config, key)
 
     def series(self, key: str) -> list[float | None]:
         """One number of every epoch that ended, None where it was not taken."""
