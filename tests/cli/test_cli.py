@@ -197,11 +197,16 @@ def test_a_value_may_stand_for_another(tmp_path: Path, root: Path) -> None:
         "hydra.run.dir=run",
     )
     result = train(
-        "autoencoder.max_epochs=1", "classifier.max_epochs=${autoencoder.max_epochs}", *arguments, cwd=tmp_path
+        "autoencoder.max_epochs=1",
+        "classifier.max_epochs=${autoencoder.max_epochs}",
+        "autoencoder.batch_size=${oc.decode:'50'}",  # computed once, when it begins
+        *arguments,
+        cwd=tmp_path,
     )
     assert result.status == 0, result.err
     found = metrics(tmp_path / "run" / "classifier")
     assert found["config"]["classifier"]["max_epochs"] == len(found["epochs"]) == 1
+    assert found["config"]["autoencoder"]["batch_size"] == 50
     assert "classifier.max_epochs=${autoencoder.max_epochs}" in found["overrides"]
     again = train("resume=run", cwd=tmp_path)
     assert again.status == 0, again.err

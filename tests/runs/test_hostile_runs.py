@@ -13,7 +13,7 @@ from conftest import train
 from finished_runs import write_run
 
 from aeprobe.cli.resume import resume
-from aeprobe.config.stored import read_yaml
+from aeprobe.config.stored import read_config
 from aeprobe.errors import AeprobeError
 from aeprobe.report.write import write_report
 from aeprobe.results.table import main as results
@@ -74,7 +74,7 @@ def test_metrics_that_are_none_are_refused_within_the_limits(run: Path, name: st
 @pytest.mark.parametrize("name", YAML)
 def test_a_configuration_that_is_none_is_refused_within_the_limits(tmp_path: Path, name: str) -> None:
     (tmp_path / "config.yaml").write_text(YAML[name], errors="surrogateescape")
-    within_the_limits(lambda: read_yaml(tmp_path / "config.yaml"))
+    within_the_limits(lambda: read_config(tmp_path / "config.yaml"))
 
 
 def within_the_limits(read: Any) -> None:
@@ -89,7 +89,7 @@ def within_the_limits(read: Any) -> None:
 
 def test_text_that_only_looks_like_a_resolver_is_read(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("a: ${b}\nb: '\\${oc.env:HOME}'\nc: 'C:/data'\n")
-    assert read_yaml(tmp_path / "config.yaml").c == "C:/data"
+    assert read_config(tmp_path / "config.yaml").c == "C:/data"
 
 
 @pytest.mark.parametrize("name", ["metrics.json", ".hydra/config.yaml", "checkpoints/last.ckpt", "train.log"])
@@ -174,7 +174,7 @@ def test_a_stored_path_is_read_anywhere_and_unpacked_only_here(
     stolen = Path(shutil.copytree(trained, here / "stolen")) / "autoencoder"
     (stolen / "metrics.json").write_text((stolen / "metrics.json").read_text().replace("completed", "running"))
     file = stolen / ".hydra" / "config.yaml"
-    stored = read_yaml(file)
+    stored = read_config(file)
     file.write_text(file.read_text().replace(f"root: {stored.data.root}", f"root: {elsewhere}"))
     monkeypatch.chdir(here)
     done = train(f"resume={stolen}", cwd=here)

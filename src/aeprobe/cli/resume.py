@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, typed_values
@@ -16,7 +16,7 @@ from aeprobe.config.overrides import as_typed
 from aeprobe.config.rules import THREADS_ANYWHERE
 from aeprobe.config.schema import STAGES, Config, Role, Stage, depends_on_length
 from aeprobe.config.settings import roles, upgraded
-from aeprobe.config.stored import read_yaml
+from aeprobe.config.stored import read_config, read_overrides
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
 from aeprobe.processes.launch import launched
@@ -58,9 +58,7 @@ def resume(arguments: Sequence[str]) -> Resumption:
         if not start.is_file():
             raise AeprobeError(f"resume={start}: there is no such checkpoint")
     settings = _settings(path)
-    stored = read_yaml(settings / "config.yaml")
-    if not isinstance(stored, DictConfig):
-        raise AeprobeError(f"{settings / 'config.yaml'} is no configuration")
+    stored = read_config(settings / "config.yaml")
     stored.pop("hydra", None)  # it could name code to run
     whole = stored.get("stage") == "all" and path.name in STAGES
     directory = path.parent if whole else path
@@ -88,11 +86,8 @@ def _settings(path: Path) -> Path:
 
 
 def _typed_before(file: Path) -> dict[str, str]:
-    found = read_yaml(file)
-    if not isinstance(found, ListConfig) or not all(isinstance(item, str) for item in found):
-        raise AeprobeError(f"{file} is no list of what was typed")
     try:
-        return typed_values(as_typed(found))
+        return typed_values(as_typed(read_overrides(file)))
     except HydraException as error:
         raise AeprobeError(f"{file} holds what nobody typed: {str(error).partition(chr(10))[0]}") from None
 

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.schema import STAGES, Config, Dataset, Stage, plain
 from aeprobe.config.settings import flat, roles, upgraded
-from aeprobe.config.stored import read_yaml
+from aeprobe.config.stored import read_config
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum
 from aeprobe.processes import launch
@@ -69,7 +69,7 @@ def _require_whole(directory: Path, parts: Sequence[Path], begun: Sequence[Path]
 
 
 def _require_same(part: Path, config: Config) -> None:
-    stored: Any = OmegaConf.to_container(read_yaml(part / ".hydra" / "config.yaml"), resolve=True)
+    stored: Any = OmegaConf.to_container(read_config(part / ".hydra" / "config.yaml"), resolve=True)
     before, now = (_compared(c) for c in (upgraded({str(k): v for k, v in stored.items()}), plain(config)))
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):
