@@ -42,9 +42,10 @@ def _import_torchvision() -> None:
 _OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 _import_torchvision()
 
-for name in ("utilities.rank_zero", "trainer.connectors.signal_connector"):
+for name in ("utilities.rank_zero", "trainer.connectors.signal_connector", "accelerators.cuda"):
     logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # a run outside of the queue
+warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # trainer.accelerator=cpu was typed
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory
 warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # training.Recorder logs
 warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # torch 2.6 has no other name for it

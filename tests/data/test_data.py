@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from images import write_folder
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from aeprobe.data import idx_files
 from aeprobe.data.datamodule import ImageDataset, MNISTDataModule
-from aeprobe.data.sampler import EpochBatches, seeded_permutation
+from aeprobe.data.sampler import EpochBatches, batches_in_order, seeded_permutation
 from aeprobe.errors import AeprobeError
 
 
@@ -182,6 +183,13 @@ def test_the_images_are_kept_on_a_device_as_bytes(root: Path) -> None:
     assert {split.labels.device.type for split in module.splits.values()} == {"meta"}
     assert module.splits["train"].images.dtype == torch.uint8
     assert module.splits["val"] is module.splits["test"]
-    images, _ = module.splits["train"][torch.arange(7)]
-    assert images.device.type == "meta"
-    assert images.dtype == torch.float32
+
+
+def test_a_batch_is_gathered_on_the_device_that_keeps_the_images() -> None:
+    with FakeTensorMode():  # tensors that know their device and shape alone, and refuse to be mixed as a GPU does
+        images = torch.zeros(50, 1, 28, 28, dtype=torch.uint8, device="cuda")
+        split = ImageDataset(images, torch.zeros(50, dtype=torch.int64, device="cuda"))
+        for batches in (EpochBatches(50, 20, seed=0), batches_in_order(50, 20)):
+            for pixels, numbers in (split[batch] for batch in batches):
+                assert (pixels.device.type, numbers.device.type) == ("cuda", "cuda")
+                assert pixels.dtype == torch.float32

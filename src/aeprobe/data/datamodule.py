@@ -33,6 +33,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int | slice | Tensor) -> tuple[Tensor, Tensor]:
         """One image, float (1, 28, 28) in [0, 1], and its label; for several indices a batch of them."""
         if isinstance(index, Tensor):  # a seventh of the time of images[index]
+            index = index.to(self.images.device)
             images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
         else:
             images, labels = self.images[index], self.labels[index]
