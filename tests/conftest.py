@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from warm import REPO, Warm, surroundings
 
 from aeprobe.config.checks import validate
 from aeprobe.data import idx_files
 from aeprobe.training import run as runner
 
-REPO = Path(__file__).parent.parent
 # Property tests: the same examples every time; `make soak` has more of them, others with every seed.
 SHARED = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("quick", SHARED, derandomize=True, max_examples=60)
@@ -41,8 +42,16 @@ class Result:
 Train = Callable[..., Result]
 
 
+@cache
+def warm() -> Warm:
+    """Started once for a pytest process."""
+    return Warm()
+
+
 def train(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> Result:
-    """`python train.py ARGUMENTS` in `cwd`."""
+    """`python train.py ARGUMENTS` in `cwd`; in another environment than pytest's a process from its very start."""
+    if not environment and warm().environment == surroundings():
+        return Result(*warm().run([*arguments], cwd))
     command = [sys.executable, str(REPO / "train.py"), *arguments]
     env = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"} | (environment or {})
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
