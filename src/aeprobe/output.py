@@ -13,11 +13,12 @@ NAMES = ("stdin", "stdout", "stderr")
 
 
 def prepare() -> None:
-    """Gives every standard stream a place to write to, and a way to write what its encoding lacks.
+    """What every command does first: gives each standard stream a place to write to, also what its encoding lacks.
 
     A closed stream is None in Python, and its number goes to the next file that is opened: that file would get
     what was meant for the screen. In an ASCII locale, "±" would be an error.
     """
+    os.environ["MPLBACKEND"] = "agg"  # figures are files; matplotlib's import would end at a wrong name
     for number, name in enumerate(NAMES):
         stream = getattr(sys, name)
         if stream is None:

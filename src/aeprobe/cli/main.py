@@ -1,7 +1,6 @@
 """The command line around Hydra: what is done before it, one job within it, and what is said afterwards."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -47,7 +46,6 @@ def run(main: Callable[[], object]) -> int:
         main: the function that Hydra decorated, which composes the configuration and calls `job`.
     """
     outlive_readers()
-    os.environ["MPLBACKEND"] = "agg"  # figures are files; matplotlib's import would end at a wrong name
     launch.follow()
     if wrong := unknown_option(sys.argv[1:]):
         tell_once(wrong)

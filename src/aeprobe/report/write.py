@@ -7,7 +7,6 @@ Reads metrics.json and figures/ alone: nothing is trained, and no torch is impor
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,7 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--ranges", metavar="NAME", help="instead of a page, put the runs' ranges on file under NAME"
     )
     given = parser.parse_args(arguments)
-    os.environ["MPLBACKEND"] = "agg"  # as `cli.main` has it
     try:
         runs = [Path(home(run)) for run in given.runs]
         output = Path(home(given.output)) if given.output else None
