@@ -106,9 +106,16 @@ def test_a_typed_layer_too_large_for_the_machine_is_refused(tmp_path: Path, widt
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("autoencoder.optimizer._target_=os.system", "must be a class of torch.optim"),
-        ("autoencoder.optimizer._target_=torch.optim.lr_scheduler.sys.exit", "must be a class of torch.optim"),
-        ("autoencoder.scheduler._target_=torch.optim.lr_scheduler.os.system", "must be a class of torch.optim"),
+        ("autoencoder.optimizer._target_=os.system", "_target_=os.system: is no Optimizer"),
+        ("autoencoder.optimizer._target_=subprocess.Popen", "_target_=subprocess.Popen: is no Optimizer"),
+        ("autoencoder.corruption._target_=torch.optim.lr_scheduler.sys.exit", "there is no such class"),
+        (
+            "++autoencoder.callbacks.a._target_=os.system",
+            "autoencoder.callbacks.a._target_=os.system: is no Callback",
+        ),
+        ("++autoencoder.callbacks.a._target_=torch.nn.ReLU", "_target_=torch.nn.ReLU: is no Callback"),
+        ("++autoencoder.callbacks.a=os.system", "must be a node with the name of a class"),
+        ("autoencoder.optimizer._target_=system", "must be the full name of a class"),
         ("++autoencoder.optimizer.hook._target_=os.system", "autoencoder.optimizer"),
         ("++data._target_=os.system", "_target_"),
     ],

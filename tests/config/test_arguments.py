@@ -79,9 +79,9 @@ def test_two_names_never_give_one_job() -> None:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("callbacks", "run.Request"),
-        ("callbacks.early_stopping.patience", "run.Request"),
-        ("trainer.callbacks", "run.Request"),
+        ("callbacks", "callbacks@autoencoder.callbacks=early_stopping"),
+        ("callbacks.early_stopping.patience", "callbacks@autoencoder.callbacks=early_stopping"),
+        ("trainer.callbacks", "callbacks@autoencoder.callbacks=early_stopping"),
         ("logger", "TensorBoard"),
         ("logger.name", "TensorBoard"),
         ("trainer.max_time", "autoencoder.max_epochs=N"),

@@ -1,6 +1,7 @@
 """`python train.py resume=RUN_DIR`: which run goes on, with which settings. Needs no torch."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, typed_values
+from aeprobe.config.fields import Role
 from aeprobe.config.overrides import as_typed
 from aeprobe.config.rules import THREADS_ANYWHERE
-from aeprobe.config.schema import STAGES, Config, Role, Stage, depends_on_length
+from aeprobe.config.schema import STAGES, Config, Stage, depends_on_length
 from aeprobe.config.settings import roles, upgraded
 from aeprobe.config.stored import read_config, read_overrides
+from aeprobe.config.trust import require_trusted
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
 from aeprobe.processes.launch import launched
@@ -98,6 +101,7 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
         plain: Any = OmegaConf.to_container(stored)
         plain = upgraded({str(key): value for key, value in plain.items()})
         cfg: Any = OmegaConf.merge(OmegaConf.structured(Config), plain)
+        cfg.plugins = _own_plugins()
         before = {stage: int(cfg[stage].max_epochs) for stage in STAGES}
         for key, override in typed.items():
             if key not in (*LENGTHS, *AGAIN) and roles().get(key) != Role.display:
@@ -112,6 +116,7 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
     if cfg.stage == Stage.classifier and last.exists():  # it holds its encoder, and stage 1's may be gone by now
         cfg.ckpt = str(last.absolute())
     config = check(cfg)
+    require_trusted(config, config.plugins, f"resume={directory}")
     config.ckpt = ckpt
     for stage, key in zip(STAGES, LENGTHS, strict=True):
         if key in typed:
@@ -119,6 +124,13 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
     for part in (directory, *(directory / stage for stage in STAGES)):
         _require_as_before(config, part, typed)
     return config
+
+
+def _own_plugins() -> list[str]:
+    """The packages that the person's own conf/config.yaml trusts; a stored one is not asked."""
+    file = Path(sys.argv[0]).parent / "conf" / "config.yaml"
+    own: Any = OmegaConf.load(file) if file.is_file() else {}
+    return list(own.get("plugins", []))
 
 
 def _require_as_before(config: Config, part: Path, typed: Mapping[str, str]) -> None:

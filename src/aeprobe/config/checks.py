@@ -16,7 +16,7 @@ from aeprobe.config.stage_checks import check_stages
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
 
-NODES = tuple(key for key, field in keys() if field.metadata.get("packages"))
+NODES = tuple(key for key, field in keys() if field.metadata.get("node") == "one")
 
 
 def typed_values(overrides: Sequence[str]) -> dict[str, str]:

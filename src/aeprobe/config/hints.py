@@ -10,8 +10,8 @@ from aeprobe.config.schema import OPTIMIZER_NUMBERS, keys
 _GROUP = "each stage has its own: {0}@autoencoder.{0}=NAME, {0}@classifier.{0}=NAME"
 _WIDTHS = "autoencoder.widths=[784,…,30] and classifier.widths=[30,…,10] are the layers' widths"
 _ADVICE = {  # by the names that other projects have for it
-    "callbacks callback early_stopping patience": (
-        "callbacks are given from Python: aeprobe.training.run.Request(…, callbacks=…)"
+    "callbacks callback early_stopping patience ema swa": (
+        "each stage has its own: callbacks@autoencoder.callbacks=early_stopping (or lr_monitor, ema, device_stats)"
     ),
     "logger loggers wandb tensorboard mlflow csv": (
         "there is none to choose: every run writes TensorBoard's files and metrics.json"
@@ -72,7 +72,7 @@ def hint(key: str) -> str:
     known = [*known_keys(), *GROUPS]
     if root == "hydra":
         return "`python train.py --cfg hydra` lists Hydra's keys"
-    if root in FIRST or name in ("optimizer", "scheduler") or (plain in MEANT and "." not in plain):
+    if root in FIRST or name in ("optimizer", "scheduler", "callbacks") or (plain in MEANT and "." not in plain):
         return MEANT[root if root in MEANT else name]
     elsewhere = [k for k in known if k.rpartition(".")[2] == name]
     if not elsewhere and (name in MEANT or root in MEANT):

@@ -1,23 +1,24 @@
 """Objects from nodes of the configuration: `_target_` names the class, the other keys are its arguments."""
 
 import inspect
+import sys
 from collections.abc import Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any, TypeVar
-
-from hydra.utils import instantiate
 
 from aeprobe.config.hints import nearest
 from aeprobe.errors import AeprobeError
+from aeprobe.paths import typed_in
 
 T = TypeVar("T")
 
 
 def bound(node: Mapping[str, Any], name: str, kind: type[T]) -> "partial[T]":
-    """The class that a node names, with its arguments bound.
+    """The class that a node names, with its arguments bound; it is checked before anything of it is called.
 
     Args:
-        node: checked by `validate`: the class is one of those that may be named there.
+        node: checked by `validate`.
         name: the node's key.
         kind: what the class must be a subclass of.
 
@@ -25,19 +26,24 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T]) -> "partial[T]":
         AeprobeError: there is no such class, it is of another kind, or it takes no such argument.
     """
     target = node["_target_"]
+    if (here := str(typed_in())) not in sys.path:
+        sys.path.append(here)  # a class of the person's own, beside where they type
+    module, _, own = target.rpartition(".")
     try:
-        # Converted to plain lists: a checkpoint holds them.
-        factory: partial[T] = instantiate({**node, "_partial_": True}, _convert_="all")
-        known = inspect.signature(factory.func).parameters
-        fits = issubclass(factory.func, kind)  # type: ignore[arg-type]
+        found = getattr(import_module(module), own)  # Hydra's get_class would print the error, too
     except Exception as error:
-        raise AeprobeError(f"{name}._target_={target}: there is no such class") from error
-    if not fits:
+        raise AeprobeError(
+            f"{name}._target_={target}: there is no such class ({str(error).partition(chr(10))[0]})"
+        ) from error
+    if not isinstance(found, type) or not issubclass(found, kind):
         raise AeprobeError(f"{name}._target_={target}: is no {kind.__name__}")
-    for key in factory.keywords:
-        if key not in known:
+    arguments = {key: value for key, value in node.items() if not key.startswith("_")}
+    known = inspect.signature(found).parameters
+    anything = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
+    for key in arguments:
+        if key not in known and not anything:
             raise AeprobeError(f"{name}.{key}: {target} takes no such argument; {nearest(key, known)}")
-    return factory
+    return partial(found, **arguments)
 
 
 def build(node: Mapping[str, Any], name: str, kind: type[T]) -> T | None:

@@ -72,7 +72,8 @@ def check_groups(arguments: Sequence[str]) -> None:
             if "integer string conversion" in str(error):
                 raise AeprobeError(f"{argument[:60]}…: the number has too many digits") from None
             continue  # an option, or Hydra tells what is wrong with it
-        given = value.list if isinstance(value, ChoiceSweep) else [value]
+        choices: list[Any] = value.list if isinstance(value, ChoiceSweep) else [value]
+        given = [name for choice in choices for name in (choice if isinstance(choice, list) else [choice])]
         if value is None and (parsed.is_delete() or parsed.key_or_group == "experiment"):
             continue
         names_a_file = parsed.package is not None or parsed.key_or_group in GROUPS

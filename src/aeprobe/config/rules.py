@@ -68,6 +68,10 @@ WIDTHS = Rule(
     "two or more numbers from 1 to 1048576",
     lambda value: len(value) >= 2 and all(1 <= width <= 2**20 for width in value),
 )
+PACKAGES = Rule(
+    "the names of packages, such as [mine]",
+    lambda names: all(isinstance(name, str) and all(map(str.isidentifier, name.split("."))) for name in names),
+)
 BETAS = Rule(
     "two numbers from 0 up to, but not, 1",
     lambda value: isinstance(value, list) and len(value) == 2 and all(_finite(b) and 0 <= b < 1 for b in value),

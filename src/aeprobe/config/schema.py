@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from aeprobe.config.fields import Role, key, node, nodes_by_name
 from aeprobe.config.rules import (
     BATCHES,
     BETAS,
@@ -20,6 +21,7 @@ from aeprobe.config.rules import (
     EPOCHS,
     FINITE,
     NOT_NEGATIVE,
+    PACKAGES,
     POSITIVE,
     SEED,
     THREADS,
@@ -38,48 +40,6 @@ OPTIMIZER_NUMBERS = {"lr": POSITIVE, "betas": BETAS} | dict.fromkeys(
 )
 PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"  # the one schedule that follows a metric: val/loss
 ARCHITECTURE = ("widths", "activation")  # what a checkpoint fixes of the stage that it holds
-
-
-class Role(StrEnum):
-    """What a key is for that changes no number of the experiment: runs that differ in it belong together."""
-
-    name = "name"  # what a run is called, where it lies, what a search looks at
-    display = "display"  # what is shown of it; may be typed with resume=
-    place = "place"  # where and how fast it is computed, which may change the last bits
-
-
-def key(
-    neutral: Any = MISSING,
-    role: Role | None = None,
-    rule: Rule | None = None,
-    ours: bool = False,
-    training: bool = False,
-) -> Any:
-    """A field of the schema.
-
-    Args:
-        neutral: the value that it has where a stored configuration lacks it.
-        role: what it is for, where it changes no number.
-        rule: what a value other than null must be.
-        ours: whether it is no argument of Lightning's Trainer, among those of `trainer.*`.
-        training: whether it has no use where nothing is trained, with stage=test.
-    """
-    metadata = {"role": role, "rule": rule, "ours": ours, "training": training}
-    if isinstance(neutral, list | dict):
-        return field(default_factory=neutral.copy, metadata=metadata)
-    return field(default=neutral, metadata=metadata)
-
-
-def node(*packages: str, required: bool = False, young: bool = True) -> Any:
-    """A field whose `_target_` names a class; its other keys are arguments, held against the class's signature.
-
-    Args:
-        packages: that the class may be of.
-        required: whether null may not stand for none.
-        young: whether stored configurations may lack it, which means none.
-    """
-    neutral = {"_target_": None} if young else {}
-    return field(default_factory=neutral.copy, metadata={"packages": packages, "required": required})
 
 
 class Stage(StrEnum):
@@ -125,8 +85,9 @@ class StageConfig:
     initialization: Initialization = key(Initialization.torch)
     batch_size: int = key(rule=COUNT)
     max_epochs: int = key(rule=EPOCHS)
-    optimizer: dict[str, Any] = node("torch.optim", required=True, young=False)
-    scheduler: dict[str, Any] = node("torch.optim.lr_scheduler", young=False)
+    optimizer: dict[str, Any] = node(required=True, young=False)
+    scheduler: dict[str, Any] = node(young=False)
+    callbacks: dict[str, Any] = nodes_by_name()
 
     def epochs(self, trainer: "TrainerConfig") -> int:
         """How many are trained."""
@@ -137,9 +98,9 @@ class StageConfig:
 class AutoencoderConfig(StageConfig):
     """Stage 1."""
 
-    augmentation: dict[str, Any] = node("aeprobe.data.augmentation", "torch.nn")
-    corruption: dict[str, Any] = node("torch.nn")
-    regularizer: dict[str, Any] = node("aeprobe.models.regularizers")
+    augmentation: dict[str, Any] = node()
+    corruption: dict[str, Any] = node()
+    regularizer: dict[str, Any] = node()
 
 
 @dataclass
@@ -198,6 +159,7 @@ class Config:
     outputs: str = key("outputs", Role.name, Rule("a directory", lambda path: bool(path.strip())))
     sweep: str = key("", Role.name)
     objective: str | None = key(None, Role.name, training=True)
+    plugins: list[str] = key([], Role.display, PACKAGES)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -212,6 +174,21 @@ def keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[A
             yield from keys(hints[item.name], f"{prefix}{item.name}.")
         else:
             yield prefix + item.name, item
+
+
+def nodes(config: object, prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
+    """Every node of a configuration, or of a group of it: its key, itself, and whether it must name a class.
+
+    Args:
+        config: a dataclass of the schema.
+        prefix: of its keys.
+    """
+    for name, item in keys(type(config), prefix):
+        value, kind = value_of(config, name.removeprefix(prefix)), item.metadata.get("node")
+        if kind == "one":
+            yield name, value, item.metadata["required"]
+        elif kind:
+            yield from ((f"{name}.{own}", one, True) for own, one in value.items())
 
 
 def value_of(config: object, key: str) -> Any:

@@ -14,7 +14,8 @@ from typing import Any, get_args, get_origin
 
 from omegaconf import MISSING, OmegaConf
 
-from aeprobe.config.schema import STAGES, Config, Role, keys, value_of
+from aeprobe.config.fields import Role
+from aeprobe.config.schema import STAGES, Config, keys, value_of
 
 # What became of keys that a stored configuration may still have: the new name, or None for a key that was dropped.
 MOVED: dict[str, str | None] = {

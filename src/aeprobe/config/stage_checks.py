@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +15,7 @@ from aeprobe.config.schema import (
     Stage,
     StageConfig,
     interval,
-    keys,
+    nodes,
 )
 from aeprobe.errors import AeprobeError
 
@@ -31,9 +30,8 @@ def check_stages(config: Config) -> None:
     """
     for name in STAGES:
         stage: StageConfig = getattr(config, name)
-        for key, field in keys(type(stage), f"{name}."):
-            if packages := field.metadata.get("packages"):
-                _check_node(key, getattr(stage, field.name), packages, field.metadata["required"])
+        for key, node, required in nodes(stage, f"{name}."):
+            _check_node(key, node, required)
         _check_schedule(f"{name}.scheduler", stage.scheduler)
         for number, rule in OPTIMIZER_NUMBERS.items():
             if number in stage.optimizer or number == "lr":
@@ -42,16 +40,16 @@ def check_stages(config: Config) -> None:
     _check_scaled_gradients(config)
 
 
-def _check_node(key: str, node: Mapping[str, Any], packages: tuple[str, ...], required: bool) -> None:
-    """A configuration is data: the only code it may name are classes of a few packages."""
+def _check_node(key: str, node: Any, required: bool) -> None:
+    """The class is looked up once torch is imported; its kind and its arguments are checked then."""
+    require(isinstance(node, dict), key, node, "a node with the name of a class as its _target_")
     target = node.get("_target_")
     if target is None and not required:
         return
-    pattern = "|".join(map(re.escape, packages))
-    ok = isinstance(target, str) and re.fullmatch(rf"({pattern})\.[A-Z]\w*", target)
-    require(bool(ok), f"{key}._target_", target, f"a class of {' or '.join(packages)}")
+    ok = isinstance(target, str) and re.fullmatch(r"([A-Za-z_]\w*\.)+[A-Za-z_]\w*", target)
+    require(bool(ok), f"{key}._target_", target, "the full name of a class, such as torch.optim.Adam")
     require(target not in UNFIT, f"{key}._target_", target, "one that steps by gradients alone")
-    if "torch.optim" in packages[0]:  # is given the weights, or the optimizer
+    if key.endswith((".optimizer", ".scheduler")):  # is given the weights, or the optimizer
         require(node.get("_partial_") is True, f"{key}._partial_", node.get("_partial_"), "true")
     nested = [k for k in node if k.startswith("_") and k not in ("_target_", "_partial_")]
     nested += [k for k, v in node.items() if _holds_mapping(v)]

@@ -1,12 +1,13 @@
 """From a checked configuration to the pieces of one stage; all that can fail early fails here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aeprobe.runtime
 
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from aeprobe.config import nodes
@@ -21,6 +22,7 @@ from aeprobe.models.networks import describe
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
 from aeprobe.runs.metrics import find_checkpoint
+from aeprobe.training import additions
 from aeprobe.training.consistency import (
     batches_of,
     require_below_here,
@@ -42,6 +44,7 @@ class Experiment:
         seed: of this run; for "test" that of the run that is tested, unless another was typed.
         settings: the stage's own; None for "test".
         ckpt: the file that the weights come from, and the number of steps that made them.
+        callbacks: the person's own.
     """
 
     stage: str
@@ -51,6 +54,7 @@ class Experiment:
     settings: StageConfig | None = None
     ckpt: Path | None = None
     steps: int = 0
+    callbacks: Sequence[Callback] = ()
 
     def describe(self) -> str:
         """One line: architecture, number of weights that train, sizes of the splits."""
@@ -85,8 +89,10 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     data = _data(config, config.seed, settings.batch_size, source, resumed, stored=stored)
     data.augmentation = augmentation
     optimization = _optimization(config, "autoencoder", data, stored)
+    added = additions.callbacks(config, "autoencoder", data)
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
         _optimization(config, "classifier", data, stored)
+        additions.callbacks(config, "classifier", data)
         require_classes(config.classifier.widths, data)
     aeprobe.runtime.seed(config.seed)
     module = Autoencoder(
@@ -101,7 +107,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     )
     if settings.initialization == Initialization.he:
         module.start_at(data.mean_image())
-    return Experiment("autoencoder", module, data, config.seed, settings)
+    return Experiment("autoencoder", module, data, config.seed, settings, callbacks=added)
 
 
 def build_classifier(
@@ -128,6 +134,7 @@ def build_classifier(
     data = _data(config, config.seed, settings.batch_size, source, path, typed, stored)
     require_classes(settings.widths, data)
     optimization = _optimization(config, "classifier", data, stored)
+    added = additions.callbacks(config, "classifier", data)
     aeprobe.runtime.seed(config.seed)
     module = Classifier(
         widths,
@@ -143,7 +150,7 @@ def build_classifier(
         optimization,
     )
     module.encoder.load_state_dict(trained.encoder.state_dict())
-    return Experiment("classifier", module, data, config.seed, settings, path)
+    return Experiment("classifier", module, data, config.seed, settings, path, callbacks=added)
 
 
 def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:

@@ -48,10 +48,11 @@ class Stop(L.Callback):
 class Checkpoint(ModelCheckpoint):
     """Lightning's, at the end of an epoch, with a state that names files alone: a run directory can be moved.
 
-    It keeps the checkpoint with the lowest value of `monitor`, or the newest, in `directory` as `name`.ckpt.
+    It keeps the checkpoint with the lowest value of `monitor`, or the newest, in `directory` as `name`.ckpt. Where
+    that is None, the Trainer is made with the run's.
     """
 
-    def __init__(self, directory: Path, name: str, monitor: str | None = None) -> None:
+    def __init__(self, directory: Path | None, name: str, monitor: str | None = None) -> None:
         super().__init__(
             directory, filename=name, monitor=monitor, enable_version_counter=False, save_on_train_epoch_end=True
         )
@@ -68,6 +69,24 @@ class Checkpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Puts the files where this run's checkpoints are now."""
         super().load_state_dict(_moved(state_dict, str(self.dirpath)))
+
+
+class EveryNEpochs(Checkpoint):
+    """Keeps a checkpoint of every so many epochs too: checkpoints/epoch_5.ckpt, epoch_10.ckpt and so on.
+
+    Args:
+        n: 1 or more.
+    """
+
+    def __init__(self, n: int) -> None:
+        if n < 1:
+            raise ValueError(f"n={n}: must be 1 or more")
+        super().__init__(None, "every_n_epochs")
+        self.save_top_k, self._every_n_epochs = -1, n
+
+    def format_checkpoint_name(self, metrics: dict[str, Any], *_: Any, **__: Any) -> str:
+        """Named after the epochs that are trained."""
+        return str(Path(str(self.dirpath), f"epoch_{int(metrics['epoch']) + 1}.ckpt"))
 
 
 def _moved(state: dict[str, Any], directory: str) -> dict[str, Any]:

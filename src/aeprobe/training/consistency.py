@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from aeprobe.config import objective
 from aeprobe.config.schema import ARCHITECTURE, PLATEAU, Config, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.idx_files import FILES, Identity
@@ -16,13 +17,30 @@ from aeprobe.paths import typed_in
 def require_validation(stage: str, config: Config, data: MNISTDataModule) -> None:
     """Raises AeprobeError where a schedule would follow the loss of the test set, or nothing at all."""
     settings: StageConfig = getattr(config, stage)
+    if settings.scheduler["_target_"] == PLATEAU:
+        _require_held_out(f"{stage}.scheduler: ReduceLROnPlateau follows val/loss", stage, config, data)
+
+
+def require_monitored(key: str, metric: str, stage: str, config: Config, data: MNISTDataModule) -> None:
+    """Raises AeprobeError where a callback would watch a metric of the test set, or one that is not measured."""
+    known = objective.names(stage)
+    if metric not in known:
+        raise AeprobeError(f"{key}={metric}: the {stage} has no such metric; there are {', '.join(known)}")
+    if metric.startswith("val/"):
+        _require_held_out(f"{key}={metric}", stage, config, data)
+
+
+def _require_held_out(what: str, stage: str, config: Config, data: MNISTDataModule) -> None:
+    settings: StageConfig = getattr(config, stage)
     every, epochs = config.trainer.check_val_every_n_epoch, settings.epochs(config.trainer)
-    if settings.scheduler["_target_"] != PLATEAU or (data.val_size and every <= epochs):
-        return
-    why = f"is not measured in {epochs} epochs with trainer.check_val_every_n_epoch={every}"
     if not data.val_size:
-        why = "is the test set's with data.val_size=0: hold images out, such as data.val_size=5000"
-    raise AeprobeError(f"{stage}.scheduler: ReduceLROnPlateau follows val/loss, which {why}; or take another")
+        raise AeprobeError(
+            f"{what}, which is the test set's with data.val_size=0: hold images out, such as data.val_size=5000"
+        )
+    if every > epochs:
+        raise AeprobeError(
+            f"{what}, which is not measured in {epochs} epochs with trainer.check_val_every_n_epoch={every}"
+        )
 
 
 def require_files(data: MNISTDataModule, trained: Mapping[str, Identity], path: Path | None) -> None:

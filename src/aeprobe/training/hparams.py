@@ -7,8 +7,8 @@ from typing import Any, get_args, get_type_hints
 from aeprobe.config.schema import AutoencoderConfig, ClassifierConfig, Config, StageConfig, TrainerConfig, keys
 from aeprobe.training.build import Experiment
 
-NODES = tuple(field.name for _, field in keys(AutoencoderConfig) if field.metadata.get("packages"))
-FITTING = ("widths", "max_epochs", "limit_epochs", *NODES)  # what `_fitting` tells in its own way
+NODES = tuple(field.name for _, field in keys(AutoencoderConfig) if field.metadata.get("node") == "one")
+FITTING = ("widths", "max_epochs", "limit_epochs", "callbacks", *NODES)  # what `_fitting` tells in its own way
 
 
 def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | float | str]:
@@ -44,6 +44,7 @@ def _fitting(stage: StageConfig, trainer: TrainerConfig) -> dict[str, int | floa
     lr, decay = float(stage.optimizer["lr"]), float(stage.optimizer.get("weight_decay", 0.0))
     values: dict[str, int | float | str] = {"epochs": stage.epochs(trainer), "lr": lr, "weight_decay": decay}
     values["widths"] = "-".join(map(str, stage.widths))
+    values["callbacks"] = ", ".join(stage.callbacks) or "none"
     for name in NODES:
         node = getattr(stage, name, {"_target_": None})
         arguments = {k: v for k, v in node.items() if not k.startswith("_") and k not in ("lr", "weight_decay")}

@@ -143,6 +143,8 @@ class Recorder(L.Callback):
         """Ends the row: to metrics.json, TensorBoard and the log."""
         self.on_validation_start(trainer, module)  # in an epoch without validation
         self._row["seconds"] = self._ended - self._began
+        trained = {tag: value for tag, value in self._row.items() if tag.startswith("train/")}
+        module.log_dict(trained, logger=False)  # for callbacks that watch one of them
         self.epochs.append(self._row)
         self.epoch_steps.append(trainer.global_step)
         self.directory.write(epochs=self.epochs)

@@ -26,6 +26,7 @@ from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training import beginning
 from aeprobe.training.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.training.callbacks import Stop
+from aeprobe.training.kinds import require_kinds
 from aeprobe.training.measuring import prepare, show, test
 from aeprobe.training.recorder import Recorder
 from aeprobe.training.trainer import make_trainer
@@ -92,6 +93,7 @@ def run(request: Request) -> Result:
 
 def _run_stages(request: Request, result: Result) -> None:
     config, directory = request.config, request.directory
+    require_kinds(config)
     typed, ckpt, resume = typed_values(request.overrides), Path(config.ckpt or ""), request.resume
     if config.stage == Stage.test:
         _run_stage("test", request, directory, result, lambda _: build_test(config, typed, ckpt))
@@ -135,7 +137,8 @@ def _run_stage(
     recorder = Recorder(directory, experiment.stage)
     gallery = _gallery(experiment, directory, request.config)
     drawing = [gallery] if gallery else []
-    callbacks = [recorder, *drawing, *deepcopy(request.callbacks), Stop(request.interruption)]
+    added = [*experiment.callbacks, *deepcopy(request.callbacks)]
+    callbacks = [recorder, *drawing, *added, Stop(request.interruption)]
     trainer = make_trainer(request.config.trainer, experiment, directory, callbacks)
     device = trainer.strategy.root_device
     beginning.open_directory(directory, request, experiment, resuming, anew=last is None)

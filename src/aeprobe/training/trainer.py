@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import lightning as L
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
@@ -79,6 +79,9 @@ def make_trainer(
     if stage is not None:
         batches_of("val", data, data.eval_batch_size, settings.limit_val_batches)
     bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(directory.checkpoints)
     every: list[Callback] = [EpochSeed(experiment.seed), *([Bar()] if bar else []), *callbacks]
     if stage is not None:  # best before last, which keeps the state of both
         every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if data.val_size else []
@@ -97,7 +100,7 @@ def make_trainer(
             enable_progress_bar=bar,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            log_every_n_steps=10**6,  # the Recorder writes the curves
+            log_every_n_steps=50,  # what callbacks have to log; the Recorder writes the curves
             use_distributed_sampler=False,  # EpochBatches divides a batch itself
             **(passed | {"profiler": PROFILERS[settings.profiler and settings.profiler.lower()]()}),
         )

@@ -1,0 +1,55 @@
+"""How the schema declares a key: its neutral value, its rule, what it is for."""
+
+from dataclasses import field
+from enum import StrEnum
+from typing import Any
+
+from omegaconf import MISSING
+
+from aeprobe.config.rules import Rule
+
+
+class Role(StrEnum):
+    """What a key is for that changes no number of the experiment: runs that differ in it belong together."""
+
+    name = "name"  # what a run is called, where it lies, what a search looks at
+    display = "display"  # what is shown of it; may be typed with resume=
+    place = "place"  # where and how fast it is computed, which may change the last bits
+
+
+def key(
+    neutral: Any = MISSING,
+    role: Role | None = None,
+    rule: Rule | None = None,
+    ours: bool = False,
+    training: bool = False,
+) -> Any:
+    """A field of the schema.
+
+    Args:
+        neutral: the value that it has where a stored configuration lacks it.
+        role: what it is for, where it changes no number.
+        rule: what a value other than null must be.
+        ours: whether it is no argument of Lightning's Trainer, among those of `trainer.*`.
+        training: whether it has no use where nothing is trained, with stage=test.
+    """
+    metadata = {"role": role, "rule": rule, "ours": ours, "training": training}
+    if isinstance(neutral, list | dict):
+        return field(default_factory=neutral.copy, metadata=metadata)
+    return field(default=neutral, metadata=metadata)
+
+
+def node(required: bool = False, young: bool = True) -> Any:
+    """A field whose `_target_` names a class; its other keys are arguments, held against the class's signature.
+
+    Args:
+        required: whether null may not stand for none.
+        young: whether stored configurations may lack it, which means none.
+    """
+    neutral = {"_target_": None} if young else {}
+    return field(default_factory=neutral.copy, metadata={"node": "one", "required": required})
+
+
+def nodes_by_name() -> Any:
+    """A field that holds nodes by names of the person's own; stored configurations that lack it have none."""
+    return field(default_factory=dict, metadata={"node": "several", "required": True})

@@ -1,0 +1,44 @@
+"""Which classes a configuration may name that came with somebody's file. Nothing is imported to find that out."""
+
+import re
+from collections.abc import Sequence
+
+from aeprobe.config.schema import Config, nodes
+from aeprobe.errors import AeprobeError
+
+# Any class of the kind that its place takes. What a person types, or has in conf/, may name others too.
+WRITES = re.compile("dir|path|file|uri|url")  # in the name of an argument that says where something is written
+TRUSTED = (
+    "aeprobe",
+    "torch.nn",
+    "torch.optim",
+    "torchmetrics",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.loggers",
+)
+
+
+def require_trusted(config: Config, plugins: Sequence[str], source: object) -> None:
+    """Holds the classes that a stored configuration names against the packages that it may name.
+
+    Args:
+        config: as it was stored.
+        plugins: packages that the person trusts besides.
+        source: of the configuration, as the person named it.
+
+    Raises:
+        AeprobeError: it names another.
+    """
+    for key, node, _ in nodes(config):
+        places = [name for name in node if WRITES.search(name) and node[name] is not None]
+        if places and ".callbacks." in key:
+            raise AeprobeError(
+                f"{source}: {key}.{places[0]}={node[places[0]]}: a stored run writes into its directory"
+            )
+        target = str(node.get("_target_") or "aeprobe.none")
+        if not target.startswith(tuple(f"{package}." for package in (*TRUSTED, *plugins))):
+            raise AeprobeError(
+                f"{source}: {key}._target_={target}: a stored configuration names no other class than this "
+                f"project's and its libraries'; if you trust {target.partition('.')[0]}, add plugins="
+                f"[{target.partition('.')[0]}], or list it in conf/config.yaml"
+            )

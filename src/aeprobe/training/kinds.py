@@ -1,0 +1,31 @@
+"""Of which kind the class must be that a node of the configuration names."""
+
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from aeprobe.config.nodes import bound
+from aeprobe.config.schema import Config, nodes
+from aeprobe.models.regularizers import Regularizer
+
+KINDS: dict[str, type] = {
+    "optimizer": Optimizer,
+    "scheduler": LRScheduler,
+    "callbacks": Callback,
+    "augmentation": nn.Module,
+    "corruption": nn.Module,
+    "regularizer": Regularizer,
+}
+
+
+def require_kinds(config: Config) -> None:
+    """Looks up every class that a configuration names, before the first of them is called or anything is written.
+
+    Raises:
+        AeprobeError: there is no such class, it is of another kind, or it takes no such argument.
+    """
+    for key, node, _ in nodes(config):
+        if node["_target_"] is not None:
+            arguments = {name: value for name, value in node.items() if name != "interval"}  # ours, of a schedule
+            bound(arguments, key, KINDS[key.split(".")[1]])
