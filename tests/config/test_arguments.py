@@ -84,7 +84,7 @@ def test_two_names_never_give_one_job() -> None:
         ("trainer.callbacks", "callbacks@autoencoder.callbacks=early_stopping"),
         ("logger", "TensorBoard"),
         ("logger.name", "TensorBoard"),
-        ("trainer.max_time", "autoencoder.max_epochs=N"),
+        ("trainer.max_steps", "autoencoder.max_epochs=N"),
         ("trainer.max_epochs", "did you mean autoencoder.max_epochs? (or classifier.max_epochs)"),
         ("epochs", "autoencoder.max_epochs=N, classifier.max_epochs=N"),
         ("lr", "did you mean autoencoder.optimizer.lr? (or classifier.optimizer.lr)"),

@@ -55,6 +55,19 @@ def test_gradients_are_clipped_to_their_norm(clip: float, tmp_path: Path, root: 
         assert 0.001 < moved.norm().item() < 10
 
 
+def test_gradients_are_clipped_to_a_value(tmp_path: Path, root: Path) -> None:
+    sgd = ["optimizer@autoencoder.optimizer=sgd", "autoencoder.optimizer.lr=1", "autoencoder.optimizer.momentum=0"]
+    plain = ["autoencoder.optimizer.nesterov=false", "autoencoder.optimizer.weight_decay=0"]
+    typed = [*SHORT, *sgd, *plain, f"data.root={root}", "trainer.limit_train_batches=1"]
+    clip = ["trainer.gradient_clip_val=1e-5", "trainer.gradient_clip_algorithm=value"]
+    run_here(tmp_path / "one", [*typed, *clip, "autoencoder.max_epochs=1"])
+    run_here(tmp_path / "two", [*typed, *clip, "autoencoder.max_epochs=2"])
+    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    moved = torch.cat([(second[key] - first[key]).flatten() for key in first])
+    assert moved.abs().max().item() == pytest.approx(1e-5, rel=0.01)  # of weights about 0.01 large
+    assert (moved.abs() > 0.9e-5).sum() > 100
+
+
 def test_a_fraction_of_an_epoch(tmp_path: Path, root: Path) -> None:
     settings = ["trainer.limit_train_batches=0.01", f"data.root={root}"]
     run_here(tmp_path / "run", [*SHORT, *settings])

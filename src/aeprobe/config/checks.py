@@ -124,6 +124,7 @@ def _idle() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
     """Keys without effect: each with the key that makes it so, and whether that has such a value."""
     yield "trainer.figure_epochs", "trainer.figures", lambda drawn: not drawn
     yield "trainer.figure_epochs", "stage", lambda stage: stage == Stage.classifier  # it reconstructs nothing
+    yield "trainer.gradient_clip_algorithm", "trainer.gradient_clip_val", lambda value: value is None
     for key, field in keys():
         if field.metadata.get("training"):
             yield key, "stage", lambda stage: stage == Stage.test

@@ -20,8 +20,8 @@ _ADVICE = {  # by the names that other projects have for it
     "epochs num_epochs n_epochs min_epochs epoch": (
         "each stage has its own: autoencoder.max_epochs=N, classifier.max_epochs=N"
     ),
-    "max_time max_steps min_steps timeout": (
-        "give fewer epochs (autoencoder.max_epochs=N), or stop the run with Ctrl-C and go on with resume=RUN"
+    "max_steps min_steps timeout": (
+        "give fewer epochs (autoencoder.max_epochs=N), or trainer.max_time=DD:HH:MM:SS"
     ),
     "model network net architecture arch encoder decoder head": _WIDTHS,
     "layers latent_dim code_size hidden_dim hidden_size": _WIDTHS,

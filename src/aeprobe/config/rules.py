@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,10 @@ BATCHES = Rule(
 WIDTHS = Rule(
     "two or more numbers from 1 to 1048576",
     lambda value: len(value) >= 2 and all(1 <= width <= 2**20 for width in value),
+)
+DURATION = Rule(
+    "days, hours, minutes and seconds, such as 00:01:30:00",
+    lambda time: bool(re.fullmatch(r"\d{1,3}(:\d\d){3}", time)) and bool(re.search("[1-9]", time)),
 )
 PACKAGES = Rule(
     "the names of packages, such as [mine]",

@@ -17,6 +17,7 @@ from aeprobe.config.rules import (
     BATCHES,
     BETAS,
     COUNT,
+    DURATION,
     EPOCH_NUMBERS,
     EPOCHS,
     FINITE,
@@ -110,6 +111,7 @@ class ClassifierConfig(StageConfig):
     standardize: bool = key(False)
     code_noise: float = key(0.0, rule=NOT_NEGATIVE)
     loss_on: LossOn = key(LossOn.logits)
+    class_weights: str | None = key(None, rule=one_of(None, "balanced"))
 
 
 @dataclass
@@ -137,11 +139,13 @@ class TrainerConfig:
     limit_val_batches: int | float | None = key(None, rule=BATCHES, training=True)
     limit_test_batches: int | float | None = key(None, rule=BATCHES)
     gradient_clip_val: float | None = key(None, rule=Rule("null, or above 0", POSITIVE.holds), training=True)
+    gradient_clip_algorithm: str = key("norm", rule=one_of("norm", "value"), training=True)
     accumulate_grad_batches: int = key(1, rule=COUNT, training=True)
     deterministic: bool = key(False)
     profiler: str | None = key(None, Role.display, one_of(None, "simple", "advanced"))
     check_val_every_n_epoch: int = key(1, rule=COUNT, training=True)
     limit_epochs: int | None = key(None, rule=COUNT, ours=True, training=True)
+    max_time: str | None = key(None, rule=DURATION, ours=True, training=True)
     threads: int | None = key(None, Role.place, THREADS, ours=True)
     matmul_precision: str = key("highest", rule=one_of("highest", "high", "medium"), ours=True)
     progress: str = key("auto", Role.display, one_of("auto", "true", "false"), ours=True)

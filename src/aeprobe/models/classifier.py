@@ -25,6 +25,8 @@ class Classifier(StageModule):
             `fit_standardization` took; they are part of the checkpoint.
         code_noise: standard deviation of normal noise on the head's input, while training.
         initialization: of the head, as in `mlp`.
+        class_weights: "balanced" for a loss in which a class with few images weighs as much as any other, by the
+            training labels that `fit_class_weights` took; the weights are part of the checkpoint.
         loss_on: what the cross-entropy is given: "logits", or "softmax" as in the report's code.
         mean: the encoder's: what it sees of a pixel in [0, 1] is (pixel - mean) / std.
         std: the encoder's, above 0.
@@ -32,6 +34,7 @@ class Classifier(StageModule):
     """
 
     stage = "classifier"
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Classifier(StageModule):
         code_noise: float = 0.0,
         initialization: str = "torch",
         loss_on: str = "logits",
+        class_weights: str | None = None,
         mean: float = 0.0,
         std: float = 1.0,
         optimization: Optimization | None = None,
@@ -56,6 +60,7 @@ class Classifier(StageModule):
         first += [GaussianNoise(code_noise)] if code_noise else []
         self.head = nn.Sequential(*first, *mlp(widths, activation, initialization=initialization))
         self.loss_on = loss_on
+        self.register_buffer("class_weights", torch.ones(widths[-1]) if class_weights else None)
         self.optimization = optimization
         self.val_accuracy = MulticlassAccuracy(widths[-1], average="micro")
         self.test_accuracy = MulticlassAccuracy(widths[-1], average="micro")
@@ -71,6 +76,13 @@ class Classifier(StageModule):
         """Takes the statistics of the training codes, (N, code), where the head standardises."""
         if isinstance(self.head[0], Standardize):
             self.head[0].fit(codes)
+
+    def fit_class_weights(self, labels: Tensor) -> None:
+        """Takes the weight of each class, N / (classes · its images), from the training labels, int64 (N,)."""
+        if self.class_weights is not None:
+            counts = labels.bincount(minlength=len(self.class_weights))
+            present = (counts > 0).sum()
+            self.class_weights.copy_(torch.where(counts > 0, len(labels) / (present * counts), 0))
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
@@ -95,7 +107,11 @@ class Classifier(StageModule):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy, a mean over samples, of logits, (N, classes), and labels, int64 (N,)."""
-        return cross_entropy(logits.softmax(1) if self.loss_on == "softmax" else logits, labels)
+        inputs = logits.softmax(1) if self.loss_on == "softmax" else logits
+        if self.class_weights is None:
+            return cross_entropy(inputs, labels)
+        # torch's own mean divides by the batch's weights, and several processes' means would not be the batch's.
+        return cross_entropy(inputs, labels, self.class_weights, reduction="none").mean()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs val/loss and val/accuracy."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -100,9 +101,11 @@ class StageModule(QuickModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clips to a norm; Lightning's own refuses a fused optimizer under bf16-mixed, where nothing is scaled."""
+        """Clips; Lightning's own refuses a fused optimizer under bf16-mixed, where nothing is scaled."""
         if gradient_clip_val is not None:
-            self.trainer.precision_plugin.clip_grad_by_norm(optimizer, gradient_clip_val)
+            plugin = self.trainer.precision_plugin
+            by_value = gradient_clip_algorithm == GradClipAlgorithmType.VALUE
+            (plugin.clip_grad_by_value if by_value else plugin.clip_grad_by_norm)(optimizer, gradient_clip_val)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Takes a schedule's step; one that follows a metric has taken it already, in `on_validation_end`."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aeprobe.config.checks import check_data
-from aeprobe.config.rules import SEED, Rule, require, word_of
+from aeprobe.config.rules import SEED, Rule, one_of, require, word_of
 from aeprobe.config.schema import ACTIVATIONS, PIXELS, DataConfig, Dataset, LossOn
 from aeprobe.errors import AeprobeError
 
@@ -122,6 +122,7 @@ def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
     _hold(NUMBER, "code_noise", noise)
     require(noise >= 0, "code_noise", noise, "0 or more")
     _hold(word_of(LossOn), "loss_on", settings.get("loss_on", "logits"))
+    _hold(one_of(None, "balanced"), "class_weights", settings.get("class_weights"))
 
 
 def _require_first(key: str, widths: list[int], first: int, why: str = "") -> None:

@@ -145,6 +145,7 @@ def build_classifier(
         settings.code_noise,
         str(settings.initialization),
         str(settings.loss_on),
+        settings.class_weights,
         source["hyper_parameters"]["mean"],
         source["hyper_parameters"]["std"],
         optimization,

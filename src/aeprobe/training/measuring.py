@@ -29,6 +29,7 @@ def prepare(experiment: Experiment, device: torch.device) -> None:
         data.encode(module.to(device).encode, [*data.splits] if trains else ["test"])
         if trains:
             module.fit_standardization(data.splits["train"].images)
+            module.fit_class_weights(data.splits["train"].labels)
 
 
 def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, recorder: Recorder) -> Metrics:

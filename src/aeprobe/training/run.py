@@ -1,6 +1,7 @@
 """One path for every stage: build, claim the run directory, fit, test, write down what came out."""
 
 import gc
+import logging
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -30,6 +31,8 @@ from aeprobe.training.kinds import require_kinds
 from aeprobe.training.measuring import prepare, show, test
 from aeprobe.training.recorder import Recorder
 from aeprobe.training.trainer import make_trainer
+
+log = logging.getLogger("aeprobe")
 
 
 @dataclass
@@ -149,6 +152,8 @@ def _run_stage(
         if experiment.settings is not None:
             trainer.fit(experiment.module, experiment.data, ckpt_path=last, weights_only=True)
             spent["fit"] += time.perf_counter() - started
+            if len(recorder.epochs) < (trainer.max_epochs or 0):
+                log.info("%s ended after %d of %d epochs", name, len(recorder.epochs), trainer.max_epochs)
         results = test(trainer, experiment, directory, recorder)
         seconds = spent | {"total": spent["total"] + time.perf_counter() - started, "figures": None}
         directory.write(status="completed", seconds=seconds, not_drawn=None, **results)

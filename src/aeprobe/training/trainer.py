@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import lightning as L
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
@@ -84,6 +84,7 @@ def make_trainer(
             callback.dirpath = str(directory.checkpoints)
     every: list[Callback] = [EpochSeed(experiment.seed), *([Bar()] if bar else []), *callbacks]
     if stage is not None:  # best before last, which keeps the state of both
+        every += [Timer(settings.max_time, interval="epoch")] if settings.max_time else []
         every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if data.val_size else []
         every += [Checkpoint(directory.checkpoints, "last")]
     passed = {name: getattr(settings, name) for name, field in keys(TrainerConfig) if not field.metadata["ours"]}

@@ -1,0 +1,44 @@
+"""What the encoder of a denoising autoencoder sees instead of the images; they are reconstructed as they were.
+
+Vincent et al., JMLR 11 (2010), section 3: additive Gaussian noise, and masking noise. torch.nn.Dropout differs
+from the latter: it makes the pixels that are left brighter.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Gaussian(nn.Module):
+    """Adds normal noise to every pixel; they may leave [0, 1].
+
+    Args:
+        std: its standard deviation, above 0, of pixels in [0, 1].
+    """
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        if not std > 0:
+            raise ValueError(f"std={std}: must be above 0")
+        self.std = std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Noisy images of the same shape, any."""
+        return images + self.std * torch.randn_like(images)
+
+
+class Masking(nn.Module):
+    """Makes a share of the pixels black, others each time.
+
+    Args:
+        share: of all pixels, above 0 and below 1.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        if not 0 < share < 1:
+            raise ValueError(f"share={share}: must be above 0 and below 1")
+        self.share = share
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Masked images of the same shape, any."""
+        return images * (torch.rand_like(images) >= self.share)
