@@ -99,7 +99,7 @@ class OptunaSweeper(Sweeper):
         for settings in combinations(list(self.choices.values())):
             overrides = self._overrides(settings)
             job = check(self.jobs.compose(overrides), overrides)
-            wanted.add(objective.resolve(job.objective, job.stage))
+            wanted.add(objective.resolve(job))
         if None in wanted:
             raise AeprobeError("search=optuna: stage=test trains nothing, so that there is nothing to choose by")
         if len(wanted) > 1:

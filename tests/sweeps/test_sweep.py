@@ -12,7 +12,6 @@ from images import write_folder
 from same_runs import wait_for
 
 from aeprobe.config import objective
-from aeprobe.config.schema import Stage
 from aeprobe.errors import AeprobeError
 from aeprobe.results import table as results
 
@@ -133,7 +132,7 @@ def test_two_sweeps_of_one_name_at_once_lose_nothing(tmp_path: Path, root: Path)
 def test_the_objective_is_a_validation_metric(
     name: str | None, stage: str, wanted: tuple[str, str] | None
 ) -> None:
-    assert objective.resolve(name, Stage(stage)) == wanted
+    assert objective.resolve({"objective": name, "stage": stage}) == wanted
 
 
 @pytest.mark.parametrize(
@@ -147,15 +146,15 @@ def test_the_objective_is_a_validation_metric(
 )
 def test_an_objective_that_nobody_reports_is_refused(name: str, stage: str) -> None:
     with pytest.raises(AeprobeError, match=r"reports no such metric; there are .*val/loss"):
-        objective.resolve(name, Stage(stage))
+        objective.resolve({"objective": name, "stage": stage})
 
 
 def test_directions_and_the_worst() -> None:
-    assert objective.direction(None, "all") == "maximize"
-    assert objective.direction("autoencoder val/loss", "all") == "minimize"
-    assert objective.worst(None, "all") == float("-inf")
-    assert objective.worst(None, "autoencoder") == float("inf")
-    assert objective.worst("nonsense", "all") is None
+    assert objective.direction({"stage": "all"}) == "maximize"
+    assert objective.direction({"objective": "autoencoder val/loss", "stage": "all"}) == "minimize"
+    assert objective.worst({"stage": "all"}) == float("-inf")
+    assert objective.worst({"stage": "autoencoder"}) == float("inf")
+    assert objective.worst({"objective": "nonsense", "stage": "all"}) is None
 
 
 @pytest.mark.slow

@@ -115,8 +115,8 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
     ckpt, last = cfg.ckpt, directory / "checkpoints" / "last.ckpt"
     if cfg.stage == Stage.classifier and last.exists():  # it holds its encoder, and stage 1's may be gone by now
         cfg.ckpt = str(last.absolute())
+    require_trusted(cfg, cfg.plugins, f"resume={directory}")  # before anything looks a class up
     config = check(cfg)
-    require_trusted(config, config.plugins, f"resume={directory}")
     config.ckpt = ckpt
     for stage, key in zip(STAGES, LENGTHS, strict=True):
         if key in typed:

@@ -95,7 +95,7 @@ def _check_root(config: Config) -> None:
             f"ckpt={config.ckpt}: stage={config.stage} starts from new weights; drop ckpt=, "
             "or use stage=classifier or stage=test"
         )
-    objective.resolve(config.objective, config.stage)
+    objective.direction(config)
 
 
 def check_data(data: DataConfig) -> None:
@@ -114,7 +114,8 @@ def _check_typed(stage: Stage, typed: Mapping[str, str]) -> None:
     for key, override in typed.items():
         owner, _, name = key.partition(".")
         # What a checkpoint fixes is held against it, once it is read.
-        if owner in STAGES and not stage.trains(owner) and name not in ARCHITECTURE:
+        measured = stage == Stage.test and name.partition(".")[0] == "metrics"
+        if owner in STAGES and not stage.trains(owner) and name not in ARCHITECTURE and not measured:
             raise AeprobeError(
                 f"{override}: stage={stage} does not train the {owner}; drop it, or use stage=all or stage={owner}"
             )

@@ -14,6 +14,22 @@ from aeprobe.paths import typed_in
 T = TypeVar("T")
 
 
+def found(target: str, name: str) -> Any:
+    """What a full name is the name of; `name` is the key of the node that has it.
+
+    Raises:
+        AeprobeError: there is nothing of that name.
+    """
+    if (here := str(typed_in())) not in sys.path:
+        sys.path.append(here)  # a class of the person's own, beside where they type
+    module, _, own = target.rpartition(".")
+    try:
+        return getattr(import_module(module), own)  # Hydra's get_class would print the error, too
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise AeprobeError(f"{name}._target_={target}: there is no such class ({reason})") from error
+
+
 def bound(node: Mapping[str, Any], name: str, kind: type[T]) -> "partial[T]":
     """The class that a node names, with its arguments bound; it is checked before anything of it is called.
 
@@ -26,24 +42,16 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T]) -> "partial[T]":
         AeprobeError: there is no such class, it is of another kind, or it takes no such argument.
     """
     target = node["_target_"]
-    if (here := str(typed_in())) not in sys.path:
-        sys.path.append(here)  # a class of the person's own, beside where they type
-    module, _, own = target.rpartition(".")
-    try:
-        found = getattr(import_module(module), own)  # Hydra's get_class would print the error, too
-    except Exception as error:
-        raise AeprobeError(
-            f"{name}._target_={target}: there is no such class ({str(error).partition(chr(10))[0]})"
-        ) from error
-    if not isinstance(found, type) or not issubclass(found, kind):
+    named = found(target, name)
+    if not isinstance(named, type) or not issubclass(named, kind):
         raise AeprobeError(f"{name}._target_={target}: is no {kind.__name__}")
     arguments = {key: value for key, value in node.items() if not key.startswith("_")}
-    known = inspect.signature(found).parameters
+    known = inspect.signature(named).parameters
     anything = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
     for key in arguments:
         if key not in known and not anything:
             raise AeprobeError(f"{name}.{key}: {target} takes no such argument; {nearest(key, known)}")
-    return partial(found, **arguments)
+    return partial(named, **arguments)
 
 
 def build(node: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
@@ -54,7 +62,10 @@ def build(node: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
     """
     if node.get("_target_") is None:
         return None
+    make = bound(node, name, kind)
     try:
-        return bound(node, name, kind)()
+        return make()
     except (TypeError, ValueError) as error:
-        raise AeprobeError(f"{name}: {str(error).partition(chr(10))[0]}") from error
+        known = inspect.signature(make.func).parameters
+        strange = [f"; {nearest(key, known)}" for key in make.keywords if key not in known]  # it takes any
+        raise AeprobeError(f"{name}: {str(error).partition(chr(10))[0]}{''.join(strange)}") from error

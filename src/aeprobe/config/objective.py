@@ -5,51 +5,56 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from aeprobe.config.schema import Config, Stage
+from aeprobe.config.nodes import found
+from aeprobe.config.schema import Config, Stage, value_of
 from aeprobe.errors import AeprobeError
 
-KINDS = {"autoencoder": ("loss",), "classifier": ("loss", "accuracy")}
+# What every run of a stage measures, and whether a higher value is a better one.
+MEASURED = {"autoencoder": {"loss": False}, "classifier": {"loss": False, "accuracy": True}}
 
 
-def resolve(objective: str | None, stage: Stage) -> tuple[str, str] | None:
-    """The stage and the metric that `objective` means; None where nothing is trained.
+def resolve(config: object) -> tuple[str, str] | None:
+    """The stage and the metric that a configuration's `objective` means; None where nothing is trained.
 
     Args:
-        objective: such as "val/loss" or, with stage=all, "autoencoder val/loss"; None for the default:
-            val/loss for stage 1, the classifier's val/accuracy otherwise.
-        stage: which stages run.
+        config: whose objective is such as "val/loss" or, with stage=all, "autoencoder val/loss"; None for val/loss
+            of stage 1, or the classifier's val/accuracy where it is trained.
 
     Raises:
         AeprobeError: no stage of the run reports it while it trains.
     """
-    trained = [name for name in KINDS if stage.trains(name)]
+    objective, stage = value_of(config, "objective"), Stage(value_of(config, "stage"))
+    trained = [name for name in MEASURED if stage.trains(name)]
     if not trained:
         return None
     if objective is None:
         return trained[-1], "val/accuracy" if trained[-1] == "classifier" else "val/loss"
     owner, _, metric = objective.rpartition(" ")
     for name in [owner] if owner else reversed(trained):
-        if name in trained and metric in names(name):
+        if name in trained and metric in names(name, config):
             return name, metric
-    known = [f"{name} {metric}" if len(trained) > 1 else metric for name in trained for metric in names(name)]
+    known = [
+        f"{name} {metric}" if len(trained) > 1 else metric for name in trained for metric in names(name, config)
+    ]
     raise AeprobeError(
         f"objective={objective}: stage={stage} reports no such metric; there are {', '.join(known)}"
     )
 
 
-def names(stage: str) -> list[str]:
-    """The metrics of a stage that a search may look at; the test set is not for that."""
-    return [f"{split}/{kind}" for split in ("val", "train") for kind in KINDS[stage]]
+def names(stage: str, config: object) -> list[str]:
+    """The metrics of a stage that a search may look at, and callbacks watch; the test set is not for that."""
+    own, added = MEASURED[stage], value_of(config, f"{stage}.metrics") or {}
+    return [*(f"val/{name}" for name in (*own, *added)), *(f"train/{name}" for name in own)]
 
 
 def value(config: Config, metrics: Mapping[str, Mapping[str, Any]]) -> float | None:
     """The objective of a finished run."""
-    wanted = resolve(config.objective, config.stage)
+    wanted = resolve(config)
     if wanted is None:
         return None
     stage, metric = wanted
     found = metrics[stage]["final"].get(metric)
-    return worst(config.objective, config.stage) if found is None else float(found)
+    return worst(config) if found is None else float(found)
 
 
 def said_of_order(metric: str, held_out: Sequence[int | None]) -> str | None:
@@ -69,18 +74,42 @@ def said_of_order(metric: str, held_out: Sequence[int | None]) -> str | None:
     )
 
 
-def worst(objective: str | None, stage: str) -> float | None:
+def worst(config: object) -> float | None:
     """The objective of a failed run; None where the objective itself is what was wrong."""
     try:
-        return float("-inf") if direction(objective, stage) == "maximize" else float("inf")
-    except AeprobeError:
+        return float("-inf") if direction(config) == "maximize" else float("inf")
+    except (AeprobeError, ValueError):
         return None
 
 
-def direction(objective: str | None, stage: str) -> str:
-    """Returns "maximize" for an accuracy, "minimize" for a loss."""
-    wanted = resolve(objective, Stage(stage))
-    return "maximize" if wanted and wanted[1].endswith("accuracy") else "minimize"
+def direction(config: object) -> str:
+    """Returns "maximize" for an objective of which more is better, "minimize" for one of which less is.
+
+    Raises:
+        AeprobeError: as `resolve`, or neither is better.
+    """
+    wanted = resolve(config)
+    return "maximize" if wanted and higher_is_better(config, *wanted) else "minimize"
 
 
-OmegaConf.register_new_resolver("aeprobe.direction", direction, replace=True)
+def higher_is_better(config: object, stage: str, metric: str) -> bool:
+    """Whether more of a stage's metric, such as "val/f1", is better. One of the person's own says so by its class.
+
+    Raises:
+        AeprobeError: it does not say, so that nothing can be chosen by it.
+    """
+    name = metric.partition("/")[2]
+    if name in MEASURED[stage]:
+        return MEASURED[stage][name]
+    key = f"{stage}.metrics.{name}"
+    node = value_of(config, key)
+    better = getattr(found(node["_target_"], key), "higher_is_better", None)
+    if better is None:
+        raise AeprobeError(
+            f"{key}: {node['_target_']} does not say whether more of it is better: nothing can be chosen by "
+            f"{metric}; take a class whose higher_is_better is true or false"
+        )
+    return bool(better)
+
+
+OmegaConf.register_new_resolver("aeprobe.direction", lambda *, _root_: direction(_root_), replace=True)

@@ -89,6 +89,8 @@ class StageConfig:
     optimizer: dict[str, Any] = node(required=True, young=False)
     scheduler: dict[str, Any] = node(young=False)
     callbacks: dict[str, Any] = nodes_by_name()
+    metrics: dict[str, Any] = nodes_by_name()
+    monitor: str = key("val/loss")
 
     def epochs(self, trainer: "TrainerConfig") -> int:
         """How many are trained."""
@@ -180,14 +182,15 @@ def keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[A
             yield prefix + item.name, item
 
 
-def nodes(config: object, prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
+def nodes(config: object, prefix: str = "", schema: type | None = None) -> Iterator[tuple[str, Any, bool]]:
     """Every node of a configuration, or of a group of it: its key, itself, and whether it must name a class.
 
     Args:
-        config: a dataclass of the schema.
+        config: a dataclass of the schema, or a mapping of one's form.
         prefix: of its keys.
+        schema: the dataclass, where it is a mapping.
     """
-    for name, item in keys(type(config), prefix):
+    for name, item in keys(schema or type(config), prefix):
         value, kind = value_of(config, name.removeprefix(prefix)), item.metadata.get("node")
         if kind == "one":
             yield name, value, item.metadata["required"]

@@ -5,6 +5,7 @@ import re
 from itertools import pairwise
 from typing import Any
 
+from aeprobe.config.objective import MEASURED
 from aeprobe.config.rules import require
 from aeprobe.config.schema import (
     OPTIMIZER_NUMBERS,
@@ -32,6 +33,11 @@ def check_stages(config: Config) -> None:
         stage: StageConfig = getattr(config, name)
         for key, node, required in nodes(stage, f"{name}."):
             _check_node(key, node, required)
+        for group in ("callbacks", "metrics"):
+            for own in getattr(stage, group):
+                require(str(own).isidentifier(), f"{name}.{group}.{own}", "", "a name of letters, digits and _")
+        for own in stage.metrics:
+            require(own not in MEASURED[name], f"{name}.metrics.{own}", "", "another name: every run has that one")
         _check_schedule(f"{name}.scheduler", stage.scheduler)
         for number, rule in OPTIMIZER_NUMBERS.items():
             if number in stage.optimizer or number == "lr":

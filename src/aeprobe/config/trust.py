@@ -1,7 +1,8 @@
 """Which classes a configuration may name that came with somebody's file. Nothing is imported to find that out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aeprobe.config.schema import Config, nodes
 from aeprobe.errors import AeprobeError
@@ -18,18 +19,20 @@ TRUSTED = (
 )
 
 
-def require_trusted(config: Config, plugins: Sequence[str], source: object) -> None:
+def require_trusted(config: Mapping[Any, Any], plugins: Sequence[str], source: object) -> None:
     """Holds the classes that a stored configuration names against the packages that it may name.
 
     Args:
-        config: as it was stored.
+        config: as it was stored, in the schema's form.
         plugins: packages that the person trusts besides.
         source: of the configuration, as the person named it.
 
     Raises:
         AeprobeError: it names another.
     """
-    for key, node, _ in nodes(config):
+    for key, node, _ in nodes(config, schema=Config):
+        if not isinstance(node, Mapping):
+            continue  # no node, and refused by that reason
         places = [name for name in node if WRITES.search(name) and node[name] is not None]
         if places and ".callbacks." in key:
             raise AeprobeError(

@@ -132,6 +132,11 @@ class MNISTDataModule(L.LightningDataModule):
         return torch.stack([images.sum(0) for images in _in_parts(train)]).sum(0) / len(train)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image: channels, height and width."""
+        return tuple(self.splits["train"].images.shape[1:])
+
+    @property
     def classes(self) -> int:
         """One more than the largest label."""
         return 1 + max(int(split.labels.max()) for split in self.splits.values())

@@ -80,7 +80,9 @@ class Autoencoder(StageModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs val/loss."""
         images = self.normalize.pixels(batch[0])
-        self.log_loss("val", mse_loss(self(images), images), len(images))
+        reconstruction = self(images)
+        self.log_loss("val", mse_loss(reconstruction, images), len(images))
+        self.measure("val", reconstruction, images)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs test/loss; keeps each image's code and its mean squared error."""
@@ -88,6 +90,7 @@ class Autoencoder(StageModule):
         code = self.encode(images)
         reconstruction = self.decoder(code).view_as(images)
         self.log_loss("test", mse_loss(reconstruction, images), len(images))
+        self.measure("test", reconstruction, images)
         self.keep(codes=code, errors=(reconstruction - images).square().mean((1, 2, 3)))
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:

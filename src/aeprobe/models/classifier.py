@@ -131,6 +131,7 @@ class Classifier(StageModule):
             accuracy.update(logits, labels)
         self.log_loss(split, self.loss(logits, labels), len(labels))
         self.log(f"{split}/accuracy", accuracy, on_epoch=True, logger=False)
+        self.measure(split, logits.softmax(1), labels)
         return logits
 
     def on_test_start(self) -> None:

@@ -1,5 +1,6 @@
 """What the two stages' LightningModules have in common."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.quick_hooks import QuickModule
@@ -41,6 +42,8 @@ class StageModule(QuickModule):
 
     Attributes:
         stage: its name.
+        val_metrics: the person's own, of the validation split; none are a part of a checkpoint.
+        test_metrics: the same, of the test split.
         optimization: makes the optimizer and the schedule; None where nothing is trained.
         step_metrics: what the last training step measured, by name, each a number on the device.
         test_outputs: what the test computed of each image, by name; one tensor each once it has ended.
@@ -53,9 +56,15 @@ class StageModule(QuickModule):
 
     def __init__(self) -> None:
         super().__init__()
+        self.val_metrics, self.test_metrics = MetricCollection({}), MetricCollection({})
         self.step_metrics: dict[str, Tensor] = {}
         self.test_outputs: dict[str, list[Tensor]] = {}
         self.val_loss, self.test_loss = SampleMean(), SampleMean()
+
+    def add_metrics(self, metrics: Mapping[str, Metric]) -> None:
+        """Has the person's own metrics measured on validation and test images too, by their names."""
+        added = MetricCollection(dict(metrics), compute_groups=False)
+        self.val_metrics, self.test_metrics = added.clone(prefix="val/"), added.clone(prefix="test/")
 
     def record(self, **metrics: Tensor) -> None:
         """Keeps what a training step measured, for `train/NAME`: self.log would take a millisecond a step."""
@@ -66,6 +75,15 @@ class StageModule(QuickModule):
         metric = self.val_loss if split == "val" else self.test_loss
         metric.update(loss, samples)
         self.log(f"{split}/loss", metric, on_epoch=True, logger=False)
+
+    def measure(self, split: str, predicted: Tensor, target: Tensor) -> None:
+        """Logs the person's own metrics of a batch; they are computed over all samples of all processes."""
+        metrics = self.val_metrics if split == "val" else self.test_metrics
+        if not len(metrics):
+            return
+        if len(target):  # torchmetrics takes no empty part of a batch
+            metrics.update(predicted, target)
+        self.log_dict(metrics, on_epoch=True, logger=False)
 
     def on_test_start(self) -> None:
         """Forgets an earlier test."""

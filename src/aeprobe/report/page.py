@@ -9,11 +9,10 @@ from typing import Any
 from aeprobe.report import scores, tables
 from aeprobe.report.comparison import fitting, of_the_report, report
 from aeprobe.report.runs import Runs
-from aeprobe.report.tables import Table
+from aeprobe.report.tables import BEYOND, Table
 from aeprobe.runs.stage_run import Picture, StageRun
 
 BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
-BEYOND = "Beyond the report"
 BEYOND_THE_REPORT = {
     "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
     "classifier": ("mistakes",),
@@ -142,6 +141,8 @@ def _beyond(runs: Runs) -> Blocks:
     if runs["autoencoder"]:
         yield tables.references(runs["autoencoder"])
     for stage, names in BEYOND_THE_REPORT.items():
+        if runs[stage]:
+            yield tables.metrics(runs[stage])
         for name in names if runs[stage] else ():
             yield _figure(runs[stage], name, BEYOND)
 

@@ -9,6 +9,8 @@ from aeprobe.report.runs import spread
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, number
 
+BEYOND = "Beyond the report"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -95,6 +97,19 @@ def _besides(used: Mapping[str, Any]) -> list[str]:
     return [word for word, given in words.items() if given]
 
 
+def metrics(runs: Sequence[StageRun]) -> Table | None:
+    """The person's own metrics."""
+    run = runs[0]
+    names = [name for name in run.higher_is_better if name not in ("loss", "accuracy")]
+
+    def cell(key: str) -> str:
+        return shown(spread(one.last(key) for one in runs), number, len(runs))
+
+    rows = [[name, cell(f"val/{name}"), cell(f"test/{name}")] for name in names]
+    head = ["", "Validation images", "Test images"]
+    return Table(BEYOND, f"Further metrics of the {run.stage}", head, rows, numeric=True) if rows else None
+
+
 def references(runs: Sequence[StageRun]) -> Table | None:
     """Our test MSE beside that of others with a code of as many numbers."""
     value = spread(run.last("test/loss") for run in runs)
@@ -104,7 +119,7 @@ def references(runs: Sequence[StageRun]) -> Table | None:
         return None
     rows = [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]
     rows.insert(0, [ours(runs), shown(value, number, len(runs)), ""])
-    return Table("Beyond the report", "Test MSE of codes of 30 numbers", ["", "Test MSE", "Source"], rows)
+    return Table(BEYOND, "Test MSE of codes of 30 numbers", ["", "Test MSE", "Source"], rows)
 
 
 def ours(runs: Sequence[StageRun]) -> str:

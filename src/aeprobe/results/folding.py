@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aeprobe.config import objective
-from aeprobe.config.schema import STAGES, Stage
+from aeprobe.config.schema import STAGES
 from aeprobe.config.settings import fingerprint
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import read_metrics
@@ -35,6 +35,7 @@ class Run:
         error: one line, or None.
         metrics: the final metrics, by name.
         objective: the name of the one that its search looked at, or None.
+        higher_is_better: of each metric, by its name.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Run:
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     objective: str | None = None
+    higher_is_better: dict[str, bool] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -106,11 +108,16 @@ def _run(path: Path, stages: Sequence[StageRun]) -> Run:
     pairs = (str(override).partition("=") for override in first.metrics["overrides"])
     run = Run(path, {}, {key.lstrip("+"): value for key, _, value in pairs}, str(first.metrics["seed"]))
     with suppress(AeprobeError, ValueError):  # of a refused job it may be what was wrong
-        wanted = objective.resolve(first.setting("objective"), Stage(stage))
+        wanted = objective.resolve(first.config)
         run.objective = wanted and (" ".join(wanted) if both else wanted[1])
     for part in stages:
         prefix = f"{part.stage} " if both else ""
         run.settings |= part.settings()
+        run.higher_is_better |= {
+            f"{prefix}{split}/{name}": bool(better)
+            for name, better in part.higher_is_better.items()
+            for split in ("train", "val", "test")
+        }
         run.metrics |= {prefix + k: v for k, v in part.metrics["final"].items() if v is not None}
         if part.metrics["status"] != "completed":
             run.status, run.error = part.metrics["status"], part.metrics.get("error")
@@ -185,7 +192,7 @@ def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = N
         raise AeprobeError(f"--metric {metric}: no run has it; there are {', '.join(names) or 'none'}")
     rows = [_row(keys, group, [metric] if metric else names) for group in groups]
     order = order_of(runs, names, metric)
-    sign = -1 if "accuracy" in order else 1
+    sign = -1 if any(run.higher_is_better.get(order) for run in runs) else 1
     worst = {"mean": sign * float("inf")}
     return sorted(rows, key=lambda row: sign * row["metrics"].get(order, worst)["mean"])
 

@@ -59,12 +59,19 @@ class StageRun:
         return f"{name} {self.data.get('root')}" if name == "folder" else name
 
     @cached_property
-    def _config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
+        """Its configuration, in today's keys."""
         return upgraded(self.metrics["config"])
 
     def setting(self, key: str) -> Any:
         """A value of the configuration by its dotted key, or None."""
-        return value_of(self._config, key)
+        return value_of(self.config, key)
+
+    @property
+    def higher_is_better(self) -> dict[str, Any]:
+        """Of each metric, by its name; an older run has no others than ours."""
+        found = self.metrics.get("higher_is_better")
+        return {"loss": False, "accuracy": True} | (found if isinstance(found, dict) else {})
 
     def series(self, key: str) -> list[float | None]:
         """One number of every epoch that ended, None where it was not taken."""

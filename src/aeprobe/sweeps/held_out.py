@@ -12,7 +12,7 @@ def require_held_out(config: Config) -> None:
     Raises:
         AeprobeError: no images are held out, so that its objective would be measured on the test set.
     """
-    wanted = objective.resolve(config.objective, config.stage)
+    wanted = objective.resolve(config)
     if wanted is None or not wanted[1].startswith("val/"):
         return
     held_out, where, advice = config.data.val_size, "", "hold images out, such as data.val_size=5000"

@@ -1,9 +1,15 @@
 """What a person adds to a stage by nodes of the configuration, beside what every run has."""
 
-from collections.abc import Mapping
+import inspect
+import math
+import warnings
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
+import torch
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, StochasticWeightAveraging
+from torch import Tensor
+from torchmetrics import Metric
 
 from aeprobe.config import nodes
 from aeprobe.config.schema import Config, StageConfig
@@ -36,6 +42,51 @@ def callbacks(config: Config, stage: str, data: MNISTDataModule) -> list[Callbac
         _require_own_state(key, callback, made)
         made[key] = callback
     return list(made.values())
+
+
+def metrics(config: Config, stage: str, shape: Sequence[int], classes: int) -> dict[str, Metric]:
+    """The metrics of a stage by name, new ones, tried on two made-up samples.
+
+    Args:
+        config: as `validate` returned it.
+        stage: "autoencoder", whose metrics compare images, or "classifier": probabilities and labels.
+        shape: of an image.
+        classes: their number; given to a metric that has an argument `num_classes`, unless it was typed.
+
+    Raises:
+        AeprobeError: one cannot be made, takes other samples, or is no single number.
+    """
+    settings: StageConfig = getattr(config, stage)
+    made = {}
+    for name, node in settings.metrics.items():
+        key = f"{stage}.metrics.{name}"
+        takes = inspect.signature(nodes.found(node["_target_"], key)).parameters
+        ours = {"num_classes": classes} if "num_classes" in takes else {}
+        metric = nodes.build(ours | node, key, Metric)  # type: ignore[type-abstract]
+        assert metric is not None, "checked by validate"
+        if stage == "autoencoder":
+            images = torch.linspace(0, 1, 2 * math.prod(shape)).view(2, *shape)
+            samples = images, images.flip(0)
+        else:
+            samples = torch.eye(classes)[:2].add(1 / classes) / 2, torch.arange(2) % classes
+        _try(key, metric, *samples)
+        made[name] = metric
+    return made
+
+
+def _try(key: str, metric: Metric, predicted: Tensor, target: Tensor) -> None:
+    what = f"{key}: {type(metric).__name__}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of so few samples
+            metric.update(predicted, target)
+            found = metric.compute()
+    except Exception as error:
+        why = str(error).partition("\n")[0]
+        raise AeprobeError(f"{what} does not take this stage's samples: {why}") from error
+    if not isinstance(found, Tensor) or found.numel() != 1:
+        raise AeprobeError(f"{what} is no single number; give it an average, or take another metric")
+    metric.reset()
 
 
 def _require_own_state(key: str, callback: Callback, others: Mapping[str, Callback]) -> None:

@@ -139,8 +139,9 @@ def write_header(
 ) -> None:
     """Writes what metrics.json says of a run that begins, or goes on from `last`, and prints what it is."""
     config, data = plain(request.config), _data(experiment)
+    better = experiment.higher_is_better
     if last is not None:
-        directory.write(status="running", error=None, config=config, data=data)
+        directory.write(status="running", error=None, config=config, data=data, higher_is_better=better)
     else:
         directory.write(
             schema=SCHEMA,
@@ -159,6 +160,7 @@ def write_header(
             checkpoint="best" if experiment.settings and experiment.data.val_size else "last",
             seconds={"total": None, "fit": None, "figures": None},
             epochs=[],
+            higher_is_better=better,
             final={},
         )
     threads, world = torch.get_num_threads(), here().world

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from aeprobe.config import nodes
+from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import Config, Initialization, Stage, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
@@ -26,6 +27,7 @@ from aeprobe.training import additions
 from aeprobe.training.consistency import (
     batches_of,
     require_below_here,
+    require_best,
     require_classes,
     require_files,
     require_typed_architecture,
@@ -55,6 +57,12 @@ class Experiment:
     ckpt: Path | None = None
     steps: int = 0
     callbacks: Sequence[Callback] = ()
+
+    @property
+    def higher_is_better(self) -> dict[str, bool | None]:
+        """Of each metric of the stage, by its name; None for one that has no better or worse."""
+        added = self.module.val_metrics.items(keep_base=True, copy_state=False)
+        return MEASURED[self.module.stage] | {name: metric.higher_is_better for name, metric in added}
 
     def describe(self) -> str:
         """One line: architecture, number of weights that train, sizes of the splits."""
@@ -93,6 +101,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
         _optimization(config, "classifier", data, stored)
         additions.callbacks(config, "classifier", data)
+        additions.metrics(config, "classifier", data.shape, config.classifier.widths[-1])
         require_classes(config.classifier.widths, data)
     aeprobe.runtime.seed(config.seed)
     module = Autoencoder(
@@ -105,6 +114,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
         regularizer,
         optimization,
     )
+    module.add_metrics(additions.metrics(config, "autoencoder", data.shape, data.classes))
     if settings.initialization == Initialization.he:
         module.start_at(data.mean_image())
     return Experiment("autoencoder", module, data, config.seed, settings, callbacks=added)
@@ -150,6 +160,7 @@ def build_classifier(
         source["hyper_parameters"]["std"],
         optimization,
     )
+    module.add_metrics(additions.metrics(config, "classifier", data.shape, settings.widths[-1]))
     module.encoder.load_state_dict(trained.encoder.state_dict())
     return Experiment("classifier", module, data, config.seed, settings, path, callbacks=added)
 
@@ -164,6 +175,8 @@ def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Ex
     data = _data(config, seed, 1, source, path, typed)
     if isinstance(module, Classifier):
         require_classes(list(module.hparams["widths"]), data)
+    classes = module.hparams["widths"][-1] if isinstance(module, Classifier) else data.classes
+    module.add_metrics(additions.metrics(config, module.stage, data.shape, classes))
     return Experiment("test", module, data, seed, None, path, source["global_step"])
 
 
@@ -172,6 +185,7 @@ def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: boo
     settings: StageConfig = getattr(config, stage)
     trainer = config.trainer
     require_validation(stage, config, data)
+    require_best(stage, config, data)
     batches = batches_of("train", data, settings.batch_size, trainer.limit_train_batches)
     epochs, accumulate = settings.epochs(trainer), trainer.accumulate_grad_batches
     optimization = Optimization(stage, settings.optimizer, settings.scheduler, batches, epochs, accumulate)

@@ -48,13 +48,18 @@ class Stop(L.Callback):
 class Checkpoint(ModelCheckpoint):
     """Lightning's, at the end of an epoch, with a state that names files alone: a run directory can be moved.
 
-    It keeps the checkpoint with the lowest value of `monitor`, or the newest, in `directory` as `name`.ckpt. Where
-    that is None, the Trainer is made with the run's.
+    It keeps the checkpoint with the best value of `monitor`, the lowest or (mode "max") the highest, or else the
+    newest, in `directory` as `name`.ckpt. Where that is None, the Trainer is made with the run's.
     """
 
-    def __init__(self, directory: Path | None, name: str, monitor: str | None = None) -> None:
+    def __init__(self, directory: Path | None, name: str, monitor: str | None = None, mode: str = "min") -> None:
         super().__init__(
-            directory, filename=name, monitor=monitor, enable_version_counter=False, save_on_train_epoch_end=True
+            directory,
+            filename=name,
+            monitor=monitor,
+            mode=mode,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
         )
 
     @property

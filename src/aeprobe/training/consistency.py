@@ -23,11 +23,22 @@ def require_validation(stage: str, config: Config, data: MNISTDataModule) -> Non
 
 def require_monitored(key: str, metric: str, stage: str, config: Config, data: MNISTDataModule) -> None:
     """Raises AeprobeError where a callback would watch a metric of the test set, or one that is not measured."""
-    known = objective.names(stage)
+    known = objective.names(stage, config)
     if metric not in known:
         raise AeprobeError(f"{key}={metric}: the {stage} has no such metric; there are {', '.join(known)}")
     if metric.startswith("val/"):
         _require_held_out(f"{key}={metric}", stage, config, data)
+
+
+def require_best(stage: str, config: Config, data: MNISTDataModule) -> None:
+    """Raises AeprobeError where best.ckpt would be chosen by what is not measured, or has no better or worse."""
+    metric = getattr(config, stage).monitor
+    if metric == "val/loss":
+        return  # always measured, but for where images are held out: then the last checkpoint is tested
+    require_monitored(f"{stage}.monitor", metric, stage, config, data)
+    if not metric.startswith("val/"):
+        raise AeprobeError(f"{stage}.monitor={metric}: must be one of validation, such as val/loss")
+    objective.higher_is_better(config, stage, metric)
 
 
 def _require_held_out(what: str, stage: str, config: Config, data: MNISTDataModule) -> None:

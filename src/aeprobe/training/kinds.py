@@ -4,6 +4,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric
 
 from aeprobe.config.nodes import bound
 from aeprobe.config.schema import Config, nodes
@@ -13,6 +14,7 @@ KINDS: dict[str, type] = {
     "optimizer": Optimizer,
     "scheduler": LRScheduler,
     "callbacks": Callback,
+    "metrics": Metric,
     "augmentation": nn.Module,
     "corruption": nn.Module,
     "regularizer": Regularizer,

@@ -132,11 +132,12 @@ class Recorder(L.Callback):
             self._require_finite(trainer, f"the weight {key}", weights.detach().sum().reshape(1))
         self._keep_steps(trainer, values, module.optimization.accumulate)
 
-    def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Adds the validation metrics."""
+    def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Adds the validation metrics; one of the person's own may be no number."""
         for tag, value in trainer.callback_metrics.items():
             if tag.startswith("val/"):
-                self._require_finite(trainer, tag, value.reshape(1))
+                if tag.removeprefix("val/") not in module.val_metrics:
+                    self._require_finite(trainer, tag, value.reshape(1))
                 self._row[tag] = value.item()
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:

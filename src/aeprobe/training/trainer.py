@@ -85,7 +85,8 @@ def make_trainer(
     every: list[Callback] = [EpochSeed(experiment.seed), *([Bar()] if bar else []), *callbacks]
     if stage is not None:  # best before last, which keeps the state of both
         every += [Timer(settings.max_time, interval="epoch")] if settings.max_time else []
-        every += [Checkpoint(directory.checkpoints, "best", "val/loss")] if data.val_size else []
+        mode = "max" if experiment.higher_is_better[stage.monitor.removeprefix("val/")] else "min"
+        every += [Checkpoint(directory.checkpoints, "best", stage.monitor, mode)] if data.val_size else []
         every += [Checkpoint(directory.checkpoints, "last")]
     passed = {name: getattr(settings, name) for name, field in keys(TrainerConfig) if not field.metadata["ours"]}
     several = settings.devices * settings.num_nodes > 1

@@ -1,0 +1,161 @@
+"""Metrics that a person chooses by `metrics@STAGE.metrics=NAME`, or names by `_target_`."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import metrics, run_here, scalars, train
+from torchmetrics.functional.classification import multiclass_f1_score
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from aeprobe import load
+from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.errors import AeprobeError
+
+FEW = ("trainer.limit_train_batches=20", "autoencoder.max_epochs=2", "classifier.max_epochs=2")
+CLASSIFICATION = "torchmetrics.classification"
+CHOSEN = (
+    "metrics@autoencoder.metrics=ssim_psnr",
+    "metrics@classifier.metrics=f1_macro",
+    f"+classifier.metrics.top3={{_target_: {CLASSIFICATION}.MulticlassAccuracy, average: micro, top_k: 3}}",
+)
+MINE = """
+import torch
+from torchmetrics import Metric
+
+class Never(Metric):
+    higher_is_better = False
+    def __init__(self):
+        super().__init__()
+        self.add_state("seen", torch.tensor(0), dist_reduce_fx="sum")
+    def update(self, probabilities, labels):
+        self.seen += len(labels)
+    def compute(self):
+        return torch.tensor(float("nan") if self.seen > 2 else 0.0)
+"""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    path = tmp_path_factory.mktemp("measured")
+    done = train(*FEW, *CHOSEN, f"data.root={root}", "hydra.run.dir=run", cwd=path)
+    assert done.status == 0, done.err
+    return path / "run"
+
+
+def test_they_are_right_and_everywhere(measured: Path, root: Path) -> None:
+    data = MNISTDataModule(root=str(root))
+    data.setup()
+    images, labels = data.splits["test"][torch.arange(10_000)]
+    classifier, autoencoder = load(measured), load(measured / "autoencoder")
+    with torch.no_grad():
+        logits, made = classifier(images), autoencoder(images)
+    final = metrics(measured / "classifier")["final"]
+    expected = multiclass_f1_score(logits, labels, 10, average="macro").item()
+    assert final["test/f1_macro"] == pytest.approx(expected, abs=1e-6)
+    three = (logits.topk(3).indices == labels[:, None]).any(1).float().mean().item()
+    assert final["test/top3"] == pytest.approx(three, abs=1e-4)
+    of_images = metrics(measured / "autoencoder")["final"]
+    noise = peak_signal_noise_ratio(made, images, data_range=1.0).item()
+    assert of_images["test/psnr"] == pytest.approx(noise, abs=1e-3)
+    assert 0 < of_images["val/ssim"] < 1
+    assert metrics(measured / "classifier")["higher_is_better"] == {
+        "loss": False,
+        "accuracy": True,
+        "f1_macro": True,
+        "top3": True,
+    }
+    rows = metrics(measured / "classifier")["epochs"]
+    events = scalars(measured / "classifier")
+    assert [value for _, value in events["val/f1_macro"]] == pytest.approx([row["val/f1_macro"] for row in rows])
+    assert {"test/f1_macro", "final/val/f1_macro"} <= events.keys()
+    page = (measured / "report.html").read_text()
+    assert "Further metrics of the autoencoder" in page
+    assert f"{final['test/f1_macro']:.4f}"[:5] in page
+
+
+def test_a_test_measures_them_again(measured: Path, tmp_path: Path) -> None:
+    done = train("stage=test", f"ckpt={measured}", CHOSEN[1], "hydra.run.dir=test", cwd=tmp_path)
+    assert done.status == 0, done.err
+    again, before = metrics(tmp_path / "test")["final"], metrics(measured / "classifier")["final"]
+    assert again["test/f1_macro"] == pytest.approx(before["test/f1_macro"], abs=1e-6)
+
+
+def test_the_table_is_sorted_by_the_metric_s_own_direction(tmp_path: Path, root: Path) -> None:
+    few = ["stage=autoencoder", *FEW[:2], "trainer.figures=false", f"data.root={root}", CHOSEN[0]]
+    options = ["sweep=s", "objective=val/psnr", "autoencoder.optimizer.lr=1e-3,1e-5,3e-4"]
+    assert train("-m", *few, *options, cwd=tmp_path).status == 0
+    from aeprobe.results.folding import find_runs, summarize
+
+    runs = find_runs([tmp_path / "outputs" / "sweeps" / "s"])
+    found = [row["metrics"]["val/psnr"]["mean"] for row in summarize(runs)]
+    assert found == sorted(found, reverse=True)
+    losses = [row["metrics"]["val/loss"]["mean"] for row in summarize(runs, metric="val/loss")]
+    assert losses == sorted(losses)
+
+
+def test_the_best_checkpoint_follows_the_metric_that_is_chosen(tmp_path: Path, root: Path) -> None:
+    typed = [
+        "stage=autoencoder",
+        "trainer.figures=false",
+        f"data.root={root}",
+        CHOSEN[0],
+        "trainer.limit_val_batches=1",
+    ]
+    typed += ["autoencoder.max_epochs=5", "trainer.limit_train_batches=2", "autoencoder.optimizer.lr=0.05"]
+    run_here(tmp_path / "run", [*typed, "autoencoder.monitor=val/ssim", "trainer.limit_val_batches=1"])
+    found = metrics(tmp_path / "run")
+    assert found["final"]["val/ssim"] == max(row["val/ssim"] for row in found["epochs"])
+    assert found["final"]["val/loss"] in [row["val/loss"] for row in found["epochs"]]
+
+
+def test_a_run_goes_on_to_the_same_numbers(tmp_path: Path, root: Path) -> None:
+    typed = ["stage=autoencoder", "trainer.figures=false", f"data.root={root}", *FEW[:1], CHOSEN[0]]
+    typed += ["autoencoder.monitor=val/psnr"]
+    run_here(tmp_path / "whole", [*typed, "autoencoder.max_epochs=2"])
+    run_here(tmp_path / "run", [*typed, "autoencoder.max_epochs=1"])
+    assert train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path).status == 0
+    assert metrics(tmp_path / "run")["final"] == metrics(tmp_path / "whole")["final"]
+
+
+def test_one_that_is_no_number_costs_no_run(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    own = "+classifier.metrics.never={_target_: mine.Never}"
+    done = train(*FEW, "trainer.figures=false", f"data.root={root}", own, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.status == 0, done.err
+    found = json.loads((tmp_path / "run" / "classifier" / "metrics.json").read_text())
+    assert found["final"]["test/never"] is None
+    assert found["epochs"][0]["val/never"] is None
+
+
+REFUSED = [
+    ("objective=val/stats", "stats: .*StatScores does not say whether more of it is better"),
+    ("classifier.monitor=val/stats", "stats: .*StatScores does not say whether more of it is better"),
+    ("autoencoder.monitor=val/f1", "monitor=val/f1: the autoencoder has no such metric; there are val/loss, "),
+    ("autoencoder.monitor=train/loss", "must be one of validation"),
+    ("+autoencoder.metrics.loss={_target_: torchmetrics.image.PeakSignalNoiseRatio}", "must be another name"),
+    ("+autoencoder.metrics.x={_target_: torch.nn.ReLU}", "is no Metric"),
+    (
+        "metrics@classifier.metrics=ssim_psnr",
+        "StructuralSimilarityIndexMeasure does not take this stage's samples",
+    ),
+    (f"+classifier.metrics.x={{_target_: {CLASSIFICATION}.MulticlassConfusionMatrix}}", "is no single number"),
+    (
+        f"+classifier.metrics.x={{_target_: {CLASSIFICATION}.MulticlassF1Score, avarage: a}}",
+        "did you mean average",
+    ),
+    ("+classifier.metrics.a-b={_target_: torchmetrics.MeanMetric}", "must be a name of letters, digits and _"),
+]
+
+
+@pytest.mark.parametrize(("typed", "said"), REFUSED)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    typed: str, said: str, tmp_path: Path, root: Path
+) -> None:
+    target = f"{CLASSIFICATION}.MulticlassStatScores, average: none"
+    more = [f"+classifier.metrics.stats={{_target_: {target}}}"] if "val/stats" in typed else []
+    with pytest.raises(AeprobeError, match=said) as caught:
+        run_here(tmp_path / "run", [*FEW, f"data.root={root}", *more, typed])
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
