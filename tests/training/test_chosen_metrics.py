@@ -145,7 +145,7 @@ REFUSED = [
         f"+classifier.metrics.x={{_target_: {CLASSIFICATION}.MulticlassF1Score, avarage: a}}",
         "did you mean average",
     ),
-    ("+classifier.metrics.a-b={_target_: torchmetrics.MeanMetric}", "must be a name of letters, digits and _"),
+    ("+classifier.metrics.a-b={_target_: torchmetrics.MeanMetric}", "must be called by a name of letters"),
 ]
 
 

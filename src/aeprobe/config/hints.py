@@ -13,9 +13,7 @@ _ADVICE = {  # by the names that other projects have for it
     "callbacks callback early_stopping patience ema swa": (
         "each stage has its own: callbacks@autoencoder.callbacks=early_stopping (or lr_monitor, ema, device_stats)"
     ),
-    "logger loggers wandb tensorboard mlflow csv": (
-        "there is none to choose: every run writes TensorBoard's files and metrics.json"
-    ),
+    "loggers wandb tensorboard mlflow csv": "logger=csv (or wandb, mlflow), beside TensorBoard",
     "log_every_n_steps": "the values of every step are written",
     "epochs num_epochs n_epochs min_epochs epoch": (
         "each stage has its own: autoencoder.max_epochs=N, classifier.max_epochs=N"
@@ -61,7 +59,7 @@ _ADVICE = {  # by the names that other projects have for it
     "lr_scheduler scheduler": _GROUP.format("scheduler"),
 }
 MEANT = {name: advice for names, advice in _ADVICE.items() for name in names.split()}
-FIRST = ("callbacks", "logger", "wandb")  # whatever follows them
+FIRST = ("callbacks", "wandb")  # whatever follows them
 GROUPS = ("experiment", "search")  # beside the keys of the schema
 
 

@@ -54,15 +54,22 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T]) -> "partial[T]":
     return partial(named, **arguments)
 
 
-def build(node: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
+def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T | None:
     """The object that a node describes; None for one without a class.
+
+    Args:
+        node: as in `bound`.
+        name: the same.
+        kind: the same.
+        ours: arguments that are ours to give, where the class takes them and the node does not have them.
 
     Raises:
         AeprobeError: as `bound`, or the class refuses its arguments.
     """
     if node.get("_target_") is None:
         return None
-    make = bound(node, name, kind)
+    takes = inspect.signature(found(node["_target_"], name)).parameters
+    make = bound({key: value for key, value in ours.items() if key in takes} | dict(node), name, kind)
     try:
         return make()
     except (TypeError, ValueError) as error:

@@ -165,6 +165,7 @@ class Config:
     outputs: str = key("outputs", Role.name, Rule("a directory", lambda path: bool(path.strip())))
     sweep: str = key("", Role.name)
     objective: str | None = key(None, Role.name, training=True)
+    logger: dict[str, Any] = nodes_by_name()
     plugins: list[str] = key([], Role.display, PACKAGES)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)

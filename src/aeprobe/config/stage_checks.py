@@ -29,13 +29,10 @@ def check_stages(config: Config) -> None:
     Raises:
         AeprobeError: a node names another class than it may, or two values contradict.
     """
+    for key, node, required in nodes(config):
+        _check_node(key, node, required)
     for name in STAGES:
         stage: StageConfig = getattr(config, name)
-        for key, node, required in nodes(stage, f"{name}."):
-            _check_node(key, node, required)
-        for group in ("callbacks", "metrics"):
-            for own in getattr(stage, group):
-                require(str(own).isidentifier(), f"{name}.{group}.{own}", "", "a name of letters, digits and _")
         for own in stage.metrics:
             require(own not in MEASURED[name], f"{name}.metrics.{own}", "", "another name: every run has that one")
         _check_schedule(f"{name}.scheduler", stage.scheduler)
@@ -49,6 +46,8 @@ def check_stages(config: Config) -> None:
 def _check_node(key: str, node: Any, required: bool) -> None:
     """The class is looked up once torch is imported; its kind and its arguments are checked then."""
     require(isinstance(node, dict), key, node, "a node with the name of a class as its _target_")
+    own = key.rpartition(".")[2]
+    require(own.isidentifier(), key, "", "called by a name of letters, digits and _")
     target = node.get("_target_")
     if target is None and not required:
         return

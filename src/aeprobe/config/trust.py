@@ -7,7 +7,8 @@ from typing import Any
 from aeprobe.config.schema import Config, nodes
 from aeprobe.errors import AeprobeError
 
-# Any class of the kind that its place takes. What a person types, or has in conf/, may name others too.
+# Classes, and packages of which any class may be named that is of the kind that its place takes. What a person
+# types, or has in conf/, may name others too.
 WRITES = re.compile("dir|path|file|uri|url")  # in the name of an argument that says where something is written
 TRUSTED = (
     "aeprobe",
@@ -15,7 +16,7 @@ TRUSTED = (
     "torch.optim",
     "torchmetrics",
     "lightning.pytorch.callbacks",
-    "lightning.pytorch.loggers",
+    *(f"lightning.pytorch.loggers.{name}" for name in ("CSVLogger", "WandbLogger", "MLFlowLogger")),
 )
 
 
@@ -34,12 +35,12 @@ def require_trusted(config: Mapping[Any, Any], plugins: Sequence[str], source: o
         if not isinstance(node, Mapping):
             continue  # no node, and refused by that reason
         places = [name for name in node if WRITES.search(name) and node[name] is not None]
-        if places and ".callbacks." in key:
+        if places and (".callbacks." in key or key.startswith("logger.")):
             raise AeprobeError(
                 f"{source}: {key}.{places[0]}={node[places[0]]}: a stored run writes into its directory"
             )
         target = str(node.get("_target_") or "aeprobe.none")
-        if not target.startswith(tuple(f"{package}." for package in (*TRUSTED, *plugins))):
+        if not f"{target}.".startswith(tuple(f"{trusted}." for trusted in (*TRUSTED, *plugins))):
             raise AeprobeError(
                 f"{source}: {key}._target_={target}: a stored configuration names no other class than this "
                 f"project's and its libraries'; if you trust {target.partition('.')[0]}, add plugins="

@@ -92,7 +92,7 @@ def _require_same_files(part: Path, config: Config) -> None:
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
     """What makes two jobs of one name the same: all that can change a number of the stages that they train."""
     stage = Stage(config["stage"])
-    idle = tuple(f"{name}." for name in STAGES if not stage.trains(name))
+    idle = ("logger.", *(f"{name}." for name in STAGES if not stage.trains(name)))
     settings = {k: v for k, v in flat(config).items() if k not in roles() and not k.startswith(idle)}
     mnist = config["data"]["name"] == "mnist"
     return settings if mnist else settings | {"data.root": config["data"]["root"]}

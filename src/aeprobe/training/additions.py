@@ -1,13 +1,14 @@
 """What a person adds to a stage by nodes of the configuration, beside what every run has."""
 
-import inspect
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 import torch
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, StochasticWeightAveraging
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -15,7 +16,10 @@ from aeprobe.config import nodes
 from aeprobe.config.schema import Config, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
+from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.consistency import require_monitored
+
+PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}  # that Lightning's loggers need
 
 
 def callbacks(config: Config, stage: str, data: MNISTDataModule) -> list[Callback]:
@@ -60,9 +64,7 @@ def metrics(config: Config, stage: str, shape: Sequence[int], classes: int) -> d
     made = {}
     for name, node in settings.metrics.items():
         key = f"{stage}.metrics.{name}"
-        takes = inspect.signature(nodes.found(node["_target_"], key)).parameters
-        ours = {"num_classes": classes} if "num_classes" in takes else {}
-        metric = nodes.build(ours | node, key, Metric)  # type: ignore[type-abstract]
+        metric = nodes.build(node, key, Metric, num_classes=classes)  # type: ignore[type-abstract]
         assert metric is not None, "checked by validate"
         if stage == "autoencoder":
             images = torch.linspace(0, 1, 2 * math.prod(shape)).view(2, *shape)
@@ -71,6 +73,33 @@ def metrics(config: Config, stage: str, shape: Sequence[int], classes: int) -> d
             samples = torch.eye(classes)[:2].add(1 / classes) / 2, torch.arange(2) % classes
         _try(key, metric, *samples)
         made[name] = metric
+    return made
+
+
+def require_packages(config: Config) -> None:
+    """Raises AeprobeError for a logger whose package is not installed, before there is a directory for it."""
+    for name, node in config.logger.items():
+        package = PACKAGES.get(node["_target_"].rpartition(".")[2])
+        if package and find_spec(package) is None:
+            raise AeprobeError(f"logger.{name}: {package} is not installed: pip install 'aeprobe[loggers]'")
+
+
+def loggers(config: Config, directory: RunDirectory) -> dict[str, Logger]:
+    """The loggers of a stage by name, new ones: they write into its directory, and go on in their runs there.
+
+    Raises:
+        AeprobeError: one cannot be made.
+    """
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    before, made = directory.metrics.get("loggers") or {}, {}
+    for name, node in config.logger.items():
+        ours = {"save_dir": str(directory.path)}
+        ours["tracking_uri"] = f"sqlite:///{directory.path.absolute() / 'mlflow.db'}"  # as MLflow calls it
+        if found := before.get(name):
+            ours |= {"run_id": found, "id": found}  # as MLflow and as Weights & Biases call it
+        logger = nodes.build(node, f"logger.{name}", Logger, **ours)  # type: ignore[type-abstract]
+        assert logger is not None, "checked by validate"
+        made[name] = logger
     return made
 
 

@@ -1,6 +1,7 @@
 """Of which kind the class must be that a node of the configuration names."""
 
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -15,6 +16,7 @@ KINDS: dict[str, type] = {
     "scheduler": LRScheduler,
     "callbacks": Callback,
     "metrics": Metric,
+    "logger": Logger,
     "augmentation": nn.Module,
     "corruption": nn.Module,
     "regularizer": Regularizer,
@@ -30,4 +32,5 @@ def require_kinds(config: Config) -> None:
     for key, node, _ in nodes(config):
         if node["_target_"] is not None:
             arguments = {name: value for name, value in node.items() if name != "interval"}  # ours, of a schedule
-            bound(arguments, key, KINDS[key.split(".")[1]])
+            place = next(part for part in key.split(".") if part in KINDS)
+            bound(arguments, key, KINDS[place])

@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -60,7 +60,7 @@ class Recorder(L.Callback):
         elif module.optimization.idle:
             log.warning("warning: %s.scheduler: %s", self.name, module.optimization.idle)
         for number in range(len(self.epochs)):
-            self._write_events(trainer, number)
+            self._write_events(trainer, number, again=True)
 
     @property
     def history(self) -> History:
@@ -175,18 +175,24 @@ class Recorder(L.Callback):
         for tag, numbers in (series | {"train/lr": rates}).items():
             self.steps.setdefault(tag, []).extend(numbers)
 
-    def _write_events(self, trainer: L.Trainer, number: int) -> None:
-        """One epoch to TensorBoard: its steps, then its row."""
+    def _write_events(self, trainer: L.Trainer, number: int, again: bool = False) -> None:
+        """One epoch to TensorBoard and the other loggers: its steps, then its row; `again` after resuming."""
         if not trainer.is_global_zero:
             return
         file: Any = writer(trainer).file_writer  # open while training
         first, last = self.epoch_steps[number - 1] if number else 0, self.epoch_steps[number]
         series = {tag: values[first:last] for tag, values in self.steps.items() if tag != "step"}
+        # Others remember what they were told before; the CSV logger begins its file anew.
+        others = [other for other in trainer.loggers[1:] if not again or isinstance(other, CSVLogger)]
         for step, row in enumerate(zip(*series.values(), strict=True), start=first + 1):
-            tagged = zip(series, row, strict=True)
+            values = dict(zip(series, row, strict=True))
             # One event for all tags of a step: a quarter of the time of add_scalar for each.
-            file.add_summary(Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in tagged]), step)
-        write_scalars(trainer, {k: v for k, v in self.epochs[number].items() if "/" in k}, last)
+            file.add_summary(
+                Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in values.items()]), step
+            )
+            for other in others:
+                other.log_metrics(values, step)
+        write_scalars(trainer, {k: v for k, v in self.epochs[number].items() if "/" in k}, last, others)
 
 
 def first_zero(rates: Sequence[float]) -> int | None:
@@ -196,10 +202,14 @@ def first_zero(rates: Sequence[float]) -> int | None:
     return next((i for i in range(peak, len(rates)) if rates[i] < least), None)
 
 
-def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:
-    """Writes values to TensorBoard at a number of optimizer steps."""
+def write_scalars(
+    trainer: L.Trainer, values: dict[str, float], step: int, others: Sequence[Logger] | None = None
+) -> None:
+    """Writes values to TensorBoard, and to the other loggers (None: all), at a number of optimizer steps."""
     for tag, value in values.items():  # Lightning's log_metrics would hide that a disk is full
         writer(trainer).add_scalar(tag, value, step)
+    for other in trainer.loggers[1:] if others is None else others:
+        other.log_metrics(values, step)
 
 
 def writer(trainer: L.Trainer) -> SummaryWriter:

@@ -24,11 +24,11 @@ from aeprobe.runs.ending import recorded
 from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.ownership import require_unused
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.training import beginning
+from aeprobe.training import additions, beginning
 from aeprobe.training.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.training.callbacks import Stop
 from aeprobe.training.kinds import require_kinds
-from aeprobe.training.measuring import prepare, show, test
+from aeprobe.training.measuring import begin_loggers, prepare, show, test
 from aeprobe.training.recorder import Recorder
 from aeprobe.training.trainer import make_trainer
 
@@ -97,6 +97,7 @@ def run(request: Request) -> Result:
 def _run_stages(request: Request, result: Result) -> None:
     config, directory = request.config, request.directory
     require_kinds(config)
+    additions.require_packages(config)
     typed, ckpt, resume = typed_values(request.overrides), Path(config.ckpt or ""), request.resume
     if config.stage == Stage.test:
         _run_stage("test", request, directory, result, lambda _: build_test(config, typed, ckpt))
@@ -148,6 +149,10 @@ def _run_stage(
     with recorded(directory), request.interruption.blamed(), reraise_first_failure(request.interruption):
         beginning.write_header(directory, request, experiment, device, last)
         spent = beginning.seconds_before(directory)
+        loggers = additions.loggers(request.config, directory)
+        trainer.loggers = [*trainer.loggers, *loggers.values()]
+        if loggers and here().first:
+            begin_loggers(loggers, directory, experiment, request.config)
         prepare(experiment, device)
         if experiment.settings is not None:
             trainer.fit(experiment.module, experiment.data, ckpt_path=last, weights_only=True)

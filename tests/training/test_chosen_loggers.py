@@ -1,0 +1,134 @@
+"""Loggers beside TensorBoard that a person chooses by `logger=NAME`."""
+
+import csv
+import sqlite3
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from conftest import metrics, run_here, scalars, train
+
+from aeprobe.errors import AeprobeError
+
+SHORT = (
+    "stage=autoencoder",
+    "trainer.limit_train_batches=4",
+    "trainer.limit_test_batches=1",
+    "trainer.figures=false",
+)
+Curves = dict[str, list[tuple[int, float]]]
+
+
+def table(run: Path) -> Curves:
+    found: Curves = defaultdict(list)
+    for row in csv.DictReader((run / "csv" / "metrics.csv").open()):
+        for tag, value in row.items():
+            if tag != "step" and value:
+                found[tag].append((int(row["step"]), float(value)))
+    return found
+
+
+def database(run: Path) -> Curves:
+    found: Curves = defaultdict(list)
+    rows = sqlite3.connect(run / "mlflow.db").execute(
+        "select key, step, value, run_uuid from metrics order by step"
+    )
+    runs = set()
+    for tag, step, value, identity in rows:
+        found[tag].append((step, value))
+        runs.add(identity)
+    assert len(runs) == 1
+    return found
+
+
+def assert_same_curves(found: Curves, run: Path) -> None:
+    events = {tag: values for tag, values in scalars(run).items() if not tag.startswith("final/")}
+    assert found.keys() == events.keys()
+    for tag, values in events.items():
+        assert [step for step, _ in found[tag]] == [step for step, _ in values], tag
+        assert [value for _, value in found[tag]] == pytest.approx([value for _, value in values], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["csv", "mlflow"])
+def test_the_same_metrics_at_the_same_steps_also_of_a_resumed_run(name: str, tmp_path: Path, root: Path) -> None:
+    if name == "mlflow":
+        pytest.importorskip("mlflow")
+    typed = [*SHORT, f"data.root={root}", f"logger={name}", "hydra.run.dir=run"]
+    assert train(*typed, "autoencoder.max_epochs=1", cwd=tmp_path).status == 0
+    read = table if name == "csv" else database
+    assert_same_curves(read(tmp_path / "run"), tmp_path / "run")
+    again = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path)
+    assert again.status == 0, again.err
+    assert not metrics(tmp_path / "run")["not_drawn"]
+    found, events = read(tmp_path / "run"), scalars(tmp_path / "run")
+    assert found["train/loss_step"] == [(step, pytest.approx(value)) for step, value in events["train/loss_step"]]
+    assert [step for step, _ in found["val/loss"]] == [4, 8]
+
+
+def test_weights_and_biases_keeps_its_run_here_and_goes_on_in_it(tmp_path: Path, root: Path) -> None:
+    pytest.importorskip("wandb")
+    typed = [*SHORT, f"data.root={root}", "logger=wandb", "hydra.run.dir=run"]
+    assert train(*typed, "autoencoder.max_epochs=1", cwd=tmp_path).status == 0
+    name = metrics(tmp_path / "run")["loggers"]["wandb"]
+    again = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path)
+    assert again.status == 0, again.err
+    assert metrics(tmp_path / "run")["loggers"]["wandb"] == name
+    offline = [*(tmp_path / "run" / "wandb").glob(f"offline-run-*-{name}/run-{name}.wandb")]
+    assert len(offline) == 2
+    assert all(file.stat().st_size > 1000 for file in offline)
+    assert not [file for file in (tmp_path / "run").rglob("*") if file.is_symlink()]
+
+
+def test_each_stage_has_a_run_of_its_own(tmp_path: Path, root: Path) -> None:
+    few = ["trainer.limit_train_batches=2", "autoencoder.max_epochs=1", "classifier.max_epochs=1"]
+    run_here(tmp_path / "run", [*few, "trainer.figures=false", f"data.root={root}", "logger=csv"])
+    for stage in ("autoencoder", "classifier"):
+        assert_same_curves(table(tmp_path / "run" / stage), tmp_path / "run" / stage)
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_without_its_package_it_says_what_to_install(
+    name: str, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(AeprobeError, match=rf"{name} is not installed: pip install 'aeprobe\[loggers\]'"):
+        run_here(tmp_path / "run", [*SHORT, f"data.root={root}", f"logger={name}"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("+logger.x={_target_: torch.nn.ReLU}", "logger.x._target_=torch.nn.ReLU: is no Logger"),
+        ("+logger.csv.nam=x", "logger.csv.nam: .* takes no such argument; did you mean name"),
+        ("+logger.a-b={_target_: lightning.pytorch.loggers.CSVLogger}", "must be called by a name of letters"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    typed: str, said: str, tmp_path: Path, root: Path
+) -> None:
+    with pytest.raises(AeprobeError, match=said):
+        run_here(tmp_path / "run", [*SHORT, f"data.root={root}", "logger=csv", typed])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "{_target_: lightning.pytorch.loggers.CometLogger, api_key: x}",
+        "{_target_: lightning.pytorch.loggers.CSVLogger, save_dir: /tmp/elsewhere}",
+        "{_target_: lightning.pytorch.loggers.MLFlowLogger, tracking_uri: 'http://localhost:1'}",
+    ],
+)
+def test_a_stored_configuration_sends_nothing_elsewhere(tmp_path: Path, root: Path, node: str) -> None:
+    run_here(tmp_path / "run", [*SHORT, f"data.root={root}", "autoencoder.max_epochs=1"])
+    file = tmp_path / "run" / ".hydra" / "config.yaml"
+    text = file.read_text().replace("logger: {}", f"logger:\n  x: {node}", 1)
+    assert node in text
+    file.write_text(text)
+    done = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path)
+    (line,) = done.err.splitlines()
+    assert done.status == 1
+    assert "logger.x." in line
+    assert "stored" in line
