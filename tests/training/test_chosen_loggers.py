@@ -1,6 +1,7 @@
 """Loggers beside TensorBoard that a person chooses by `logger=NAME`."""
 
 import csv
+import json
 import sqlite3
 import sys
 from collections import defaultdict
@@ -10,6 +11,7 @@ import pytest
 from conftest import metrics, run_here, scalars, train
 
 from aeprobe.errors import AeprobeError
+from aeprobe.runs.metrics import read_metrics
 
 SHORT = (
     "stage=autoencoder",
@@ -132,3 +134,10 @@ def test_a_stored_configuration_sends_nothing_elsewhere(tmp_path: Path, root: Pa
     assert done.status == 1
     assert "logger.x." in line
     assert "stored" in line
+
+
+@pytest.mark.parametrize("stored", [{"wandb": "../../x"}, {"mlflow": ""}, ["x"], {"csv": {"a": 1}}])
+def test_a_run_s_name_is_no_path(tmp_path: Path, trained: Path, stored: object) -> None:
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics(trained / "autoencoder") | {"loggers": stored}))
+    with pytest.raises(AeprobeError, match="its loggers are not the names of runs"):
+        read_metrics(tmp_path)

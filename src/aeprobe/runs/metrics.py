@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,10 @@ def _wrong_shape(metrics: Metrics) -> str:
             return f"{key} is {metrics.get(key)!r:.40}, not a {kind.__name__}"
     if not isinstance(metrics.get("ckpt"), str | None):
         return "its ckpt is no path"
+    loggers = metrics.get("loggers", {})
+    runs = loggers.values() if isinstance(loggers, dict) else ["/"]
+    if not all(re.fullmatch(r"[\w-]{1,80}", str(run)) for run in runs):
+        return "its loggers are not the names of runs"
     if not all(isinstance(row, dict) for row in metrics["epochs"]):
         return "its epochs are not objects"
     for row in (*metrics["epochs"], metrics["final"], {} if refused else metrics["seconds"]):
