@@ -16,13 +16,16 @@ from aeprobe.training.hparams import hyperparameters
 
 # Another value for every key that has no role, by group; a test below holds the list against the schema.
 BOTH = {"widths": [784, 30], "activation": "GELU", "initialization": "he", "batch_size": 7, "max_epochs": 3}
+BOTH |= {"callbacks": {"x": {"_target_": "a.Stopping", "patience": 3}}, "monitor": "val/f1"}
 CHANGES: dict[str, dict[str, Any]] = {
     "autoencoder": BOTH,
-    "classifier": BOTH | {"standardize": True, "code_noise": 0.2, "loss_on": "softmax"},
+    "classifier": BOTH
+    | {"standardize": True, "code_noise": 0.2, "loss_on": "softmax", "class_weights": "balanced"},
     "trainer": {
         **{"strategy": "ddp", "devices": 2, "num_nodes": 2, "precision": "64-true", "deterministic": True},
         **{"limit_train_batches": 1, "limit_val_batches": 1.0, "limit_test_batches": 2, "gradient_clip_val": 0.5},
         **{"accumulate_grad_batches": 3, "check_val_every_n_epoch": 2, "limit_epochs": 1},
+        **{"gradient_clip_algorithm": "value", "max_time": "00:00:01:00"},
         "matmul_precision": "medium",
     },
 }

@@ -50,6 +50,10 @@ def node(required: bool = False, young: bool = True) -> Any:
     return field(default_factory=neutral.copy, metadata={"node": "one", "required": required})
 
 
-def nodes_by_name() -> Any:
-    """A field that holds nodes by names of the person's own; stored configurations that lack it have none."""
-    return field(default_factory=dict, metadata={"node": "several", "required": True})
+def nodes_by_name(role: Role | None = None) -> Any:
+    """A field that holds nodes by names of the person's own; stored configurations that lack it have none.
+
+    Args:
+        role: what they are for, where they change no number of the experiment.
+    """
+    return field(default_factory=dict, metadata={"node": "several", "required": True, "role": role})

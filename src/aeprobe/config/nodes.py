@@ -20,6 +20,8 @@ def found(target: str, name: str) -> Any:
     Raises:
         AeprobeError: there is nothing of that name.
     """
+    import aeprobe.runtime  # noqa: F401 - heavy, and first: whatever the class is, its module imports torch
+
     if (here := str(typed_in())) not in sys.path:
         sys.path.append(here)  # a class of the person's own, beside where they type
     module, _, own = target.rpartition(".")

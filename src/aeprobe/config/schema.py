@@ -89,7 +89,7 @@ class StageConfig:
     optimizer: dict[str, Any] = node(required=True, young=False)
     scheduler: dict[str, Any] = node(young=False)
     callbacks: dict[str, Any] = nodes_by_name()
-    metrics: dict[str, Any] = nodes_by_name()
+    metrics: dict[str, Any] = nodes_by_name(Role.display)
     monitor: str = key("val/loss")
 
     def epochs(self, trainer: "TrainerConfig") -> int:
@@ -165,7 +165,7 @@ class Config:
     outputs: str = key("outputs", Role.name, Rule("a directory", lambda path: bool(path.strip())))
     sweep: str = key("", Role.name)
     objective: str | None = key(None, Role.name, training=True)
-    logger: dict[str, Any] = nodes_by_name()
+    logger: dict[str, Any] = nodes_by_name(Role.display)
     plugins: list[str] = key([], Role.display, PACKAGES)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)

@@ -96,6 +96,12 @@ def roles() -> dict[str, Role]:
     return {name: field.metadata["role"] for name, field in keys() if field.metadata.get("role")}
 
 
+def changes_a_number(key: str) -> bool:
+    """Whether a dotted key can change a number of the experiment: neither it nor its group has a role."""
+    names = key.split(".")
+    return not any(".".join(names[:length]) in roles() for length in range(1, len(names) + 1))
+
+
 def misfit(stored: Mapping[str, Any]) -> str:
     """The first setting of somebody's run that has not the schema's type and range, in words; "" for none.
 
@@ -137,7 +143,7 @@ def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -
         groups.insert(1, "autoencoder")
     settings = {key: value for key, value in flat(config).items() if key.partition(".")[0] in groups}
     settings |= {f"data.{key}": data.get(key) for key in ("name", "val_size", "mean", "std")}
-    settings = {key: _number(key, value) for key, value in settings.items() if key not in roles()}
+    settings = {key: _number(key, value) for key, value in settings.items() if changes_a_number(key)}
     if data.get("name") != "mnist":  # images of one's own are told apart by their files, or else by their place
         files = data.get("files")
         sums = [str(file.get("sha256"))[:12] for file in files.values()] if isinstance(files, dict) else []

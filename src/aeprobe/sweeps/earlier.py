@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.schema import STAGES, Config, Dataset, Stage, plain
-from aeprobe.config.settings import flat, roles, upgraded
+from aeprobe.config.settings import changes_a_number, flat, upgraded
 from aeprobe.config.stored import read_config
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum
@@ -92,8 +92,8 @@ def _require_same_files(part: Path, config: Config) -> None:
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
     """What makes two jobs of one name the same: all that can change a number of the stages that they train."""
     stage = Stage(config["stage"])
-    idle = ("logger.", *(f"{name}." for name in STAGES if not stage.trains(name)))
-    settings = {k: v for k, v in flat(config).items() if k not in roles() and not k.startswith(idle)}
+    idle = tuple(f"{name}." for name in STAGES if not stage.trains(name))
+    settings = {k: v for k, v in flat(config).items() if changes_a_number(k) and not k.startswith(idle)}
     mnist = config["data"]["name"] == "mnist"
     return settings if mnist else settings | {"data.root": config["data"]["root"]}
 

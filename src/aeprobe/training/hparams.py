@@ -1,6 +1,6 @@
 """The settings of a run as a row of TensorBoard's table of hyperparameters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
@@ -44,14 +44,19 @@ def _fitting(stage: StageConfig, trainer: TrainerConfig) -> dict[str, int | floa
     lr, decay = float(stage.optimizer["lr"]), float(stage.optimizer.get("weight_decay", 0.0))
     values: dict[str, int | float | str] = {"epochs": stage.epochs(trainer), "lr": lr, "weight_decay": decay}
     values["widths"] = "-".join(map(str, stage.widths))
-    values["callbacks"] = ", ".join(stage.callbacks) or "none"
+    values["callbacks"] = ", ".join(map(_words, stage.callbacks.values())) or "none"
     for name in NODES:
         node = getattr(stage, name, {"_target_": None})
         arguments = {k: v for k, v in node.items() if not k.startswith("_") and k not in ("lr", "weight_decay")}
-        words = ", ".join(f"{key}={value}" for key, value in arguments.items())
-        values[name] = f"{str(node['_target_'] or 'none').rpartition('.')[2]}{f'({words})' if words else ''}"
+        values[name] = _words({"_target_": node["_target_"]} | arguments)
         values |= {f"{name}.{k}": v if isinstance(v, int | float) else str(v) for k, v in arguments.items()}
     return values
+
+
+def _words(node: Mapping[str, Any]) -> str:
+    """Such as StepLR(step_size=3)."""
+    words = ", ".join(f"{key}={value}" for key, value in node.items() if not key.startswith("_"))
+    return f"{str(node['_target_'] or 'none').rpartition('.')[2]}{f'({words})' if words else ''}"
 
 
 def _columns(schema: type) -> Iterator[tuple[str, Any, Any]]:
