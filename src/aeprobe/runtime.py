@@ -48,6 +48,7 @@ warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # 
 warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # trainer.accelerator=cpu was typed
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory
 warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # training.Recorder logs
+warnings.filterwarnings("ignore", message=".*self.log\\('train/.*sync_dist.*")  # the Recorder's, equal everywhere
 warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # torch 2.6 has no other name for it
 warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # of a resumed run
 warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported.*")  # make_trainer refuses it

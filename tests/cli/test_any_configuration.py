@@ -97,7 +97,7 @@ def near(key: str) -> st.SearchStrategy[str]:
     if isinstance(value, int | float):
         kind = type(value)
         return st.sampled_from([1, 2, 0.5, 3.3, 10, 0.1, 0]).map(lambda factor: str(kind(value * factor)))
-    if isinstance(value, list):
+    if isinstance(value, list) and value:
         return st.permutations(value[1:-1]).map(lambda items: str([value[0], *items, value[-1]]).replace(" ", ""))
     return st.sampled_from(["null", "1", "2", "0.5"] if value is None else [str(value), "new"])
 

@@ -40,6 +40,7 @@ def test_the_encoder_sees_it_and_the_clean_images_are_the_target() -> None:
     assert module.training_step((images, torch.zeros(4)), 0).item() == pytest.approx(expected.item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_goes_on_to_the_same_bits_and_is_measured_on_clean_images(
     kind: str, tmp_path: Path, root: Path

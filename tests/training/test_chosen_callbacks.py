@@ -70,6 +70,7 @@ def test_the_average_is_what_is_tested_and_handed_on(tmp_path: Path, root: Path)
     assert tested["test"]["final"]["test/loss"] == pytest.approx(final["test/loss"], abs=1e-7)
 
 
+@pytest.mark.slow
 def test_an_early_stop_is_a_completed_run(tmp_path: Path, root: Path) -> None:
     typed = [*SHORT, f"data.root={root}", "autoencoder.max_epochs=9"]
     stopping = [

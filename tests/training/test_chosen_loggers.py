@@ -68,6 +68,7 @@ def test_the_same_metrics_at_the_same_steps_also_of_a_resumed_run(name: str, tmp
     assert [step for step, _ in found["val/loss"]] == [4, 8]
 
 
+@pytest.mark.slow
 def test_weights_and_biases_keeps_its_run_here_and_goes_on_in_it(tmp_path: Path, root: Path) -> None:
     pytest.importorskip("wandb")
     typed = [*SHORT, f"data.root={root}", "logger=wandb", "hydra.run.dir=run"]

@@ -75,6 +75,7 @@ def test_they_are_right_and_everywhere(measured: Path, root: Path) -> None:
     assert f"{final['test/f1_macro']:.4f}"[:5] in page
 
 
+@pytest.mark.slow
 def test_a_test_measures_them_again(measured: Path, tmp_path: Path) -> None:
     done = train("stage=test", f"ckpt={measured}", CHOSEN[1], "hydra.run.dir=test", cwd=tmp_path)
     assert done.status == 0, done.err
@@ -82,6 +83,7 @@ def test_a_test_measures_them_again(measured: Path, tmp_path: Path) -> None:
     assert again["test/f1_macro"] == pytest.approx(before["test/f1_macro"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_table_is_sorted_by_the_metric_s_own_direction(tmp_path: Path, root: Path) -> None:
     few = ["stage=autoencoder", *FEW[:2], "trainer.figures=false", f"data.root={root}", CHOSEN[0]]
     options = ["sweep=s", "objective=val/psnr", "autoencoder.optimizer.lr=1e-3,1e-5,3e-4"]
@@ -110,6 +112,7 @@ def test_the_best_checkpoint_follows_the_metric_that_is_chosen(tmp_path: Path, r
     assert found["final"]["val/loss"] in [row["val/loss"] for row in found["epochs"]]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_to_the_same_numbers(tmp_path: Path, root: Path) -> None:
     typed = ["stage=autoencoder", "trainer.figures=false", f"data.root={root}", *FEW[:1], CHOSEN[0]]
     typed += ["autoencoder.monitor=val/psnr"]

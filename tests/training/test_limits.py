@@ -16,6 +16,7 @@ from aeprobe.models.classifier import Classifier
 FEW = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=1", "trainer.figures=false")
 
 
+@pytest.mark.slow
 def test_a_stage_ends_with_the_epoch_in_which_its_time_is_up(tmp_path: Path, root: Path) -> None:
     typed = ["stage=autoencoder", *FEW, f"data.root={root}", "trainer.max_time=00:00:00:01"]
     done = train(*typed, "autoencoder.max_epochs=100000", "hydra.run.dir=run", cwd=tmp_path)
