@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -75,9 +76,22 @@ def _of_others(error: BaseException, text: str) -> str:
     """One line for what neither this project nor Hydra raised."""
     if type(error).__module__.partition(".")[0] in ("sqlite3", "sqlalchemy", "optuna"):
         return f"study.db is damaged, or no study of this project ({text:.80}): choose another sweep="
-    if isinstance(error, MemoryError) or "allocate memory" in text or "failed to map segment" in text:
+    if _of_memory(error):
         return f"there is not enough memory for it (ulimit -v?): {text or 'MemoryError'}"
     return f"{type(error).__name__}: {text} (unexpected; set {FULL_ERROR}=1 for the traceback)"
+
+
+def _of_memory(error: BaseException) -> bool:
+    """Whether it says that there is not enough memory."""
+    said = ("allocate memory", "failed to map segment", "bad_alloc")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
+
+
+def end_if_short_of_memory(error: BaseException) -> None:
+    """Ends the process at once where memory ran out: libraries that were loaded by half abort in the usual end."""
+    if _of_memory(error):
+        sys.stdout.flush()
+        os._exit(1)
 
 
 def _missing(error: MissingConfigException) -> str | None:

@@ -11,7 +11,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from aeprobe.cli.failures import WANTS_TRACEBACK, hydra_raises, one_line, own_environment, tell_once
+from aeprobe.cli.failures import (
+    WANTS_TRACEBACK,
+    end_if_short_of_memory,
+    hydra_raises,
+    one_line,
+    own_environment,
+    tell_once,
+)
 from aeprobe.cli.resume import resume
 from aeprobe.config import objective
 from aeprobe.config.hints import unknown_option
@@ -71,6 +78,7 @@ def run(main: Callable[[], object]) -> int:
             raise
         interrupted = cut_short(error)
         tell_once("interrupted" if interrupted else one_line(error))
+        end_if_short_of_memory(error)
         return 130 if interrupted else 1
     for line in Jobs.unfinished():
         tell(line)
@@ -131,6 +139,7 @@ def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Seque
     if overrides is None:
         if launch.here().first:
             discard_unused(directory)
+        end_if_short_of_memory(error)
         sys.exit(1)
     if not isinstance(error, OtherRunError) and not any(directory.rglob("metrics.json")):
         earlier.refuse(directory, cfg, overrides, one_line(error))
