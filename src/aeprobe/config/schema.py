@@ -192,10 +192,12 @@ def nodes(config: object, prefix: str = "", schema: type | None = None) -> Itera
         schema: the dataclass, where it is a mapping.
     """
     for name, item in keys(schema or type(config), prefix):
-        value, kind = value_of(config, name.removeprefix(prefix)), item.metadata.get("node")
+        if not (kind := item.metadata.get("node")):
+            continue
+        value = value_of(config, name.removeprefix(prefix))
         if kind == "one":
             yield name, value, item.metadata["required"]
-        elif kind:
+        else:
             yield from ((f"{name}.{own}", one, True) for own, one in value.items())
 
 

@@ -67,9 +67,9 @@ def read(path: Path) -> Checkpoint:
 def _content(path: Path) -> Any:
     """What an undamaged file holds: plain values and tensors."""
     require_regular(path)
-    if not zipfile.is_zipfile(path):
-        raise AeprobeError("is not a checkpoint, or was cut short")
     try:
+        if not zipfile.is_zipfile(path):
+            raise AeprobeError("is not a checkpoint, or was cut short")
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
