@@ -12,6 +12,9 @@ try:
     from aeprobe.cli import main as cli
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error.name} is not installed: run `make setup`, then `source .venv/bin/activate`")
+except KeyboardInterrupt:  # later ones are told by `cli.run`
+    print("error: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
