@@ -13,7 +13,7 @@ NAMES = ("stdin", "stdout", "stderr")
 
 
 def prepare() -> None:
-    """What every command does first: gives each standard stream a place to write to, also what its encoding lacks.
+    """What every command does first: each standard stream can be written to, also what its encoding lacks.
 
     A closed stream is None in Python, and its number goes to the next file that is opened: that file would get
     what was meant for the screen. In an ASCII locale, "±" would be an error.

@@ -108,7 +108,12 @@ def test_a_typed_layer_too_large_for_the_machine_is_refused(tmp_path: Path, widt
     [
         ("autoencoder.optimizer._target_=os.system", "_target_=os.system: is no Optimizer"),
         ("autoencoder.optimizer._target_=subprocess.Popen", "_target_=subprocess.Popen: is no Optimizer"),
-        ("autoencoder.corruption._target_=torch.optim.lr_scheduler.sys.exit", "there is no such class"),
+        ("autoencoder.optimizer._target_=torch.optim.lr_scheduler.sys.exit", "there is no such class"),
+        (
+            "scheduler@autoencoder.scheduler=step "
+            "autoencoder.scheduler._target_=torch.optim.lr_scheduler.os.system",
+            "there is no such class",
+        ),
         (
             "++autoencoder.callbacks.a._target_=os.system",
             "autoencoder.callbacks.a._target_=os.system: is no Callback",
@@ -121,7 +126,7 @@ def test_a_typed_layer_too_large_for_the_machine_is_refused(tmp_path: Path, widt
     ],
 )
 def test_a_configuration_names_no_code(tmp_path: Path, typed: str, said: str) -> None:
-    done = train(typed, cwd=tmp_path)
+    done = train(*typed.split(), cwd=tmp_path)
     assert done.status == 1
     (line,) = done.err.splitlines()
     assert said in line

@@ -183,6 +183,9 @@ def test_the_images_are_kept_on_a_device_as_bytes(root: Path) -> None:
     assert {split.labels.device.type for split in module.splits.values()} == {"meta"}
     assert module.splits["train"].images.dtype == torch.uint8
     assert module.splits["val"] is module.splits["test"]
+    images, _ = module.splits["train"][torch.arange(7)]
+    assert images.device.type == "meta"
+    assert images.dtype == torch.float32
 
 
 def test_a_batch_is_gathered_on_the_device_that_keeps_the_images() -> None:

@@ -130,7 +130,7 @@ def _own_plugins() -> list[str]:
     """The packages that the person's own conf/config.yaml trusts; a stored one is not asked."""
     file = Path(sys.argv[0]).parent / "conf" / "config.yaml"
     own: Any = OmegaConf.load(file) if file.is_file() else {}
-    return list(own.get("plugins", []))
+    return list(own.get("plugins") or [])
 
 
 def _require_as_before(config: Config, part: Path, typed: Mapping[str, str]) -> None:

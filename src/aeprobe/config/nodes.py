@@ -32,13 +32,14 @@ def found(target: str, name: str) -> Any:
         raise AeprobeError(f"{name}._target_={target}: there is no such class ({reason})") from error
 
 
-def bound(node: Mapping[str, Any], name: str, kind: type[T]) -> "partial[T]":
+def bound(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> "partial[T]":
     """The class that a node names, with its arguments bound; it is checked before anything of it is called.
 
     Args:
         node: checked by `validate`.
         name: the node's key.
         kind: what the class must be a subclass of.
+        ours: arguments that are ours to give, where the class takes them and the node does not have them.
 
     Raises:
         AeprobeError: there is no such class, it is of another kind, or it takes no such argument.
@@ -53,25 +54,18 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T]) -> "partial[T]":
     for key in arguments:
         if key not in known and not anything:
             raise AeprobeError(f"{name}.{key}: {target} takes no such argument; {nearest(key, known)}")
-    return partial(named, **arguments)
+    return partial(named, **{key: value for key, value in ours.items() if key in known} | arguments)
 
 
 def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T | None:
-    """The object that a node describes; None for one without a class.
-
-    Args:
-        node: as in `bound`.
-        name: the same.
-        kind: the same.
-        ours: arguments that are ours to give, where the class takes them and the node does not have them.
+    """The object that a node describes; None for one without a class. Arguments as of `bound`.
 
     Raises:
         AeprobeError: as `bound`, or the class refuses its arguments.
     """
     if node.get("_target_") is None:
         return None
-    takes = inspect.signature(found(node["_target_"], name)).parameters
-    make = bound({key: value for key, value in ours.items() if key in takes} | dict(node), name, kind)
+    make = bound(node, name, kind, **ours)
     try:
         return make()
     except (TypeError, ValueError) as error:

@@ -102,11 +102,11 @@ def higher_is_better(config: object, stage: str, metric: str) -> bool:
     if name in MEASURED[stage]:
         return MEASURED[stage][name]
     key = f"{stage}.metrics.{name}"
-    node = value_of(config, key)
-    better = getattr(found(node["_target_"], key), "higher_is_better", None)
+    target = str(value_of(config, f"{key}._target_"))
+    better = getattr(found(target, key), "higher_is_better", None)
     if better is None:
         raise AeprobeError(
-            f"{key}: {node['_target_']} does not say whether more of it is better: nothing can be chosen by "
+            f"{key}: {target} does not say whether more of it is better: nothing can be chosen by "
             f"{metric}; take a class whose higher_is_better is true or false"
         )
     return bool(better)

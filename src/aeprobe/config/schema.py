@@ -183,22 +183,14 @@ def keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[A
             yield prefix + item.name, item
 
 
-def nodes(config: object, prefix: str = "", schema: type | None = None) -> Iterator[tuple[str, Any, bool]]:
-    """Every node of a configuration, or of a group of it: its key, itself, and whether it must name a class.
-
-    Args:
-        config: a dataclass of the schema, or a mapping of one's form.
-        prefix: of its keys.
-        schema: the dataclass, where it is a mapping.
-    """
-    for name, item in keys(schema or type(config), prefix):
-        if not (kind := item.metadata.get("node")):
-            continue
-        value = value_of(config, name.removeprefix(prefix))
+def every_node(config: object) -> Iterator[tuple[str, Any, bool]]:
+    """Every node of a configuration, or a mapping of its form: key, node, and whether it must name a class."""
+    for name, item in keys():
+        kind = item.metadata.get("node")
         if kind == "one":
-            yield name, value, item.metadata["required"]
-        else:
-            yield from ((f"{name}.{own}", one, True) for own, one in value.items())
+            yield name, value_of(config, name), item.metadata["required"]
+        elif kind == "several":
+            yield from ((f"{name}.{own}", node, True) for own, node in value_of(config, name).items())
 
 
 def value_of(config: object, key: str) -> Any:

@@ -15,8 +15,8 @@ from aeprobe.config.schema import (
     Config,
     Stage,
     StageConfig,
+    every_node,
     interval,
-    nodes,
 )
 from aeprobe.errors import AeprobeError
 
@@ -29,7 +29,7 @@ def check_stages(config: Config) -> None:
     Raises:
         AeprobeError: a node names another class than it may, or two values contradict.
     """
-    for key, node, required in nodes(config):
+    for key, node, required in every_node(config):
         _check_node(key, node, required)
     for name in STAGES:
         stage: StageConfig = getattr(config, name)

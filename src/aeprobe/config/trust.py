@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aeprobe.config.schema import Config, nodes
+from aeprobe.config.schema import every_node
 from aeprobe.errors import AeprobeError
 
+WRITES = re.compile("dir|path|file|uri|url")  # in the name of an argument that says where something is written
 # Classes, and packages of which any class may be named that is of the kind that its place takes. What a person
 # types, or has in conf/, may name others too.
-WRITES = re.compile("dir|path|file|uri|url")  # in the name of an argument that says where something is written
 TRUSTED = (
     "aeprobe",
     "torch.nn",
@@ -31,7 +31,7 @@ def require_trusted(config: Mapping[Any, Any], plugins: Sequence[str], source: o
     Raises:
         AeprobeError: it names another.
     """
-    for key, node, _ in nodes(config, schema=Config):
+    for key, node, _ in every_node(config):
         if not isinstance(node, Mapping):
             continue  # no node, and refused by that reason
         places = [name for name in node if WRITES.search(name) and node[name] is not None]

@@ -66,8 +66,7 @@ def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping
         if name.startswith("val/"):  # the last val/* in the curve is of another checkpoint
             writer.add_scalar(f"final/{name}", value, step)
     tags = [f"final/{name}" if name.startswith("val/") else name for name in final if "train/" not in name]
-    added = [tag for tag in tags if tag not in METRICS]
-    for summary in hparams(dict(values), dict.fromkeys((*METRICS, *added), 0.0)):  # the table reads the scalars
+    for summary in hparams(dict(values), dict.fromkeys((*METRICS, *tags), 0.0)):  # the table reads the scalars
         _add(writer, summary)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from aeprobe.config.objective import MEASURED
 from aeprobe.report.comparison import of_the_report, report, shown
 from aeprobe.report.runs import spread
 from aeprobe.runs.stage_run import StageRun
@@ -100,7 +101,7 @@ def _besides(used: Mapping[str, Any]) -> list[str]:
 def metrics(runs: Sequence[StageRun]) -> Table | None:
     """The person's own metrics."""
     run = runs[0]
-    names = [name for name in run.higher_is_better if name not in ("loss", "accuracy")]
+    names = [name for name in run.higher_is_better if name not in MEASURED["classifier"]]
 
     def cell(key: str) -> str:
         return shown(spread(one.last(key) for one in runs), number, len(runs))

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import value_of
 from aeprobe.config.settings import experiment, upgraded
 from aeprobe.files import read_file
@@ -71,7 +72,7 @@ class StageRun:
     def higher_is_better(self) -> dict[str, Any]:
         """Of each metric, by its name; an older run has no others than ours."""
         found = self.metrics.get("higher_is_better")
-        return {"loss": False, "accuracy": True} | (found if isinstance(found, dict) else {})
+        return MEASURED["classifier"] | (found if isinstance(found, dict) else {})
 
     def series(self, key: str) -> list[float | None]:
         """One number of every epoch that ended, None where it was not taken."""

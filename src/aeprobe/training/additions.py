@@ -90,11 +90,11 @@ def loggers(config: Config, directory: RunDirectory) -> dict[str, Logger]:
     Raises:
         AeprobeError: one cannot be made.
     """
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     before, made = directory.metrics.get("loggers") or {}, {}
     for name, node in config.logger.items():
         ours = {"save_dir": str(directory.path)}
         ours["tracking_uri"] = f"sqlite:///{directory.path.absolute() / 'mlflow.db'}"  # as MLflow calls it
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its import reads it
         if found := before.get(name):
             ours |= {"run_id": found, "id": found}  # as MLflow and as Weights & Biases call it
         logger = nodes.build(node, f"logger.{name}", Logger, **ours)  # type: ignore[type-abstract]

@@ -5,11 +5,12 @@ import platform
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aeprobe.runtime
 
 import torch
+from lightning.pytorch.loggers import Logger
 
 from aeprobe.config.overrides import override
 from aeprobe.config.rules import THREADS_ANYWHERE
@@ -21,8 +22,10 @@ from aeprobe.processes import collectives
 from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
 from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.training import additions
 from aeprobe.training.build import Experiment
 from aeprobe.training.consistency import require_files
+from aeprobe.training.hparams import hyperparameters
 
 if TYPE_CHECKING:
     from aeprobe.training.run import Request
@@ -168,6 +171,20 @@ def write_header(
     where = "into" if last is None else f"going on from {last.name} in"
     log.info("%s", experiment.describe())
     log.info("on %s with %d thread%s%s, %s %s", device, threads, "s"[: threads > 1], each, where, directory.path)
+
+
+def loggers(directory: RunDirectory, experiment: Experiment, config: Config) -> list[Logger]:
+    """The person's loggers: each begins its run with the settings, or goes on in that which metrics.json names."""
+    made: dict[str, Any] = additions.loggers(config, directory)
+    before = directory.metrics.get("loggers") or {}
+    for name, logger in made.items():
+        if logger.experiment is not None and name not in before and experiment.settings:
+            logger.log_hyperparams(hyperparameters(experiment, config))
+    directory.write(loggers={name: str(logger.version) for name, logger in made.items()})
+    for file in directory.path.rglob("*"):
+        if file.is_symlink():  # Weights & Biases makes some, for convenience; a run directory has none
+            file.unlink()
+    return list(made.values())
 
 
 def _data(experiment: Experiment) -> Metrics:

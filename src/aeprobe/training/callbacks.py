@@ -52,7 +52,9 @@ class Checkpoint(ModelCheckpoint):
     newest, in `directory` as `name`.ckpt. Where that is None, the Trainer is made with the run's.
     """
 
-    def __init__(self, directory: Path | None, name: str, monitor: str | None = None, mode: str = "min") -> None:
+    def __init__(
+        self, directory: Path | None, name: str, monitor: str | None = None, mode: str = "min", **more: Any
+    ) -> None:
         super().__init__(
             directory,
             filename=name,
@@ -60,6 +62,7 @@ class Checkpoint(ModelCheckpoint):
             mode=mode,
             enable_version_counter=False,
             save_on_train_epoch_end=True,
+            **more,
         )
 
     @property
@@ -86,8 +89,7 @@ class EveryNEpochs(Checkpoint):
     def __init__(self, n: int) -> None:
         if n < 1:
             raise ValueError(f"n={n}: must be 1 or more")
-        super().__init__(None, "every_n_epochs")
-        self.save_top_k, self._every_n_epochs = -1, n
+        super().__init__(None, "every_n_epochs", save_top_k=-1, every_n_epochs=n)
 
     def format_checkpoint_name(self, metrics: dict[str, Any], *_: Any, **__: Any) -> str:
         """Named after the epochs that are trained."""

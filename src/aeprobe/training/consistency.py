@@ -34,7 +34,7 @@ def require_best(stage: str, config: Config, data: MNISTDataModule) -> None:
     """Raises AeprobeError where best.ckpt would be chosen by what is not measured, or has no better or worse."""
     metric = getattr(config, stage).monitor
     if metric == "val/loss":
-        return  # always measured, but for where images are held out: then the last checkpoint is tested
+        return  # where it is the test set's, there is no best.ckpt
     require_monitored(f"{stage}.monitor", metric, stage, config, data)
     if not metric.startswith("val/"):
         raise AeprobeError(f"{stage}.monitor={metric}: must be one of validation, such as val/loss")

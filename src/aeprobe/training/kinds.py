@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
 from aeprobe.config.nodes import bound
-from aeprobe.config.schema import Config, nodes
+from aeprobe.config.schema import Config, every_node
 from aeprobe.models.regularizers import Regularizer
 
 KINDS: dict[str, type] = {
@@ -29,7 +29,7 @@ def require_kinds(config: Config) -> None:
     Raises:
         AeprobeError: there is no such class, it is of another kind, or it takes no such argument.
     """
-    for key, node, _ in nodes(config):
+    for key, node, _ in every_node(config):
         if node["_target_"] is not None:
             arguments = {name: value for name, value in node.items() if name != "interval"}  # ours, of a schedule
             place = next(part for part in key.split(".") if part in KINDS)

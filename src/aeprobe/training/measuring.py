@@ -1,8 +1,6 @@
 """A trained stage on the test images: its numbers, and how they are shown."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import lightning as L
 import torch
@@ -20,23 +18,6 @@ from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.build import Experiment
 from aeprobe.training.hparams import hyperparameters
 from aeprobe.training.recorder import Recorder, write_scalars, writer
-
-
-def begin_loggers(
-    loggers: Mapping[str, Any], directory: RunDirectory, experiment: Experiment, config: Config
-) -> None:
-    """Begins the run of each of the person's loggers, with its settings, or goes on in it.
-
-    What they are called is kept, so that a resumed run goes on in them.
-    """
-    before = directory.metrics.get("loggers") or {}
-    for name, logger in loggers.items():
-        if logger.experiment is not None and name not in before and experiment.settings:
-            logger.log_hyperparams(hyperparameters(experiment, config))
-    directory.write(loggers={name: str(logger.version) for name, logger in loggers.items()})
-    for file in directory.path.rglob("*"):
-        if file.is_symlink():  # Weights & Biases makes some, for convenience; a run directory has none
-            file.unlink()
 
 
 def prepare(experiment: Experiment, device: torch.device) -> None:

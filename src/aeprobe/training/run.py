@@ -28,7 +28,7 @@ from aeprobe.training import additions, beginning
 from aeprobe.training.build import Experiment, build_autoencoder, build_classifier, build_test
 from aeprobe.training.callbacks import Stop
 from aeprobe.training.kinds import require_kinds
-from aeprobe.training.measuring import begin_loggers, prepare, show, test
+from aeprobe.training.measuring import prepare, show, test
 from aeprobe.training.recorder import Recorder
 from aeprobe.training.trainer import make_trainer
 
@@ -149,10 +149,8 @@ def _run_stage(
     with recorded(directory), request.interruption.blamed(), reraise_first_failure(request.interruption):
         beginning.write_header(directory, request, experiment, device, last)
         spent = beginning.seconds_before(directory)
-        loggers = additions.loggers(request.config, directory)
-        trainer.loggers = [*trainer.loggers, *loggers.values()]
-        if loggers and here().first:
-            begin_loggers(loggers, directory, experiment, request.config)
+        if request.config.logger and here().first:
+            trainer.loggers += beginning.loggers(directory, experiment, request.config)
         prepare(experiment, device)
         if experiment.settings is not None:
             trainer.fit(experiment.module, experiment.data, ckpt_path=last, weights_only=True)

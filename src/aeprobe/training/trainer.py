@@ -67,10 +67,7 @@ class EventFiles(TensorBoardLogger):
 
 
 def make_trainer(
-    settings: TrainerConfig,
-    experiment: Experiment,
-    directory: RunDirectory,
-    callbacks: Sequence[Callback],
+    settings: TrainerConfig, experiment: Experiment, directory: RunDirectory, callbacks: Sequence[Callback]
 ) -> L.Trainer:
     """A Trainer for one stage, with these callbacks besides those that every run has.
 
@@ -91,14 +88,15 @@ def make_trainer(
         mode = "max" if experiment.higher_is_better[stage.monitor.removeprefix("val/")] else "min"
         every += [Checkpoint(directory.checkpoints, "best", stage.monitor, mode)] if data.val_size else []
         every += [Checkpoint(directory.checkpoints, "last")]
-    events = EventFiles(directory.path, name="", version="tensorboard", default_hp_metric=False, max_queue=10_000)
     passed = {name: getattr(settings, name) for name, field in keys(TrainerConfig) if not field.metadata["ours"]}
     several = settings.devices * settings.num_nodes > 1
     passed["strategy"] = UnevenBatchDDP() if several else "auto"
     try:
         trainer = L.Trainer(
             max_epochs=stage.epochs(settings) if stage else 0,
-            logger=events,
+            logger=EventFiles(
+                directory.path, name="", version="tensorboard", default_hp_metric=False, max_queue=10_000
+            ),
             callbacks=every,
             plugins=[AtomicCheckpointIO(), *([TorchElasticEnvironment()] if several else [])],
             enable_progress_bar=bar,
