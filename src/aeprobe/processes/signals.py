@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,12 +57,15 @@ class Interruption:
         self.waiting = self.ending = False
         self._before: dict[int, Any] = {}
         self._heard = 0
+        self._unraisable = sys.unraisablehook
 
     def __enter__(self) -> "Interruption":
         self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._hear_again
         return self
 
     def __exit__(self, *_: object) -> None:
+        sys.unraisablehook = self._unraisable
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -127,6 +131,19 @@ class Interruption:
         again, self.signum = self.signum is not None, signum
         if again or not self.waiting:
             raise Interrupted(signum)
+
+    def _hear_again(self, unraisable: Any) -> None:
+        """Sends a signal again that came while Python collected garbage, where no error gets out."""
+        if not isinstance(unraisable.exc_value, Interrupted):
+            self._unraisable(unraisable)
+            return
+        signum = unraisable.exc_value.signum
+
+        def send() -> None:
+            if signal.getsignal(signum) == self._hear:  # else it is over by now
+                os.kill(os.getpid(), signum)
+
+        threading.Timer(0.05, send).start()
 
 
 def cut_short(error: BaseException | None) -> bool:
