@@ -1,6 +1,7 @@
 """Numbers as a person reads them, in figures, tables and sentences. Needs neither torch nor matplotlib."""
 
 import math
+from collections.abc import Mapping
 
 NONE = "–"
 PERCENT = "\u00a0%"
@@ -47,6 +48,20 @@ def counted(count: int, kind: str) -> str:
 
 
 Words = tuple[str, str, str]  # for less, as much, more
+
+
+def numbers(values: Mapping[str, float]) -> str:
+    """Metrics by their names, in one line; an MSE that is the loss is not said twice.
+
+    >>> numbers({"val/loss": 0.02, "val/mse": 0.02, "val/f1": 0.5})
+    'val/loss 0.0200  val/f1 0.5000'
+    """
+    told = {
+        name: value
+        for name, value in values.items()
+        if not (name.endswith("/mse") and value == values.get(name.replace("/mse", "/loss")))
+    }
+    return "  ".join(f"{name} {value:.4f}" for name, value in told.items())
 
 
 def beside(

@@ -22,7 +22,7 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 
 from aeprobe.config.checks import validate
 from aeprobe.data.datamodule import MNISTDataModule
-from aeprobe.models.networks import mlp
+from aeprobe.models.networks import MLP
 from aeprobe.training import run as runner
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -61,9 +61,9 @@ def bare(stage: str, tick: Tick, **_: Any) -> None:
     data = MNISTDataModule()
     data.prepare_data()
     data.setup()
-    encoder = mlp(ENCODER)
-    decoder = mlp(ENCODER[::-1], output=nn.Sigmoid())
-    head = mlp(HEAD)
+    encoder = MLP(ENCODER)
+    decoder = nn.Sequential(*MLP(ENCODER[::-1]), nn.Sigmoid())
+    head = MLP(HEAD)
     if stage == "classifier":
         data.encode(lambda images: encoder(images.flatten(1)), ("train",))
     inputs, labels = data.splits["train"].images.flatten(1), data.splits["train"].labels
@@ -85,14 +85,14 @@ def bare(stage: str, tick: Tick, **_: Any) -> None:
 def report(stage: str, tick: Tick, **_: Any) -> None:
     """The report's loop: each image by itself through ToTensor and Normalize, plain Adam, denormals kept."""
     torch.set_flush_denormal(False)  # before the first parallel operation, which makes the worker threads
-    for _loss in _report_epochs(stage, mlp(ENCODER)):
+    for _loss in _report_epochs(stage, MLP(ENCODER)):
         tick()
 
 
 def report_whole(epochs: int) -> None:
     """Both stages of the report's experiment, with a pass over the test set after each epoch; nothing is drawn."""
     torch.set_flush_denormal(False)
-    encoder = mlp(ENCODER)
+    encoder = MLP(ENCODER)
     steps = 600 * epochs
     for stage in ("autoencoder", "classifier"):
         for _, _loss in zip(range(steps), _report_epochs(stage, encoder), strict=False):
@@ -106,9 +106,9 @@ def _report_epochs(stage: str, encoder: nn.Module) -> Iterator[float]:
     test = DataLoader(MNIST("data", train=False, transform=transform), batch_size=BATCH, shuffle=True)
     if stage == "classifier":
         encoder.requires_grad_(False)
-        model = nn.Sequential(encoder, mlp(HEAD))
+        model = nn.Sequential(encoder, MLP(HEAD))
     else:
-        model = nn.Sequential(encoder, mlp(ENCODER[::-1], output=nn.Sigmoid()))
+        model = nn.Sequential(encoder, *MLP(ENCODER[::-1]), nn.Sigmoid())
     optimizer = Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=1e-5)
 
     def loss_of(images: Tensor, labels: Tensor) -> Tensor:

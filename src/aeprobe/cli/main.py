@@ -37,6 +37,7 @@ from aeprobe.sweeps import earlier
 from aeprobe.sweeps.earlier import OtherRunError
 from aeprobe.sweeps.held_out import require_held_out
 from aeprobe.sweeps.jobs import Jobs, UnfinishedError, is_search
+from aeprobe.wording import numbers
 
 log = logging.getLogger("aeprobe")
 EARLIER = {
@@ -195,8 +196,7 @@ def _advice(directory: Path, devices: int) -> str:
 def _say_result(stages: Stage, directory: Path, metrics: dict[str, Metrics]) -> None:
     """The final numbers, where they are, and what to type next; a whole experiment gets its page."""
     for stage, of_stage in metrics.items():
-        numbers = "  ".join(f"{name} {value:.4f}" for name, value in of_stage["final"].items())
-        log.info("%s (%s checkpoint)  %s", stage, of_stage["checkpoint"], numbers)
+        log.info("%s (%s checkpoint)  %s", stage, of_stage["checkpoint"], numbers(of_stage["final"]))
     log.info("run directory: %s", directory)
     if "test" not in metrics:
         following = "test" if "classifier" in metrics else "classifier"

@@ -16,7 +16,7 @@ from aeprobe.config.checks import config_error, typed_values
 from aeprobe.config.fields import Role
 from aeprobe.config.overrides import as_typed
 from aeprobe.config.rules import THREADS_ANYWHERE
-from aeprobe.config.schema import STAGES, Config, Stage, depends_on_length
+from aeprobe.config.schema import STAGES, Config, Stage, depends_on_length, every_node, schema
 from aeprobe.config.settings import roles, upgraded
 from aeprobe.config.stored import read_config, read_overrides
 from aeprobe.config.trust import require_trusted
@@ -100,7 +100,7 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
     try:
         plain: Any = OmegaConf.to_container(stored)
         plain = upgraded({str(key): value for key, value in plain.items()})
-        cfg: Any = OmegaConf.merge(OmegaConf.structured(Config), plain)
+        cfg: Any = OmegaConf.merge(schema(), plain)
         cfg.plugins = _own_plugins()
         before = {stage: int(cfg[stage].max_epochs) for stage in STAGES}
         for key, override in typed.items():
@@ -115,7 +115,8 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
     ckpt, last = cfg.ckpt, directory / "checkpoints" / "last.ckpt"
     if cfg.stage == Stage.classifier and last.exists():  # it holds its encoder, and stage 1's may be gone by now
         cfg.ckpt = str(last.absolute())
-    require_trusted(cfg, cfg.plugins, f"resume={directory}")  # before anything looks a class up
+    named = ((key, node) for key, node, _ in every_node(cfg))
+    require_trusted(named, cfg.plugins, f"resume={directory}")  # before anything looks a class up
     config = check(cfg)
     config.ckpt = ckpt
     for stage, key in zip(STAGES, LENGTHS, strict=True):

@@ -1,6 +1,7 @@
 """Every check of the configuration that needs neither torch nor the data, so that a typo costs a second."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,7 +12,21 @@ from aeprobe.config import objective
 from aeprobe.config.hints import hint
 from aeprobe.config.overrides import literal
 from aeprobe.config.rules import require
-from aeprobe.config.schema import ARCHITECTURE, STAGES, Config, DataConfig, Dataset, Stage, keys, value_of
+from aeprobe.config.schema import (
+    MODULE,
+    NETWORKS,
+    STAGES,
+    Config,
+    DataConfig,
+    Dataset,
+    Stage,
+    keys,
+    module_node,
+    plain,
+    schema,
+    value_of,
+)
+from aeprobe.config.settings import flat
 from aeprobe.config.stage_checks import check_stages
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
@@ -42,12 +57,13 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False
     """
     try:
         # Into the schema once more: `+key=1` gets past the composed node, and `~key` takes away from it.
-        plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-        config: Config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), literal(plain)))  # type: ignore[assignment]
+        values = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+        config: Config = OmegaConf.to_object(OmegaConf.merge(schema(), literal(values)))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise AeprobeError(config_error(error)) from error
     config.outputs, config.data.root = from_here(config.outputs), from_here(config.data.root)
     config.ckpt = config.ckpt and from_here(config.ckpt)
+    _check_keys(config)
     check_ranges(config)
     _check_root(config)
     check_data(config.data)
@@ -56,6 +72,18 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False
     _check_typed(config.stage, typed)
     _check_effect(config, typed, swept)
     return config
+
+
+def _check_keys(config: Config) -> None:
+    """Raises AeprobeError for a key that a stage does not have; a module of another class may have its own."""
+    strange = {*vars(config.classifier)} - {item.name for item in fields(config.classifier)}
+    unknown = [f"classifier.{name}" for name in strange]
+    module = module_node(config)
+    if module.pop("_target_") == MODULE:
+        unknown += [f"autoencoder.{name}" for name in module]
+    if unknown:
+        given = next(iter(flat({unknown[0]: value_of(plain(config), unknown[0])})))
+        raise AeprobeError(f"{given}: no such key; {hint(given)}")
 
 
 def check_ranges(config: object, prefix: str = "") -> None:
@@ -115,7 +143,12 @@ def _check_typed(stage: Stage, typed: Mapping[str, str]) -> None:
         owner, _, name = key.partition(".")
         # What a checkpoint fixes is held against it, once it is read.
         measured = stage == Stage.test and name.partition(".")[0] == "metrics"
-        if owner in STAGES and not stage.trains(owner) and name not in ARCHITECTURE and not measured:
+        if (
+            owner in STAGES
+            and not stage.trains(owner)
+            and name.partition(".")[0] != NETWORKS[owner]
+            and not measured
+        ):
             raise AeprobeError(
                 f"{override}: stage={stage} does not train the {owner}; drop it, or use stage=all or stage={owner}"
             )
@@ -131,7 +164,8 @@ def _idle() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
             yield key, "stage", lambda stage: stage == Stage.test
     for stage in STAGES:
         optimizer, scheduler = f"{stage}.optimizer", f"{stage}.scheduler"
-        yield f"{stage}.activation", f"{stage}.widths", lambda widths: len(widths) == 2  # one layer
+        network = f"{stage}.{NETWORKS[stage]}"
+        yield f"{network}.activation", f"{network}.widths", lambda widths: widths and len(widths) == 2  # one layer
         yield f"{optimizer}.dampening", f"{optimizer}.momentum", lambda momentum: not momentum
         for key in ("base_momentum", "max_momentum"):
             yield f"{scheduler}.{key}", f"{scheduler}.cycle_momentum", lambda cycled: cycled is False

@@ -39,15 +39,23 @@ def key(
     return field(default=neutral, metadata=metadata)
 
 
-def node(required: bool = False, young: bool = True) -> Any:
+def node(neutral: str | None = None, required: bool = False, young: bool = True) -> Any:
     """A field whose `_target_` names a class; its other keys are arguments, held against the class's signature.
 
     Args:
+        neutral: the class that stored configurations mean which name none.
         required: whether null may not stand for none.
-        young: whether stored configurations may lack it, which means none.
+        young: whether stored configurations may lack it.
     """
-    neutral = {"_target_": None} if young else {}
-    return field(default_factory=neutral.copy, metadata={"node": "one", "required": required})
+    default = {"_target_": neutral} if young else {}
+    return field(default_factory=default.copy, metadata={"node": "one", "required": required})
+
+
+def node_or_word(neutral: str, *others: str) -> Any:
+    """A field that holds a node, or a word for a class of the project's."""
+    words = (neutral, *others)
+    rule = Rule(f"{' or '.join(words)}, or a node with a _target_", lambda v: isinstance(v, dict) or v in words)
+    return field(default=neutral, metadata={"node": "or a word", "role": None, "rule": rule})
 
 
 def nodes_by_name(role: Role | None = None) -> Any:

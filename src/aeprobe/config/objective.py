@@ -10,7 +10,7 @@ from aeprobe.config.schema import Config, Stage, value_of
 from aeprobe.errors import AeprobeError
 
 # What every run of a stage measures, and whether a higher value is a better one.
-MEASURED = {"autoencoder": {"loss": False}, "classifier": {"loss": False, "accuracy": True}}
+MEASURED = {"autoencoder": {"loss": False, "mse": False}, "classifier": {"loss": False, "accuracy": True}}
 
 
 def resolve(config: object) -> tuple[str, str] | None:

@@ -65,10 +65,6 @@ BATCHES = Rule(
     "null, a number of batches (1, 2, …) or a fraction (0.1, 1.0)",
     lambda value: value >= 1 if isinstance(value, int) else 0 < value <= 1,
 )
-WIDTHS = Rule(
-    "two or more numbers from 1 to 1048576",
-    lambda value: len(value) >= 2 and all(1 <= width <= 2**20 for width in value),
-)
 DURATION = Rule(
     "days, hours, minutes and seconds, such as 00:01:30:00",
     lambda time: bool(re.fullmatch(r"\d{1,3}(:\d\d){3}", time)) and bool(re.search("[1-9]", time)),

@@ -5,14 +5,14 @@ key existed. A field without one has been there from the beginning.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
-from aeprobe.config.fields import Role, key, node, nodes_by_name
+from aeprobe.config.fields import Role, key, node, node_or_word, nodes_by_name
 from aeprobe.config.rules import (
     BATCHES,
     BETAS,
@@ -26,21 +26,23 @@ from aeprobe.config.rules import (
     POSITIVE,
     SEED,
     THREADS,
-    WIDTHS,
     Rule,
     one_of,
-    word_of,
 )
 
-PIXELS = 28 * 28
 STAGES = ("autoencoder", "classifier")
-ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Tanh")
+MODULE = "aeprobe.models.autoencoder.Autoencoder"
 # Arguments of torch's optimizers, whose nodes are not typed.
 OPTIMIZER_NUMBERS = {"lr": POSITIVE, "betas": BETAS} | dict.fromkeys(
     ("weight_decay", "momentum", "dampening", "eps"), NOT_NEGATIVE
 )
 PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"  # the one schedule that follows a metric: val/loss
-ARCHITECTURE = ("widths", "activation")  # what a checkpoint fixes of the stage that it holds
+NETWORKS = {"autoencoder": "network", "classifier": "head"}  # what a checkpoint fixes of the stage that it holds
+ALIASES = {  # what may be typed, too
+    f"{stage}.{name}": f"{stage}.{network}.{name}"
+    for stage, network in NETWORKS.items()
+    for name in ("widths", "activation", "initialization")
+}
 
 
 class Stage(StrEnum):
@@ -63,13 +65,6 @@ class LossOn(StrEnum):
     softmax = "softmax"
 
 
-class Initialization(StrEnum):
-    """The weights that a stage starts from."""
-
-    torch = "torch"
-    he = "he"
-
-
 class Dataset(StrEnum):
     """Where the images come from."""
 
@@ -81,9 +76,6 @@ class Dataset(StrEnum):
 class StageConfig:
     """What both stages have."""
 
-    widths: list[int] = key(rule=WIDTHS)
-    activation: str = key(rule=word_of(ACTIVATIONS))
-    initialization: Initialization = key(Initialization.torch)
     batch_size: int = key(rule=COUNT)
     max_epochs: int = key(rule=EPOCHS)
     optimizer: dict[str, Any] = node(required=True, young=False)
@@ -99,8 +91,11 @@ class StageConfig:
 
 @dataclass
 class AutoencoderConfig(StageConfig):
-    """Stage 1."""
+    """Stage 1. Its module may have keys of its own beside these: they are arguments of its class."""
 
+    _target_: str = key(MODULE)
+    network: dict[str, Any] = node("aeprobe.models.networks.MLPAutoencoder", required=True)
+    loss: Any = node_or_word("mse", "bce", "l1")
     augmentation: dict[str, Any] = node()
     corruption: dict[str, Any] = node()
     regularizer: dict[str, Any] = node()
@@ -110,6 +105,8 @@ class AutoencoderConfig(StageConfig):
 class ClassifierConfig(StageConfig):
     """Stage 2."""
 
+    head: dict[str, Any] = node("aeprobe.models.networks.MLP", required=True)
+    loss: Any = node_or_word("cross_entropy")
     standardize: bool = key(False)
     code_noise: float = key(0.0, rule=NOT_NEGATIVE)
     loss_on: LossOn = key(LossOn.logits)
@@ -173,10 +170,10 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
-def keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
+def keys(group: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
     """Every dotted key of the schema with its field; groups of keys are none."""
-    hints = get_type_hints(schema)
-    for item in fields(schema):
+    hints = get_type_hints(group)
+    for item in fields(group):
         if is_dataclass(hints[item.name]):
             yield from keys(hints[item.name], f"{prefix}{item.name}.")
         else:
@@ -191,22 +188,41 @@ def every_node(config: object) -> Iterator[tuple[str, Any, bool]]:
             yield name, value_of(config, name), item.metadata["required"]
         elif kind == "several":
             yield from ((f"{name}.{own}", node, True) for own, node in value_of(config, name).items())
+        elif kind == "or a word" and isinstance(found := value_of(config, name), Mapping):
+            yield name, found, True
+    yield "autoencoder", module_node(config), True
+
+
+def module_node(config: object) -> dict[str, Any]:
+    """The class of stage 1's module and the arguments that it alone takes, of a configuration or a mapping."""
+    group = value_of(config, "autoencoder")
+    known = {item.name for item in fields(AutoencoderConfig)} - {"_target_"}
+    values = group if isinstance(group, Mapping) else vars(group)
+    return {name: value for name, value in values.items() if name not in known}
 
 
 def value_of(config: object, key: str) -> Any:
     """What a configuration, or a group of it, has at a dotted key; None: nothing."""
     for name in key.split("."):
-        config = config.get(name) if isinstance(config, dict) else getattr(config, name, None)
+        config = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
     return config
 
 
-def plain(config: Config) -> dict[str, Any]:
+def plain(config: Any) -> Any:
     """The configuration as plain values, with the enums as their words."""
+    if is_dataclass(config):
+        return {name: plain(value) for name, value in vars(config).items()}
+    if isinstance(config, dict):
+        return {name: plain(value) for name, value in config.items()}
+    return str(config) if isinstance(config, StrEnum) else config
 
-    def words(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: str(value) if isinstance(value, StrEnum) else value for key, value in items}
 
-    return asdict(config, dict_factory=words)
+def schema() -> DictConfig:
+    """The schema as Hydra and OmegaConf take it: stages also take keys that their classes may know."""
+    config: DictConfig = OmegaConf.structured(Config)
+    for stage in STAGES:
+        OmegaConf.set_struct(config[stage], False)
+    return config
 
 
 def interval(scheduler: Mapping[str, Any]) -> str:
@@ -223,4 +239,4 @@ def depends_on_length(scheduler: Mapping[str, Any]) -> bool:
     return "auto" in scheduler.values() or str(scheduler.get("_target_")).endswith(".OneCycleLR")
 
 
-ConfigStore.instance().store("schema", node=Config)
+ConfigStore.instance().store("schema", node=schema())

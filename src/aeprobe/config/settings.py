@@ -15,10 +15,11 @@ from typing import Any, get_args, get_origin
 from omegaconf import MISSING, OmegaConf
 
 from aeprobe.config.fields import Role
-from aeprobe.config.schema import STAGES, Config, keys, value_of
+from aeprobe.config.schema import ALIASES, STAGES, Config, keys, value_of
 
 # What became of keys that a stored configuration may still have: the new name, or None for a key that was dropped.
 MOVED: dict[str, str | None] = {
+    **ALIASES,
     "trainer.steps_per_execution": None,
     "autoencoder.shift": "autoencoder.augmentation.pixels",
     "autoencoder.shift_epochs": "autoencoder.augmentation.epochs",
@@ -31,6 +32,13 @@ CLASSES = {
     "autoencoder.augmentation": ("aeprobe.data.augmentation.RandomShift", "pixels"),
     "autoencoder.corruption": ("torch.nn.Dropout", "p"),
     "autoencoder.regularizer": ("aeprobe.models.regularizers.ClusterAgreement", "weight"),
+}
+
+
+# Arguments that a class did not have when some runs were stored: what they mean.
+LATER = {
+    f"aeprobe.models.networks.{name}": {"initialization": "torch", "dropout": 0.0, "batch_norm": False}
+    for name in ("MLPAutoencoder", "MLP")
 }
 
 
@@ -71,7 +79,21 @@ def upgraded(stored: Mapping[str, Any]) -> dict[str, Any]:
         node, name = _parent(config, key)
         if node is not None:
             node.setdefault(name, value)
+    _upgrade_networks(config)
     return config
+
+
+def _upgrade_networks(config: dict[str, Any]) -> None:
+    """Adds what a class did not have; widths that the images and the code fix are "auto", whoever typed them."""
+    for key, ends in (("autoencoder.network", [0]), ("classifier.head", [0, -1])):
+        node, _ = _parent(config, f"{key}.widths")
+        if node is not None:
+            node |= LATER.get(str(node.get("_target_")), {}) | node
+        widths = value_of(config, f"{key}.widths")
+        if isinstance(widths, list) and widths:
+            for end in ends:
+                if end == 0 or (widths[end] == 10 and value_of(config, "data.name") == "mnist"):
+                    widths[end] = "auto"
 
 
 def _parent(config: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
@@ -117,6 +139,8 @@ def misfit(stored: Mapping[str, Any]) -> str:
 
 
 def _has_type(value: Any, kind: Any) -> bool:
+    if kind is Any:
+        return True
     if get_origin(kind) is UnionType:
         return any(_has_type(value, one) for one in get_args(kind))
     if get_origin(kind) is list:

@@ -1,19 +1,15 @@
-"""The checks of `autoencoder.*` and `classifier.*` beyond ranges: classes, widths, contradictions."""
+"""The checks of `autoencoder.*` and `classifier.*` beyond ranges: classes and contradictions."""
 
-import os
 import re
-from itertools import pairwise
 from typing import Any
 
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.rules import require
 from aeprobe.config.schema import (
     OPTIMIZER_NUMBERS,
-    PIXELS,
     PLATEAU,
     STAGES,
     Config,
-    Stage,
     StageConfig,
     every_node,
     interval,
@@ -39,7 +35,11 @@ def check_stages(config: Config) -> None:
         for number, rule in OPTIMIZER_NUMBERS.items():
             if number in stage.optimizer or number == "lr":
                 rule.require(f"{name}.optimizer.{number}", stage.optimizer.get(number))
-    _check_widths(config)
+    if config.classifier.class_weights and isinstance(config.classifier.loss, dict):
+        raise AeprobeError(
+            f"classifier.class_weights={config.classifier.class_weights}: weighs the cross-entropy; with another "
+            "classifier.loss give that its own weights"
+        )
     _check_scaled_gradients(config)
 
 
@@ -75,25 +75,6 @@ def _check_schedule(name: str, node: dict[str, Any]) -> None:
 
 def _holds_mapping(value: object) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_mapping, value)))
-
-
-def _check_widths(config: Config) -> None:
-    encoder, head = config.autoencoder.widths, config.classifier.widths
-    require(encoder[0] == PIXELS, "autoencoder.widths", encoder, f"{PIXELS} first: an image has 28 x 28 pixels")
-    if config.stage == Stage.all and encoder[-1] != head[0]:
-        raise AeprobeError(
-            f"classifier.widths={head} begins with {head[0]}, but the encoder's code has {encoder[-1]} numbers "
-            f"(autoencoder.widths={encoder}): make the two equal"
-        )
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # a system that does not say: torch says it when it is too late
-        return
-    for name, widths, networks in (("autoencoder", encoder, 2), ("classifier", head, 1)):
-        # Each weight, its gradient, and Adam's two moments.
-        needed = 16 * networks * sum(one * other for one, other in pairwise(widths))
-        rule = f"smaller: to train it takes {needed / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g}"
-        require(needed < memory, f"{name}.widths", widths, rule)
 
 
 def _check_scaled_gradients(config: Config) -> None:

@@ -44,40 +44,41 @@ class History:
         rows = [row for row in self.rows if all(tag in row for tag in tags)]
         return tuple(np.array([row[tag] for row in rows]) for tag in ("epoch", *tags))
 
-    def loss_per_epoch(self) -> Drawing:
-        """Stage 1's training loss: over the epoch, and of its last batch, as the report prints it."""
+    def loss_per_epoch(self, unit: str) -> Drawing:
+        """Stage 1's training loss, by its name: over the epoch, and of its last batch, as the report prints it."""
         epoch, mean, last = self.per_epoch("train/loss", "train/loss_last")
-        figure, axes = new_axes("Stage 1: training loss per epoch", "epoch", "MSE per pixel")
+        figure, axes = new_axes("Stage 1: training loss per epoch", "epoch", unit)
         _per_epoch(axes, epoch, {"last batch": last, "mean over the epoch": mean}, "loss")
         alt = (
-            f"The mean training MSE {_change(mean, epoch=epoch)}; "
+            f"The mean training loss, {unit}, {_change(mean, epoch=epoch)}; "
             f"that of each epoch's last batch {_change(last, verb='goes')}."
         )
         data = {"epoch": epoch.tolist(), "mean": mean.tolist(), "last": last.tolist()}
         return Drawing([8], "Stage 1: loss per epoch", alt, figure, data)
 
-    def loss_and_accuracy_per_epoch(self) -> Drawing:
-        """Stage 2's training loss and accuracy, of each epoch and of its last batch."""
+    def loss_and_accuracy_per_epoch(self, unit: str) -> Drawing:
+        """Stage 2's training loss, by its name, and accuracy, of each epoch and of its last batch."""
         figure = Figure((8, 6), dpi=DPI)
         data: dict[str, Any] = {}
         changes = {}
-        for what, bottom in (("loss", 0.59), ("accuracy", 0.09)):
+        for what, name, bottom in (("loss", unit, 0.59), ("accuracy", "accuracy", 0.09)):
             epoch, mean, last = self.per_epoch(f"train/{what}", f"train/{what}_last")
             axes = figure.add_axes((0.12, bottom, 0.845, 0.345))
-            style(axes, f"Stage 2: training {what} per epoch", "epoch", _unit(2, what), what)
+            style(axes, f"Stage 2: training {what} per epoch", "epoch", name, what)
             _per_epoch(axes, epoch, {"last batch": last, "mean over the epoch": mean}, what)
             changes[what] = _change(mean, what, epoch)
             data |= {"epoch": epoch.tolist(), f"{what}_mean": mean.tolist(), f"{what}_last": last.tolist()}
         alt = f"The mean training loss {changes['loss']}; the mean training accuracy {changes['accuracy']}."
         return Drawing([14], "Stage 2: loss and accuracy per epoch", alt, figure, data)
 
-    def training(self, stage: int, report: int, what: str) -> Drawing:
+    def training(self, stage: int, report: int, what: str, unit: str) -> Drawing:
         """The "loss" or "accuracy" of training at every step, with each epoch's mean over it.
 
         Args:
             stage: 1 or 2.
             report: the number of the report's figure.
             what: "loss" or "accuracy".
+            unit: what that is, by its name.
         """
         step, value = (np.array(self.steps[tag]) for tag in ("step", f"train/{what}_step"))
         mean = self.per_epoch(f"train/{what}")[1][-len(self.epoch_steps) :]
@@ -89,7 +90,7 @@ class History:
         every = -(-len(step) // MOST_STEPS)
         step, value = step[::every], value[::every]
         title = f"Stage {stage}: training {what} per step"
-        figure, axes = new_axes(title, "optimizer step", _unit(stage, what), what=what)
+        figure, axes = new_axes(title, "optimizer step", unit, what=what)
         label = "each step" if every == 1 else f"every {every}{_ordinal(every)} step"
         axes.plot(step, value, color=PALE, lw=0.9, label=label, marker="." if len(step) < 3 else "")
         edges = np.concatenate([[0], self.epoch_steps])
@@ -106,13 +107,13 @@ class History:
         data |= {"epoch_step": self.epoch_steps.tolist(), "epoch_mean": mean.tolist()}
         return Drawing([report], title, alt, figure, data)
 
-    def validation(self, stage: int, report: int, what: str) -> Drawing | None:
+    def validation(self, stage: int, report: int, what: str, unit: str) -> Drawing | None:
         """The same of validation after each epoch, before the mean of training; None if nothing was validated."""
         epoch, value, train = self.per_epoch(f"val/{what}", f"train/{what}")
         if not len(epoch):
             return None
         title = f"Stage {stage}: validation {what} per epoch"
-        figure, axes = new_axes(title, "epoch", _unit(stage, what), what=what)
+        figure, axes = new_axes(title, "epoch", unit, what=what)
         both = {"training, mean over the epoch": train, "validation, after the epoch": value}
         _per_epoch(axes, epoch, both, what)
         alt = (
@@ -142,10 +143,6 @@ def _log_scale(axes: Axes, values: Array) -> None:
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel(f"{axes.get_ylabel()} (log scale)")
-
-
-def _unit(stage: int, what: str) -> str:
-    return "accuracy" if what == "accuracy" else "MSE per pixel" if stage == 1 else "cross-entropy"
 
 
 def _ordinal(number: int) -> str:

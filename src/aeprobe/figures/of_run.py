@@ -18,10 +18,13 @@ from aeprobe.figures.diagram import Part, architecture
 from aeprobe.figures.pca import CHUNK, principal_components
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
+from aeprobe.models.structure import structure
+from aeprobe.models.variational import VariationalAutoencoder
 
 SAMPLES = 5
 EXTREMES = 10
 MISTAKES = 20
+SAMPLED = 50
 SHOWN_CODES = 2_000
 PCA_IMAGES = 20_000  # a third of MNIST: the test MSE differs from that of all 60,000 by 0.1 %
 ROUNDING = 1e-20  # an MSE below it is what double precision leaves of nothing
@@ -50,18 +53,28 @@ def of_autoencoder(
         codes: of the first test images, (N, code).
         errors: their MSE per pixel, (N,).
     """
-    widths, activation = module.hparams["widths"], module.hparams["activation"]
-    parts = [Part("encoder", widths, activation), Part("decoder", widths[::-1], activation, "Sigmoid")]
-    yield "architecture", lambda: architecture(1, parts)
+    yield (
+        "architecture",
+        lambda: architecture(
+            1,
+            [
+                Part("encoder", structure(module.encoder, module.shape)),
+                Part("decoder", structure(module.decoder, (module.code_size,))),
+            ],
+        ),
+    )
     if history.rows:
-        yield "loss_per_epoch", history.loss_per_epoch
-        yield "train_loss", lambda: history.training(1, 9, "loss")
-        yield "val_loss", lambda: history.validation(1, 10, "loss")
+        unit = module.loss_name
+        yield "loss_per_epoch", lambda: history.loss_per_epoch(unit)
+        yield "train_loss", lambda: history.training(1, 9, "loss", unit)
+        yield "val_loss", lambda: history.validation(1, 10, "loss", unit)
     yield "reconstructions", kept
     yield "codes", lambda: _codes(codes, splits["test"].labels.numpy())
     yield "pca_baseline", lambda: _pca_baseline(module, splits, errors)
     yield "best_and_worst", lambda: _extremes(module, splits["test"], errors)
     yield "error_histogram", lambda: charts.error_histogram(errors)
+    if isinstance(module, VariationalAutoencoder):
+        yield "sampled", lambda: _sampled(module)
 
 
 def of_classifier(
@@ -82,16 +95,23 @@ def of_classifier(
         results: `confusion_matrix` and `test_batch_accuracy` of metrics.json.
         noun: what a class is called.
     """
-    hparams = module.hparams
-    encoder = Part("encoder", hparams["encoder_widths"], hparams["encoder_activation"], frozen=True)
-    head = Part("head", hparams["widths"], hparams["activation"], "Softmax")
-    yield "architecture", lambda: architecture(2, [encoder, head])
+    yield (
+        "architecture",
+        lambda: architecture(
+            2,
+            [
+                Part("encoder", structure(module.encoder, module.shape), frozen=True),
+                Part("head", structure(module.head, (module.code_size,)), "Softmax"),
+            ],
+        ),
+    )
     if history.rows:
-        yield "loss_and_accuracy_per_epoch", history.loss_and_accuracy_per_epoch
-        yield "train_loss", lambda: history.training(2, 15, "loss")
-        yield "val_loss", lambda: history.validation(2, 16, "loss")
-        yield "train_accuracy", lambda: history.training(2, 17, "accuracy")
-        yield "val_accuracy", lambda: history.validation(2, 18, "accuracy")
+        unit = module.loss_name
+        yield "loss_and_accuracy_per_epoch", lambda: history.loss_and_accuracy_per_epoch(unit)
+        yield "train_loss", lambda: history.training(2, 15, "loss", unit)
+        yield "val_loss", lambda: history.validation(2, 16, "loss", unit)
+        yield "train_accuracy", lambda: history.training(2, 17, "accuracy", "accuracy")
+        yield "val_accuracy", lambda: history.validation(2, 18, "accuracy", "accuracy")
     matrix, batches = np.array(results["confusion_matrix"]), np.array(results["test_batch_accuracy"])
     tested = int(matrix.sum())
     yield "batch_accuracy", lambda: charts.batch_accuracy(batches, tested)
@@ -160,10 +180,16 @@ def _extremes(module: Autoencoder, test: ImageDataset, errors: Array) -> Drawing
     return pictures.best_and_worst(pixels(test, both), made, errors[both], test.labels[both].numpy(), both)
 
 
+def _sampled(module: VariationalAutoencoder) -> Drawing:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return pictures.sampled(module.sample(SAMPLED).squeeze(1).float().cpu().numpy())
+
+
 def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing:
     train, test = splits["train"].images.flatten(1), splits["test"]
     train = train[:: max(1, round(len(train) / PCA_IMAGES))]
-    components = module.hparams["widths"][-1]
+    components = module.code_size
     mean, axes, shares = principal_components(train, components)
     axes = axes[:, shares > VARIES]
     images, lost = test.images[: len(errors)].flatten(1), 0.0

@@ -108,6 +108,14 @@ def best_and_worst(images: Array, made: Array, errors: Array, labels: Array, ind
     return Drawing([], "Worst and best reconstructions", alt, _grid(title, rows), data)
 
 
+def sampled(images: Array) -> Drawing:
+    """What a decoder makes of random codes, (N, 28, 28), ten in a row."""
+    rows: list[Row] = [("", images[first : first + 10], []) for first in range(0, len(images), 10)]
+    title = "Images of codes drawn from a standard normal distribution"
+    alt = f"{len(images)} images that the decoder made of random codes."
+    return Drawing([], "Sampled images", alt, _grid(title, rows), {"images": len(images)})
+
+
 def mistakes(images: Array, true: Array, predicted: Array, probability: Array, total: tuple[int, int]) -> Drawing:
     """The most confident mistakes, most confident first.
 

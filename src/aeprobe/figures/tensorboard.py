@@ -31,6 +31,9 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
+
 METRICS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")
 NETWORKS = ("normalize", "encoder", "decoder", "head")
 PROJECTED = 1_000
@@ -44,13 +47,13 @@ def add_png(writer: SummaryWriter, tag: str, png: bytes, step: int) -> None:
     _add(writer, Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
 
-def add_graph(writer: SummaryWriter, module: nn.Module) -> None:
+def add_graph(writer: SummaryWriter, module: Autoencoder | Classifier) -> None:
     """Adds a stage's networks, one after the other."""
     layers = dict(module.named_children())
     network = nn.Sequential(OrderedDict((name, layers[name]) for name in NETWORKS if name in layers))
     weight = next(network.parameters())
     with torch.no_grad():
-        writer.add_graph(network, weight.new_zeros(1, weight.shape[1]))
+        writer.add_graph(network, weight.new_zeros(1, *module.shape))
 
 
 def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping[str, float], step: int) -> None:

@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from aeprobe.data.sampler import Batch
-from aeprobe.models.networks import Normalize, mlp
+from aeprobe.models.networks import Normalize
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
 from aeprobe.models.stage import StageModule
+from aeprobe.models.structure import output_of
+
+LOSS_NAMES = {
+    "MSELoss": "MSE per pixel",
+    "L1Loss": "mean absolute error per pixel",
+    "BinaryCrossEntropy": "binary cross-entropy per pixel",
+}
 
 
 class Autoencoder(StageModule):
@@ -19,25 +25,35 @@ class Autoencoder(StageModule):
     Images are uint8 or floats in [0, 1]. Reconstructions and the MSE are in [0, 1], whatever `mean` and `std` are.
 
     Args:
-        widths: units of the encoder's layers, from the pixels to the code; the decoder mirrors them.
-        activation: between layers, the name of a class in torch.nn; none follows the code, and a Sigmoid
-            follows the decoder's last layer.
-        initialization: of all layers, as in `mlp`.
+        network: has an `encoder`, from (N, channels, height, width) to codes, (N, code), and a `decoder` back,
+            to floats in [0, 1].
+        shape: of an image: channels, height and width.
+        loss: of (reconstructions, images), a mean over them; the MSE by default.
         mean: what the encoder sees of a pixel in [0, 1] is (pixel - mean) / std.
         std: above 0.
-        corruption: changes what the encoder sees while training, float (N, 1, 28, 28) in [0, 1]; the images as
-            they were are reconstructed.
-        regularizer: what is added to the MSE while training.
+        corruption: changes what the encoder sees while training, float in [0, 1]; the images as they were are
+            reconstructed.
+        regularizer: what is added to the loss while training.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
+
+    Attributes:
+        code_size: how many numbers an image becomes.
+
+    Raises:
+        ValueError: the network does not fit images of the shape.
     """
 
     stage = "autoencoder"
+    measured: tuple[str, ...] = ("loss", "mse")
+    encoder: nn.Module
+    decoder: nn.Module
+    loss: nn.Module
 
     def __init__(
         self,
-        widths: Sequence[int],
-        activation: str = "ReLU",
-        initialization: str = "torch",
+        network: nn.Module,
+        shape: Sequence[int] = (1, 28, 28),
+        loss: nn.Module | None = None,
         mean: float = 0.0,
         std: float = 1.0,
         corruption: nn.Module | None = None,
@@ -45,62 +61,112 @@ class Autoencoder(StageModule):
         optimization: Optimization | None = None,
     ) -> None:
         super().__init__()
-        widths = list(widths)  # a checkpoint holds plain values
-        self.save_hyperparameters("widths", "activation", "mean", "std", logger=False)
+        self.shape = tuple(shape)
         self.normalize = Normalize(mean, std)
-        self.encoder = mlp(widths, activation, initialization=initialization)
-        self.decoder = mlp(widths[::-1], activation, nn.Sigmoid(), initialization)
+        self.encoder, self.decoder = network.get_submodule("encoder"), network.get_submodule("decoder")
+        self.code_size = _size_of_code(self.encoder, self.decoder, self.shape)
+        self.loss = loss or nn.MSELoss()
         self.corruption = corruption or nn.Identity()
         self.regularizer = regularizer
         self.optimization = optimization
 
+    @property
+    def loss_name(self) -> str:
+        """What is minimised, as figures and tables call it."""
+        name = type(self.loss).__name__
+        return LOSS_NAMES.get(name, name)
+
     def encode(self, images: Tensor) -> Tensor:
-        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, 1, 28, 28)."""
-        code: Tensor = self.encoder(self.normalize(images).flatten(1))
+        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, channels, height, width)."""
+        code: Tensor = self.encoder(self.normalize(images))
         return code
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstructions in [0, 1], float (N, 1, 28, 28), of images of the same shape."""
-        pixels: Tensor = self.decoder(self.encode(images))
-        return pixels.view_as(images)
+        """Reconstructions in [0, 1], float, of images of the same shape."""
+        reconstruction: Tensor = self.decoder(self.encode(images))
+        return reconstruction
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean squared error over a batch's pixels, plus what the regularizer adds."""
+        """The loss of a batch's reconstructions, plus what the regularizer adds."""
         images = self.normalize.pixels(batch[0])
         code = self.encode(self.corruption(images))
-        loss = mse_loss(self.decoder(code).view_as(images), images)
-        self.record(loss=loss)
+        reconstruction = self.decoder(code)
+        loss = self.objective(reconstruction, images, code)
+        self.record(loss=loss, mse=self.mse(reconstruction, images, loss))
         if self.regularizer is None:
             return loss
         penalty, metrics = self.regularizer(self, images, code)
-        self.record(loss=loss, **metrics)
+        self.record(**self.step_metrics, **metrics)
         total: Tensor = loss + penalty
         return total
 
+    def objective(self, reconstruction: Tensor, images: Tensor, code: Tensor) -> Tensor:
+        """What is minimised, a mean over the images."""
+        loss: Tensor = self.loss(reconstruction, images)
+        return loss
+
+    def mse(self, reconstruction: Tensor, images: Tensor, loss: Tensor) -> Tensor:
+        """The mean squared error of pixels in [0, 1]; where it is the loss, nothing is computed twice."""
+        if type(self.loss) is nn.MSELoss and type(self).objective is Autoencoder.objective:
+            return loss
+        return mse_loss(reconstruction.detach(), images)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs val/loss."""
-        images = self.normalize.pixels(batch[0])
-        reconstruction = self(images)
-        self.log_loss("val", mse_loss(reconstruction, images), len(images))
-        self.measure("val", reconstruction, images)
+        """Logs val/loss and val/mse."""
+        self._evaluate(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs test/loss; keeps each image's code and its mean squared error."""
-        images = self.normalize.pixels(batch[0])
-        code = self.encode(images)
-        reconstruction = self.decoder(code).view_as(images)
-        self.log_loss("test", mse_loss(reconstruction, images), len(images))
-        self.measure("test", reconstruction, images)
+        """Logs test/loss and test/mse; keeps each image's code and its mean squared error."""
+        images, code, reconstruction = self._evaluate(batch, "test")
         self.keep(codes=code, errors=(reconstruction - images).square().mean((1, 2, 3)))
 
-    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
-        """Codes, (N, code), and reconstructions in [0, 1], (N, 1, 28, 28)."""
-        code = self.encode(batch[0])
-        return {"code": code, "reconstruction": self.decoder(code).view_as(batch[0])}
+    def _evaluate(self, batch: Batch, split: str) -> tuple[Tensor, Tensor, Tensor]:
+        images = self.normalize.pixels(batch[0])
+        code = self.encode(images)
+        reconstruction = self.decoder(code)
+        loss = self.objective(reconstruction, images, code)
+        self.log_mean(split, "loss", loss, len(images))
+        self.log_mean(split, "mse", self.mse(reconstruction, images, loss), len(images))
+        self.evaluate_more(split, code)
+        self.measure(split, reconstruction, images)
+        return images, code, reconstruction
 
-    @torch.no_grad()
-    def start_at(self, image: Tensor) -> None:
-        """Sets the output's biases so that no signal at all decodes to `image`, float in [0, 1], (1, 28, 28)."""
-        output = self.decoder[-2]
-        assert isinstance(output, nn.Linear)
-        output.bias.copy_(image.flatten().logit(eps=0.01))
+    def evaluate_more(self, split: str, code: Tensor) -> None:
+        """For subclasses: logs what else they measure of codes, (N, code), by `log_mean`."""
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """Codes, (N, code), and reconstructions in [0, 1], of the images' shape."""
+        code = self.encode(batch[0])
+        return {"code": code, "reconstruction": self.decoder(code)}
+
+
+def _size_of_code(encoder: nn.Module, decoder: nn.Module, shape: tuple[int, ...]) -> int:
+    try:
+        code = output_of(encoder, shape)
+    except Exception as error:  # whatever a network ends in
+        raise ValueError(f"its encoder takes no images of {_words(shape)} ({_first_line(error)})") from error
+    if not isinstance(code, Tensor) or code.ndim != 2 or len(code) != 2:
+        raise ValueError(f"its encoder makes {_shape_of(code)} of two images: expected (2, numbers of a code)")
+    try:
+        image = output_of(decoder, tuple(code.shape[1:]))
+    except Exception as error:
+        raise ValueError(
+            f"its decoder takes no codes of {code.shape[1]} numbers ({_first_line(error)})"
+        ) from error
+    if _shape_of(image) != str((2, *shape)):
+        raise ValueError(
+            f"its decoder makes {_shape_of(image)} of two codes: expected {(2, *shape)}, as the images"
+        )
+    return int(code.shape[1])
+
+
+def _shape_of(output: object) -> str:
+    return str(tuple(output.shape)) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _words(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -6,8 +6,7 @@ against the checksums that its zip format keeps, since torch itself loads a flip
 
 import io
 import zipfile
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,16 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
+from aeprobe.config.trust import require_trusted
 from aeprobe.errors import AeprobeError
 from aeprobe.files import require_regular, write_atomically
-from aeprobe.models import pickled, stored
+from aeprobe.models import building, pickled, stored
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.runs.metrics import find_checkpoint
 
 Checkpoint = dict[str, Any]
 DIRECTORY = 0x10  # in an entry's attributes
-MODULES: dict[str, type[Autoencoder] | type[Classifier]] = {"autoencoder": Autoencoder, "classifier": Classifier}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -41,10 +40,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read(Path(path))
 
 
-def load(run: str | Path) -> Autoencoder | Classifier:
+def load(run: str | Path, plugins: Sequence[str] = ()) -> Autoencoder | Classifier:
     """As `aeprobe.load`, which imports torch only when it is called."""
     path = find_checkpoint(run, "classifier")
-    return restore(read(path), path)
+    return restore(read(path), path, plugins)
 
 
 def read(path: Path) -> Checkpoint:
@@ -92,7 +91,9 @@ def _check(content: Any) -> None:
     """Raises AeprobeError for what is no checkpoint of this project, or holds what is out of range."""
     keys = {"stage", "state_dict", "hyper_parameters", "datamodule_hyper_parameters"}
     known = isinstance(content, dict) and keys <= content.keys()
-    if not known or content["stage"] not in tuple(MODULES):  # it may be anything, also what no dict looks up
+    if not known or content["stage"] not in tuple(
+        building.BUILDERS
+    ):  # it may be anything, also what no dict looks up
         raise AeprobeError("is a checkpoint, but not one of this project's stages")
     for tensor in _tensors(content):
         dense = tensor.layout == torch.strided
@@ -112,33 +113,39 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def restore(checkpoint: Checkpoint, path: Path) -> Autoencoder | Classifier:
+def restore(checkpoint: Checkpoint, path: Path, plugins: Sequence[str] = ()) -> Autoencoder | Classifier:
     """The module that a checkpoint holds, in eval mode.
 
+    Args:
+        checkpoint: as `read` returned it.
+        path: of its file.
+        plugins: packages of which it may name classes, too.
+
     Raises:
-        AeprobeError: its weights do not fit the architecture that it names.
+        AeprobeError: it names a class that is not trusted, or its weights do not fit its networks.
     """
     settings, weights = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    named = stored.nodes_of(settings)
+    require_trusted(named, plugins, f"ckpt={path}")
+    build = building.BUILDERS[checkpoint["stage"]]
     try:
-        build = partial(MODULES[checkpoint["stage"]], **settings)
         with torch.device("meta"):  # no memory is taken for layers that the file only claims to have
-            claimed = build().state_dict()
-        if {k: w.shape for k, w in claimed.items()} != {k: w.shape for k, w in weights.items()}:
-            raise ValueError
-        module = build()
+            claimed = {name: weight.shape for name, weight in build(settings).state_dict().items()}
+    except Exception as error:
+        if all(node["_target_"].startswith("aeprobe.") for _, node in named):
+            raise _misfit(path, settings, error) from error
+        claimed = None  # a class of somebody's own need not know of such a device
+    try:
+        if claimed not in (None, {name: weight.shape for name, weight in weights.items()}):
+            raise ValueError("other shapes")
+        module = build(settings)
         module.load_state_dict(weights, strict=True)
     except Exception as error:  # whatever settings of another type end in
-        found = [tuple(w.shape) for k, w in weights.items() if str(k).endswith("weight")]
-        raise AeprobeError(
-            f"ckpt={path}: its layers {found} do not fit the architecture that it names, {settings}"
-        ) from error
+        raise _misfit(path, settings, error) from error
     return module.eval()
 
 
-def architecture(checkpoint: Checkpoint) -> dict[str, tuple[list[int], str]]:
-    """Widths and activation of each stage that a checkpoint holds, by the stage's name."""
-    settings = checkpoint["hyper_parameters"]
-    top = (settings["widths"], settings["activation"])
-    if checkpoint["stage"] == "autoencoder":
-        return {"autoencoder": top}
-    return {"autoencoder": (settings["encoder_widths"], settings["encoder_activation"]), "classifier": top}
+def _misfit(path: Path, settings: dict[str, Any], error: Exception) -> AeprobeError:
+    architecture = {name: settings.get(name) for name in ("network", "head") if name in settings}
+    reason = str(error).partition("\n")[0]
+    return AeprobeError(f"ckpt={path}: its weights do not fit {architecture!s:.500} ({reason:.200})")

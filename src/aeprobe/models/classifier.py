@@ -8,43 +8,46 @@ from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from aeprobe.data.sampler import Batch
-from aeprobe.models.networks import GaussianNoise, Normalize, Standardize, mlp
+from aeprobe.models.networks import MLP, GaussianNoise, Normalize, Standardize
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.stage import StageModule
+from aeprobe.models.structure import output_of
 
 
 class Classifier(StageModule):
     """A small head on an encoder that never changes.
 
     Args:
-        encoder_widths: units of the encoder's layers, from the pixels to the code.
-        encoder_activation: between the encoder's layers, the name of a class in torch.nn.
-        widths: units of the head's layers, from the code to the classes.
-        activation: between the head's layers.
+        encoder: from images, (N, channels, height, width), to codes, (N, code).
+        head: from codes to logits, (N, classes).
+        shape: of an image: channels, height and width.
         standardize: whether the head sees codes of mean 0 and standard deviation 1, by the statistics that
             `fit_standardization` took; they are part of the checkpoint.
         code_noise: standard deviation of normal noise on the head's input, while training.
-        initialization: of the head, as in `mlp`.
-        class_weights: "balanced" for a loss in which a class with few images weighs as much as any other, by the
-            training labels that `fit_class_weights` took; the weights are part of the checkpoint.
-        loss_on: what the cross-entropy is given: "logits", or "softmax" as in the report's code.
+        loss: of (logits, labels), a mean over them; the cross-entropy by default.
+        loss_on: what the loss is given: "logits", or "softmax" as in the report's code.
+        class_weights: "balanced" for a cross-entropy in which a class with few images weighs as much as any other,
+            by the training labels that `fit_class_weights` took; the weights are part of the checkpoint.
         mean: the encoder's: what it sees of a pixel in [0, 1] is (pixel - mean) / std.
         std: the encoder's, above 0.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
+
+    Raises:
+        ValueError: the head does not fit the encoder's codes.
     """
 
     stage = "classifier"
     class_weights: Tensor | None
+    encoder: nn.Module
 
     def __init__(
         self,
-        encoder_widths: Sequence[int],
-        encoder_activation: str,
-        widths: Sequence[int],
-        activation: str = "ReLU",
+        encoder: nn.Module,
+        head: nn.Module,
+        shape: Sequence[int] = (1, 28, 28),
         standardize: bool = False,
         code_noise: float = 0.0,
-        initialization: str = "torch",
+        loss: nn.Module | None = None,
         loss_on: str = "logits",
         class_weights: str | None = None,
         mean: float = 0.0,
@@ -52,19 +55,26 @@ class Classifier(StageModule):
         optimization: Optimization | None = None,
     ) -> None:
         super().__init__()
-        encoder_widths, widths = list(encoder_widths), list(widths)  # a checkpoint holds plain values
-        self.save_hyperparameters(ignore=["initialization", "optimization"], logger=False)
+        self.shape = tuple(shape)
         self.normalize = Normalize(mean, std)
-        self.encoder = mlp(encoder_widths, encoder_activation).requires_grad_(False)
-        first: list[nn.Module] = [Standardize(widths[0])] if standardize else []
+        self.encoder = encoder.requires_grad_(False)
+        self.code_size = int(output_of(encoder, self.shape).shape[1])
+        self.classes = _classes(head, self.code_size)
+        first: list[nn.Module] = [Standardize(self.code_size)] if standardize else []
         first += [GaussianNoise(code_noise)] if code_noise else []
-        self.head = nn.Sequential(*first, *mlp(widths, activation, initialization=initialization))
-        self.loss_on = loss_on
-        self.register_buffer("class_weights", torch.ones(widths[-1]) if class_weights else None)
+        # The layers of an MLP keep the names that they have in earlier checkpoints.
+        self.head = nn.Sequential(*first, *(head if isinstance(head, MLP) else [head]))
+        self.own_loss, self.loss_on = loss, loss_on
+        self.register_buffer("class_weights", torch.ones(self.classes) if class_weights else None)
         self.optimization = optimization
-        self.val_accuracy = MulticlassAccuracy(widths[-1], average="micro")
-        self.test_accuracy = MulticlassAccuracy(widths[-1], average="micro")
-        self.confusion_matrix = MulticlassConfusionMatrix(widths[-1])
+        self.val_accuracy = MulticlassAccuracy(self.classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(self.classes, average="micro")
+        self.confusion_matrix = MulticlassConfusionMatrix(self.classes)
+
+    @property
+    def loss_name(self) -> str:
+        """What is minimised, as figures and tables call it."""
+        return "cross-entropy" if self.own_loss is None else type(self.own_loss).__name__
 
     def train(self, mode: bool = True) -> "Classifier":
         """Lightning calls this before every epoch; the frozen encoder stays in eval mode."""
@@ -86,8 +96,8 @@ class Classifier(StageModule):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, 1, 28, 28). Codes pass as they are."""
-        codes: Tensor = images if images.ndim == 2 else self.encoder(self.normalize(images).flatten(1))
+        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, *shape). Codes pass as they are."""
+        codes: Tensor = images if images.ndim == 2 else self.encoder(self.normalize(images))
         return codes
 
     def forward(self, images: Tensor) -> Tensor:
@@ -96,7 +106,7 @@ class Classifier(StageModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The cross-entropy of a batch, whose inputs are codes, computed once by MNISTDataModule.encode."""
+        """The loss of a batch, whose inputs are codes, computed once by MNISTDataModule.encode."""
         codes, labels = batch
         logits = self(codes)
         loss = self.loss(logits, labels)
@@ -106,8 +116,11 @@ class Classifier(StageModule):
         return loss
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The cross-entropy, a mean over samples, of logits, (N, classes), and labels, int64 (N,)."""
+        """What is minimised, a mean over samples, of logits, (N, classes), and labels, int64 (N,)."""
         inputs = logits.softmax(1) if self.loss_on == "softmax" else logits
+        if self.own_loss is not None:
+            own: Tensor = self.own_loss(inputs, labels)
+            return own
         if self.class_weights is None:
             return cross_entropy(inputs, labels)
         # torch's own mean divides by the batch's weights, and several processes' means would not be the batch's.
@@ -129,7 +142,7 @@ class Classifier(StageModule):
         logits: Tensor = self(inputs)
         if len(labels):  # torchmetrics takes no empty part of a batch
             accuracy.update(logits, labels)
-        self.log_loss(split, self.loss(logits, labels), len(labels))
+        self.log_mean(split, "loss", self.loss(logits, labels), len(labels))
         self.log(f"{split}/accuracy", accuracy, on_epoch=True, logger=False)
         self.measure(split, logits.softmax(1), labels)
         return logits
@@ -143,3 +156,15 @@ class Classifier(StageModule):
         """Class probabilities in [0, 1], (N, classes), and the most probable labels, int64 (N,)."""
         probabilities = self(batch[0]).softmax(1)
         return {"probabilities": probabilities, "label": probabilities.argmax(1)}
+
+
+def _classes(head: nn.Module, numbers: int) -> int:
+    """How many classes a head has, which is tried on two codes of so many numbers."""
+    try:
+        logits = output_of(head, (numbers,))
+    except Exception as error:  # whatever a head ends in
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"does not take the encoder's codes of {numbers} numbers ({reason})") from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise ValueError("makes no logits, (codes, classes), of codes")
+    return int(logits.shape[1])

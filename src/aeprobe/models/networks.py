@@ -1,48 +1,118 @@
-"""Fully connected networks. Plain torch: nothing here knows of training."""
+"""Fully connected networks, and the layers around them. Plain torch: nothing here knows of training."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
-from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
 from aeprobe.data.pixels import as_pixels
 
+ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Tanh")
+MOST_LAYERS = 100
 
-def mlp(
-    widths: Sequence[int],
-    activation: str = "ReLU",
-    output: nn.Module | None = None,
-    initialization: str = "torch",
-) -> nn.Sequential:
+
+class MLP(nn.Sequential):
     """A multilayer perceptron: linear layers with an activation between them, none after the last.
+
+    It takes inputs of any shape, (N, …), with widths[0] numbers each, and returns (N, widths[-1]).
 
     Args:
         widths: units of the input, of each hidden layer and of the output; at least two.
-        activation: the name of an activation in torch.nn.
-        output: what follows the last layer, such as `nn.Sigmoid()`.
+        activation: one of `ACTIVATIONS`, which are torch.nn's.
         initialization: "torch" for `nn.Linear`'s own, uniform with a variance of 1 / (3 fan_in), or "he" for
             normal weights with a variance of 2 / fan_in and zero biases (He et al., ICCV 2015): what ReLU and its
             kin need so that a signal keeps its size through many layers.
-
-    Returns:
-        A module from (N, widths[0]) to (N, widths[-1]).
+        dropout: the share of each hidden layer's outputs that a training step sets to 0; 0 or more, below 1.
+        batch_norm: whether each hidden layer's units have mean 0 and variance 1 before the activation.
 
     Raises:
-        ValueError: fewer than two widths.
+        ValueError: an argument is out of range.
     """
-    if len(widths) < 2:
-        raise ValueError(f"a network needs two widths or more, got {list(widths)}")
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        layer = nn.Linear(fan_in, fan_out)
-        if initialization == "he":
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-        layers += [layer, getattr(nn, activation)()]
-    layers.pop()
-    return nn.Sequential(*layers, *([] if output is None else [output]))
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        activation: str = "ReLU",
+        initialization: str = "torch",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
+        whole = all(type(width) is int and 1 <= width <= 2**20 for width in widths)
+        if not (whole and 2 <= len(widths) <= MOST_LAYERS):
+            raise ValueError(f"widths={[*widths]}: must be two or more numbers from 1 to {2**20}")
+        require_word("activation", activation, ACTIVATIONS)
+        require_word("initialization", initialization, ("torch", "he"))
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout}: must be 0 or more, and below 1")
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise(widths):
+            if layers:
+                layers += [nn.BatchNorm1d(fan_in)] if batch_norm else []
+                layers += [getattr(nn, activation)()]
+                layers += [nn.Dropout(dropout)] if dropout else []
+            layer = nn.Linear(fan_in, fan_out)
+            if initialization == "he":
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+            layers.append(layer)
+        super().__init__(*layers)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs, (N, widths[-1])."""
+        outputs: Tensor = super().forward(inputs.flatten(1))  # type: ignore[no-untyped-call]
+        return outputs
+
+
+class MLPAutoencoder(nn.Module):
+    """The report's network: an `MLP` from an image to its code, and its mirror, with a Sigmoid at the end.
+
+    Args:
+        shape: of an image: channels, height and width.
+        widths: units of the encoder's layers, from an image's numbers to the code.
+        activation: as the other arguments, of `MLP`; none follows the code.
+
+    Raises:
+        ValueError: an argument is out of range, or the widths do not begin with an image's numbers.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        widths: Sequence[int],
+        activation: str = "ReLU",
+        initialization: str = "torch",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        numbers = math.prod(shape)
+        if widths[:1] != [numbers]:
+            size = " x ".join(map(str, shape))
+            raise ValueError(f"widths={widths}: must begin with {numbers}, or auto: an image has {size} numbers")
+        options = activation, initialization, dropout, batch_norm
+        self.encoder = MLP(widths, *options)
+        self.decoder = nn.Sequential(*MLP(widths[::-1], *options), nn.Sigmoid(), nn.Unflatten(1, tuple(shape)))
+        self.starts_at_mean = initialization == "he"
+
+    @torch.no_grad()
+    def start_at(self, image: Tensor) -> None:
+        """Of weights by "he": sets the output's biases so that no signal at all decodes to `image`.
+
+        Args:
+            image: float in [0, 1], (channels, height, width).
+        """
+        if self.starts_at_mean:
+            output = self.decoder[-3]
+            assert isinstance(output, nn.Linear)
+            output.bias.copy_(image.flatten().logit(eps=0.01))
+
+
+def require_word(name: str, value: object, words: Sequence[str]) -> None:
+    """Raises ValueError for a value that is none of the words."""
+    if value not in words:
+        raise ValueError(f"{name}={value}: must be one of {', '.join(words)}")
 
 
 class Normalize(nn.Module):
@@ -63,7 +133,7 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
         super().__init__()
-        if not (isfinite(mean) and isfinite(std) and std > 0):
+        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             raise ValueError(f"mean={mean} and std={std}: expected finite numbers, and std above 0")
         self.changes = (mean, std) != (0, 1)  # else no time is lost, and no bit is changed
         self.register_buffer("mean", torch.tensor(float(mean)), persistent=False)
@@ -119,8 +189,3 @@ class GaussianNoise(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         """Samples of the same shape."""
         return samples + self.std * torch.randn_like(samples) if self.training else samples
-
-
-def describe(widths: Sequence[int], activation: str) -> str:
-    """One phrase for an architecture, such as "784-500-200-100-30 with ReLU"."""
-    return f"{'-'.join(map(str, widths))} with {activation}"

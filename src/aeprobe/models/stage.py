@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities import GradClipAlgorithmType
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
@@ -47,11 +47,11 @@ class StageModule(QuickModule):
         optimization: makes the optimizer and the schedule; None where nothing is trained.
         step_metrics: what the last training step measured, by name, each a number on the device.
         test_outputs: what the test computed of each image, by name; one tensor each once it has ended.
-        val_loss: the mean loss of the validation split.
-        test_loss: of the test split.
+        measured: what validation and test measure as means over samples, by name.
     """
 
     stage: str
+    measured: tuple[str, ...] = ("loss",)
     optimization: Optimization | None
 
     def __init__(self) -> None:
@@ -59,7 +59,8 @@ class StageModule(QuickModule):
         self.val_metrics, self.test_metrics = MetricCollection({}), MetricCollection({})
         self.step_metrics: dict[str, Tensor] = {}
         self.test_outputs: dict[str, list[Tensor]] = {}
-        self.val_loss, self.test_loss = SampleMean(), SampleMean()
+        names = [f"{split}_{name}" for split in ("val", "test") for name in self.measured]
+        self.means = nn.ModuleDict({name: SampleMean() for name in names})
 
     def add_metrics(self, metrics: Mapping[str, Metric]) -> None:
         """Has the person's own metrics measured on validation and test images too, by their names."""
@@ -70,11 +71,12 @@ class StageModule(QuickModule):
         """Keeps what a training step measured, for `train/NAME`: self.log would take a millisecond a step."""
         self.step_metrics = {name: value.detach() for name, value in metrics.items()}
 
-    def log_loss(self, split: str, loss: Tensor, samples: int) -> None:
-        """Logs val/loss or test/loss, the mean over all samples of all processes."""
-        metric = self.val_loss if split == "val" else self.test_loss
-        metric.update(loss, samples)
-        self.log(f"{split}/loss", metric, on_epoch=True, logger=False)
+    def log_mean(self, split: str, name: str, mean: Tensor, samples: int) -> None:
+        """Logs SPLIT/NAME, the mean over all samples of all processes, of which this is that of so many."""
+        metric = self.get_submodule(f"means.{split}_{name}")
+        assert isinstance(metric, SampleMean)
+        metric.update(mean, samples)
+        self.log(f"{split}/{name}", metric, on_epoch=True, logger=False)
 
     def measure(self, split: str, predicted: Tensor, target: Tensor) -> None:
         """Logs the person's own metrics of a batch; they are computed over all samples of all processes."""

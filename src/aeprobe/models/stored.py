@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from aeprobe.config.checks import check_data
-from aeprobe.config.rules import SEED, Rule, one_of, require, word_of
-from aeprobe.config.schema import ACTIVATIONS, PIXELS, DataConfig, Dataset, LossOn
+from aeprobe.config.rules import SEED, Rule, one_of, require
+from aeprobe.config.schema import MODULE, DataConfig, Dataset, LossOn
 from aeprobe.errors import AeprobeError
 
 DICT = Rule("a dict", lambda value: isinstance(value, dict))
@@ -18,10 +18,11 @@ WHOLE = Rule("a whole number", lambda value: type(value) is int)
 WHOLE_FROM_0 = Rule("a whole number, 0 or more", lambda value: type(value) is int and value >= 0)
 NUMBER = Rule("a number", lambda value: type(value) is float or (type(value) is int and abs(value) < 2**53))
 SHA256 = Rule("64 hexadecimal digits", lambda value: bool(re.fullmatch("[0-9a-f]{64}", value)))
-WIDTHS = Rule(
-    "two or more whole numbers",
-    lambda value: isinstance(value, list) and len(value) >= 2 and all(type(width) is int for width in value),
+SHAPE = Rule(
+    "three whole numbers from 1 to 65536",
+    lambda value: len(value) == 3 and all(type(side) is int and 1 <= side <= 2**16 for side in value),
 )
+NODE = Rule("a node with a _target_", lambda value: isinstance(value["_target_"], str))
 YES_OR_NO = Rule("true or false", lambda value: isinstance(value, bool))
 
 
@@ -50,6 +51,7 @@ def check(checkpoint: dict[str, Any]) -> None:
             f"an earlier version trained this autoencoder to reconstruct images minus {module['mean']}, divided "
             f"by {module['std']}: its reconstructions are on that scale, not in [0, 1]; train it anew"
         )
+    _in_todays_form(checkpoint["stage"], module)
     _check_module(checkpoint["stage"], module)
     _count_steps(checkpoint.get("loops"))
 
@@ -68,8 +70,12 @@ def _count_steps(loops: Any) -> None:
 
 def _check_weights(weights: Mapping[Any, Any]) -> None:
     for key, weight in weights.items():
-        plain = isinstance(weight, Tensor) and weight.layout == torch.strided and weight.is_floating_point()
-        require(plain, f"the weight {key!r:.80}", type(weight).__name__, "a plain tensor of floats")
+        plain = isinstance(weight, Tensor) and weight.layout == torch.strided
+        counts = key.endswith(".num_batches_tracked")  # of a batch norm
+        require(
+            plain and (weight.is_floating_point() or counts),
+            *(f"the weight {key!r:.80}", type(weight).__name__, "a plain tensor of floats"),
+        )
         bad = int((~weight.float().isfinite()).sum())  # as a module of float32 would hold it
         if bad:
             raise AeprobeError(
@@ -80,7 +86,7 @@ def _check_weights(weights: Mapping[Any, Any]) -> None:
 
 def _check_data(data: Mapping[str, Any], module: Mapping[str, Any]) -> None:
     _hold(TEXT, "data.name", data.get("name"))
-    _hold(word_of(Dataset), "data.name", data["name"])
+    _hold(Rule(f"one of {', '.join(Dataset)}", lambda name: name in [*Dataset]), "data.name", data["name"])
     _hold(TEXT, "data.root", data.get("root"))
     _hold(WHOLE, "data.val_size", data.get("val_size"))
     for key in ("seed", "split_seed"):
@@ -105,28 +111,42 @@ def check_files(files: Any) -> None:
         _hold(SHA256, "sha256", identity.get("sha256"))
 
 
-def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
-    """Its widths may be any: they are held against the shapes of the weights."""
+def _in_todays_form(stage: str, settings: dict[str, Any]) -> None:
+    """Earlier versions knew fully connected networks and images of 28 x 28 pixels alone."""
     prefix = "" if stage == "autoencoder" else "encoder_"
-    for key in dict.fromkeys((f"{prefix}widths", "widths")):
-        _hold(WIDTHS, key, settings.get(key))
-    widths = settings[f"{prefix}widths"]
-    _require_first(f"{prefix}widths", widths, PIXELS)
-    for key in dict.fromkeys((f"{prefix}activation", "activation")):
-        _hold(word_of(ACTIVATIONS), key, settings.get(key))
+    if "network" in settings or f"{prefix}widths" not in settings:
+        return
+    sizes = {"widths": settings.pop(f"{prefix}widths"), "activation": settings.pop(f"{prefix}activation")}
+    shape = [1, 28, 28]
+    network = {"_target_": "aeprobe.models.networks.MLPAutoencoder", "shape": shape, **sizes}
+    settings |= {"network": network, "shape": shape}
+    if stage == "autoencoder":
+        settings |= {"module": {"_target_": MODULE}, "loss": "mse"}
+    else:
+        sizes = {name: settings.pop(name) for name in ("widths", "activation")}
+        settings |= {"head": {"_target_": "aeprobe.models.networks.MLP", **sizes}, "loss": "cross_entropy"}
+
+
+def nodes_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Every node of a checkpoint's settings, with its key."""
+    keys = {"module": "autoencoder", "network": "autoencoder.network", "head": "classifier.head", "loss": "loss"}
+    return [(key, settings[name]) for name, key in keys.items() if isinstance(settings.get(name), dict)]
+
+
+def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
+    """The networks' own arguments may be any: what they build is held against the shapes of the weights."""
+    _hold(SHAPE, "shape", settings.get("shape"))
+    for key in ("network", "module" if stage == "autoencoder" else "head"):
+        _hold(NODE, key, settings.get(key))
+    _hold(Rule("a word, or a node", lambda loss: isinstance(loss, str | dict)), "loss", settings.get("loss"))
     if stage == "autoencoder":
         return
-    _require_first("widths", settings["widths"], widths[-1], ", as the code has")
     _hold(YES_OR_NO, "standardize", settings.get("standardize", False))
     noise = settings.get("code_noise", 0.0)
     _hold(NUMBER, "code_noise", noise)
     require(noise >= 0, "code_noise", noise, "0 or more")
-    _hold(word_of(LossOn), "loss_on", settings.get("loss_on", "logits"))
+    _hold(Rule("a word", lambda word: word in [*LossOn]), "loss_on", settings.get("loss_on", "logits"))
     _hold(one_of(None, "balanced"), "class_weights", settings.get("class_weights"))
-
-
-def _require_first(key: str, widths: list[int], first: int, why: str = "") -> None:
-    _hold(Rule(f"{first} first{why}", lambda value: value[0] == first), key, widths)
 
 
 def _hold(rule: Rule, key: str, value: object) -> None:

@@ -17,7 +17,7 @@ from aeprobe.wording import NONE, NOTHING, PERCENT, beside, number, percent
 FILE = Path(__file__).parents[1] / "assets" / "report.yaml"
 GAP = 0.05  # of the training loss: a larger one between validation and training is called a gap
 FALL = 0.01  # of the validation loss in the last epoch: a larger one means that training was not at its end
-NAMES = {"val/loss": "Validation MSE", "test/loss": "Test MSE", "test/accuracy": "Test accuracy"}
+NAMES = {"val/mse": "Validation MSE", "test/mse": "Test MSE", "test/accuracy": "Test accuracy"}
 Form = Callable[[float], str]
 
 
@@ -123,8 +123,8 @@ def fitting(runs: Sequence[StageRun]) -> str:
     gap = beside(val.mean, train.mean, digits=1, words=("below", "as large as", "above"))
     numbers = f"the validation loss, {number(val.mean)}, is {gap} the training loss, {number(train.mean)}"
     linear = report()["references"][0]
-    widths = runs[0].setting("autoencoder.widths") or [0]
-    comparable = runs[0].stage == "autoencoder" and of_the_report(runs[0]) and widths[-1] == 30
+    comparable = runs[0].stage == "autoencoder" and of_the_report(runs[0]) and loss_of_the_report(runs[0])
+    comparable = comparable and runs[0].sizes("encoder")[-1:] == ["30"]
     if val.mean > max((1 + GAP) * train.mean, NOTHING):
         return f"It overfits: {numbers}."
     if comparable and val.mean > linear["mse"]:
@@ -145,6 +145,11 @@ def fitting(runs: Sequence[StageRun]) -> str:
 def of_the_report(run: StageRun) -> bool:
     """Whether a run is of the report's images: only then do its results stand beside the report's."""
     return run.dataset == str(report()["dataset"])
+
+
+def loss_of_the_report(run: StageRun) -> bool:
+    """Whether what was minimised is what the report minimised, so that its losses stand beside ours."""
+    return run.loss_name in ("MSE per pixel", "cross-entropy")
 
 
 def _last_fall(run: StageRun) -> tuple[float, int] | None:

@@ -75,12 +75,12 @@ def trained(runs: Runs) -> list[str]:
     """One sentence for each stage."""
     sentences = []
     for run in (of_stage[0] for of_stage in runs.values() if of_stage):
-        widths = run.setting(f"{run.stage}.widths")
-        layers = "-".join(map(str, widths)) if isinstance(widths, list) else "of unknown widths"
+        network = "encoder" if run.stage == "autoencoder" else "head"
+        layers, sizes = run.layers(network) or "of unknown layers", run.sizes(network)
         epochs = max(len(r.epochs) for r in runs[run.stage])
         length = f"{epochs} epoch{'' if epochs == 1 else 's'}"
         if run.stage == "autoencoder":
-            code = f" to a code of {widths[-1]} numbers and back" if isinstance(widths, list) and widths else ""
+            code = f" to a code of {sizes[-1]} numbers and back" if sizes else ""
             sentences.append(f"An autoencoder {layers}{code}, trained for {length}.")
         else:
             sentences.append(f"A classifier {layers} on the code of a frozen encoder, trained for {length}.")
@@ -91,7 +91,7 @@ def cards(runs: Runs) -> list[Card]:
     """The headline of each stage that there is."""
     found = []
     for stage, title, name, unit, keys in (
-        ("autoencoder", "Reconstruction", "loss", "MSE per pixel", ("val/loss", "test/loss")),
+        ("autoencoder", "Reconstruction", "mse", "MSE per pixel", ("val/mse", "test/mse")),
         ("classifier", "Classification", "accuracy", "accuracy", ("test/accuracy",)),
     ):
         if of_stage := runs[stage]:

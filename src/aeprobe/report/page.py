@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from aeprobe.report import scores, tables
-from aeprobe.report.comparison import fitting, of_the_report, report
+from aeprobe.report.comparison import fitting, loss_of_the_report, of_the_report, report
 from aeprobe.report.runs import Runs
 from aeprobe.report.tables import BEYOND, Table
 from aeprobe.runs.stage_run import Picture, StageRun
@@ -102,7 +102,8 @@ def _data(runs: Sequence[StageRun]) -> Blocks:
 
 
 def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
-    reported = report()["autoencoder"]["loss"] if of_the_report(runs[0]) else ()
+    alike = of_the_report(runs[0]) and loss_of_the_report(runs[0])
+    reported = report()["autoencoder"]["loss"] if alike else ()
     yield _figure(runs, "architecture", "Figures 4, 5 and 6")
     yield tables.settings(runs)
     yield scores.loss(runs)
@@ -122,8 +123,10 @@ def _classifier(runs: Sequence[StageRun]) -> Blocks:
     yield scores.accuracy(runs)
     loss = [scores.softmax_key(runs), "Loss of the last batch of each epoch, ÷ 100", 0.01, reported["loss"]]
     accuracy = ["train/accuracy_last", "Accuracy of the last batch of each epoch, in %", 100, reported["accuracy"]]
+    if not (of_the_report(runs[0]) and loss_of_the_report(runs[0])):
+        loss = ["train/loss_last", "Loss of the last batch of each epoch"]
     if not of_the_report(runs[0]):
-        loss, accuracy = ["train/loss_last", "Loss of the last batch of each epoch"], accuracy[:3]
+        accuracy = accuracy[:3]
     yield from _curves(runs, "loss_and_accuracy_per_epoch", "Figure 14", loss, accuracy)
     yield from _curves(runs, "train_loss", "Figure 15", ("train/loss", "Training loss, mean of each epoch"))
     yield from _curves(runs, "val_loss", "Figure 16", ("val/loss", "Validation loss"))
@@ -145,6 +148,8 @@ def _beyond(runs: Runs) -> Blocks:
             yield tables.metrics(runs[stage])
         for name in names if runs[stage] else ():
             yield _figure(runs[stage], name, BEYOND)
+    if any(run.picture("sampled") for run in runs["autoencoder"]):  # of a module that can
+        yield _figure(runs["autoencoder"], "sampled", BEYOND)
 
 
 def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:

@@ -26,8 +26,11 @@ def find(run: StageRun, key: str) -> Range | None:
         return None  # the configuration does not say how its encoder was trained
     for name, stages in _read().items():
         known = stages.get(run.stage)
-        if known and known["settings"] == fingerprint(run.settings()) and key in known["final"]:
-            return {"name": name, "n": known["n"], **known["final"][key]}
+        if not known or known["settings"] != fingerprint(run.settings()):
+            continue
+        # What is on file was minimised as the MSE, and has no second name for it.
+        if found := known["final"].get(key) or known["final"].get(key.replace("/mse", "/loss")):
+            return {"name": name, "n": known["n"], **found}
     return None
 
 

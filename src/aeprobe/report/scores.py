@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from operator import itemgetter
 
-from aeprobe.report.comparison import Form, fewer, of_the_report, report, shown, wilson
+from aeprobe.report.comparison import Form, fewer, loss_of_the_report, of_the_report, report, shown, wilson
 from aeprobe.report.runs import across, spread
 from aeprobe.report.tables import Table, ours
 from aeprobe.runs.stage_run import StageRun
@@ -17,10 +17,11 @@ OWN = "The last batch of each epoch may be a small one. The mean is over all bat
 def loss(runs: Sequence[StageRun]) -> Table:
     """The loss of each epoch: of its last batch, beside the report's, and our mean in a column of its own."""
     first = runs[0].stage == "autoencoder"
-    label, title = ("Figure 8", "Loss in each epoch (MSE)") if first else ("Figure 14", "Loss in each epoch")
+    label, name = "Figure 8" if first else "Figure 14", runs[0].loss_name.replace("MSE per pixel", "MSE")
+    title = "Loss in each epoch" + (f" ({name})" if name != "cross-entropy" else "")
     last: tuple[str, Form] = ("train/loss_last", number)
     mean: tuple[str, Form] = ("train/loss", number)
-    if not of_the_report(runs[0]):
+    if not (of_the_report(runs[0]) and loss_of_the_report(runs[0])):
         return _per_epoch(runs, label, title, OWN, [], last, mean)
     reported, batch = report()[runs[0].stage], _our_batch(runs[0])
     note = (

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aeprobe.config.objective import MEASURED
+from aeprobe.config.schema import MODULE
 from aeprobe.report.comparison import of_the_report, report, shown
 from aeprobe.report.runs import spread
 from aeprobe.runs.stage_run import StageRun
@@ -54,16 +55,18 @@ def settings(runs: Sequence[StageRun]) -> Table:
     run, stage = runs[0], runs[0].stage
     reported = report()[stage]["settings"]
     used = _group(run.setting(stage))
+    network = _group(used.get("network", used.get("head")))
     optimizer, scheduler = _group(used.get("optimizer")), _group(used.get("scheduler"))
-    loss = reported["loss"] if stage == "autoencoder" else f"cross-entropy on {used.get('loss_on')}"
-    loss = loss if not loss.endswith("softmax") else f"{loss} outputs"
+    loss = run.loss_name if stage == "autoencoder" else f"{run.loss_name} on {used.get('loss_on')}"
+    loss = reported["loss"] if loss == "MSE per pixel" else f"{loss} outputs" if loss.endswith("softmax") else loss
     regularizer = _group(used.get("regularizer"))
     if weight := regularizer.get("weight"):
         agreement = f"the agreement of {regularizer.get('clusters')} clusters, which fades"
         loss = f"{loss} less {_plain(weight)} times {agreement}"
+    layers = run.layers("encoder" if stage == "autoencoder" else "head")
     rows = [
-        ["Layers", _widths(used.get("widths")), _widths(reported["widths"])],
-        ["Activation", str(used.get("activation")), reported["activation"]],
+        ["Layers", layers or NONE, _widths(reported["widths"])],
+        ["Activation", str(network.get("activation", NONE)), reported["activation"]],
         ["Loss", loss, reported["loss"]],
         ["Optimizer", _class(optimizer.get("_target_")), reported["optimizer"]],
         ["Learning rate", _plain(optimizer.get("lr")), _plain(reported["lr"])],
@@ -73,11 +76,12 @@ def settings(runs: Sequence[StageRun]) -> Table:
         ["Epochs", _epochs(runs, used.get("max_epochs")), _plain(reported["max_epochs"])],
     ]
     if stage == "classifier":
-        both, theirs = run.setting("stage") == "all", report()["autoencoder"]["settings"]["widths"]
-        encoder = _widths(run.setting("autoencoder.widths")) if both else f"that of {run.metrics.get('ckpt')}"
+        theirs = report()["autoencoder"]["settings"]["widths"]
+        encoder = run.layers("encoder") or f"that of {run.metrics.get('ckpt')}"
         rows.insert(0, ["Encoder, frozen", encoder, _widths(theirs)])
     else:
-        rows[0][0] = "Layers, then mirrored"
+        mirrored = run.sizes("encoder") == run.sizes("decoder")[::-1]
+        rows[0][0] = "Layers, then mirrored" if mirrored else "Layers of the encoder"
     rows += [["Besides", "; ".join(more), "nothing"]] if (more := _besides(used)) else []
     label = "Figure 13" if stage == "classifier" else "Figure 7"
     return _beside_the_report(label, "Training settings", runs, rows)
@@ -86,12 +90,18 @@ def settings(runs: Sequence[StageRun]) -> Table:
 def _besides(used: Mapping[str, Any]) -> list[str]:
     """What the report's recipe has no row for."""
     augmentation, corruption = _group(used.get("augmentation")), _group(used.get("corruption"))
+    network = _group(used.get("network", used.get("head")))
     pixels, epochs, hidden = augmentation.get("pixels"), augmentation.get("epochs"), corruption.get("p")
+    noise = f"what the encoder sees corrupted by {_class(corruption.get('_target_'))}({_arguments(corruption)})"
     moved = f"images moved by up to {pixels} px" + (f" in the first {epochs} epochs" if epochs else "")
     words = {
-        "He initialisation": used.get("initialization") == "he",
+        f"of class {_class(used.get('_target_'))}": used.get("_target_") not in (None, MODULE),
+        "He initialisation": network.get("initialization") == "he",
+        f"dropout of {_plain(network.get('dropout'))}": network.get("dropout"),
+        "batch norm": network.get("batch_norm"),
         moved: pixels,
         f"{_plain(hidden)} of the pixels hidden": hidden,
+        noise: corruption.get("_target_") and not hidden,
         "codes standardised": used.get("standardize"),
         f"noise of {_plain(used.get('code_noise'))} on the codes": used.get("code_noise"),
     }
@@ -113,9 +123,8 @@ def metrics(runs: Sequence[StageRun]) -> Table | None:
 
 def references(runs: Sequence[StageRun]) -> Table | None:
     """Our test MSE beside that of others with a code of as many numbers."""
-    value = spread(run.last("test/loss") for run in runs)
-    widths = runs[0].setting("autoencoder.widths")
-    alike = of_the_report(runs[0]) and isinstance(widths, list) and widths[-1:] == [30]
+    value = spread(run.last("test/mse") for run in runs)
+    alike = of_the_report(runs[0]) and runs[0].sizes("encoder")[-1:] == ["30"]
     if value is None or not alike:
         return None
     rows = [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]
@@ -151,6 +160,10 @@ def _widths(widths: Any) -> str:
 
 def _class(target: Any) -> str:
     return "none" if target is None else str(target).rpartition(".")[2]
+
+
+def _arguments(node: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_plain(value)}" for key, value in node.items() if not key.startswith("_"))
 
 
 def _plain(value: Any) -> str:

@@ -74,14 +74,47 @@ class StageRun:
         found = self.metrics.get("higher_is_better")
         return MEASURED["classifier"] | (found if isinstance(found, dict) else {})
 
+    def sizes(self, network: str) -> list[str]:
+        """Of the input and of each layer's output of its "encoder", "decoder" or "head"; empty where unknown."""
+        known = self.metrics.get("networks")
+        if isinstance(known, dict):
+            sizes = value_of(known, f"{network}.sizes")
+            return [*map(str, sizes)] if isinstance(sizes, list) else []
+        key = "classifier.head.widths" if network == "head" else "autoencoder.network.widths"
+        widths = self.setting(key) if network == "head" or self.setting("stage") != "classifier" else None
+        if not isinstance(widths, list):
+            return []
+        first = (self.sizes("encoder") or ["?"])[-1] if network == "head" else "784"
+        sizes = [str(width) for width in widths]  # of an older run, on MNIST or a folder of its form
+        sizes[0] = first if sizes[0] == "auto" else sizes[0]
+        return [*sizes[:-1], "10" if sizes[-1] == "auto" else sizes[-1]]
+
+    def layers(self, network: str) -> str:
+        """The same in words, such as "784-500-200-100-30"; "" where unknown."""
+        return "-".join(self.sizes(network))
+
     def series(self, key: str) -> list[float | None]:
         """One number of every epoch that ended, None where it was not taken."""
-        return [row.get(key) for row in self.epochs]
+        return [self._number(row, key) for row in self.epochs]
 
     def last(self, key: str) -> float | None:
         """The final number; of an unfinished run that of the last epoch that has one."""
-        known = [value for value in (*self.series(key), self.metrics["final"].get(key)) if value is not None]
+        numbers = (*self.series(key), self._number(self.metrics["final"], key))
+        known = [value for value in numbers if value is not None]
         return known[-1] if known else None
+
+    @property
+    def loss_name(self) -> str:
+        """What was minimised, by its name."""
+        return str(
+            self.metrics.get("loss") or ("MSE per pixel" if self.stage == "autoencoder" else "cross-entropy")
+        )
+
+    def _number(self, row: dict[str, Any], key: str) -> float | None:
+        """A number of an older autoencoder's MSE is that of its loss."""
+        if key in row or self.stage != "autoencoder":
+            return row.get(key)
+        return row.get(key.replace("/mse", "/loss"))
 
     def picture(self, name: str) -> Picture | None:
         """A figure, or None where it was not drawn or one of its two files is damaged."""

@@ -141,10 +141,11 @@ def write_header(
     directory: RunDirectory, request: "Request", experiment: Experiment, device: torch.device, last: Path | None
 ) -> None:
     """Writes what metrics.json says of a run that begins, or goes on from `last`, and prints what it is."""
-    config, data = plain(request.config), _data(experiment)
-    better = experiment.higher_is_better
+    config, data, networks = plain(request.config), _data(experiment), experiment.networks()
+    better, loss = experiment.higher_is_better, experiment.module.loss_name
     if last is not None:
-        directory.write(status="running", error=None, config=config, data=data, higher_is_better=better)
+        known = {"config": config, "data": data, "networks": networks, "loss": loss, "higher_is_better": better}
+        directory.write(status="running", error=None, **known)
     else:
         directory.write(
             schema=SCHEMA,
@@ -155,6 +156,8 @@ def write_header(
             overrides=list(request.overrides),
             config=config,
             data=data,
+            networks=networks,
+            loss=loss,
             versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
             device=str(device),
             threads=torch.get_num_threads(),  # of each process

@@ -12,16 +12,16 @@ from torch import nn
 
 from aeprobe.config import nodes
 from aeprobe.config.objective import MEASURED
-from aeprobe.config.schema import Config, Initialization, Stage, StageConfig
+from aeprobe.config.schema import Config, Stage, StageConfig, module_node
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
-from aeprobe.models import checkpoints
+from aeprobe.models import building, checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.classifier import Classifier
-from aeprobe.models.networks import describe
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
+from aeprobe.models.structure import Structure, structure
 from aeprobe.runs.metrics import find_checkpoint
 from aeprobe.training import additions
 from aeprobe.training.consistency import (
@@ -64,13 +64,27 @@ class Experiment:
         added = self.module.val_metrics.items(keep_base=True, copy_state=False)
         return MEASURED[self.module.stage] | {name: metric.higher_is_better for name, metric in added}
 
+    def _structures(self) -> dict[str, Structure]:
+        module = self.module
+        found = {"encoder": structure(module.encoder, module.shape)}
+        if isinstance(module, Classifier):
+            return found | {"head": structure(module.head, (module.code_size,))}
+        return found | {"decoder": structure(module.decoder, (module.code_size,))}
+
+    def networks(self) -> dict[str, Any]:
+        """What metrics.json says of the stage's networks, by their names."""
+        return {
+            name: {"sizes": network.sizes, "between": network.between, "parameters": network.parameters}
+            for name, network in self._structures().items()
+        }
+
     def describe(self) -> str:
         """One line: architecture, number of weights that train, sizes of the splits."""
-        kept = self.module.hparams
-        weights = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+        module = self.module
+        weights = sum(p.numel() for p in module.parameters() if p.requires_grad)
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.data.splits.items())
-        architecture = describe(kept["widths"], kept["activation"])
-        return f"{self.module.stage} {architecture}, {weights:,} trainable weights; images: {sizes}"
+        network = self._structures()["head" if isinstance(module, Classifier) else "encoder"]
+        return f"{module.stage} {network}, {weights:,} trainable weights; images: {sizes}"
 
 
 def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool = False) -> Experiment:
@@ -89,35 +103,55 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     augmentation = nodes.build(settings.augmentation, "autoencoder.augmentation", nn.Module)
     corruption = nodes.build(settings.corruption, "autoencoder.corruption", nn.Module)
     regularizer = nodes.build(settings.regularizer, "autoencoder.regularizer", Regularizer)
-    try:
-        if regularizer is not None:
-            regularizer.require_code(settings.widths[-1])
-    except ValueError as error:
-        raise AeprobeError(f"autoencoder.regularizer: {error}") from error
     data = _data(config, config.seed, settings.batch_size, source, resumed, stored=stored)
     data.augmentation = augmentation
+    if source and resumed:
+        checkpoints.restore(source, resumed, config.plugins)  # it fits, and names no class that is not trusted
+    kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data)
+    building.require_memory("autoencoder", kept)
     optimization = _optimization(config, "autoencoder", data, stored)
     added = additions.callbacks(config, "autoencoder", data)
+    aeprobe.runtime.seed(config.seed)
+    training = {"corruption": corruption, "regularizer": regularizer, "optimization": optimization}
+    module = building.autoencoder(kept, mean_image=None if source else data.mean_image, **training)
+    try:
+        if regularizer is not None:
+            regularizer.require_code(module.code_size)
+    except ValueError as error:
+        raise AeprobeError(f"autoencoder.regularizer: {error}") from error
+    module.add_metrics(additions.metrics(config, "autoencoder", data.shape, data.classes))
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
         _optimization(config, "classifier", data, stored)
         additions.callbacks(config, "classifier", data)
-        additions.metrics(config, "classifier", data.shape, config.classifier.widths[-1])
-        require_classes(config.classifier.widths, data)
-    aeprobe.runtime.seed(config.seed)
-    module = Autoencoder(
-        settings.widths,
-        settings.activation,
-        str(settings.initialization),
-        config.data.mean,
-        config.data.std,
-        corruption,
-        regularizer,
-        optimization,
-    )
-    module.add_metrics(additions.metrics(config, "autoencoder", data.shape, data.classes))
-    if settings.initialization == Initialization.he:
-        module.start_at(data.mean_image())
+        later = building.classifier(_classifier_settings(config, kept, module, data))
+        additions.metrics(config, "classifier", data.shape, later.classes)
+        require_classes(later, data)
     return Experiment("autoencoder", module, data, config.seed, settings, callbacks=added)
+
+
+def _autoencoder_settings(config: Config, data: MNISTDataModule) -> dict[str, Any]:
+    """What a checkpoint keeps of stage 1's module: all that it is built from."""
+    return {
+        "module": module_node(config),
+        "network": building.network_node(config.autoencoder.network, data.shape),
+        "loss": config.autoencoder.loss,
+        "shape": list(data.shape),
+        "mean": config.data.mean,
+        "std": config.data.std,
+    }
+
+
+def _classifier_settings(
+    config: Config, encoder: Mapping[str, Any], trained: Autoencoder | Classifier, data: MNISTDataModule
+) -> dict[str, Any]:
+    """What a checkpoint keeps of stage 2's module; `encoder` is what the encoder's checkpoint keeps."""
+    settings = config.classifier
+    return {
+        **{name: encoder[name] for name in ("network", "shape", "mean", "std")},
+        "head": building.head_node(settings.head, trained.code_size, data.classes),
+        **{name: getattr(settings, name) for name in ("standardize", "code_noise", "loss", "class_weights")},
+        "loss_on": str(settings.loss_on),
+    }
 
 
 def build_classifier(
@@ -131,37 +165,20 @@ def build_classifier(
     settings = config.classifier
     path = find_checkpoint(ckpt, "autoencoder")
     source = checkpoints.read(path)
-    trained = checkpoints.restore(source, path)
+    trained = checkpoints.restore(source, path, config.plugins)
     if not resuming and not isinstance(trained, Autoencoder):
         raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
     require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
-    widths, activation = checkpoints.architecture(source)["autoencoder"]
-    if widths[-1] != settings.widths[0]:
-        raise AeprobeError(
-            f"classifier.widths={settings.widths} begins with {settings.widths[0]}, but the encoder in {path} is "
-            f"{describe(widths, activation)}: its code has {widths[-1]} numbers"
-        )
     data = _data(config, config.seed, settings.batch_size, source, path, typed, stored)
-    require_classes(settings.widths, data)
+    kept = source["hyper_parameters"]
+    own = kept if resuming else _classifier_settings(config, kept, trained, data)
+    building.require_memory("classifier", own)
     optimization = _optimization(config, "classifier", data, stored)
     added = additions.callbacks(config, "classifier", data)
     aeprobe.runtime.seed(config.seed)
-    module = Classifier(
-        widths,
-        activation,
-        settings.widths,
-        settings.activation,
-        settings.standardize,
-        settings.code_noise,
-        str(settings.initialization),
-        str(settings.loss_on),
-        settings.class_weights,
-        source["hyper_parameters"]["mean"],
-        source["hyper_parameters"]["std"],
-        optimization,
-    )
-    module.add_metrics(additions.metrics(config, "classifier", data.shape, settings.widths[-1]))
-    module.encoder.load_state_dict(trained.encoder.state_dict())
+    module = building.classifier(own, encoder=trained.encoder, optimization=optimization)
+    require_classes(module, data)
+    module.add_metrics(additions.metrics(config, "classifier", data.shape, module.classes))
     return Experiment("classifier", module, data, config.seed, settings, path, callbacks=added)
 
 
@@ -169,13 +186,14 @@ def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Ex
     """The module of a finished run, to be measured again on the data that it was made for."""
     path = find_checkpoint(ckpt, "classifier")
     source = checkpoints.read(path)
-    module = checkpoints.restore(source, path)
+    module = checkpoints.restore(source, path, config.plugins)
     require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
     seed = config.seed if "seed" in typed else source["datamodule_hyper_parameters"]["seed"]
     data = _data(config, seed, 1, source, path, typed)
+    classes = data.classes
     if isinstance(module, Classifier):
-        require_classes(list(module.hparams["widths"]), data)
-    classes = module.hparams["widths"][-1] if isinstance(module, Classifier) else data.classes
+        require_classes(module, data)
+        classes = module.classes
     module.add_metrics(additions.metrics(config, module.stage, data.shape, classes))
     return Experiment("test", module, data, seed, None, path, source["global_step"])
 

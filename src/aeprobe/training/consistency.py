@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aeprobe.config import objective
-from aeprobe.config.schema import ARCHITECTURE, PLATEAU, Config, StageConfig
+from aeprobe.config.schema import NETWORKS, PLATEAU, Config, StageConfig, value_of
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.idx_files import FILES, Identity
 from aeprobe.errors import AeprobeError
-from aeprobe.models import checkpoints
 from aeprobe.models.checkpoints import Checkpoint
-from aeprobe.models.networks import describe
+from aeprobe.models.classifier import Classifier
 from aeprobe.paths import typed_in
 
 
@@ -86,12 +85,12 @@ def require_below_here(data: MNISTDataModule) -> None:
         )
 
 
-def require_classes(widths: list[int], data: MNISTDataModule) -> None:
+def require_classes(module: Classifier, data: MNISTDataModule) -> None:
     """Raises AeprobeError where a head has fewer outputs than there are classes."""
-    if data.classes > widths[-1]:
+    if data.classes > module.classes:
         raise AeprobeError(
-            f"classifier.widths={widths} ends with {widths[-1]}, but the labels go up to {data.classes - 1}: "
-            f"give the head {data.classes} outputs or more"
+            f"classifier.head has {module.classes} outputs, but the labels go up to {data.classes - 1}: "
+            f"give it {data.classes} outputs or more"
         )
 
 
@@ -116,18 +115,24 @@ def batches_of(split: str, data: MNISTDataModule, size: int, limit: float | None
 def require_typed_architecture(
     config: Config, typed: Mapping[str, str], source: Checkpoint, path: Path, stages: tuple[str, ...]
 ) -> None:
-    """Holds the widths and activations that a person typed against the checkpoint's."""
-    found = checkpoints.architecture(source)
+    """Holds what a person typed of a network against the checkpoint's.
+
+    Raises:
+        AeprobeError: the checkpoint has another network, or none.
+    """
+    found = source["hyper_parameters"]
     for stage in stages:
-        settings: StageConfig = getattr(config, stage)
-        for index, key in enumerate(ARCHITECTURE):
-            override = typed.get(f"{stage}.{key}")
-            if override and stage not in found:
+        name = NETWORKS[stage]
+        for key, override in typed.items():
+            if not f"{key}.".startswith(f"{stage}.{name}."):
+                continue
+            if name not in found:
                 raise AeprobeError(f"{override}: {path} holds no {stage}; drop the override")
-            if override and getattr(settings, key) != found[stage][index]:
-                widths, activation = found[stage]
-                wanted = describe(settings.widths, settings.activation if key == "activation" else activation)
+            argument = key.removeprefix(f"{stage}.{name}").removeprefix(".") or "_target_"
+            wanted, kept = value_of(config, f"{stage}.{name}.{argument}"), found[name].get(argument)
+            if isinstance(wanted, list) and isinstance(kept, list) and len(wanted) == len(kept):
+                wanted = [is_ if want == "auto" else want for want, is_ in zip(wanted, kept, strict=True)]
+            if wanted != kept:
                 raise AeprobeError(
-                    f"{override}: the {stage} in {path} is {describe(widths, activation)}, not {wanted}; "
-                    "drop the override"
+                    f"{override}: the {stage} in {path} has {argument.strip('_')}={kept}; drop the override"
                 )

@@ -4,11 +4,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
-from aeprobe.config.schema import AutoencoderConfig, ClassifierConfig, Config, StageConfig, TrainerConfig, keys
+from aeprobe.config.schema import (
+    AutoencoderConfig,
+    ClassifierConfig,
+    Config,
+    StageConfig,
+    TrainerConfig,
+    keys,
+    module_node,
+)
 from aeprobe.training.build import Experiment
 
-NODES = tuple(field.name for _, field in keys(AutoencoderConfig) if field.metadata.get("node") == "one")
-FITTING = ("widths", "max_epochs", "limit_epochs", "callbacks", *NODES)  # what `_fitting` tells in its own way
+NODES = tuple(
+    dict.fromkeys(
+        field.name
+        for group in (AutoencoderConfig, ClassifierConfig)
+        for _, field in keys(group)
+        if field.metadata.get("node") == "one"
+    )
+)
+FITTING = ("_target_", "max_epochs", "limit_epochs", "callbacks", *NODES)  # what `_fitting` tells in its own way
 
 
 def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | float | str]:
@@ -34,8 +49,10 @@ def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | f
     for schema in (AutoencoderConfig, ClassifierConfig):
         values |= {name: _cell(hint, getattr(stage, name, neutral)) for name, hint, neutral in _columns(schema)}
     values |= _fitting(stage, trainer)
+    values["module"] = _words(module_node(config)) if experiment.stage == "autoencoder" else "-"
     known, encoder = config.stage.trains("autoencoder"), _fitting(config.autoencoder, trainer)
     encoder = {name: getattr(config.autoencoder, name) for name, _, _ in _columns(AutoencoderConfig)} | encoder
+    encoder["module"] = _words(module_node(config))
     return values | {f"encoder.{name}": str(value) if known else "-" for name, value in encoder.items()}
 
 
@@ -43,7 +60,6 @@ def _fitting(stage: StageConfig, trainer: TrainerConfig) -> dict[str, int | floa
     """How a stage is optimized. What not every class takes stands beside its name, and in its own column too."""
     lr, decay = float(stage.optimizer["lr"]), float(stage.optimizer.get("weight_decay", 0.0))
     values: dict[str, int | float | str] = {"epochs": stage.epochs(trainer), "lr": lr, "weight_decay": decay}
-    values["widths"] = "-".join(map(str, stage.widths))
     values["callbacks"] = ", ".join(map(_words, stage.callbacks.values())) or "none"
     for name in NODES:
         node = getattr(stage, name, {"_target_": None})

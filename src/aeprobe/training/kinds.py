@@ -8,10 +8,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
 from aeprobe.config.nodes import bound
-from aeprobe.config.schema import Config, every_node
+from aeprobe.config.schema import STAGES, Config, every_node
+from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.regularizers import Regularizer
 
 KINDS: dict[str, type] = {
+    "autoencoder": Autoencoder,
+    "network": nn.Module,
+    "head": nn.Module,
+    "loss": nn.Module,
     "optimizer": Optimizer,
     "scheduler": LRScheduler,
     "callbacks": Callback,
@@ -32,5 +37,6 @@ def require_kinds(config: Config) -> None:
     for key, node, _ in every_node(config):
         if node["_target_"] is not None:
             arguments = {name: value for name, value in node.items() if name != "interval"}  # ours, of a schedule
-            place = next(part for part in key.split(".") if part in KINDS)
-            bound(arguments, key, KINDS[place])
+            owner, _, place = key.partition(".")
+            kind = KINDS[place.partition(".")[0]] if owner in STAGES and place else KINDS[owner]
+            bound(arguments, key, kind)

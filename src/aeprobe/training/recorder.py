@@ -21,6 +21,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.figures.curves import History
 from aeprobe.processes.collectives import mean
 from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.wording import numbers
 
 log = logging.getLogger("aeprobe")
 
@@ -150,9 +151,9 @@ class Recorder(L.Callback):
         self.epoch_steps.append(trainer.global_step)
         self.directory.write(epochs=self.epochs)
         self._write_events(trainer, len(self.epochs) - 1)
-        words = [f"{k} {v:.4f}" for k, v in self._row.items() if "/" in k and not k.endswith("_last")]
+        row = {k: v for k, v in self._row.items() if "/" in k and not k.endswith("_last")}
         epoch = f"epoch {self._row['epoch']}/{trainer.max_epochs}"
-        log.info("%s %s  %s  %.1f s", self.name, epoch, "  ".join(words), self._row["seconds"])
+        log.info("%s %s  %s  %.1f s", self.name, epoch, numbers(row), self._row["seconds"])
 
     def _require_finite(self, trainer: L.Trainer, tag: str, values: Tensor) -> None:
         bad = (~values.isfinite()).nonzero()
@@ -172,8 +173,8 @@ class Recorder(L.Callback):
         rates, end = self._rates[::batches], trainer.global_step + 1
         series: dict[str, Iterable[float]] = {"step": range(end - len(rates), end)}
         series |= {f"train/{key}_step": value.tolist() for key, value in values.items()}
-        for tag, numbers in (series | {"train/lr": rates}).items():
-            self.steps.setdefault(tag, []).extend(numbers)
+        for tag, found in (series | {"train/lr": rates}).items():
+            self.steps.setdefault(tag, []).extend(found)
 
     def _write_events(self, trainer: L.Trainer, number: int, again: bool = False) -> None:
         """One epoch to TensorBoard and the other loggers: its steps, then its row; `again` after resuming."""

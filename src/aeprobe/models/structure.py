@@ -1,0 +1,106 @@
+"""What a network is made of, read from its modules: for the log, the diagram and the page."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SILENT = (nn.Flatten, nn.Unflatten, nn.Identity)  # change no number
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with weights, and what follows it before the next.
+
+    Attributes:
+        size: of its output for one image, such as (500,) or (16, 14, 14).
+        parameters: its weights and biases, and those of what follows.
+        then: the classes of what follows, in their order.
+    """
+
+    size: tuple[int, ...]
+    parameters: int
+    then: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A network's layers in the order of its computation.
+
+    Attributes:
+        size: of its input for one image or code.
+        layers: those with weights.
+        parameters: of all of it.
+    """
+
+    size: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    parameters: int
+
+    @property
+    def sizes(self) -> list[str]:
+        """Of the input and of each layer's output, such as "784" or "16x14x14"."""
+        return ["x".join(map(str, size)) for size in (self.size, *(layer.size for layer in self.layers))]
+
+    @property
+    def between(self) -> list[str]:
+        """The classes of what stands between its layers, each once."""
+        return [*dict.fromkeys(name for layer in self.layers[:-1] for name in layer.then)]
+
+    def __str__(self) -> str:
+        """Such as "784-500-200-100-30 with ReLU"."""
+        return "-".join(self.sizes) + (f" with {' and '.join(self.between)}" if self.between else "")
+
+
+def structure(network: nn.Module, size: tuple[int, ...]) -> Structure:
+    """Reads a network's layers by computing with it once, in eval mode.
+
+    Args:
+        network: a module that takes (N, *size).
+        size: of an image, or of a code.
+    """
+    found: list[Layer] = []
+    before = size
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        nonlocal before
+        own = sum(p.numel() for p in module.parameters())
+        if own and not isinstance(module, NORMS):
+            if not found and isinstance(module, nn.Linear):
+                before = tuple(inputs[0].shape[1:])  # flattened by then
+            found.append(Layer(tuple(output.shape[1:]), own))
+        elif found and not isinstance(module, SILENT):
+            last = found.pop()
+            found.append(Layer(last.size, last.parameters + own, (*last.then, type(module).__name__)))
+
+    hooks = [m.register_forward_hook(note) for m in network.modules() if not [*m.children()]]
+    try:
+        output_of(network, size)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Structure(before, tuple(found), sum(p.numel() for p in network.parameters()))
+
+
+@torch.no_grad()
+def output_of(network: nn.Module, size: tuple[int, ...]) -> Any:
+    """What a network makes of two samples of zeros, (2, *size), in eval mode and where its weights are."""
+    weight = next(network.parameters(), torch.zeros(()))
+    with evaluating(network):
+        return network(torch.zeros(2, *size, dtype=weight.dtype, device=weight.device))
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """In eval mode meanwhile; each of its modules is then as before."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
