@@ -97,10 +97,12 @@ def test_what_a_checkpoint_only_claims_takes_no_memory(stolen: Path) -> None:
 
 @pytest.mark.parametrize("widths", ["[784,1000000000,30]", "[784,1000000,1000000,30]"])
 def test_a_typed_layer_too_large_for_the_machine_is_refused(tmp_path: Path, widths: str) -> None:
-    done = train(f"autoencoder.widths={widths}", cwd=tmp_path)
+    done = train(f"autoencoder.network.widths={widths}", cwd=tmp_path)
     assert done.status == 1
     (line,) = done.err.splitlines()
-    assert line.startswith("error: autoencoder.widths=")
+    assert line.startswith(
+        ("error: the autoencoder's networks are too large", "error: autoencoder.network: widths=")
+    )
 
 
 @pytest.mark.parametrize(

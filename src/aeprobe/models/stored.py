@@ -145,7 +145,11 @@ def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
     noise = settings.get("code_noise", 0.0)
     _hold(NUMBER, "code_noise", noise)
     require(noise >= 0, "code_noise", noise, "0 or more")
-    _hold(Rule("a word", lambda word: word in [*LossOn]), "loss_on", settings.get("loss_on", "logits"))
+    _hold(
+        Rule(f"one of {', '.join(LossOn)}", lambda word: word in [*LossOn]),
+        "loss_on",
+        settings.get("loss_on", "logits"),
+    )
     _hold(one_of(None, "balanced"), "class_weights", settings.get("class_weights"))
 
 
