@@ -4,6 +4,7 @@ from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
+import modules
 import pytest
 from conftest import REPO
 from hydra import compose, initialize_config_dir
@@ -34,7 +35,8 @@ NODES = {"lr": 0.5, "weight_decay": 0.2, "betas": [0.8, 0.9], "amsgrad": True, "
 
 def row(stage: str, config: Config, **data: Any) -> dict[str, Any]:
     images: Any = SimpleNamespace(name=str(config.data.name), root=config.data.root, val_size=config.data.val_size)
-    module: Any = SimpleNamespace(hparams={"mean": config.data.mean, "std": config.data.std} | data)
+    module = modules.autoencoder([784, 5]) if stage == "autoencoder" else modules.classifier([784, 5], [5, 3])
+    module.save_hyperparameters({"mean": config.data.mean, "std": config.data.std} | data)
     return hyperparameters(Experiment(stage, module, images, config.seed, getattr(config, stage)), config)
 
 

@@ -126,8 +126,8 @@ def test_graph_hparams_and_projector(run: Path, stage: str) -> None:
     values = {
         key: value.number_value or value.string_value for key, value in content.session_start_info.hparams.items()
     }
-    widths = "784-500-200-100-30" if stage == "autoencoder" else "30-20-15-10"
-    expected = {"stage": stage, "lr": 1e-3, "weight_decay": 1e-5, "batch_size": 100, "epochs": 2, "widths": widths}
+    layers = f"{'784-500-200-100-30' if stage == 'autoencoder' else '30-20-15-10'} with ReLU"
+    expected = {"stage": stage, "lr": 1e-3, "weight_decay": 1e-5, "batch_size": 100, "epochs": 2, "layers": layers}
     assert expected.items() <= values.items()
     assert {"optimizer", "scheduler", "seed", "activation", "val_size"} <= values.keys()
     projected = (folder / "projector_config.pbtxt").exists()

@@ -78,13 +78,16 @@ class Experiment:
             for name, network in self._structures().items()
         }
 
+    @property
+    def layers(self) -> str:
+        """Of its encoder, or of a classifier's head: "784-500-200-100-30 with ReLU"."""
+        return str(self._structures()["head" if isinstance(self.module, Classifier) else "encoder"])
+
     def describe(self) -> str:
         """One line: architecture, number of weights that train, sizes of the splits."""
-        module = self.module
-        weights = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        weights = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.data.splits.items())
-        network = self._structures()["head" if isinstance(module, Classifier) else "encoder"]
-        return f"{module.stage} {network}, {weights:,} trainable weights; images: {sizes}"
+        return f"{self.module.stage} {self.layers}, {weights:,} trainable weights; images: {sizes}"
 
 
 def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool = False) -> Experiment:

@@ -39,6 +39,7 @@ def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | f
     assert stage is not None
     values: dict[str, int | float | str] = {
         "stage": experiment.stage,
+        "layers": experiment.layers,
         "seed": experiment.seed,
         "ckpt": config.ckpt or "-",
         "data": data.name if data.name == "mnist" else f"{data.name} {data.root}",
