@@ -127,7 +127,7 @@ def fresh(network: nn.Module) -> nn.Module:
     for module in copy.modules():
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
-    return copy.train()
+    return copy
 
 
 def require_memory(stage: str, settings: Mapping[str, Any]) -> None:

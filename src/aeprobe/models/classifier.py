@@ -57,7 +57,7 @@ class Classifier(StageModule):
         super().__init__()
         self.shape = tuple(shape)
         self.normalize = Normalize(mean, std)
-        self.encoder = encoder.requires_grad_(False)
+        self.encoder = encoder.requires_grad_(False).eval()
         self.code_size = int(output_of(encoder, self.shape).shape[1])
         self.classes = _classes(head, self.code_size)
         first: list[nn.Module] = [Standardize(self.code_size)] if standardize else []
