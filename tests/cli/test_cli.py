@@ -10,9 +10,9 @@ from aeprobe.cli.main import override
 
 # What is typed, and words that the one line must hold: what is wrong, what was given, what to do.
 REFUSED = [
-    ("autoencoder.lr=3", ["autoencoder.lr", "did you mean autoencoder.optimizer.lr?"]),
-    ("+autoencoder.lr=3", ["autoencoder.lr", "did you mean autoencoder.optimizer.lr?"]),
-    ("autoencoder.optimizer.lrr=1", ["autoencoder.optimizer.lrr", "did you mean autoencoder.optimizer.lr?"]),
+    ("autoencoder.lr=3", ["autoencoder.lr", "did you mean lr?"]),
+    ("+autoencoder.lr=3", ["autoencoder.lr", "did you mean lr?"]),
+    ("autoencoder.optimizer.lrr=1", ["autoencoder.optimizer.lrr", "did you mean lr?"]),
     ("autoencoder.max_epoch=3", ["did you mean autoencoder.max_epochs?"]),
     ("trainer.max_epochs=3", ["trainer.max_epochs", "did you mean autoencoder.max_epochs?"]),
     ("~seed", ["seed", "has no value", "seed=VALUE"]),
@@ -90,10 +90,8 @@ REFUSED = [
     ("corruption@autoencoder.corruption=masking autoencoder.corruption.share=1", ["share=1: must be above 0 and"]),
     ("corruption@autoencoder.corruption=gaussian autoencoder.corruption.std=-1", ["std=-1: must be above 0"]),
     ("+optimizer=adamw", ["optimizer: no such key", "optimizer@autoencoder.optimizer=NAME"]),
-    (
-        "network@autoencoder.network=conv",
-        ["network@autoencoder.network: no such key", "autoencoder.network.widths="],
-    ),
+    ("network@autoencoder.network=resnet", ["network/resnet: no such file", "conv, mlp"]),
+    ("+network=conv", ["network: no such key", "network@autoencoder.network=conv"]),
     ("+data=folder", ["data: is chosen already", "data=folder"]),
     ("--config-name=report", ["report: no such file in conf/", "experiment=NAME"]),
     ("resume=a,b", ["resume=a,b", "expected one run"]),

@@ -71,10 +71,10 @@ def test_what_a_checkpoint_only_claims_takes_no_memory(stolen: Path) -> None:
     original = path.read_bytes()
 
     def claim_widths(content: dict[str, Any]) -> None:
-        content["hyper_parameters"]["widths"] = [784, 10**12, 30]
+        content["hyper_parameters"]["network"]["widths"] = [784, 2**20, 2**20, 30]
 
     changed(path, claim_widths)
-    with pytest.raises(AeprobeError, match="do not fit the architecture"):
+    with pytest.raises(AeprobeError, match="its weights do not fit .*1048576"):
         checkpoints.load(path)
 
     path.write_bytes(original)

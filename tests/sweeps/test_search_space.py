@@ -82,7 +82,7 @@ def test_what_is_typed_of_a_drawn_number_stays_within_its_interval() -> None:
         ("autoencoder.batch_size=interval(50.5,200)", "such as interval(51,200)"),
         ("autoencoder.max_epochs=tag(log,interval(1.5,1.6))", "such as interval(2,3)"),
         ("trainer.figures=interval(0,1)", "trainer.figures takes no number"),
-        ("autoencoder.network.activation=interval(0,1)", "autoencoder.activation takes no number"),
+        ("autoencoder.network.activation=interval(0,1)", "autoencoder.network.activation takes no number"),
         ("autoencoder.optimizer.lr=interval(1,inf)", "from a smaller to a greater number"),
         ("autoencoder.optimizer.lr=tag(log,interval(0,1))", "log from above 0"),
     ],
