@@ -58,7 +58,7 @@ def test_every_optimizer_of_torch_takes_steps_or_is_refused(target: str) -> None
             ["classifier.head.widths=[30,20,2]"],
             r"classifier.head has 2 outputs, but the labels go up to 2",
         ),
-        (["classifier.head.widths=[30,1]"], "expected two classes or more"),
+        (["classifier.head.widths=[30,1]"], "two classes or more"),
         (
             ["classifier.batch_size=60", "trainer.limit_train_batches=0.4"],
             "trainer.limit_train_batches=0.4: less than one of 2 batches of 60 in the train split",
