@@ -152,7 +152,7 @@ def pixels(split: ImageDataset, indices: Any) -> Array:
 
 
 def shown(images: Tensor) -> Array:
-    """Images, (n, channels, height, width), as they are drawn: three channels as colours, else the first as grey."""
+    """Images, (n, channels, height, width), as drawn: three channels in colours, else the first in grey."""
     found: Array = (images.movedim(1, 3) if images.shape[1] == 3 else images[:, 0]).numpy()
     return found
 

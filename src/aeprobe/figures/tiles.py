@@ -25,7 +25,7 @@ def grid(title: str, rows: Sequence[Row]) -> Figure:
     rows = [(label, scaled(images, SIDE), words) for label, images, words in rows]
     height, width = rows[0][1].shape[1:3] if rows else (SIDE, SIDE)
     longest = max((len(line) for _, _, words in rows for word in words for line in word.split("\n")), default=0)
-    step = max(width + GAP, 6 * longest if longest > MOST_BELOW else 0)
+    step = max(width, SIDE, 6 * longest if longest > MOST_BELOW else 0) + GAP
     below = [14 * (1 + max((w.count("\n") for w in words), default=-1)) for _, _, words in rows]
     tops = list(accumulate((height + 10 + space for space in below), initial=38))
     most = max((len(images) for _, images, _ in rows), default=0)
@@ -59,7 +59,7 @@ def scaled(images: Array, side: int) -> Array:
     """Images of about so many pixels: each of theirs becomes a square, or a square of theirs becomes its mean."""
     height, width = images.shape[1:3]
     longer = max(height, width)
-    zoom, part = max(1, side // longer), max(1, math.ceil(longer / (1.5 * side)))
+    zoom, part = max(1, round(side / longer)), max(1, math.ceil(longer / (1.5 * side)))
     if part > 1:
         high, wide = max(1, height // part), max(1, width // part)
         tall, broad = min(part, height), min(part, width)
