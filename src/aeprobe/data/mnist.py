@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -101,11 +102,14 @@ class Downloaded(IdxFolder):
                     return
                 with tempfile.TemporaryDirectory(dir=self.folder, prefix=".download-") as folder:
                     self._download(folder)
-                    made = Path(folder, self.dataset, "raw")
                     for names in self.names.values():
                         for name in names:
-                            (made / name).replace(self.folder / name)
+                            Path(folder, self.dataset, "raw", name).replace(self.folder / name)
         except Exception as error:  # torchvision's have no common base
+            with suppress(OSError):  # one that holds something stays
+                (self.folder / ".lock").unlink(missing_ok=True)
+                for made in (self.folder, self.folder.parent, self.root):
+                    made.rmdir()
             reason = " ".join(str(error).split())
             raise AeprobeError(
                 f"data: {self.dataset} cannot be downloaded to {self.folder} ({reason:.300}); it takes a "

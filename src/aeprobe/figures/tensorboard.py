@@ -28,7 +28,7 @@ import aeprobe.runtime  # noqa: F401
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -81,7 +81,9 @@ def add_projector(writer: SummaryWriter, codes: Tensor, words: Sequence[str], im
     sprite = images[: len(codes)].float() / 255
     if sprite.shape[1] != 3:
         sprite = sprite[:, :1]
-    if max(sprite.shape[2:]) > MOST_SPRITE:
+    side = max(sprite.shape[2:])
+    sprite = pad(sprite, (0, side - sprite.shape[3], 0, side - sprite.shape[2]))  # it takes squares
+    if side > MOST_SPRITE:
         sprite = interpolate(sprite, size=(MOST_SPRITE, MOST_SPRITE), mode="area")
     names = [word.replace("\t", " ").replace("\n", " ") for word in words[: len(codes)]]  # a line each
     writer.add_embedding(codes, metadata=names, label_img=sprite, tag="codes", global_step=step)

@@ -43,7 +43,8 @@ def build_data(
     if source is not None:
         kept, encoded = source["datamodule_hyper_parameters"], source["hyper_parameters"]
         _require_typed_data(settings, typed, kept | {name: encoded[name] for name in ("mean", "std")}, path)
-        require_trusted([("data.source", kept["source"])], config.plugins, f"ckpt={path}")
+        if kept["source"] != settings.source:  # which the person chose
+            require_trusted([("data.source", kept["source"])], config.plugins, f"ckpt={path}")
         name, val_size, split_seed, node = (kept[key] for key in ("name", "val_size", "split_seed", "source"))
         files = kept.get("files", {})
     kind: Any = nodes.bound(node, "data.source", Source).func  # type: ignore[type-abstract]
