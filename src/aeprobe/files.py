@@ -6,6 +6,7 @@ import math
 import os
 import stat
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ UMASK = os.umask(0o077)  # the person's; it can be read only by setting another
 os.umask(UMASK)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is complete or absent, whatever happens meanwhile."""
+def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Writes a file, as a whole or part by part, that is complete or absent, whatever happens meanwhile."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
             with suppress(PermissionError):  # a disk without modes: it stays 0600

@@ -205,7 +205,7 @@ def test_a_file_that_changes_while_it_is_read_is_one_line(
 ) -> None:
     path = write_folder(tmp_path / "images", 300) / IMAGES
     monkeypatch.setattr(idx_files, "CHUNK", 784 * 50)
-    file = IdxFile(path, 2051, (28, 28))
+    file = IdxFile(path, idx_files.IMAGES)
     chunks = file.chunks()
     if change in ("cut", "grown"):
         next(chunks)

@@ -19,6 +19,7 @@ from page_reader import made
 from aeprobe.data.idx_files import FILES
 from aeprobe.figures import charts, of_run, pictures
 from aeprobe.figures.curves import History
+from aeprobe.figures.classes import Classes
 from aeprobe.figures.pca import principal_components
 from aeprobe.report.comparison import fitting, wilson
 from aeprobe.runs.stage_run import StageRun
@@ -187,10 +188,10 @@ def test_curves_and_histograms_without_any_extent() -> None:
 
 def test_equal_classes_and_equal_codes() -> None:
     matrix = np.diag([3, 3, 0])
-    assert charts.confusion_matrix(matrix, "class").alt.endswith(
+    assert charts.confusion_matrix(matrix, Classes("class")).alt.endswith(
         "Every class is recognised as well as every other (100.0%)."
     )
-    one = charts.confusion_matrix(np.array([[0, 5], [0, 0]]), "class")
+    one = charts.confusion_matrix(np.array([[0, 5], [0, 0]]), Classes("class"))
     assert one.alt == "0 of 5 test images are classified right (0.00%). All of them are of class 0."
     same = of_run._codes(torch.full((30, 4), 0.3) + 1e-9 * torch.randn(30, 4), np.arange(30) % 10)
     assert same is not None
@@ -199,7 +200,7 @@ def test_equal_classes_and_equal_codes() -> None:
     low, high = same.figure.axes[0].get_ylim()
     assert all(low < text.get_position()[1] < high for text in same.figure.axes[0].texts)
     counts = dict.fromkeys(("train", "val", "test"), np.full(3, 7))
-    assert charts.class_histogram(counts, noun="class").alt.endswith("The training split has 7 of each class.")
+    assert charts.class_histogram(counts, names=Classes("class")).alt.endswith("The training split has 7 of each class.")
 
 
 def test_no_mistake_and_one_pair_of_extremes() -> None:

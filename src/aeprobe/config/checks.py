@@ -15,10 +15,10 @@ from aeprobe.config.rules import require
 from aeprobe.config.schema import (
     MODULE,
     NETWORKS,
+    SOURCES,
     STAGES,
     Config,
     DataConfig,
-    Dataset,
     Stage,
     keys,
     module_node,
@@ -133,9 +133,12 @@ def check_data(data: DataConfig) -> None:
         AeprobeError: a value is out of range.
     """
     check_ranges(data, "data.")
+    named, source = SOURCES["mnist"], data.source.get("_target_") if isinstance(data.source, dict) else None
+    require(data.name != "mnist" or source == named, "data.name", data.name, f"another name for data of {source}")
     # A folder of one's own can hold any number of images: the data module checks against the real number.
-    limit = 59_999 if data.name == Dataset.mnist else 2**31
-    require(0 <= data.val_size <= limit, "data.val_size", data.val_size, f"between 0 and {limit}")
+    share, limit = isinstance(data.val_size, float), 59_999 if data.name == "mnist" else 2**31
+    rule = f"between 0 and {limit}, or a share below 1, such as 0.1"
+    require(0 <= data.val_size < 1 if share else 0 <= data.val_size <= limit, "data.val_size", data.val_size, rule)
 
 
 def _check_typed(stage: Stage, typed: Mapping[str, str]) -> None:

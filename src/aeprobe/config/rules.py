@@ -69,6 +69,9 @@ DURATION = Rule(
     "days, hours, minutes and seconds, such as 00:01:30:00",
     lambda time: bool(re.fullmatch(r"\d{1,3}(:\d\d){3}", time)) and bool(re.search("[1-9]", time)),
 )
+DATASET_NAME = Rule(
+    "a name of at most 40 letters, digits and . _ + -", lambda name: bool(re.fullmatch(r"[\w.+-]{1,40}", name))
+)
 PACKAGES = Rule(
     "the names of packages, such as [mine]",
     lambda names: all(isinstance(name, str) and all(map(str.isidentifier, name.split("."))) for name in names),

@@ -17,6 +17,7 @@ from aeprobe.config.rules import (
     BATCHES,
     BETAS,
     COUNT,
+    DATASET_NAME,
     DURATION,
     EPOCH_NUMBERS,
     EPOCHS,
@@ -42,7 +43,9 @@ ALIASES = {  # what may be typed, too
     f"{stage}.{name}": f"{stage}.{network}.{name}"
     for stage, network in NETWORKS.items()
     for name in ("widths", "activation", "initialization")
-}
+} | {f"data.{name}": f"data.source.{name}" for name in ("size", "channels", "test_share")}
+# The class of images that stored configurations mean which name none, by the images' name.
+SOURCES = {"mnist": "aeprobe.data.mnist.MNIST", "folder": "aeprobe.data.mnist.IdxFolder"}
 
 
 class Stage(StrEnum):
@@ -63,13 +66,6 @@ class LossOn(StrEnum):
 
     logits = "logits"
     softmax = "softmax"
-
-
-class Dataset(StrEnum):
-    """Where the images come from."""
-
-    mnist = "mnist"
-    folder = "folder"
 
 
 @dataclass
@@ -117,9 +113,10 @@ class ClassifierConfig(StageConfig):
 class DataConfig:
     """The images and how they are split."""
 
-    name: Dataset = MISSING
+    name: str = key(rule=DATASET_NAME)
+    source: dict[str, Any] = node(required=True)
     root: str = key(role=Role.name)
-    val_size: int = MISSING
+    val_size: int | float = MISSING
     mean: float = key(0.0, rule=FINITE)
     std: float = key(1.0, rule=Rule("a number above 0", POSITIVE.holds))
     eval_batch_size: int = key(1000, Role.place, COUNT)
@@ -218,10 +215,10 @@ def plain(config: Any) -> Any:
 
 
 def schema() -> DictConfig:
-    """The schema as Hydra and OmegaConf take it: stages also take keys that their classes may know."""
+    """The schema as Hydra and OmegaConf take it: stages and sources also take keys that their classes may know."""
     config: DictConfig = OmegaConf.structured(Config)
-    for stage in STAGES:
-        OmegaConf.set_struct(config[stage], False)
+    for group in (*(config[stage] for stage in STAGES), config.data.source):
+        OmegaConf.set_struct(group, False)
     return config
 
 

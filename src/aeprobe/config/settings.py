@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 from omegaconf import MISSING, OmegaConf
 
 from aeprobe.config.fields import Role
-from aeprobe.config.schema import ALIASES, STAGES, Config, keys, value_of
+from aeprobe.config.schema import ALIASES, SOURCES, STAGES, Config, keys, value_of
 
 # What became of keys that a stored configuration may still have: the new name, or None for a key that was dropped.
 MOVED: dict[str, str | None] = {
@@ -80,7 +80,15 @@ def upgraded(stored: Mapping[str, Any]) -> dict[str, Any]:
         if node is not None:
             node.setdefault(name, value)
     _upgrade_networks(config)
+    _upgrade_source(config)
     return config
+
+
+def _upgrade_source(config: dict[str, Any]) -> None:
+    """Adds the class that a configuration means which names its images alone."""
+    source = value_of(config, "data.source")
+    if isinstance(source, dict) and source.get("_target_") is None:
+        source["_target_"] = SOURCES.get(str(value_of(config, "data.name")))
 
 
 def _upgrade_networks(config: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The images: unpacked and checked once, kept as uint8 in memory, handed out in whole batches."""
+"""The images: read from their source and checked once, kept as uint8 in memory, handed out in whole batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,20 +8,22 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision.datasets import MNIST
 
-from aeprobe.data.idx_files import BUNDLE, FILES, Identity, IdxFile, unpack
+from aeprobe.data.idx_files import Identity
+from aeprobe.data.mnist import MNIST, IdxFolder
 from aeprobe.data.pixels import as_pixels
 from aeprobe.data.sampler import EpochBatches, batches_in_order, loader, seeded_permutation
+from aeprobe.data.sources import Source, checked
 from aeprobe.errors import AeprobeError
 
 PART = 1_000  # images whose pixels and activations are floats at one time: 10 MB
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images, uint8 (N, 1, 28, 28), or their codes, float (N, code), and labels, int64 (N,), in memory.
+    """Images or their codes, and labels, int64 (N,), in memory.
 
-    A DataLoader asks for a whole batch at a time, by a tensor of indices.
+    Images are uint8 (N, channels, height, width), codes float (N, code). A DataLoader
+    asks for a whole batch at a time, by a tensor of indices.
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
@@ -31,7 +33,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, index: int | slice | Tensor) -> tuple[Tensor, Tensor]:
-        """One image, float (1, 28, 28) in [0, 1], and its label; for several indices a batch of them."""
+        """One image, float (*shape) in [0, 1], and its label; for several indices a batch of them."""
         if isinstance(index, Tensor):  # a seventh of the time of images[index]
             index = index.to(self.images.device)
             images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
@@ -41,24 +43,27 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class MNISTDataModule(L.LightningDataModule):
-    """MNIST, or a folder of IDX files of the same form, split into train, val and test.
+    """The images of a source, MNIST by default, split into train, val and test.
 
     Batches are floats in [0, 1]: what an encoder makes of a pixel before its first layer is its own matter.
 
     Args:
-        name: "mnist" (ROOT/MNIST/raw, unpacked from the bundle) or "folder" (ROOT itself).
+        name: what the images are called.
         root: a directory.
-        val_size: training images held out by a permutation seeded with `split_seed`; with 0 the test set
-            doubles as validation.
+        val_size: training images held out by a permutation seeded with `split_seed`, or a share of them, below 1;
+            with 0 the test set doubles as validation.
         split_seed: chooses the held-out images.
         batch_size: of training, of all processes together.
         eval_batch_size: of validation and test, the same.
         seed: the order of the training batches, with the epoch.
-        augmentation: changes the training images, float (N, 1, 28, 28) in [0, 1], anew in every epoch; where it
-            has `epochs`, only in the first so many.
+        augmentation: changes the training images, float (N, *shape) in [0, 1], anew in every epoch; where it has
+            `epochs`, only in the first so many.
+        source: of the images; None: MNIST below the root, or with the name "folder" the root's IDX files.
 
     Attributes:
         splits: "train", "val" and "test", after `setup`.
+        shape: of an image: channels, height and width.
+        class_names: of the labels 0, 1, …; empty where classes are called by their numbers.
         files: "bytes" and "sha256" of each file by its name, as it was read by `setup`; checkpoints keep them.
     """
 
@@ -66,46 +71,59 @@ class MNISTDataModule(L.LightningDataModule):
         self,
         name: str = "mnist",
         root: str = "data",
-        val_size: int = 5000,
+        val_size: float = 5000,
         split_seed: int = 0,
         batch_size: int = 100,
         eval_batch_size: int = 1000,
         seed: int = 0,
         augmentation: nn.Module | None = None,
+        source: Source | None = None,
     ) -> None:
         super().__init__()
         self.name, self.root, self.val_size, self.split_seed = name, Path(root), val_size, split_seed
+        self.source = source or (IdxFolder if name == "folder" else MNIST)(root)
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.augmentation = augmentation
         self.identity = {"name": name, "val_size": val_size, "split_seed": split_seed}
         self.save_hyperparameters(self.identity | {"root": root, "seed": seed}, logger=False)
         self.splits: dict[str, ImageDataset] = {}
         self.files: dict[str, Identity] = {}
+        self.shape: tuple[int, ...] = ()
+        self.class_names: list[str] = []
 
     def prepare_data(self) -> None:
-        """Puts MNIST's files in place and checks them.
+        """Puts the files in place and checks them.
 
         Raises:
             AeprobeError: a file has another checksum, or the directory cannot be written.
         """
-        if self.name == "mnist" and BUNDLE.is_dir():
-            unpack(self.root / "MNIST" / "raw")
-        elif self.name == "mnist":  # a copy of the project without its data: torchvision's mirrors
-            MNIST(self.root, download=True)
+        self.source.prepare()
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads the files and splits them, once.
+        """Reads the images and splits them, once.
 
         Raises:
-            AeprobeError: a file is missing, malformed or changed meanwhile, or `val_size` leaves nothing to
+            AeprobeError: the source cannot read, or gives what no source should, or `val_size` leaves nothing to
                 train on.
         """
         if self.splits:
             return
-        train, val = self._read("train", self.val_size)
-        test, _ = self._read("test")
+        images, labels, self.files = checked(self.source, "train")
+        self.class_names, self.shape = [*self.source.class_names], tuple(images.shape[1:])
+        train, val = self._split(images, labels)
+        *of_test, files = checked(self.source, "test")
+        test = ImageDataset(*of_test)
+        if test.images.shape[1:] != self.shape or [*self.source.class_names] != self.class_names:
+            raise AeprobeError(
+                f"data.source ({type(self.source).__name__}): its training images are {self.shape} of "
+                f"{len(self.class_names)} named classes, its test images {tuple(test.images.shape[1:])} of "
+                f"{len(self.source.class_names)}: they must agree"
+            )
+        self.files |= files
         self.splits = {"train": train, "val": val if self.val_size else test, "test": test}
-        self.hparams["files"] = self.files
+        of_them = {"val_size": self.val_size, "class_names": self.class_names}
+        self.identity |= of_them
+        self.hparams.update(of_them | {"files": self.files})
 
     def to(self, device: torch.device | str) -> None:
         """Keeps the splits on a device, as they are: a batch is gathered, and becomes float, where it is used."""
@@ -132,14 +150,9 @@ class MNISTDataModule(L.LightningDataModule):
         return torch.stack([images.sum(0) for images in _in_parts(train)]).sum(0) / len(train)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Of an image: channels, height and width."""
-        return tuple(self.splits["train"].images.shape[1:])
-
-    @property
     def classes(self) -> int:
-        """One more than the largest label."""
-        return 1 + max(int(split.labels.max()) for split in self.splits.values())
+        """The number of class names; without any, one more than the largest label."""
+        return len(self.class_names) or 1 + max(int(split.labels.max()) for split in self.splits.values())
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of (images or codes, labels), in a new order each epoch."""
@@ -172,39 +185,35 @@ class MNISTDataModule(L.LightningDataModule):
             return batch
         return augmentation(batch[0]), batch[1]
 
-    def _read(self, split: str, held_out: int = 0) -> tuple[ImageDataset, ImageDataset]:
-        """A split's images and labels without those held out, and those held out; both in the file's order."""
-        folder = self.root if self.name == "folder" else self.root / "MNIST" / "raw"
-        paths = [folder / name for name in FILES[split]]
-        images, labels = IdxFile(paths[0], 2051, (28, 28)), IdxFile(paths[1], 2049, ())
-        count = images.count
-        if count != labels.count:
-            raise AeprobeError(
-                f"{paths[0]} has {count} images, but {paths[1]} has {labels.count} labels: they must agree"
-            )
+    def _split(self, images: Tensor, labels: Tensor) -> tuple[ImageDataset, ImageDataset]:
+        """The images without those held out, and those held out; both in their order."""
+        count, held_out = len(images), self.val_size
+        if isinstance(held_out, float):
+            held_out = round(held_out * count)
         if not 0 <= held_out < count:
             raise AeprobeError(
                 f"data.val_size={held_out}: {self.root} has {count} training images; hold out fewer, 0 or more"
             )
+        self.val_size = held_out
         apart = torch.zeros(count, dtype=torch.bool)
         apart[seeded_permutation(count, self.split_seed)[:held_out]] = True
-        place = apart.int().argsort(stable=True).argsort()  # of each item: those held out come last
+        _move_to_the_end(apart, images, labels)
         sizes = [count - held_out, held_out]
-        pixels, numbers = (_read_into_place(file, place).split(sizes) for file in (images, labels))
-        self.files |= {file.path.name: file.identity for file in (images, labels)}
-        kept, out = (ImageDataset(of.unsqueeze(1), by.long()) for of, by in zip(pixels, numbers, strict=True))
+        kept, out = (ImageDataset(*both) for both in zip(images.split(sizes), labels.split(sizes), strict=True))
         return kept, out
 
 
-def _read_into_place(file: IdxFile, place: Tensor) -> Tensor:
-    """The items of a file, uint8 (items, *shape), each at its place, without a second copy of a large file."""
-    whole = torch.empty(file.count, *file.shape, dtype=torch.uint8)
-    first = 0
-    for chunk in file.chunks():
-        items = torch.frombuffer(chunk, dtype=torch.uint8).view(-1, *file.shape)
-        whole[place[first : first + len(items)]] = items
-        first += len(items)
-    return whole
+def _move_to_the_end(apart: Tensor, *tensors: Tensor) -> None:
+    """Moves the items to the end that a bool tensor marks; all keep their order, and the others are not copied.
+
+    An item moves to the front or stays, so that none is overwritten before it is read.
+    """
+    for tensor in tensors:
+        out, first = tensor[apart], 0
+        for part in (~apart).nonzero().squeeze(1).split(PART):
+            tensor[first : first + len(part)] = tensor[part]
+            first += len(part)
+        tensor[first:] = out
 
 
 def _in_parts(split: ImageDataset) -> Iterator[Tensor]:

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import math
 import struct
+import zlib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,11 @@ FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+IMAGES, LABELS = 2051, 2049  # what a file of images or of labels begins with
 CHUNK = 4 * 2**20  # bytes of a file in memory beside what is made of them
+MOST_SIDE = 2**16  # pixels
+MOST_PACKED = 1100  # bytes that one byte of a .gz can hold
+UNREADABLE = (OSError, EOFError, zlib.error)
 Identity = dict[str, Any]
 
 
@@ -56,49 +61,53 @@ def unpack(raw: Path) -> None:
 class IdxFile:
     """An IDX file: its header is checked when it is opened, and it is read once, from its first byte to its last.
 
-    The format: https://yann.lecun.com/exdb/mnist. Big-endian 32-bit numbers: magic, count, shape; then the items.
+    The format: https://yann.lecun.com/exdb/mnist. Big-endian 32-bit numbers: magic, whose last byte is the
+    number of dimensions, and the sizes of these; then the items, of one byte for each number.
 
     Args:
-        path: the file.
-        magic: the number that it begins with.
-        shape: of an item.
+        path: the file; one that ends in .gz is read unpacked.
+        magic: the number that it begins with: `IMAGES` or `LABELS`.
 
     Attributes:
         count: how many items it holds.
-        shape: of an item.
-        identity: "bytes" and "sha256" of what `chunks` has read, of that and nothing else; empty before its end.
+        shape: of an item, (height, width) or ().
+        identity: "bytes" and "sha256" of what `chunks` has read, unpacked; empty before its end.
 
     Raises:
         AeprobeError: the file is missing, or is not what its name says.
     """
 
-    def __init__(self, path: Path, magic: int, shape: tuple[int, ...]) -> None:
-        self.path, self.shape = path, shape
-        self._item = math.prod(shape)
+    def __init__(self, path: Path, magic: int) -> None:
+        self.path = path
         self.identity: Identity = {}
-        form = f">{2 + len(shape)}I"
+        form = f">{1 + magic % 256}I"
+        packed = path.suffix == ".gz"
         try:
-            self._bytes = path.stat().st_size
-            if self._bytes < struct.calcsize(form):  # a pipe or a device has no size, and would not end
-                raise AeprobeError(f"data: {path} is no IDX file: it has {self._bytes} bytes")
-            with path.open("rb") as file:
+            size = path.stat().st_size
+            if size < struct.calcsize(form):  # a pipe or a device has no size, and would not end
+                raise AeprobeError(f"data: {path} is no IDX file: it has {size} bytes")
+            with self._open() as file:
                 self._header = file.read(struct.calcsize(form))
-        except OSError as error:
+        except UNREADABLE as error:
             raise AeprobeError(
-                f"data: {path} cannot be read ({error.strerror}); give a data.root= that has it"
+                f"data: {path} cannot be read ({_reason(error)}); give a data.root= that has it"
             ) from None
         if len(self._header) < struct.calcsize(form):
-            raise AeprobeError(self._changed)
+            raise AeprobeError(self._changed if not packed else f"data: {path} is no IDX file: it ends early")
         found, self.count, *sides = map(int, struct.unpack(form, self._header))
-        if found != magic or tuple(sides) != shape:
+        self.shape = tuple(sides)
+        if found != magic or not all(1 <= side <= MOST_SIDE for side in sides):
             raise AeprobeError(
-                f"data: {path} begins with magic number {found} and shape {tuple(sides)}, "
-                f"expected {magic} and {shape}"
+                f"data: {path} begins with magic number {found} and shape {self.shape}, "
+                f"expected {magic} and sides from 1 to {MOST_SIDE}"
             )
-        expected = len(self._header) + self.count * self._item
-        if self._bytes != expected or self.count == 0:
+        self._item = math.prod(self.shape)
+        self._bytes = len(self._header) + self.count * self._item
+        fits = self._bytes <= MOST_PACKED * size if packed else self._bytes == size
+        if not fits or self.count == 0:
             raise AeprobeError(
-                f"data: {path} has {self._bytes} bytes, expected {expected} for {self.count} items (at least one)"
+                f"data: {path} has {size} bytes, expected {self._bytes}{' unpacked' if packed else ''} for "
+                f"{self.count} items (at least one)"
             )
 
     def chunks(self) -> Iterator[memoryview]:
@@ -110,7 +119,7 @@ class IdxFile:
         memory = memoryview(bytearray(max(1, CHUNK // self._item) * self._item))
         digest, left = hashlib.sha256(self._header), self.count * self._item
         try:
-            with self.path.open("rb") as file:
+            with self._open() as file:
                 if file.read(len(self._header)) != self._header:
                     raise AeprobeError(self._changed)
                 while left:
@@ -122,10 +131,19 @@ class IdxFile:
                     yield part
                 if file.read(1):
                     raise AeprobeError(self._changed)
-        except OSError as error:
-            raise AeprobeError(f"data: {self.path} cannot be read ({error.strerror})") from None
+        except UNREADABLE as error:
+            raise AeprobeError(f"data: {self.path} cannot be read ({_reason(error)})") from None
         self.identity = {"bytes": self._bytes, "sha256": digest.hexdigest()}
+
+    def _open(self) -> Any:
+        return gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")
 
     @property
     def _changed(self) -> str:
+        if self.path.suffix == ".gz":
+            return f"data: {self.path} is damaged: it does not hold the {self._bytes} bytes that it should"
         return f"data: {self.path} had {self._bytes} bytes and was changed while it was read; start again"
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
+from aeprobe.figures.classes import DIGITS, MOST_WORDS, Classes, name_ticks
 from aeprobe.wording import NOTHING, number
 
 Array = NDArray[Any]
@@ -21,7 +22,6 @@ Array = NDArray[Any]
 DARK, ORANGE, PALE, GREY = "#08457e", "#e07b00", "#a9cfec", "#606060"
 DPI = 100
 REPORT_BATCH = 100  # the report's test loader: shuffled batches of 100
-MOST_WORDS = 20  # classes of which each has its number written beside it
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,20 @@ class Drawing:
     data: dict[str, Any]
 
 
-def class_histogram(counts: Mapping[str, Array], same: bool = False, noun: str = "digit") -> Drawing:
+def class_histogram(counts: Mapping[str, Array], same: bool = False, names: Classes = DIGITS) -> Drawing:
     """Images per class in each split.
 
     Args:
         counts: of "train", "val" and "test", each int (classes,).
         same: whether the test set doubles as validation.
-        noun: what a class is called.
+        names: what the classes are called.
     """
     labels = {"train": "training", "val": "validation", "test": "test"}
     if same:
         labels = {"train": "training", "test": "test = validation"}
     classes = np.arange(len(counts["train"]))
     place = (0.12, 0.13, 0.845, 0.77)
-    figure, axes = new_axes("Images per class in each split", noun, "images", place=place)
+    figure, axes = new_axes("Images per class in each split", names.noun, "images", place=place)
     width = 0.84 / len(labels)
     for i, (name, colour) in enumerate(zip(labels, (DARK, ORANGE, PALE), strict=False)):
         left = classes + (i - (len(labels) - 1) / 2) * width
@@ -64,7 +64,7 @@ def class_histogram(counts: Mapping[str, Array], same: bool = False, noun: str =
         bars = axes.bar(left, counts[name], width, color=colour, label=label)
         if name == "train" and len(classes) <= MOST_WORDS:
             axes.bar_label(bars, fmt="{:,.0f}", fontsize=8.5)
-    axes.set_xticks(_thinned(classes))
+    name_ticks(axes, names, len(classes))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_major_locator(whole_numbers())
     axes.set_ylim(0, 1.22 * max(1, *(int(counts[name].max()) for name in labels)))
@@ -74,13 +74,13 @@ def class_histogram(counts: Mapping[str, Array], same: bool = False, noun: str =
     sizes = ", ".join(f"{counts[name].sum():,} {label}" for name, label in labels.items())
     if train.max() > train.min():
         finding = (
-            f"In the training split {noun} {train.argmax()} is the most frequent with "
-            f"{train.max():,} images and {noun} {train.argmin()} the rarest with {train.min():,}."
+            f"In the training split {names(int(train.argmax()))} is the most frequent with "
+            f"{train.max():,} images and {names(int(train.argmin()))} the rarest with {train.min():,}."
         )
     elif len(train) > 1:
-        finding = f"The training split has {train.max():,} of each {noun}."
+        finding = f"The training split has {train.max():,} of each {names.noun}."
     else:
-        finding = f"All are of one {noun}."
+        finding = f"All are of one {names.noun}."
     data = {name: values.tolist() for name, values in counts.items()}
     return Drawing([2], "Images per class", f"{sizes} images. {finding}", figure, data)
 
@@ -146,7 +146,7 @@ def batch_accuracy(values: Array, images: int) -> Drawing:
     return Drawing([20], title, alt, figure, data)
 
 
-def confusion_matrix(matrix: Array, noun: str = "digit") -> Drawing:
+def confusion_matrix(matrix: Array, names: Classes = DIGITS) -> Drawing:
     """Which class is taken for which: counts, rows true, columns predicted, int (classes, classes)."""
     classes, total, right = len(matrix), int(matrix.sum()), int(np.trace(matrix))
     rows = matrix.sum(1)
@@ -163,12 +163,11 @@ def confusion_matrix(matrix: Array, noun: str = "digit") -> Drawing:
         weight = "bold" if i == j else "normal"
         count = f"{matrix[i, j]}"
         axes.text(j, i, count, ha="center", va="center", color=colour, fontsize=small, fontweight=weight)
-    axes.set_xticks(_thinned(np.arange(classes)))
-    axes.set_yticks(_thinned(np.arange(classes)))
-    axes.set_xlabel(f"predicted {noun}")
-    axes.set_ylabel(f"true {noun}")
+    name_ticks(axes, names, classes, both=True)
+    axes.set_xlabel(f"predicted {names.noun}")
+    axes.set_ylabel(f"true {names.noun}")
     axes.set_title(title, loc="left", y=1, fontsize=12, fontweight="bold")
-    beside = figure.add_axes((0.76, 0.105, 0.2, 0.825))
+    beside = figure.add_axes((0.76, axes.get_position().y0, 0.2, 0.93 - axes.get_position().y0))
     beside.barh(range(classes), [r or 0 for r in recall], color=PALE)
     for i, value in enumerate(recall if readable else ()):
         text = "no image" if value is None else f"{value:.1%}"
@@ -177,26 +176,23 @@ def confusion_matrix(matrix: Array, noun: str = "digit") -> Drawing:
     beside.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
     beside.set_xlabel("right, of each class")
     beside.spines[["top", "right"]].set_visible(False)
-    alt = f"{right:,} of {total:,} test images are classified right ({right / total:.2%}). {_ranked(recall, noun)}"
+    alt = (
+        f"{right:,} of {total:,} test images are classified right ({right / total:.2%}). {_ranked(recall, names)}"
+    )
     data = {"matrix": matrix.tolist(), "class_accuracy": recall}
     return Drawing([21], "Confusion matrix", alt, figure, data)
 
 
-def _ranked(recall: Sequence[float | None], noun: str) -> str:
+def _ranked(recall: Sequence[float | None], names: Classes) -> str:
     """Which class is recognised best and which worst, of those that have images."""
     known = {i: share for i, share in enumerate(recall) if share is not None}
     best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
-    name = noun.capitalize()
+    first = names(best) if names.names else names(best).capitalize()
     if len(known) == 1:
-        return f"All of them are of {noun} {best}."
+        return f"All of them are of {names(best)}."
     if known[best] == known[worst]:
-        return f"Every {noun} is recognised as well as every other ({known[best]:.1%})."
-    return f"{name} {best} is recognised best ({known[best]:.1%}) and {noun} {worst} worst ({known[worst]:.1%})."
-
-
-def _thinned(places: Array) -> Array:
-    """At most 20 of the places, so that their names do not cover one another."""
-    return places[:: -(-len(places) // MOST_WORDS)]
+        return f"Every {names.noun} is recognised as well as every other ({known[best]:.1%})."
+    return f"{first} is recognised best ({known[best]:.1%}) and {names(worst)} worst ({known[worst]:.1%})."
 
 
 def new_axes(

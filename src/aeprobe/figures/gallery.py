@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.figures import of_run, tensorboard
 from aeprobe.figures.charts import DPI, Drawing
+from aeprobe.figures.classes import Classes
 from aeprobe.figures.curves import History
 from aeprobe.figures.of_run import Figures
 from aeprobe.files import finite, write_atomically
@@ -85,7 +86,7 @@ class Gallery(L.Callback):
         if isinstance(module, Classifier) and not images:
             del self.splits["train"]  # they would stay beside their codes: 43 MB
         self.chosen = of_run.one_of_each(self.splits["val"].labels, seed)
-        self.noun = "digit" if data.name == "mnist" else "class"
+        self.names = Classes("digit" if data.name == "mnist" else "class", data.class_names)
         self.not_drawn = NotDrawn()
         self.reconstructions: dict[int, Tensor] = {}
         self.steps: dict[int, int] = {}
@@ -123,7 +124,7 @@ class Gallery(L.Callback):
             writer: SummaryWriter = trainer.logger.experiment
             module = self.module.eval().cpu()
             if self.images:
-                self._show(of_run.of_images(self.splits, self.seed, self.noun), writer, step)
+                self._show(of_run.of_images(self.splits, self.seed, self.names), writer, step)
             if isinstance(module, Autoencoder):
                 self._draw_autoencoder(module, history, writer, step)
             else:
@@ -135,22 +136,23 @@ class Gallery(L.Callback):
         test = self.splits["test"]
         codes = torch.cat(module.test_outputs["codes"]).float().cpu()
         errors = torch.cat(module.test_outputs["errors"]).float().cpu().numpy()
-        draw = partial(of_run.reconstructions, self.splits["val"], self.chosen, self.noun)
+        draw = partial(of_run.reconstructions, self.splits["val"], self.chosen, self.names)
         kept = partial(draw, self.reconstructions) if self.reconstructions else lambda: None
-        figures = of_run.of_autoencoder(module, history, self.splits, kept, codes, errors)
+        figures = of_run.of_autoencoder(module, history, self.splits, kept, codes, errors, self.names)
         self._show(figures, writer, step)
         for epoch, made in self.reconstructions.items():
             with self.not_drawn.noted("reconstructions"):
                 png = _png(draw({epoch: made}))
                 tensorboard.add_png(writer, "figures/reconstructions", png, self.steps[epoch])
         with self.not_drawn.noted("projector"):
-            tensorboard.add_projector(writer, codes, test.labels, test.images, step)
+            words = [self.names.short(label) for label in test.labels.tolist()]
+            tensorboard.add_projector(writer, codes, words, test.images, step)
 
     def _draw_classifier(
         self, module: Classifier, history: History, results: Metrics, writer: SummaryWriter, step: int
     ) -> None:
         test = self.data.splits["test"]  # codes by now
-        figures = of_run.of_classifier(module, self.splits["test"], test, history, results, self.noun)
+        figures = of_run.of_classifier(module, self.splits["test"], test, history, results, self.names)
         self._show(figures, writer, step)
         with self.not_drawn.noted("test_batch_accuracy"):
             for batch, accuracy in enumerate(results["test_batch_accuracy"], start=1):

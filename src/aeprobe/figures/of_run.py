@@ -13,6 +13,7 @@ from aeprobe.data.datamodule import ImageDataset
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.figures import charts, pictures
 from aeprobe.figures.charts import Array, Drawing
+from aeprobe.figures.classes import DIGITS, Classes
 from aeprobe.figures.curves import History
 from aeprobe.figures.diagram import Part, architecture
 from aeprobe.figures.pca import CHUNK, principal_components
@@ -27,6 +28,7 @@ MISTAKES = 20
 SAMPLED = 50
 SHOWN_CODES = 2_000
 PCA_IMAGES = 20_000  # a third of MNIST: the test MSE differs from that of all 60,000 by 0.1 %
+PCA_NUMBERS, PCA_LEAST = 40_000_000, 2_000  # fewer images where each has many numbers
 ROUNDING = 1e-20  # an MSE below it is what double precision leaves of nothing
 VARIES = 1e-12  # of all variance: a component with less is a direction that rounding chose
 Splits = Mapping[str, ImageDataset]
@@ -34,14 +36,20 @@ Draw = Callable[[], Drawing | None]  # None: there is nothing to draw
 Figures = Iterator[tuple[str, Draw]]  # each figure's name and what draws it, in the page's order
 
 
-def of_images(splits: Splits, seed: int, noun: str = "digit") -> Figures:
-    """What the images are; `noun` is what a class is called."""
-    yield "class_histogram", lambda: _class_histogram(splits, noun)
-    yield "samples", lambda: _samples(splits["train"], seed)
+def of_images(splits: Splits, seed: int, names: Classes = DIGITS) -> Figures:
+    """What the images are; `names` is what the classes are called."""
+    yield "class_histogram", lambda: _class_histogram(splits, names)
+    yield "samples", lambda: _samples(splits["train"], seed, names)
 
 
 def of_autoencoder(
-    module: Autoencoder, history: History, splits: Splits, kept: Draw, codes: Tensor, errors: Array
+    module: Autoencoder,
+    history: History,
+    splits: Splits,
+    kept: Draw,
+    codes: Tensor,
+    errors: Array,
+    names: Classes = DIGITS,
 ) -> Figures:
     """How stage 1 went and what it does.
 
@@ -52,6 +60,7 @@ def of_autoencoder(
         kept: draws the reconstructions that were made in training.
         codes: of the first test images, (N, code).
         errors: their MSE per pixel, (N,).
+        names: what the classes are called.
     """
     yield (
         "architecture",
@@ -69,7 +78,7 @@ def of_autoencoder(
         yield "train_loss", lambda: history.training(1, 9, "loss", unit)
         yield "val_loss", lambda: history.validation(1, 10, "loss", unit)
     yield "reconstructions", kept
-    yield "codes", lambda: _codes(codes, splits["test"].labels.numpy())
+    yield "codes", lambda: _codes(codes, splits["test"].labels.numpy(), names)
     yield "pca_baseline", lambda: _pca_baseline(module, splits, errors)
     yield "best_and_worst", lambda: _extremes(module, splits["test"], errors)
     yield "error_histogram", lambda: charts.error_histogram(errors)
@@ -83,7 +92,7 @@ def of_classifier(
     test: ImageDataset,
     history: History,
     results: Mapping[str, Any],
-    noun: str = "digit",
+    names: Classes = DIGITS,
 ) -> Figures:
     """How stage 2 went and what it does.
 
@@ -93,7 +102,7 @@ def of_classifier(
         test: the same, or their codes.
         history: of the training.
         results: `confusion_matrix` and `test_batch_accuracy` of metrics.json.
-        noun: what a class is called.
+        names: what the classes are called.
     """
     yield (
         "architecture",
@@ -115,32 +124,37 @@ def of_classifier(
     matrix, batches = np.array(results["confusion_matrix"]), np.array(results["test_batch_accuracy"])
     tested = int(matrix.sum())
     yield "batch_accuracy", lambda: charts.batch_accuracy(batches, tested)
-    yield "confusion_matrix", lambda: charts.confusion_matrix(matrix, noun)
-    yield "mistakes", lambda: _mistakes(module, images, test, min(tested, len(test)))
+    yield "confusion_matrix", lambda: charts.confusion_matrix(matrix, names)
+    yield "mistakes", lambda: _mistakes(module, images, test, min(tested, len(test)), names)
 
 
-def _class_histogram(splits: Splits, noun: str) -> Drawing:
-    classes = 1 + max(int(split.labels.max()) for split in splits.values())
+def _class_histogram(splits: Splits, names: Classes) -> Drawing:
+    classes = len(names.names) or 1 + max(int(split.labels.max()) for split in splits.values())
     counts = {name: np.bincount(split.labels.numpy(), minlength=classes) for name, split in splits.items()}
-    return charts.class_histogram(counts, same=splits["val"] is splits["test"], noun=noun)
+    return charts.class_histogram(counts, same=splits["val"] is splits["test"], names=names)
 
 
-def _samples(train: ImageDataset, seed: int) -> Drawing:
+def _samples(train: ImageDataset, seed: int, names: Classes) -> Drawing:
     indices = seeded_permutation(len(train), seed)[: min(SAMPLES, len(train))].numpy()
-    return pictures.samples(pixels(train, indices), train.labels[indices].numpy(), indices)
+    return pictures.samples(pixels(train, indices), train.labels[indices].numpy(), indices, names)
 
 
 @torch.no_grad()
 def reconstruct(module: Autoencoder, split: ImageDataset, indices: Any) -> Tensor:
-    """Reconstructions, float (n, 1, 28, 28) in [0, 1]."""
+    """Reconstructions, float (n, channels, height, width) in [0, 1]."""
     made: Tensor = module(_inputs(module, split, indices))
     return made.float().cpu()
 
 
 def pixels(split: ImageDataset, indices: Any) -> Array:
-    """Images as they are stored, float (n, 28, 28) in [0, 1]."""
-    stored: Array = split.images[torch.as_tensor(indices)].squeeze(1).numpy() / 255
-    return stored
+    """Images as they are stored, and as `shown` has them."""
+    return shown(split.images[torch.as_tensor(indices)]) / 255
+
+
+def shown(images: Tensor) -> Array:
+    """Images, (n, channels, height, width), as drawn: three channels in colours, else the first in grey."""
+    found: Array = (images.movedim(1, 3) if images.shape[1] == 3 else images[:, 0]).numpy()
+    return found
 
 
 def one_of_each(labels: Tensor, seed: int) -> Array:
@@ -151,15 +165,17 @@ def one_of_each(labels: Tensor, seed: int) -> Array:
     return indices
 
 
-def reconstructions(split: ImageDataset, indices: Array, noun: str, of_epochs: Mapping[int, Tensor]) -> Drawing:
+def reconstructions(
+    split: ImageDataset, indices: Array, names: Classes, of_epochs: Mapping[int, Tensor]
+) -> Drawing:
     """Some images and what `reconstruct` made of them after several epochs, with the MSE as the loss has it."""
     images, labels = split[torch.as_tensor(indices)]
     errors = (torch.stack([*of_epochs.values()]) - images).square().mean((2, 3, 4)).numpy()
-    rows = {epoch: made.squeeze(1).numpy() for epoch, made in of_epochs.items()}
-    return pictures.reconstructions(pixels(split, indices), labels.numpy(), rows, errors, noun)
+    rows = {epoch: shown(made) for epoch, made in of_epochs.items()}
+    return pictures.reconstructions(pixels(split, indices), labels.numpy(), rows, errors, names)
 
 
-def _codes(codes: Tensor, labels: Array) -> Drawing | None:
+def _codes(codes: Tensor, labels: Array, names: Classes = DIGITS) -> Drawing | None:
     if codes.shape[1] < 2:  # no plane to show them on
         return None
     mean, axes, shares = principal_components(codes, 2)
@@ -167,7 +183,7 @@ def _codes(codes: Tensor, labels: Array) -> Drawing | None:
     # Where codes differ by no more, they differ by rounding.
     known = shares * centred.square().sum() > VARIES * codes.double().square().sum()
     shares, points = shares * known, (centred[:SHOWN_CODES] @ axes * known).numpy()
-    return pictures.codes(points, labels[: len(points)], shares.numpy())
+    return pictures.codes(points, labels[: len(points)], shares.numpy(), names)
 
 
 def _extremes(module: Autoencoder, test: ImageDataset, errors: Array) -> Drawing | None:
@@ -176,19 +192,20 @@ def _extremes(module: Autoencoder, test: ImageDataset, errors: Array) -> Drawing
     if not half:
         return None
     both = np.concatenate([order[:half], order[-half:]])
-    made = reconstruct(module, test, both).squeeze(1).numpy()
+    made = shown(reconstruct(module, test, both))
     return pictures.best_and_worst(pixels(test, both), made, errors[both], test.labels[both].numpy(), both)
 
 
 def _sampled(module: VariationalAutoencoder) -> Drawing:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return pictures.sampled(module.sample(SAMPLED).squeeze(1).float().cpu().numpy())
+        return pictures.sampled(shown(module.sample(SAMPLED).float().cpu()))
 
 
 def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing:
     train, test = splits["train"].images.flatten(1), splits["test"]
-    train = train[:: max(1, round(len(train) / PCA_IMAGES))]
+    most = min(PCA_IMAGES, max(PCA_LEAST, PCA_NUMBERS // train.shape[1]))
+    train = train[:: max(1, round(len(train) / most))]
     components = module.code_size
     mean, axes, shares = principal_components(train, components)
     axes = axes[:, shares > VARIES]
@@ -199,14 +216,16 @@ def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing
     mse = lost / images.numel() * (1 / 255) ** 2  # of pixels in [0, 1], as the loss
     mse = mse if mse > ROUNDING else 0.0
     indices = one_of_each(test.labels[: len(errors)], 0)
-    linear = (mean + (images[indices] - mean) @ axes @ axes.T).view(-1, 28, 28) / 255
-    ours = reconstruct(module, test, indices).squeeze(1).numpy()
+    linear = (mean + (images[indices] - mean) @ axes @ axes.T).view(-1, *test.images.shape[1:]) / 255
+    ours = shown(reconstruct(module, test, indices))
     both, linear = (mse, float(errors.mean())), linear.clamp(0, 1)
-    return pictures.pca_baseline(pixels(test, indices), linear.numpy(), ours, both, axes.shape[1], len(train))
+    return pictures.pca_baseline(pixels(test, indices), shown(linear), ours, both, axes.shape[1], len(train))
 
 
 @torch.no_grad()
-def _mistakes(module: Classifier, images: ImageDataset, test: ImageDataset, tested: int) -> Drawing:
+def _mistakes(
+    module: Classifier, images: ImageDataset, test: ImageDataset, tested: int, names: Classes = DIGITS
+) -> Drawing:
     inputs = _inputs(module, test, torch.arange(tested))
     made = module.predict_step((inputs, inputs))
     predicted, labels = made["label"].cpu().numpy(), test.labels[:tested].numpy()
@@ -214,7 +233,7 @@ def _mistakes(module: Classifier, images: ImageDataset, test: ImageDataset, test
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return pictures.mistakes(
-        pixels(images, worst), labels[worst], predicted[worst], confidence[worst], (len(wrong), tested)
+        pixels(images, worst), labels[worst], predicted[worst], confidence[worst], (len(wrong), tested), names
     )
 
 

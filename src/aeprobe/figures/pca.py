@@ -6,10 +6,16 @@ import torch
 from torch import Tensor
 
 CHUNK = 1_000  # rows that are floats at one time
+FEW = 2_000  # features whose products with each other are computed, in 32 MB; of more, only some directions
+MORE, PASSES = 10, 8  # directions beside the wanted ones, and how often they are turned towards the strongest
 
 
 def principal_components(rows: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
     """The directions in which `rows` vary most, in double precision.
+
+    Of rows with more than `FEW` features they are found by subspace iteration: some directions are multiplied by
+    the covariance again and again, which needs no more memory than the directions (Halko, Martinsson and Tropp,
+    SIAM Review 53, 2011, algorithm 4.4).
 
     The mean is subtracted before anything is multiplied: of rows that hardly vary, the difference of two large
     sums of products would be rounding alone.
@@ -23,7 +29,9 @@ def principal_components(rows: Tensor, components: int) -> tuple[Tensor, Tensor,
         each one's share of the variance, (components,), all of them 0 where nothing varies.
     """
     features = rows.shape[1]
-    mean = torch.stack([chunk.double().sum(0) for chunk in rows.split(CHUNK)]).sum(0) / len(rows)
+    if features > FEW:
+        return _strongest(rows, components)
+    mean = _mean(rows)
     products = torch.zeros(features, features, dtype=torch.float64)
     for chunk in rows.split(CHUNK):
         values = chunk.double() - mean
@@ -32,3 +40,25 @@ def principal_components(rows: Tensor, components: int) -> tuple[Tensor, Tensor,
     variances = variances.clamp_min(0).flip(0)
     shares = variances[:components] / variances.sum().clamp_min(torch.finfo(torch.float64).tiny)
     return mean, directions.flip(1)[:, :components], shares
+
+
+def _mean(rows: Tensor) -> Tensor:
+    return torch.stack([chunk.double().sum(0) for chunk in rows.split(CHUNK)]).sum(0) / len(rows)
+
+
+def _strongest(rows: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+    mean, features = _mean(rows), rows.shape[1]
+    random = torch.Generator().manual_seed(0)
+    wide = min(components + MORE, features)
+    turned = torch.randn(features, wide, dtype=torch.float64, generator=random)
+    for _ in range(PASSES):
+        directions, _ = torch.linalg.qr(turned)
+        turned, whole = torch.zeros_like(directions), 0.0
+        for chunk in rows.split(CHUNK):
+            values = chunk.double() - mean
+            whole += values.square().sum().item()
+            turned.addmm_(values.T, values @ directions)
+    # Within these directions the components are those of a small matrix.
+    variances, mixed = torch.linalg.eigh(directions.T @ turned)
+    shares = variances.clamp_min(0).flip(0)[:components] / max(whole, torch.finfo(torch.float64).tiny)
+    return mean, (directions @ mixed).flip(1)[:, :components], shares

@@ -22,7 +22,7 @@ figures.gallery, once at the end, where `trainer.figures` is true:
 
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -30,6 +30,7 @@ import aeprobe.runtime  # noqa: F401
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -40,6 +41,7 @@ from aeprobe.wording import distinct
 METRICS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")
 NETWORKS = ("normalize", "encoder", "decoder", "head")
 PROJECTED = 1_000
+MOST_SPRITE = 128  # pixels of a side: a browser takes no picture of all that is larger than 8192
 RGBA = 4
 
 
@@ -77,11 +79,17 @@ def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping
         _add(writer, summary)
 
 
-def add_projector(writer: SummaryWriter, codes: Tensor, labels: Tensor, images: Tensor, step: int) -> None:
-    """Adds the first thousand codes, (N, code), with their labels, (N,), and images, uint8 (N, 1, 28, 28)."""
+def add_projector(writer: SummaryWriter, codes: Tensor, words: Sequence[str], images: Tensor, step: int) -> None:
+    """Adds the first thousand codes, (N, code), with their classes, N words, and images, uint8 (N, *shape)."""
     codes = codes[:PROJECTED]
-    names = [str(label) for label in labels[: len(codes)].tolist()]
     sprite = images[: len(codes)].float() / 255
+    if sprite.shape[1] != 3:
+        sprite = sprite[:, :1]
+    side = max(sprite.shape[2:])
+    sprite = pad(sprite, (0, side - sprite.shape[3], 0, side - sprite.shape[2]))  # it takes squares
+    if side > MOST_SPRITE:
+        sprite = interpolate(sprite, size=(MOST_SPRITE, MOST_SPRITE), mode="area")
+    names = [word.replace("\t", " ").replace("\n", " ") for word in words[: len(codes)]]  # a line each
     writer.add_embedding(codes, metadata=names, label_img=sprite, tag="codes", global_step=step)
 
 

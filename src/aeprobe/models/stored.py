@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from aeprobe.config.checks import check_data
-from aeprobe.config.rules import SEED, Rule, one_of, require
-from aeprobe.config.schema import MODULE, DataConfig, Dataset, LossOn
+from aeprobe.config.rules import DATASET_NAME, SEED, Rule, one_of, require
+from aeprobe.config.schema import MODULE, SOURCES, DataConfig, LossOn
 from aeprobe.errors import AeprobeError
 
 DICT = Rule("a dict", lambda value: isinstance(value, dict))
@@ -23,6 +23,9 @@ SHAPE = Rule(
     lambda value: len(value) == 3 and all(type(side) is int and 1 <= side <= 2**16 for side in value),
 )
 NODE = Rule("a node with a _target_", lambda value: isinstance(value["_target_"], str))
+NAMES = Rule(
+    "a list of texts", lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value)
+)
 YES_OR_NO = Rule("true or false", lambda value: isinstance(value, bool))
 
 
@@ -84,9 +87,11 @@ def _check_weights(weights: Mapping[Any, Any]) -> None:
             )
 
 
-def _check_data(data: Mapping[str, Any], module: Mapping[str, Any]) -> None:
-    _hold(TEXT, "data.name", data.get("name"))
-    _hold(Rule(f"one of {', '.join(Dataset)}", lambda name: name in [*Dataset]), "data.name", data["name"])
+def _check_data(data: dict[str, Any], module: Mapping[str, Any]) -> None:
+    _hold(DATASET_NAME, "data.name", data.get("name"))
+    data.setdefault("source", {"_target_": SOURCES.get(data["name"])})
+    _hold(NODE, "data.source", data["source"])
+    _hold(NAMES, "data.class_names", data.setdefault("class_names", []))
     _hold(TEXT, "data.root", data.get("root"))
     _hold(WHOLE, "data.val_size", data.get("val_size"))
     for key in ("seed", "split_seed"):
@@ -94,7 +99,8 @@ def _check_data(data: Mapping[str, Any], module: Mapping[str, Any]) -> None:
         SEED.require(key, data[key])
     for key in ("mean", "std"):
         _hold(NUMBER, f"data.{key}", module.get(key))
-    check_data(DataConfig(Dataset(data["name"]), data["root"], data["val_size"], module["mean"], module["std"], 1))
+    settings = data["name"], data["source"], data["root"], data["val_size"], module["mean"], module["std"]
+    check_data(DataConfig(*settings, eval_batch_size=1))
     check_files(data.get("files", {}))
 
 

@@ -63,7 +63,8 @@ def warnings(runs: Runs) -> list[str]:
 
 def title(runs: Runs) -> str:
     """The page's heading."""
-    images = "MNIST" if of_the_report(_every(runs)[0]) else "other images"
+    first = _every(runs)[0]
+    images = "MNIST" if of_the_report(first) else f"the images of {first.dataset}"
     if not runs["classifier"]:
         return f"An autoencoder on {images}"
     if not runs["autoencoder"]:

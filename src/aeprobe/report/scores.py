@@ -91,9 +91,9 @@ def classes(runs: Sequence[StageRun]) -> Table | None:
     if not matrices:
         return None
     shares = [{i: row[i] / sum(row) for i, row in enumerate(m) if sum(row)} or {0: 0.0} for m in matrices]
-    best = _named([max(s.items(), key=itemgetter(1)) for s in shares])
+    best = _named(runs[0], [max(s.items(), key=itemgetter(1)) for s in shares])
     if not of_the_report(runs[0]):
-        worst = _named([min(s.items(), key=itemgetter(1)) for s in shares])
+        worst = _named(runs[0], [min(s.items(), key=itemgetter(1)) for s in shares])
         rows = [["Best recognised class", best], ["Worst recognised class", worst]]
         return Table("Figure 21", "Classes in the confusion matrix", ["", ours(runs)], rows)
     reported = report()["classifier"]["confusion"]
@@ -112,11 +112,12 @@ def classes(runs: Sequence[StageRun]) -> Table | None:
     return Table("Figure 21", "The confusion matrix beside the report's", ["", ours(runs), "The report"], rows)
 
 
-def _named(chosen: Sequence[tuple[int, float]]) -> str:
-    """The class that was chosen in each run, with its share where there is one run."""
+def _named(run: StageRun, chosen: Sequence[tuple[int, float]]) -> str:
+    """The class that was chosen in each run, by its name, with its share where there is one run."""
     if len(chosen) == 1:
-        return f"{chosen[0][0]} ({percent(chosen[0][1])})"
-    return ", ".join(f"{c} in {n} of {len(chosen)} runs" for c, n in Counter(c for c, _ in chosen).most_common())
+        return f"{run.class_name(chosen[0][0])} ({percent(chosen[0][1])})"
+    counts = Counter(run.class_name(label) for label, _ in chosen).most_common()
+    return ", ".join(f"{name} in {n} of {len(chosen)} runs" for name, n in counts)
 
 
 def tested(run: StageRun) -> int:

@@ -57,7 +57,12 @@ class StageRun:
     def dataset(self) -> str:
         """The dataset's name; for a person's own images, with their folder."""
         name = str(self.data.get("name"))
-        return f"{name} {self.data.get('root')}" if name == "folder" else name
+        return f"{name} {self.data.get('root')}" if name in ("folder", "images") else name
+
+    def class_name(self, label: int) -> str:
+        """What a class is called: by its name, or its number."""
+        names = self.data.get("class_names")
+        return str(names[label]) if isinstance(names, list) and label < len(names) else str(label)
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config.schema import STAGES, Config, Dataset, Stage, plain
+from aeprobe.config.schema import STAGES, Config, Stage, plain
 from aeprobe.config.settings import changes_a_number, flat, upgraded
 from aeprobe.config.stored import read_config
 from aeprobe.errors import AeprobeError
@@ -80,7 +80,7 @@ def _require_same(part: Path, config: Config) -> None:
 
 def _require_same_files(part: Path, config: Config) -> None:
     """Raises OtherRunError where a folder of one's own holds other images now than the job was made with."""
-    if config.data.name == Dataset.mnist:
+    if config.data.name == "mnist":
         return
     data = read_metrics(part, missing_ok=True).get("data")
     for name, before in (data.get("files") or {}).items() if isinstance(data, dict) else ():

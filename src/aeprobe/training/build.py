@@ -17,7 +17,6 @@ from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.models import building, checkpoints
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
@@ -26,13 +25,12 @@ from aeprobe.runs.metrics import find_checkpoint
 from aeprobe.training import additions
 from aeprobe.training.consistency import (
     batches_of,
-    require_below_here,
     require_best,
     require_classes,
-    require_files,
     require_typed_architecture,
     require_validation,
 )
+from aeprobe.training.data import build_data
 
 
 @dataclass
@@ -106,7 +104,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     augmentation = nodes.build(settings.augmentation, "autoencoder.augmentation", nn.Module)
     corruption = nodes.build(settings.corruption, "autoencoder.corruption", nn.Module)
     regularizer = nodes.build(settings.regularizer, "autoencoder.regularizer", Regularizer)
-    data = _data(config, config.seed, settings.batch_size, source, resumed, stored=stored)
+    data = build_data(config, config.seed, settings.batch_size, source, resumed, stored=stored)
     data.augmentation = augmentation
     if source and resumed:
         checkpoints.restore(source, resumed, config.plugins)  # it fits, and names no class that is not trusted
@@ -172,7 +170,7 @@ def build_classifier(
     if not resuming and not isinstance(trained, Autoencoder):
         raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
     require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
-    data = _data(config, config.seed, settings.batch_size, source, path, typed, stored)
+    data = build_data(config, config.seed, settings.batch_size, source, path, typed, stored)
     kept = source["hyper_parameters"]
     own = kept if resuming else _classifier_settings(config, kept, trained, data)
     building.require_memory("classifier", own)
@@ -192,7 +190,7 @@ def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Ex
     module = checkpoints.restore(source, path, config.plugins)
     require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
     seed = config.seed if "seed" in typed else source["datamodule_hyper_parameters"]["seed"]
-    data = _data(config, seed, 1, source, path, typed)
+    data = build_data(config, seed, 1, source, path, typed)
     classes = data.classes
     if isinstance(module, Classifier):
         require_classes(module, data)
@@ -213,38 +211,3 @@ def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: boo
     if not stored:
         optimization.require_own_numbers()
     return optimization
-
-
-def _data(
-    config: Config,
-    seed: int,
-    batch_size: int,
-    source: Checkpoint | None = None,
-    path: Path | None = None,
-    typed: Mapping[str, str] | None = None,
-    stored: bool = False,
-) -> MNISTDataModule:
-    """The data module, read and split; what a checkpoint says of the data wins over the configuration."""
-    settings, typed = config.data, typed or {}
-    name, val_size, split_seed, root = str(settings.name), settings.val_size, seed, settings.root
-    files: Mapping[str, Any] = {}
-    if source is not None:
-        kept, encoded = source["datamodule_hyper_parameters"], source["hyper_parameters"]
-        for key, group in {"name": kept, "val_size": kept, "mean": encoded, "std": encoded}.items():
-            chosen = f"data.{key}" in typed or (key == "name" and "data" in typed)
-            if chosen and getattr(settings, key) != group[key]:
-                raise AeprobeError(
-                    f"data.{key}={getattr(settings, key)}: the checkpoint {path} was trained with "
-                    f"data.{key}={group[key]}; drop the override"
-                )
-        name, val_size, split_seed = kept["name"], kept["val_size"], kept["split_seed"]
-        if name == "folder" and "data.root" not in typed:
-            root = kept["root"]
-        files = kept.get("files", {})
-    data = MNISTDataModule(name, root, val_size, split_seed, batch_size, settings.eval_batch_size, seed)
-    if stored:
-        require_below_here(data)
-    data.prepare_data()
-    data.setup()
-    require_files(data, files, path)
-    return data

@@ -6,7 +6,8 @@ from pathlib import Path
 from aeprobe.config import objective
 from aeprobe.config.schema import NETWORKS, PLATEAU, Config, StageConfig, value_of
 from aeprobe.data.datamodule import MNISTDataModule
-from aeprobe.data.idx_files import FILES, Identity
+from aeprobe.data.idx_files import Identity
+from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.classifier import Classifier
@@ -74,19 +75,23 @@ def require_files(data: MNISTDataModule, trained: Mapping[str, Identity], path: 
             )
 
 
-def require_below_here(data: MNISTDataModule) -> None:
-    """Raises AeprobeError where a stored path would have MNIST unpacked outside of the working directory."""
-    raw = data.root / "MNIST" / "raw"
-    missing = [name for names in FILES.values() for name in names if not (raw / name).exists()]
-    if data.name == "mnist" and missing and not data.root.resolve().is_relative_to(typed_in().resolve()):
+def require_below_here(source: Source, root: str) -> None:
+    """Raises AeprobeError where a stored path would have files put outside of the working directory."""
+    missing = source.missing()
+    if missing and not Path(root).resolve().is_relative_to(typed_in().resolve()):
         raise AeprobeError(
-            f"data: {raw} has no {missing[0]}, and a run that goes on unpacks nothing outside of the working "
-            "directory; put the files there"
+            f"data: {missing.parent} has no {missing.name}, and a run that goes on puts no files outside of the "
+            "working directory; put them there"
         )
 
 
 def require_classes(module: Classifier, data: MNISTDataModule) -> None:
-    """Raises AeprobeError where a head has fewer outputs than there are classes."""
+    """Raises AeprobeError where there is one class alone, or a head has fewer outputs than there are classes."""
+    if len(set(data.splits["train"].labels.tolist())) < 2:
+        raise AeprobeError(
+            f"data: all training images of {data.root} are of one class, and a classifier tells two or "
+            "more apart; stage=autoencoder needs no classes"
+        )
     if data.classes > module.classes:
         raise AeprobeError(
             f"classifier.head has {module.classes} outputs, but the labels go up to {data.classes - 1}: "

@@ -43,7 +43,7 @@ def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | f
         "seed": experiment.seed,
         "ckpt": config.ckpt or "-",
         "data": data.name if data.name == "mnist" else f"{data.name} {data.root}",
-        "val_size": data.val_size,
+        "val_size": int(data.val_size),
         "mean": experiment.module.hparams["mean"],
         "std": experiment.module.hparams["std"],
     }

@@ -9,6 +9,7 @@ from torchmetrics import Metric
 
 from aeprobe.config.nodes import bound
 from aeprobe.config.schema import STAGES, Config, every_node
+from aeprobe.data.sources import Source
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.regularizers import Regularizer
 
@@ -22,6 +23,7 @@ KINDS: dict[str, type] = {
     "callbacks": Callback,
     "metrics": Metric,
     "logger": Logger,
+    "source": Source,
     "augmentation": nn.Module,
     "corruption": nn.Module,
     "regularizer": Regularizer,
@@ -38,5 +40,5 @@ def require_kinds(config: Config) -> None:
         if node["_target_"] is not None:
             arguments = {name: value for name, value in node.items() if name != "interval"}  # ours, of a schedule
             owner, _, place = key.partition(".")
-            kind = KINDS[place.partition(".")[0]] if owner in STAGES and place else KINDS[owner]
+            kind = KINDS[place.partition(".")[0]] if owner in (*STAGES, "data") and place else KINDS[owner]
             bound(arguments, key, kind)

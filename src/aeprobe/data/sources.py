@@ -1,0 +1,102 @@
+"""Where images come from: one class for each kind of source. A dataset of one's own is a class of this kind."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from aeprobe.data.idx_files import Identity
+from aeprobe.errors import AeprobeError
+
+MOST_CLASSES = 2**16
+
+
+class Source(ABC):
+    """Images with labels, and what their classes are called.
+
+    A subclass implements `read`. Its arguments are the keys of `data.source`; one called `root` is `data.root`.
+
+    Attributes:
+        class_names: of the labels 0, 1, …; empty where classes are called by their numbers.
+        files: "bytes" and "sha256" of each file by its name, after `read`: a run goes on with no others. Where a
+            subclass leaves it empty, the images themselves are summed up.
+        fresh: whether the tensors that `read` returns are held by nobody else, so that no copy of them is needed.
+        fetched: whether `prepare` puts the files below `root`, so that a checkpoint's data may lie elsewhere now.
+    """
+
+    class_names: Sequence[str] = ()
+    fresh = False
+    fetched = False
+
+    def __init__(self) -> None:
+        self.files: dict[str, Identity] = {}
+
+    def missing(self) -> Path | None:
+        """A file that `prepare` would put in place; None: there is none."""
+        return None
+
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to prepare
+        """Puts the files in place, by unpacking or downloading; called before `read`, in every process.
+
+        Raises:
+            AeprobeError: that cannot be done.
+        """
+
+    @abstractmethod
+    def read(self, split: str) -> tuple[Tensor, Tensor]:
+        """The images, uint8 (N, channels, height, width), and labels, int64 (N,), of "train" or "test"."""
+
+
+def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Identity]]:
+    """What a source gives of a split, held against what it should give, and the identities of its files.
+
+    Raises:
+        AeprobeError: it gives something else, or cannot read.
+    """
+    name = f"data.source ({type(source).__name__}), {split}"
+    source.files = {}
+    try:
+        images, labels = source.read(split)
+    except AeprobeError:
+        raise
+    except Exception as error:  # whatever a class of somebody's own ends in
+        raise AeprobeError(f"{name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+    for what, tensor, dtype, sides in (
+        ("images", images, torch.uint8, ("N", "channels", "height", "width")),
+        ("labels", labels, torch.int64, ("N",)),
+    ):
+        if not isinstance(tensor, Tensor) or tensor.dtype != dtype or tensor.ndim != len(sides):
+            given = (
+                f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
+            )
+            raise AeprobeError(f"{name}: its {what} are {given}, expected {dtype} ({', '.join(sides)})")
+    if len(images) != len(labels) or not images.numel():
+        raise AeprobeError(
+            f"{name}: {len(images)} images of {tuple(images.shape[1:])} and {len(labels)} labels: expected as "
+            "many of each, at least one"
+        )
+    names = [*source.class_names]
+    if not all(isinstance(one, str) and one for one in names) or len({*names}) < len(names):
+        raise AeprobeError(f"{name}: class_names={names!s:.80}: expected texts, each another")
+    low, high, most = int(labels.min()), int(labels.max()), len(names) or MOST_CLASSES
+    if low < 0 or high >= most:
+        raise AeprobeError(
+            f"{name}: its labels go from {low} to {high}, expected 0 to {most - 1}"
+            + (f" for {most} class names" if names else "")
+        )
+    if not source.fresh:
+        images = images.clone(memory_format=torch.contiguous_format)
+    return images, labels, source.files or _identities(split, images, labels, names)
+
+
+def _identities(split: str, images: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Identity]:
+    """Sums over what was read, for a source that names no files; other names of classes give another one."""
+    found = {}
+    for what, tensor, more in (("images", images, images.shape[1:]), ("labels", labels, names)):
+        digest = hashlib.sha256(repr([*more]).encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+        found[f"{split}-{what}"] = {"bytes": tensor.nbytes, "sha256": digest.hexdigest()}
+    return found
