@@ -58,13 +58,17 @@ def test_every_optimizer_of_torch_takes_steps_or_is_refused(target: str) -> None
             ["classifier.head.widths=[30,20,2]"],
             r"classifier.head has 2 outputs, but the labels go up to 2",
         ),
+        (
+            ["autoencoder.network.widths=[784,31]", "classifier.head.widths=[30,10]"],
+            "the encoder's codes of 31 numbers",
+        ),
         (["classifier.head.widths=[30,1]"], "two classes or more"),
         (
             ["classifier.batch_size=60", "trainer.limit_train_batches=0.4"],
             "trainer.limit_train_batches=0.4: less than one of 2 batches of 60 in the train split",
         ),
     ],
-    ids=["optimizer", "head", "narrowest", "batches"],
+    ids=["optimizer", "head", "code", "narrowest", "batches"],
 )
 def test_stage_2_is_checked_before_stage_1_begins(
     tmp_path: Path, folder: Path, typed: list[str], words: str

@@ -74,7 +74,7 @@ def test_what_a_checkpoint_only_claims_takes_no_memory(stolen: Path) -> None:
         content["hyper_parameters"]["network"]["widths"] = [784, 2**20, 2**20, 30]
 
     changed(path, claim_widths)
-    with pytest.raises(AeprobeError, match="its weights do not fit .*1048576"):
+    with pytest.raises(AeprobeError, match=r"its weights do not fit .*1048576"):
         checkpoints.load(path)
 
     path.write_bytes(original)
@@ -100,9 +100,7 @@ def test_a_typed_layer_too_large_for_the_machine_is_refused(tmp_path: Path, widt
     done = train(f"autoencoder.network.widths={widths}", cwd=tmp_path)
     assert done.status == 1
     (line,) = done.err.splitlines()
-    assert line.startswith(
-        ("error: the autoencoder's networks are too large", "error: autoencoder.network: widths=")
-    )
+    assert line.startswith(("error: the networks are too large", "error: autoencoder.network: widths="))
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def _classes(head: nn.Module, numbers: int) -> int:
     except Exception as error:  # whatever a head ends in
         reason = str(error).partition("\n")[0]
         raise ValueError(f"does not take the encoder's codes of {numbers} numbers ({reason})") from error
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or shape[1] < 2:
-        raise ValueError(f"makes {shape} of two codes: expected (2, classes), two classes or more")
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
+        made = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"makes {made} of two codes: expected (2, classes), two classes or more")
     return int(logits.shape[1])

@@ -133,12 +133,6 @@ def _in_todays_form(stage: str, settings: dict[str, Any]) -> None:
         settings |= {"head": {"_target_": "aeprobe.models.networks.MLP", **sizes}, "loss": "cross_entropy"}
 
 
-def nodes_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Every node of a checkpoint's settings, with its key."""
-    keys = {"module": "autoencoder", "network": "autoencoder.network", "head": "classifier.head", "loss": "loss"}
-    return [(key, settings[name]) for name, key in keys.items() if isinstance(settings.get(name), dict)]
-
-
 def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
     """The networks' own arguments may be any: what they build is held against the shapes of the weights."""
     _hold(SHAPE, "shape", settings.get("shape"))
