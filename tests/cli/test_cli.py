@@ -10,8 +10,8 @@ from aeprobe.cli.main import override
 
 # What is typed, and words that the one line must hold: what is wrong, what was given, what to do.
 REFUSED = [
-    ("autoencoder.lr=3", ["autoencoder.lr", "did you mean lr?"]),
-    ("+autoencoder.lr=3", ["autoencoder.lr", "did you mean lr?"]),
+    ("autoencoder.lr=3", ["autoencoder.lr", "did you mean autoencoder.optimizer.lr?"]),
+    ("+autoencoder.lr=3", ["autoencoder.lr", "did you mean autoencoder.optimizer.lr?"]),
     ("autoencoder.optimizer.lrr=1", ["autoencoder.optimizer.lrr", "did you mean lr?"]),
     ("autoencoder.max_epoch=3", ["did you mean autoencoder.max_epochs?"]),
     ("trainer.max_epochs=3", ["trainer.max_epochs", "did you mean autoencoder.max_epochs?"]),

@@ -208,8 +208,8 @@ def test_a_schedule_spans_the_training_step_by_step(scheduler: str, tmp_path: Pa
 
 
 def test_readme_code_runs(trained: Path, tmp_path: Path, root: Path) -> None:
-    """The lines that the README shows for use from Python, on a real run."""
-    code = re.findall(r"```python\n(.*?)```", (REPO / "README.md").read_text(), re.DOTALL)[-1]
+    """The lines that docs/RUNS.md shows for use from Python, on a real run."""
+    code = re.findall(r"```python\n(.*?)```", (REPO / "docs" / "RUNS.md").read_text(), re.DOTALL)[-1]
     assert "outputs/all/RUN" in code
     code = code.replace("outputs/all/RUN", str(trained))
     (tmp_path / "data").symlink_to(root)

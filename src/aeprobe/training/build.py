@@ -12,7 +12,7 @@ from torch import nn
 
 from aeprobe.config import nodes
 from aeprobe.config.objective import MEASURED
-from aeprobe.config.schema import Config, Stage, StageConfig, module_node
+from aeprobe.config.schema import Config, Stage, StageConfig, every_node, module_node
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
@@ -111,7 +111,9 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     data = build_data(config, config.seed, settings.batch_size, source, resumed, stored=stored)
     data.augmentation = augmentation
     if source and resumed:
-        checkpoints.restore(source, resumed, config.plugins)  # it fits, and names no class that is not trusted
+        checkpoints.restore(
+            source, resumed, _trusted(config, stored)
+        )  # it fits, and names no class that is not trusted
     kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data.shape)
     building.require_memory(building.rehearse("autoencoder", kept))
     optimization = _optimization(config, "autoencoder", data, stored)
@@ -170,7 +172,7 @@ def build_classifier(
     settings = config.classifier
     path = find_checkpoint(ckpt, "autoencoder")
     source = checkpoints.read(path)
-    trained = checkpoints.restore(source, path, config.plugins)
+    trained = checkpoints.restore(source, path, _trusted(config, stored))
     if not resuming and not isinstance(trained, Autoencoder):
         raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
     require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
@@ -191,7 +193,7 @@ def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Ex
     """The module of a finished run, to be measured again on the data that it was made for."""
     path = find_checkpoint(ckpt, "classifier")
     source = checkpoints.read(path)
-    module = checkpoints.restore(source, path, config.plugins)
+    module = checkpoints.restore(source, path, _trusted(config, stored=False))
     require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
     seed = config.seed if "seed" in typed else source["datamodule_hyper_parameters"]["seed"]
     data = build_data(config, seed, 1, source, path, typed)
@@ -201,6 +203,12 @@ def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Ex
         classes = module.classes
     module.add_metrics(additions.metrics(config, module.stage, data.shape, classes))
     return Experiment("test", module, data, seed, None, path, source["global_step"])
+
+
+def _trusted(config: Config, stored: bool) -> list[str]:
+    """What a checkpoint may name besides: the person's plugins, and each class that they named for this run."""
+    named = () if stored else (node["_target_"] for _, node, _ in every_node(config))
+    return [*config.plugins, *filter(None, named)]
 
 
 def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: bool) -> Optimization:
