@@ -17,8 +17,8 @@ from page_reader import made
 
 from aeprobe.data.idx_files import FILES
 from aeprobe.figures import charts, of_run, pictures
-from aeprobe.figures.curves import History
 from aeprobe.figures.classes import Classes
+from aeprobe.figures.curves import History
 from aeprobe.figures.pca import principal_components
 from aeprobe.report.comparison import fitting, wilson
 from aeprobe.runs.stage_run import StageRun
@@ -199,7 +199,9 @@ def test_equal_classes_and_equal_codes() -> None:
     low, high = same.figure.axes[0].get_ylim()
     assert all(low < text.get_position()[1] < high for text in same.figure.axes[0].texts)
     counts = dict.fromkeys(("train", "val", "test"), np.full(3, 7))
-    assert charts.class_histogram(counts, names=Classes("class")).alt.endswith("The training split has 7 of each class.")
+    assert charts.class_histogram(counts, names=Classes("class")).alt.endswith(
+        "The training split has 7 of each class."
+    )
 
 
 def test_no_mistake_and_one_pair_of_extremes() -> None:

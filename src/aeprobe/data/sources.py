@@ -64,15 +64,15 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
         raise
     except Exception as error:  # whatever a class of somebody's own ends in
         raise AeprobeError(f"{name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
-    for what, tensor, dtype, sides in (
-        ("images", images, torch.uint8, ("N", "channels", "height", "width")),
-        ("labels", labels, torch.int64, ("N",)),
+    for what, tensor, dtype, sides, form in (
+        ("images", images, torch.uint8, 4, "(N, channels, height, width)"),
+        ("labels", labels, torch.int64, 1, "(N,)"),
     ):
-        if not isinstance(tensor, Tensor) or tensor.dtype != dtype or tensor.ndim != len(sides):
+        if not isinstance(tensor, Tensor) or tensor.dtype != dtype or tensor.ndim != sides:
             given = (
                 f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
             )
-            raise AeprobeError(f"{name}: its {what} are {given}, expected {dtype} ({', '.join(sides)})")
+            raise AeprobeError(f"{name}: its {what} are {given}, expected {dtype} {form}")
     if len(images) != len(labels) or not images.numel():
         raise AeprobeError(
             f"{name}: {len(images)} images of {tuple(images.shape[1:])} and {len(labels)} labels: expected as "
