@@ -93,7 +93,10 @@ def test_a_test_and_a_second_stage_need_only_the_checkpoint(own: Path) -> None:
     assert done.status == 0, done.err
     assert metrics(own / "second")["final"] == before["final"]
     for typed, words in (
-        (["data=images", "data.source.size=16"], "data.source.size=16: the checkpoint .* was trained with data.source.size=32"),
+        (
+            ["data=images", "data.source.size=16"],
+            "data.source.size=16: the checkpoint .* was trained with data.source.size=32",
+        ),
         (["data=folder"], "data.name=folder: the checkpoint .* was trained with data.name=images"),
         (["data.val_size=3"], "data.val_size=3: .* data.val_size=8; drop the override"),
     ):
