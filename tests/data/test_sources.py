@@ -89,6 +89,7 @@ WRONG = {
     "none": (lambda _s, x, y: (x[:0], y[:0]), r"0 images of \(2, 3, 4\) and 0 labels"),
     "a label too many": (lambda _s, x, y: (x, y + 1), "labels go from 1 to 2, expected 0 to 1 for 2 class names"),
     "a negative label": (lambda _s, x, y: (x, y - 1), "labels go from -1 to 0"),
+    "too many classes": (lambda _s, x, y: (x, y + 2**12), "labels go from 4096 to 4097"),
     "other test images": (
         lambda s, x, y: (x[..., s == "test" :], y),
         r"are \(2, 3, 4\) of .* test images \(2, 3, 3\)",
@@ -107,11 +108,11 @@ def test_what_a_source_gives_wrong_is_named_in_a_line(fault: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("names", [("a", "a"), ("a", 1), ("", "b")])
+@pytest.mark.parametrize("names", [("a", "a"), ("a", 1), ("", "b"), tuple(map(str, range(4097)))])
 def test_class_names_are_texts_each_its_own(names: Any) -> None:
     source = Made()
     source.class_names = names
-    with pytest.raises(AeprobeError, match=r"class_names=.*: expected texts, each another"):
+    with pytest.raises(AeprobeError, match=r"class_names=.*: expected at most 4096 texts, each another"):
         read(source)
 
 
