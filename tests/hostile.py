@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 GB = 2**30
+CONV = {"_target_": "aeprobe.models.conv.ConvAutoencoder", "code": 2}
 HEAD, END = b"\x80\x02", b"."
 
 
@@ -62,6 +63,11 @@ def checkpoints(folder: Path, honest: dict[str, Any]) -> dict[str, Path]:
         folder: where they are written.
         honest: the content of an autoencoder's checkpoint.
     """
+
+    def network(change: dict[str, Any]) -> dict[str, Any]:
+        settings = honest["hyper_parameters"]
+        return settings | {"network": change if "_target_" in change else settings["network"] | change}
+
     layer = torch.zeros(1000, 1000)
     layers = {f"encoder.{2 * n}.weight": layer for n in range(800)}
     contents: dict[str, Callable[[], dict[str, Any]]] = {
@@ -69,14 +75,38 @@ def checkpoints(folder: Path, honest: dict[str, Any]) -> dict[str, Path]:
             honest
             | {
                 "state_dict": layers,
-                "hyper_parameters": honest["hyper_parameters"] | {"widths": [784, *[1000] * 800, 30]},
+                "hyper_parameters": network({"widths": [784, *[1000] * 800, 30]}),
             }
         ),
         "tensors without memory": lambda: (
             honest | {"state_dict": {"encoder.0.weight": torch.empty(10**9, device="meta")}}
         ),
         "lists nested forty deep": lambda: honest | {"callbacks": {"x": shared(40)}},
-        "lists nested forty deep in a setting": lambda: honest | {"hyper_parameters": {"widths": shared(40)}},
+        "lists nested forty deep in a setting": lambda: (
+            honest | {"hyper_parameters": network({"widths": shared(40)})}
+        ),
+        "layers as wide as memory": lambda: (
+            honest | {"hyper_parameters": network({"widths": [784, 2**20, 2**20, 30]})}
+        ),
+        "a million layers": lambda: honest | {"hyper_parameters": network({"widths": [784, *[1] * 10**6]})},
+        "channels as many as memory": lambda: (
+            honest | {"hyper_parameters": network(CONV | {"channels": [2**16] * 8, "shape": [2**16, 256, 256]})}
+        ),
+        "images as large as memory": lambda: (
+            honest
+            | {
+                "hyper_parameters": network(CONV | {"channels": [1] * 4, "shape": [1, 2**16, 2**16]})
+                | {"shape": [1, 2**16, 2**16]}
+            }
+        ),
+        "a class without an end": lambda: (
+            honest
+            | {"hyper_parameters": network({"_target_": "torch.nn.Transformer", "num_encoder_layers": 10**9})}
+        ),
+        "a class of the system": lambda: honest | {"hyper_parameters": network({"_target_": "os.system"})},
+        "a module that runs": lambda: (
+            honest | {"hyper_parameters": honest["hyper_parameters"] | {"module": {"_target_": "subprocess.run"}}}
+        ),
         "a list that holds itself": lambda: honest | {"loops": endless()},
         "an expanded tensor": lambda: honest | {"state_dict": {"w": torch.zeros(1).expand(10**12)}},
     }

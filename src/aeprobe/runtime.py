@@ -47,6 +47,7 @@ for name in ("utilities.rank_zero", "trainer.connectors.signal_connector", "acce
 warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # a run outside of the queue
 warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # trainer.accelerator=cpu was typed
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory
+warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode.*")  # a frozen encoder is
 warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # training.Recorder logs
 warnings.filterwarnings("ignore", message=".*self.log\\('train/.*sync_dist.*")  # the Recorder's, equal everywhere
 warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # torch 2.6 has no other name for it

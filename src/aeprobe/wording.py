@@ -50,18 +50,19 @@ def counted(count: int, kind: str) -> str:
 Words = tuple[str, str, str]  # for less, as much, more
 
 
-def numbers(values: Mapping[str, float]) -> str:
-    """Metrics by their names, in one line; an MSE that is the loss is not said twice.
+def distinct(values: Mapping[str, float]) -> dict[str, float]:
+    """Metrics by their names, without an MSE that is the loss.
 
-    >>> numbers({"val/loss": 0.02, "val/mse": 0.02, "val/f1": 0.5})
-    'val/loss 0.0200  val/f1 0.5000'
+    >>> distinct({"val/loss": 0.02, "val/mse": 0.02, "val/f1": 0.5})
+    {'val/loss': 0.02, 'val/f1': 0.5}
     """
-    told = {
-        name: value
-        for name, value in values.items()
-        if not (name.endswith("/mse") and value == values.get(name.replace("/mse", "/loss")))
-    }
-    return "  ".join(f"{name} {value:.4f}" for name, value in told.items())
+    losses = {name: values.get(name.replace("/mse", "/loss")) for name in values if name.endswith("/mse")}
+    return {name: value for name, value in values.items() if value != losses.get(name)}
+
+
+def numbers(values: Mapping[str, float]) -> str:
+    """Metrics by their names in one line, each number once."""
+    return "  ".join(f"{name} {value:.4f}" for name, value in distinct(values).items())
 
 
 def beside(

@@ -23,9 +23,10 @@ from omegaconf import OmegaConf
 
 from aeprobe.cli import main as cli
 from aeprobe.config.hints import known_keys
-from aeprobe.config.schema import ACTIVATIONS, Config, Initialization, LossOn
+from aeprobe.config.schema import Config, LossOn
 from aeprobe.config.settings import flat
 from aeprobe.models import checkpoints
+from aeprobe.models.networks import ACTIVATIONS
 
 MANY = settings.default.max_examples if settings.default else 0
 SEVERAL = ("trainer.devices", "trainer=ddp", "strategy")  # start processes
@@ -104,7 +105,8 @@ def near(key: str) -> st.SearchStrategy[str]:
 
 CHOSEN = {
     "activation": list(ACTIVATIONS),
-    "initialization": list(Initialization),
+    "initialization": ["torch", "he"],
+    "loss": ["mse", "bce", "l1", "cross_entropy"],
     "loss_on": list(LossOn),
     "stage": ["all", "autoencoder"],
     "objective": ["null", "val/loss", "train/loss"],

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import aeprobe.runtime  # noqa: F401
 
+import modules
 import pytest
 import torch
 from conftest import run_here, train
@@ -12,7 +13,6 @@ from images import write_folder
 
 from aeprobe.config.stage_checks import UNFIT
 from aeprobe.errors import AeprobeError
-from aeprobe.models.classifier import Classifier
 from aeprobe.models.optimization import Optimization
 
 OPTIMIZERS = sorted(
@@ -37,7 +37,7 @@ def test_every_optimizer_of_torch_takes_steps_or_is_refused(target: str) -> None
         assert "\n" not in str(caught.value)
         return
     made = Optimization("classifier", node, {"_target_": None}, batches=2, epochs=1)
-    module = Classifier([784, 8], "ReLU", [8, 6], optimization=made)
+    module = modules.classifier([784, 8], [8, 6], optimization=made)
     optimizer = made.configure([weight for weight in module.parameters() if weight.requires_grad])
     before = [weight.clone() for weight in module.head.parameters()]
     for _ in range(2):
@@ -55,16 +55,20 @@ def test_every_optimizer_of_torch_takes_steps_or_is_refused(target: str) -> None
             "optimizer._target_=torch.optim.SparseAdam: takes no step here: SparseAdam does not support dense",
         ),
         (
-            ["classifier.widths=[30,20,2]"],
-            r"classifier.widths=\[30, 20, 2\] ends with 2, but the labels go up to 2",
+            ["classifier.head.widths=[30,20,2]"],
+            r"classifier.head has 2 outputs, but the labels go up to 2",
         ),
-        (["classifier.widths=[30,1]"], "give the head 3 outputs or more"),
+        (
+            ["autoencoder.network.widths=[784,31]", "classifier.head.widths=[30,10]"],
+            "the encoder's codes of 31 numbers",
+        ),
+        (["classifier.head.widths=[30,1]"], "two classes or more"),
         (
             ["classifier.batch_size=60", "trainer.limit_train_batches=0.4"],
             "trainer.limit_train_batches=0.4: less than one of 2 batches of 60 in the train split",
         ),
     ],
-    ids=["optimizer", "head", "narrowest", "batches"],
+    ids=["optimizer", "head", "code", "narrowest", "batches"],
 )
 def test_stage_2_is_checked_before_stage_1_begins(
     tmp_path: Path, folder: Path, typed: list[str], words: str

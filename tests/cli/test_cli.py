@@ -10,9 +10,9 @@ from aeprobe.cli.main import override
 
 # What is typed, and words that the one line must hold: what is wrong, what was given, what to do.
 REFUSED = [
-    ("autoencoder.lr=3", ["autoencoder.lr", "did you mean autoencoder.optimizer.lr?"]),
-    ("+autoencoder.lr=3", ["autoencoder.lr", "did you mean autoencoder.optimizer.lr?"]),
-    ("autoencoder.optimizer.lrr=1", ["autoencoder.optimizer.lrr", "did you mean autoencoder.optimizer.lr?"]),
+    ("autoencoder.lr=3", ["autoencoder.lr", "did you mean lr?"]),
+    ("+autoencoder.lr=3", ["autoencoder.lr", "did you mean lr?"]),
+    ("autoencoder.optimizer.lrr=1", ["autoencoder.optimizer.lrr", "did you mean lr?"]),
     ("autoencoder.max_epoch=3", ["did you mean autoencoder.max_epochs?"]),
     ("trainer.max_epochs=3", ["trainer.max_epochs", "did you mean autoencoder.max_epochs?"]),
     ("~seed", ["seed", "has no value", "seed=VALUE"]),
@@ -25,7 +25,10 @@ REFUSED = [
     ("data.eval_batch_size=2147483648", ["below 2147483648"]),
     ("trainer.accumulate_grad_batches=2147483648", ["below 2147483648"]),
     ("trainer.threads=1048576", ["trainer.threads=1048576", "on this machine"]),
-    ("autoencoder.widths=[784,1048576,1048576,30]", ["autoencoder.widths=", "GiB, and this machine has"]),
+    (
+        "autoencoder.network.widths=[784,1048576,1048576,30]",
+        ["the networks are too large", "GiB, and this machine has"],
+    ),
     ("autoencoder=3", ["autoencoder=3", "name of a file"]),
     ("~autoencoder=3", ["autoencoder=3", "name of a file"]),
     ("optimizer@autoencoder.optimizer=[1,2]", ["optimizer@autoencoder.optimizer=[1,2]", "name of a file"]),
@@ -46,11 +49,16 @@ REFUSED = [
     ("data.val_size=60000", ["data.val_size=60000", "59999"]),
     ("data.val_size=-1", ["data.val_size=-1"]),
     ("data.std=0", ["data.std=0", "above 0"]),
-    ("autoencoder.widths=[784]", ["autoencoder.widths=[784]", "two or more"]),
-    ("autoencoder.widths=[784,0,30]", ["autoencoder.widths=[784, 0, 30]", "two or more numbers from 1"]),
-    ("autoencoder.widths=[785,30]", ["autoencoder.widths=[785, 30]", "784 first"]),
-    ("autoencoder.widths=[784,31]", ["31 numbers", "begins with 30"]),
-    ("autoencoder.activation=relu", ["autoencoder.activation=relu", "ReLU"]),
+    ("autoencoder.network.widths=[784]", ["autoencoder.network: widths=[784]", "two or more"]),
+    (
+        "autoencoder.network.widths=[784,0,30]",
+        ["autoencoder.network: widths=[784, 0, 30]", "two or more numbers from 1"],
+    ),
+    (
+        "autoencoder.network.widths=[785,30]",
+        ["autoencoder.network: widths=[785, 30]", "must begin with 784, or auto"],
+    ),
+    ("autoencoder.network.activation=relu", ["autoencoder.network: activation=relu", "ReLU"]),
     ("trainer.accelerator=abacus", ["trainer.accelerator=abacus", "cpu"]),
     ("trainer.limit_train_batches=1.5", ["trainer.limit_train_batches=1.5", "fraction"]),
     ("stage=classifier", ["needs ckpt=", "ckpt=outputs/autoencoder/RUN"]),
@@ -78,7 +86,8 @@ REFUSED = [
     ("corruption@autoencoder.corruption=masking autoencoder.corruption.share=1", ["share=1: must be above 0 and"]),
     ("corruption@autoencoder.corruption=gaussian autoencoder.corruption.std=-1", ["std=-1: must be above 0"]),
     ("+optimizer=adamw", ["optimizer: no such key", "optimizer@autoencoder.optimizer=NAME"]),
-    ("network@autoencoder.network=conv", ["network@autoencoder.network: no such key", "autoencoder.widths="]),
+    ("network@autoencoder.network=resnet", ["network/resnet: no such file", "conv, mlp"]),
+    ("+network=conv", ["network: no such key", "network@autoencoder.network=conv"]),
     ("+data=folder", ["data: is chosen already", "data=folder"]),
     ("--config-name=report", ["report: no such file in conf/", "experiment=NAME"]),
     ("resume=a,b", ["resume=a,b", "expected one run"]),
@@ -258,7 +267,10 @@ def test_a_directory_that_holds_a_run_is_not_written_into(tmp_path: Path, root: 
     [
         ("ckpt=notes.ckpt", "ckpt=notes.ckpt: is not a checkpoint"),
         ("ckpt=RUN/classifier", "holds a classifier, but stage=classifier starts from an autoencoder"),
-        ("ckpt=RUN autoencoder.widths=[784,64,30]", "is 784-500-200-100-30 with ReLU, not 784-64-30 with ReLU"),
+        (
+            "ckpt=RUN autoencoder.network.widths=[784,64,30]",
+            "has widths=[784, 500, 200, 100, 30]; drop the override",
+        ),
     ],
     ids=["no checkpoint", "wrong stage", "other architecture"],
 )

@@ -71,10 +71,10 @@ def test_what_a_checkpoint_only_claims_takes_no_memory(stolen: Path) -> None:
     original = path.read_bytes()
 
     def claim_widths(content: dict[str, Any]) -> None:
-        content["hyper_parameters"]["widths"] = [784, 10**12, 30]
+        content["hyper_parameters"]["network"]["widths"] = [784, 2**20, 2**20, 30]
 
     changed(path, claim_widths)
-    with pytest.raises(AeprobeError, match="do not fit the architecture"):
+    with pytest.raises(AeprobeError, match=r"its weights do not fit .*1048576"):
         checkpoints.load(path)
 
     path.write_bytes(original)
@@ -97,10 +97,10 @@ def test_what_a_checkpoint_only_claims_takes_no_memory(stolen: Path) -> None:
 
 @pytest.mark.parametrize("widths", ["[784,1000000000,30]", "[784,1000000,1000000,30]"])
 def test_a_typed_layer_too_large_for_the_machine_is_refused(tmp_path: Path, widths: str) -> None:
-    done = train(f"autoencoder.widths={widths}", cwd=tmp_path)
+    done = train(f"autoencoder.network.widths={widths}", cwd=tmp_path)
     assert done.status == 1
     (line,) = done.err.splitlines()
-    assert line.startswith("error: autoencoder.widths=")
+    assert line.startswith(("error: the networks are too large", "error: autoencoder.network: widths="))
 
 
 @pytest.mark.parametrize(

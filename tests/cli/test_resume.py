@@ -174,7 +174,7 @@ def test_a_finished_run_is_lengthened(tmp_path: Path, root: Path) -> None:
 
 
 REFUSED = [
-    (["autoencoder.widths=[784,30]"], "would change what was already trained"),
+    (["autoencoder.network.widths=[784,30]"], "would change what was already trained"),
     (["seed=1"], "would change what was already trained"),
     (["autoencoder.batch_size=10"], "would change what was already trained"),
     (["data=folder"], "would change what was already trained"),

@@ -63,7 +63,17 @@ def test_lists_of_names_and_null(typed: str, names: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "argument",
-    ["seed=1_0", "autoencoder.widths=[784,3_0]", "ckpt='1_0'", "ckpt=a=b", "--cfg", "-m", "~seed", "ckpt=", "x"],
+    [
+        "seed=1_0",
+        "autoencoder.network.widths=[784,3_0]",
+        "ckpt='1_0'",
+        "ckpt=a=b",
+        "--cfg",
+        "-m",
+        "~seed",
+        "ckpt=",
+        "x",
+    ],
 )
 def test_what_is_no_name_stays_as_it_is(argument: str) -> None:
     assert as_typed_text([argument]) == [argument]
@@ -92,8 +102,8 @@ def test_two_names_never_give_one_job() -> None:
         ("classifier.lr", "did you mean classifier.optimizer.lr?"),
         ("optimizer", "optimizer@autoencoder.optimizer=NAME"),
         ("trainer.scheduler", "scheduler@classifier.scheduler=NAME"),
-        ("model", "autoencoder.widths="),
-        ("network@autoencoder.network", "autoencoder.widths="),
+        ("model", "autoencoder.network.widths="),
+        ("network@autoencoder.network", "autoencoder.network.widths="),
         ("dat", "did you mean data?"),
         ("data.num_workers", "in memory"),
         ("trainer.gpus", "trainer.accelerator=gpu"),

@@ -139,8 +139,11 @@ def test_a_run_that_was_made_before_goes_on_as_it_began(
 
 NO_MOMENTUM = "autoencoder.optimizer.momentum=0 autoencoder.optimizer.nesterov=false"
 VAIN = [  # what is typed last, and the setting that leaves it without effect
-    ("autoencoder.widths=[784,30] autoencoder.activation=Tanh", "autoencoder.widths=[784, 30]"),
-    ("classifier.widths=[30,10] classifier.activation=Tanh", "classifier.widths=[30, 10]"),
+    (
+        "autoencoder.network.widths=[784,30] autoencoder.network.activation=Tanh",
+        "autoencoder.network.widths=[784, 30]",
+    ),
+    ("classifier.head.widths=[30,10] classifier.head.activation=Tanh", "classifier.head.widths=[30, 10]"),
     ("trainer.figures=false trainer.figure_epochs=[2]", "trainer.figures=False"),
     (
         f"{SGD} {NO_MOMENTUM} +autoencoder.optimizer.dampening=0.5",
@@ -220,7 +223,7 @@ def test_a_schedule_that_never_changes_the_rate_is_said(
 
 @pytest.mark.slow
 def test_a_sweep_may_leave_a_setting_idle_in_some_of_its_jobs(tmp_path: Path, few: Path) -> None:
-    both = ["autoencoder.activation=Tanh", "autoencoder.widths=[784,30],[784,20,30]"]
+    both = ["autoencoder.network.activation=Tanh", "autoencoder.network.widths=[784,30],[784,20,30]"]
     done = train("-m", "sweep=s", *RUN, *both, f"data.root={few}", cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
     composed("++autoencoder.optimizer.momentum=0", "++autoencoder.optimizer.dampening=0.5", swept=True)

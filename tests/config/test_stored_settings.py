@@ -52,15 +52,17 @@ SETTINGS: list[tuple[str, str, str, Any, str]] = [
     ("classifier", MODULE, "mean", INF, "data.mean=inf: must be a finite number"),
     ("classifier", MODULE, "mean", 10**400, "data.mean=1000"),
     ("classifier", MODULE, "mean", "0", "data.mean='0': must be a number"),
-    ("autoencoder", MODULE, "activation", "Identity", "activation='Identity': must be one of ReLU"),
-    ("classifier", MODULE, "encoder_activation", "Dropout", "encoder_activation='Dropout': must be one of"),
+    ("autoencoder", MODULE, "network", "conv", "network='conv': must be a node with a _target_"),
+    ("classifier", MODULE, "network", {"_target_": 7}, "network={'_target_': 7}: must be a node with a _target_"),
+    ("classifier", MODULE, "head", None, "head=None: must be a node with a _target_"),
+    ("autoencoder", MODULE, "module", [], r"module=\[\]: must be a node with a _target_"),
+    ("autoencoder", MODULE, "loss", 3, "loss=3: must be a word, or a node"),
+    ("autoencoder", MODULE, "shape", [1, 28], r"shape=\[1, 28\]: must be three whole numbers"),
+    ("classifier", MODULE, "shape", [1, 28, 2**20], "must be three whole numbers from 1 to 65536"),
     ("classifier", MODULE, "loss_on", "pixels", "loss_on='pixels': must be one of logits, softmax"),
     ("classifier", MODULE, "code_noise", -0.1, "code_noise=-0.1: must be 0 or more"),
     ("classifier", MODULE, "code_noise", NAN, "code_noise=nan"),
     ("classifier", MODULE, "standardize", "no", "standardize='no': must be true or false"),
-    ("autoencoder", MODULE, "widths", [783, 30], r"widths=\[783, 30\]: must be 784 first"),
-    ("classifier", MODULE, "widths", [29, 10], r"widths=\[29, 10\]: must be 30 first"),
-    ("classifier", MODULE, "encoder_widths", "784", "encoder_widths='784': must be two or more whole numbers"),
 ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aeprobe.runtime  # noqa: F401
 
+import modules
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,7 @@ from aeprobe.figures.curves import History
 from aeprobe.figures.diagram import Part, architecture
 from aeprobe.figures.pca import principal_components
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.classifier import Classifier
+from aeprobe.models.structure import structure
 
 RNG = np.random.default_rng(0)
 
@@ -81,7 +82,9 @@ def test_confusion_matrix_without_images_of_a_class() -> None:
 def test_training_curve_is_thinned_and_says_so() -> None:
     step = np.arange(1, 6001)
     rows = [{"epoch": 1, "train/loss": 0.02}, {"epoch": 2, "train/loss": 0.01}]
-    drawn = History(rows, {"step": step, "train/loss_step": 1 / step}, [3000, 6000]).training(1, 9, "loss")
+    drawn = History(rows, {"step": step, "train/loss_step": 1 / step}, [3000, 6000]).training(
+        1, 9, "loss", "MSE per pixel"
+    )
     assert drawn.data["every"] == 3
     assert drawn.data["step"][:2] == [1, 4]
     assert len(drawn.data["step"]) == len(drawn.data["value"]) == 2000
@@ -96,8 +99,8 @@ def test_training_curve_is_thinned_and_says_so() -> None:
 def test_curves_of_one_step_and_one_epoch(what: str) -> None:
     row = {"epoch": 1, f"train/{what}": 0.4, f"val/{what}": 0.5}
     history = History([row], {"step": [1], f"train/{what}_step": [0.5]}, [1])
-    assert history.training(2, 15, what).data["step"] == [1]
-    drawn = history.validation(2, 17, what)
+    assert history.training(2, 15, what, "a unit").data["step"] == [1]
+    drawn = history.validation(2, 17, what, "a unit")
     assert drawn is not None
     assert drawn.data == {"epoch": [1], "value": [0.5], "train": [0.4]}
     assert "in epoch 1" in drawn.alt
@@ -119,8 +122,11 @@ def test_error_histogram_counts_every_image() -> None:
 
 
 def test_architecture_counts_parameters_as_torch_does() -> None:
-    module = Autoencoder([784, 12, 5], "GELU")
-    parts = [Part("encoder", [784, 12, 5], "GELU"), Part("decoder", [5, 12, 784], "GELU", "Sigmoid")]
+    module = modules.autoencoder([784, 12, 5], "GELU")
+    parts = [
+        Part("encoder", structure(module.encoder, (1, 28, 28))),
+        Part("decoder", structure(module.decoder, (5,))),
+    ]
     drawn = architecture(1, parts)
     total = sum(p.numel() for p in module.parameters())
     assert sum(sum(part["parameters"]) for part in drawn.data.values()) == total
@@ -159,7 +165,7 @@ def test_pca_baseline_is_on_the_scale_of_the_loss() -> None:
     plain = dataset(120)
     splits, of = dict.fromkeys(("train", "val", "test"), plain), {}
     for name, mean, std in (("plain", 0.0, 1.0), ("scaled", 0.5, 0.25)):
-        module = Autoencoder([784, 8, 5], mean=mean, std=std).eval()
+        module = modules.autoencoder([784, 8, 5], mean=mean, std=std).eval()
         errors = measured(module, plain, 120)[1]
         of[name] = of_run._pca_baseline(module, splits, errors).data
     flat = plain.images.flatten(1).double() / 255
@@ -171,7 +177,7 @@ def test_pca_baseline_is_on_the_scale_of_the_loss() -> None:
 
 
 def test_best_and_worst_are_the_extremes() -> None:
-    module, split = Autoencoder([784, 8, 5]).eval(), dataset(50)
+    module, split = modules.autoencoder([784, 8, 5]).eval(), dataset(50)
     codes, errors = measured(module, split, 50)
     drawn = of_run._extremes(module, split, errors)
     assert drawn is not None
@@ -186,7 +192,7 @@ def test_best_and_worst_are_the_extremes() -> None:
 
 def test_mistakes_are_wrong_and_ordered_by_confidence() -> None:
     torch.manual_seed(0)
-    module, split = Classifier([784, 8], "ReLU", [8, 6]).eval(), dataset(80)
+    module, split = modules.classifier([784, 8], [8, 6]).eval(), dataset(80)
     drawn = of_run._mistakes(module, split, split, 80)
     assert drawn.data["mistakes"] >= len(drawn.data["true"])
     assert all(t != p for t, p in zip(drawn.data["true"], drawn.data["predicted"], strict=True))
@@ -213,17 +219,17 @@ def test_the_shown_images_are_one_of_each_class() -> None:
 def test_history_skips_epochs_that_were_not_validated() -> None:
     rows = [{"epoch": 1, "train/loss": 3.0}, {"epoch": 2, "train/loss": 2.0, "val/loss": 1.0}]
     history = History(rows, {"step": [1, 2], "train/loss_step": [3.0, 2.0]}, [1, 2])
-    drawn = history.validation(1, 10, "loss")
+    drawn = history.validation(1, 10, "loss", "MSE")
     assert drawn is not None
     assert drawn.data == {"epoch": [2], "value": [1.0], "train": [2.0]}
-    assert history.validation(1, 10, "accuracy") is None
+    assert history.validation(1, 10, "accuracy", "accuracy") is None
 
 
 @pytest.mark.slow
 def test_titles_and_words_stay_inside_their_figures(root: Path) -> None:
     data = MNISTDataModule(root=str(root))
     data.setup()
-    module = Autoencoder([784, 40, 30]).eval()
+    module = modules.autoencoder([784, 40, 30]).eval()
     codes, errors = measured(module, data.splits["test"], 100)
     rows = [{"epoch": 1, "train/loss": 0.5, "train/loss_last": 0.4, "val/loss": 0.45}]
     history = History(rows, {"step": [*range(1, 6001)], "train/loss_step": [0.5] * 6000}, [6000])
@@ -276,9 +282,9 @@ def tiny_folder(path: Path, classes: int) -> list[str]:
 
 
 def test_tiny_runs_with_other_widths_and_few_classes_draw_everything(tmp_path: Path) -> None:
-    own = [*tiny_folder(tmp_path / "images", 3), "classifier.widths=[1,7]"]
+    own = [*tiny_folder(tmp_path / "images", 3), "classifier.head.widths=[1,7]"]
     limits = ["data.val_size=0", "trainer.limit_test_batches=1", "data.eval_batch_size=30"]
-    run_here(tmp_path / "all", [*own, *limits, "autoencoder.widths=[784,20,1]"])
+    run_here(tmp_path / "all", [*own, *limits, "autoencoder.network.widths=[784,20,1]"])
     first = {*NAMES["autoencoder"].split(), *NAMES["images"].split()} - {"codes"}  # one number spans no plane
     assert drawn_names(tmp_path / "all" / "autoencoder") == first
     assert drawn_names(tmp_path / "all" / "classifier") == {*NAMES["classifier"].split()}

@@ -4,6 +4,7 @@ from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
+import modules
 import pytest
 from conftest import REPO
 from hydra import compose, initialize_config_dir
@@ -15,10 +16,10 @@ from aeprobe.training.build import Experiment
 from aeprobe.training.hparams import hyperparameters
 
 # Another value for every key that has no role, by group; a test below holds the list against the schema.
-BOTH = {"widths": [784, 30], "activation": "GELU", "initialization": "he", "batch_size": 7, "max_epochs": 3}
+BOTH: dict[str, Any] = {"batch_size": 7, "max_epochs": 3, "loss": {"_target_": "a.Loss"}}
 BOTH |= {"callbacks": {"x": {"_target_": "a.Stopping", "patience": 3}}, "monitor": "val/f1"}
 CHANGES: dict[str, dict[str, Any]] = {
-    "autoencoder": BOTH,
+    "autoencoder": BOTH | {"_target_": "a.Module"},
     "classifier": BOTH
     | {"standardize": True, "code_noise": 0.2, "loss_on": "softmax", "class_weights": "balanced"},
     "trainer": {
@@ -34,7 +35,8 @@ NODES = {"lr": 0.5, "weight_decay": 0.2, "betas": [0.8, 0.9], "amsgrad": True, "
 
 def row(stage: str, config: Config, **data: Any) -> dict[str, Any]:
     images: Any = SimpleNamespace(name=str(config.data.name), root=config.data.root, val_size=config.data.val_size)
-    module: Any = SimpleNamespace(hparams={"mean": config.data.mean, "std": config.data.std} | data)
+    module = modules.autoencoder([784, 5]) if stage == "autoencoder" else modules.classifier([784, 5], [5, 3])
+    module.save_hyperparameters({"mean": config.data.mean, "std": config.data.std} | data)
     return hyperparameters(Experiment(stage, module, images, config.seed, getattr(config, stage)), config)
 
 
@@ -45,7 +47,7 @@ def composed(*overrides: str) -> Config:
 
 @pytest.mark.parametrize("group", CHANGES)
 def test_every_setting_that_can_change_a_number_has_a_column(group: str) -> None:
-    left_out = {"optimizer", "scheduler", "augmentation", "corruption", "regularizer"}  # below
+    left_out = {"optimizer", "scheduler", "augmentation", "corruption", "regularizer", "network", "head"}  # below
     known = {f.name for f in fields(getattr(composed(), group)) if f"{group}.{f.name}" not in roles()} - left_out
     assert known == CHANGES[group].keys()
     for name, value in CHANGES[group].items():
@@ -73,15 +75,18 @@ def test_arguments_of_optimizer_and_schedule_have_one_too(group: str, node: str)
 
 
 def test_rows_of_both_stages_have_the_same_columns_and_do_not_claim_what_they_do_not_know() -> None:
-    config = composed("autoencoder.initialization=he", "autoencoder.optimizer.lr=5e-3")
+    config = composed("autoencoder.network.initialization=he", "autoencoder.optimizer.lr=5e-3")
     one, two = row("autoencoder", config), row("classifier", config)
     assert list(one) == list(two)
     assert (one["lr"], one["encoder.lr"], two["lr"], two["encoder.lr"]) == (0.005, "0.005", 0.001, "0.005")
-    assert (one["initialization"], two["initialization"], two["encoder.initialization"]) == ("he", "torch", "he")
+    assert [
+        ("initialization=he" in row[key])
+        for row, key in ((one, "network"), (two, "network"), (two, "encoder.network"))
+    ] == [True, False, True]
     config.stage, config.ckpt = Stage.classifier, "a/run"
     alone = row("classifier", config)
     assert list(alone) == list(two)
-    assert (alone["encoder.lr"], alone["encoder.initialization"], alone["ckpt"]) == ("-", "-", "a/run")
+    assert (alone["encoder.lr"], alone["encoder.network"], alone["ckpt"]) == ("-", "-", "a/run")
     assert row("classifier", config, mean=0.5) != alone
 
 

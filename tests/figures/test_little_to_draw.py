@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aeprobe.runtime  # noqa: F401
 
+import modules
 import numpy as np
 import pytest
 import torch
@@ -40,13 +41,13 @@ def write(path: Path, train: np.ndarray, test: np.ndarray, classes: int) -> None
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (90, 28, 28))
 GREY = np.full((90, 28, 28), 77)
-SQUARE, NARROW = (["autoencoder.widths=[784,784]"], ["autoencoder.widths=[784,1]"])
+SQUARE, NARROW = (["autoencoder.network.widths=[784,784]"], ["autoencoder.network.widths=[784,1]"])
 CASES = {
     "equal": (GREY, GREY[:40], 2, ["data.val_size=10"]),
-    "black": (0 * GREY, 0 * GREY[:40], 3, ["data.val_size=1", *SQUARE, "classifier.widths=[784,3]"]),
+    "black": (0 * GREY, 0 * GREY[:40], 3, ["data.val_size=1", *SQUARE, "classifier.head.widths=[784,3]"]),
     "one tested": (RANDOM, RANDOM[:1], 3, ["data.val_size=1", "autoencoder.batch_size=1000"]),
-    "one number": (RANDOM, RANDOM[:2], 2, ["data.val_size=0", *NARROW, "classifier.widths=[1,2]"]),
-    "many classes": (RANDOM, RANDOM[:40], 40, ["data.val_size=10", "classifier.widths=[30,40]"]),
+    "one number": (RANDOM, RANDOM[:2], 2, ["data.val_size=0", *NARROW, "classifier.head.widths=[1,2]"]),
+    "many classes": (RANDOM, RANDOM[:40], 40, ["data.val_size=10", "classifier.head.widths=[30,40]"]),
 }
 
 
@@ -98,14 +99,14 @@ def test_the_baselines_error_is_that_of_its_residuals() -> None:
     images = torch.full((60, 1, 28, 28), 200, dtype=torch.uint8)
     images[:, 0, 3, 4:7] += torch.randint(0, 2, (60, 3), generator=generator, dtype=torch.uint8)
     split = of_run.ImageDataset(images, torch.arange(60) % 3)
-    module = of_run.Autoencoder([784, 2]).eval()
+    module = modules.autoencoder([784, 2]).eval()
     drawn = of_run._pca_baseline(module, dict.fromkeys(("train", "val", "test"), split), np.full(60, 0.25))
     flat = images.flatten(1).double() / 255
     values = torch.linalg.svdvals(flat - flat.mean(0))
     assert drawn.data["pca_mse"] == pytest.approx((values[2:] ** 2).sum().item() / flat.numel(), rel=1e-6)
     assert drawn.data["components"] == 2
     assert "more than the " in drawn.alt
-    module = of_run.Autoencoder([784, 784]).eval()
+    module = modules.autoencoder([784, 784]).eval()
     drawn = of_run._pca_baseline(module, dict.fromkeys(("train", "val", "test"), split), np.full(60, 1e-12))
     assert drawn.data["pca_mse"] == 0
     assert drawn.data["components"] == 3  # the images vary in no more directions
@@ -157,12 +158,12 @@ def test_curves_and_histograms_without_any_extent() -> None:
         rows = [{"epoch": i, f"train/{what}": v, f"val/{what}": v} for i, v in enumerate(values, start=1)]
         return History(rows, {"step": [1, 2, 3], f"train/{what}_step": list(values)}, [1, 2, 3])
 
-    curve = history("loss", zeros).validation(1, 10, "loss")
+    curve = history("loss", zeros).validation(1, 10, "loss", "MSE")
     assert curve is not None
     assert curve.alt.startswith("The validation loss is 0.0000 in epoch 1 and in epoch 3;")
     for value in (zeros, ones, np.array([1e-12, 0.5, 1e-12])):
         for what in ("loss", "accuracy"):
-            drawn = history(what, value).training(2, 15, what)
+            drawn = history(what, value).training(2, 15, what, "a unit")
             low, high = drawn.figure.axes[0].get_ylim()
             assert -0.02 * high <= low < high
             assert what == "loss" or high < 1.1

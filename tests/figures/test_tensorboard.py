@@ -16,6 +16,8 @@ from conftest import metrics, only, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from aeprobe.wording import distinct
+
 STEPS, EPOCHS = 6, 2
 KINDS = {"autoencoder": ["loss"], "classifier": ["loss", "accuracy"]}
 
@@ -46,7 +48,7 @@ def test_scalars_are_all_there_and_equal_metrics_json(run: Path, stage: str) -> 
     kinds = KINDS[stage]
     points = {tag: [(e.step, e.value) for e in logged.Scalars(tag)] for tag in logged.Tags()["scalars"]}
     per_step = {"train/lr", *(f"train/{kind}_step" for kind in kinds)}
-    per_epoch = {key for key in found["epochs"][0] if "/" in key}
+    per_epoch = {key for key in distinct(found["epochs"][0]) if "/" in key}
     once = {f"test/{kind}" for kind in kinds} | {f"final/val/{kind}" for kind in kinds}
     batches = {"test_batch_accuracy"} if stage == "classifier" else set()
     assert points.keys() == per_step | per_epoch | once | batches
@@ -118,16 +120,18 @@ def test_figures_say_what_metrics_json_says(run: Path) -> None:
 @pytest.mark.parametrize("stage", KINDS)
 def test_graph_hparams_and_projector(run: Path, stage: str) -> None:
     logged, folder = events(run, stage), run / stage / "tensorboard"
-    parts = {part for node in logged.Graph().node for part in re.findall(r"Sequential\[(\w+)\]", node.name)}
+    parts = {
+        part for node in logged.Graph().node for part in re.findall(r"\w+\[(encoder|decoder|head)\]", node.name)
+    }
     assert parts == {"encoder", "decoder" if stage == "autoencoder" else "head"}
     content = HParamsPluginData.FromString(logged.PluginTagToContent("hparams")["_hparams_/session_start_info"])
     values = {
         key: value.number_value or value.string_value for key, value in content.session_start_info.hparams.items()
     }
-    widths = "784-500-200-100-30" if stage == "autoencoder" else "30-20-15-10"
-    expected = {"stage": stage, "lr": 1e-3, "weight_decay": 1e-5, "batch_size": 100, "epochs": 2, "widths": widths}
+    layers = f"{'784-500-200-100-30' if stage == 'autoencoder' else '30-20-15-10'} with ReLU"
+    expected = {"stage": stage, "lr": 1e-3, "weight_decay": 1e-5, "batch_size": 100, "epochs": 2, "layers": layers}
     assert expected.items() <= values.items()
-    assert {"optimizer", "scheduler", "seed", "activation", "val_size"} <= values.keys()
+    assert {"optimizer", "scheduler", "seed", "network", "head", "val_size"} <= values.keys()
     projected = (folder / "projector_config.pbtxt").exists()
     assert projected == (stage == "autoencoder")
     if projected:

@@ -71,9 +71,12 @@ def test_the_wrong_stage_is_named(trained: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("autoencoder.widths=[784,64,30]", "is 784-500-200-100-30 with ReLU, not 784-64-30 with ReLU"),
-        ("autoencoder.activation=GELU", "with ReLU, not 784-500-200-100-30 with GELU"),
-        ("classifier.widths=[20,10]", "begins with 20, but the encoder .* 784-500-200-100-30 with ReLU"),
+        (
+            "autoencoder.network.widths=[784,64,30]",
+            r"the autoencoder in .* has widths=\[784, 500, 200, 100, 30\]; drop the override",
+        ),
+        ("autoencoder.network.activation=GELU", "the autoencoder in .* has activation=ReLU; drop the override"),
+        ("classifier.head.widths=[20,10]", "classifier.head .*: does not take the encoder's codes of 30 numbers"),
         ("data.val_size=1", r"data.val_size=1: .* trained with data.val_size=5000; drop"),
         ("data.mean=0.5", r"data.mean=0.5: .* trained with data.mean=0.0; drop"),
     ],
@@ -148,9 +151,9 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, packed: bool) -> None
 
 def test_weights_that_do_not_fit_name_both(trained: Path, tmp_path: Path) -> None:
     checkpoint = checkpoints.read(find_checkpoint(trained, "autoencoder"))
-    checkpoint["hyper_parameters"]["widths"] = [784, 64, 30]
+    checkpoint["hyper_parameters"]["network"]["widths"] = [784, 64, 30]
     torch.save(checkpoint, tmp_path / "other.ckpt")
-    with pytest.raises(AeprobeError, match=r"\(500, 784\).*\[784, 64, 30\]"):
+    with pytest.raises(AeprobeError, match=r"other.ckpt: its weights do not fit .*\[784, 64, 30\].*other shapes"):
         checkpoints.load(tmp_path / "other.ckpt")
 
 

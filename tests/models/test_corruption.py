@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+import modules
 import pytest
 import torch
 from conftest import metrics, run_here, train
 from torch import nn
 
 from aeprobe.models import checkpoints
-from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.corruption import Gaussian, Masking
 
 IMAGES = torch.full((50, 1, 28, 28), 0.5)
@@ -35,7 +35,7 @@ def test_the_encoder_sees_it_and_the_clean_images_are_the_target() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.zeros_like(images)
 
-    module, images = Autoencoder([784, 20, 5], corruption=Grey()), torch.rand(4, 1, 28, 28)
+    module, images = modules.autoencoder([784, 20, 5], corruption=Grey()), torch.rand(4, 1, 28, 28)
     expected = (module.decoder(module.encode(torch.zeros_like(images))).view_as(images) - images).square().mean()
     assert module.training_step((images, torch.zeros(4)), 0).item() == pytest.approx(expected.item())
 

@@ -22,7 +22,7 @@ from aeprobe.models import checkpoints
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """A small one: a quarter of it is its directory and headers."""
     run = tmp_path_factory.mktemp("small") / "run"
-    small = ["stage=autoencoder", "autoencoder.widths=[784,2,2]", "autoencoder.max_epochs=1"]
+    small = ["stage=autoencoder", "autoencoder.network.widths=[784,2,2]", "autoencoder.max_epochs=1"]
     limits = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
     run_here(run, [*small, *limits, "trainer.figures=false", f"data.root={root}"])
     return run / "checkpoints" / "last.ckpt"

@@ -21,7 +21,7 @@ MOST_KB = 300 * 1024  # of memory beyond what the process had before
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, Any]:
     run = tmp_path_factory.mktemp("small") / "run"
-    small = ["stage=autoencoder", "autoencoder.widths=[784,2,2]", "autoencoder.max_epochs=1"]
+    small = ["stage=autoencoder", "autoencoder.network.widths=[784,2,2]", "autoencoder.max_epochs=1"]
     limits = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
     run_here(run, [*small, *limits, "trainer.figures=false", f"data.root={root}"])
     return checkpoints.read(run / "checkpoints" / "last.ckpt")

@@ -1,46 +1,116 @@
+from typing import Any
+
+import modules
 import pytest
 import torch
 from torch import nn
 
-from aeprobe.config.schema import ACTIVATIONS
-from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.classifier import Classifier
-from aeprobe.models.networks import describe, mlp
+from aeprobe.models.conv import ConvAutoencoder
+from aeprobe.models.networks import ACTIVATIONS, MLP, MLPAutoencoder
+from aeprobe.models.structure import structure
 
 WIDTHS = [784, 500, 200, 100, 30]
 
 
 def test_mlp_has_activations_between_layers_only() -> None:
-    kinds = [type(layer) for layer in mlp([4, 3, 2], "GELU", output=nn.Sigmoid())]
-    assert kinds == [nn.Linear, nn.GELU, nn.Linear, nn.Sigmoid]
-    with pytest.raises(ValueError, match="two widths"):
-        mlp([4])
+    assert [type(layer) for layer in MLP([4, 3, 2], "GELU")] == [nn.Linear, nn.GELU, nn.Linear]
+    kinds = [type(layer) for layer in MLP([4, 3, 3, 2], dropout=0.5, batch_norm=True)]
+    hidden = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout]
+    assert kinds == [*hidden, *hidden, nn.Linear]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"widths": [4]}, "two or more numbers"),
+        ({"widths": [4, 0]}, "two or more numbers"),
+        ({"widths": [4, 2.5]}, "two or more numbers"),
+        ({"widths": [4] * 1000}, "two or more numbers"),
+        ({"widths": [4, 2], "activation": "Linear"}, "activation=Linear: must be one of ReLU"),
+        ({"widths": [4, 2], "initialization": "xavier"}, "initialization=xavier: must be one of torch, he"),
+        ({"widths": [4, 2], "dropout": 1.0}, "dropout=1.0: must be 0 or more"),
+        ({"widths": [4, 2], "dropout": -0.1}, "dropout=-0.1: must be 0 or more"),
+    ],
+)
+def test_an_mlp_says_which_argument_is_out_of_range(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        MLP(**arguments)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation_of_the_schema_is_torchs(name: str) -> None:
-    assert mlp([2, 2, 2], name)(torch.ones(1, 2)).shape == (1, 2)
+def test_every_activation_is_torchs(name: str) -> None:
+    assert MLP([2, 2, 2], name)(torch.ones(1, 2)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 31, 45), (2, 7, 9), (1, 4, 1)])
+@pytest.mark.parametrize("channels", [[4], [4, 6]])
+def test_a_convolutional_network_takes_images_of_any_shape(shape: tuple[int, ...], channels: list[int]) -> None:
+    network = ConvAutoencoder(shape, channels, code=5)
+    images = torch.rand(3, *shape)
+    code = network.encoder(images)
+    assert code.shape == (3, 5)
+    made = network.decoder(code)
+    assert made.shape == images.shape
+    assert made.min() >= 0
+    assert made.max() <= 1
+
+
+def test_a_convolutional_network_halves_no_single_pixel() -> None:
+    ConvAutoencoder((1, 28, 28), [2] * 5)
+    with pytest.raises(ValueError, match=r"an image of 28 x 28 is a single pixel after 5 layers"):
+        ConvAutoencoder((1, 28, 28), [2] * 6)
+    for wrong in ({"channels": []}, {"channels": [0]}, {"channels": [4], "code": 0}, {"channels": ["4"]}):
+        with pytest.raises(ValueError, match="must be numbers from 1"):
+            ConvAutoencoder((1, 28, 28), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("network", "sizes", "between"),
+    [
+        (MLPAutoencoder((1, 28, 28), [784, 20, 5], "GELU"), ["784", "20", "5"], ["GELU"]),
+        (
+            MLPAutoencoder((1, 28, 28), [784, 20, 10, 5], dropout=0.1, batch_norm=True),
+            ["784", "20", "10", "5"],
+            ["BatchNorm1d", "ReLU", "Dropout"],
+        ),
+        (ConvAutoencoder((3, 32, 32), [16, 32], 30), ["3x32x32", "16x16x16", "32x8x8", "30"], ["ReLU"]),
+    ],
+)
+def test_a_networks_structure_is_read_from_its_modules(
+    network: nn.Module, sizes: list[str], between: list[str]
+) -> None:
+    shape = (3, 32, 32) if isinstance(network, ConvAutoencoder) else (1, 28, 28)
+    encoder = network.get_submodule("encoder")
+    found = structure(encoder, shape)
+    assert (found.sizes, found.between) == (sizes, between)
+    assert str(found) == f"{'-'.join(sizes)} with {' and '.join(between)}"
+    total = sum(p.numel() for p in encoder.parameters())
+    assert found.parameters == sum(layer.parameters for layer in found.layers) == total
+    assert all(module.training for module in network.modules()), "as it was before"
+    assert not any(module._forward_hooks for module in network.modules())
+    decoder = structure(network.get_submodule("decoder"), (int(sizes[-1]),))
+    assert decoder.layers[-1].then == ("Sigmoid",)
 
 
 def test_the_reports_architectures() -> None:
-    autoencoder, classifier = Autoencoder(WIDTHS), Classifier(WIDTHS, "ReLU", [30, 20, 15, 10])
+    autoencoder, classifier = modules.autoencoder(WIDTHS), modules.classifier(WIDTHS, [30, 20, 15, 10])
     sizes = [tuple(w.shape) for k, w in autoencoder.state_dict().items() if k.endswith("weight")]
     mirrored = [(500, 784), (200, 500), (100, 200), (30, 100), (100, 30), (200, 100), (500, 200), (784, 500)]
     assert sizes == mirrored
     assert {k.partition(".")[0] for k in autoencoder.state_dict()} == {"encoder", "decoder"}
     assert {k.partition(".")[0] for k in classifier.state_dict()} == {"encoder", "head"}
-    assert describe(WIDTHS, "ReLU") == "784-500-200-100-30 with ReLU"
+    assert str(structure(autoencoder.encoder, (1, 28, 28))) == "784-500-200-100-30 with ReLU"
 
 
 def test_shapes_and_ranges_of_what_the_modules_return() -> None:
     images = torch.rand(7, 1, 28, 28)
     batch = (images, torch.zeros(7, dtype=torch.int64))
-    made = Autoencoder(WIDTHS).predict_step(batch)
+    made = modules.autoencoder(WIDTHS).predict_step(batch)
     assert made["code"].shape == (7, 30)
     assert made["reconstruction"].shape == images.shape
     assert made["reconstruction"].min() >= 0
     assert made["reconstruction"].max() <= 1
-    classifier = Classifier(WIDTHS, "ReLU", [30, 20, 15, 10]).eval()
+    classifier = modules.classifier(WIDTHS, [30, 20, 15, 10]).eval()
     guess = classifier.predict_step(batch)
     torch.testing.assert_close(guess["probabilities"].sum(1), torch.ones(7))
     assert torch.equal(guess["label"], guess["probabilities"].argmax(1))
@@ -50,7 +120,7 @@ def test_shapes_and_ranges_of_what_the_modules_return() -> None:
 
 
 def test_the_encoder_stays_frozen_whatever_lightning_calls() -> None:
-    classifier = Classifier(WIDTHS, "ReLU", [30, 20, 15, 10])
+    classifier = modules.classifier(WIDTHS, [30, 20, 15, 10])
     classifier.train()
     assert classifier.head.training
     assert not classifier.encoder.training
@@ -60,7 +130,7 @@ def test_the_encoder_stays_frozen_whatever_lightning_calls() -> None:
 def test_softmax_before_the_loss_is_the_reports_code() -> None:
     torch.manual_seed(0)
     batch = (torch.randn(8, 30), torch.arange(8))
-    classifier = Classifier(WIDTHS, "ReLU", [30, 20, 15, 10], loss_on="softmax")
+    classifier = modules.classifier(WIDTHS, [30, 20, 15, 10], loss_on="softmax")
     expected = nn.functional.cross_entropy(classifier(batch[0]).softmax(1), batch[1])
     assert classifier.loss(classifier(batch[0]), batch[1]) == expected
     assert expected > 1.46  # softmax outputs cannot get below 1.4612 = log(e + 9) - 1

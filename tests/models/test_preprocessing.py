@@ -6,6 +6,7 @@ from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
+import modules
 import pytest
 import torch
 from conftest import metrics, run_here, train
@@ -17,8 +18,6 @@ from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
-from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.classifier import Classifier
 from aeprobe.models.networks import Normalize
 
 MEAN, STD = 0.1307, 0.3081
@@ -52,22 +51,22 @@ def test_normalize_takes_bytes_or_floats_and_costs_nothing_where_it_changes_noth
 
 
 def test_the_encoder_sees_normalized_pixels_and_the_loss_is_of_pixels() -> None:
-    module = Autoencoder(WIDTHS, mean=MEAN, std=STD)
+    module = modules.autoencoder(WIDTHS, mean=MEAN, std=STD)
     pixels = images().float() / 255
     seen: list[torch.Tensor] = []
     module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     for given in (images(), pixels):
         loss = module.training_step((given, torch.zeros(6)), 0)
-        torch.testing.assert_close(seen[-1], ((pixels - MEAN) / STD).flatten(1))
+        torch.testing.assert_close(seen[-1], (pixels - MEAN) / STD)
         torch.testing.assert_close(loss, (module(given) - pixels).square().mean())
         assert module.predict_step((given, None))["reconstruction"].shape == given.shape  # type: ignore[arg-type]
-    classifier = Classifier(WIDTHS, "ReLU", [5, 3], mean=MEAN, std=STD)
+    classifier = modules.classifier(WIDTHS, [5, 3], mean=MEAN, std=STD)
     classifier.encoder.load_state_dict(module.encoder.state_dict())
     torch.testing.assert_close(classifier.encode(images()), module.encode(pixels))
 
 
 def test_hidden_pixels_are_black_before_they_are_normalized() -> None:
-    module = Autoencoder(WIDTHS, mean=MEAN, std=STD, corruption=nn.Dropout(0.5))
+    module = modules.autoencoder(WIDTHS, mean=MEAN, std=STD, corruption=nn.Dropout(0.5))
     seen: list[torch.Tensor] = []
     module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     module.training_step((torch.ones(50, 1, 28, 28), torch.zeros(50)), 0)

@@ -12,7 +12,7 @@ SHORT = (
     "trainer.accelerator=cpu",
     "trainer.figures=false",
     "trainer.limit_epochs=2",
-    "classifier.widths=[30,3]",
+    "classifier.head.widths=[30,3]",
 )
 # The number of processes, the folder (308 images to train on or to hold out, and 308, 3 or 1 to test), and more.
 CASES = {

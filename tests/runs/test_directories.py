@@ -173,7 +173,7 @@ def test_a_job_that_lost_something_is_told_and_the_others_run(
 
 @pytest.mark.slow
 def test_a_part_of_a_whole_job_that_is_gone_is_told(tmp_path: Path, images: str) -> None:
-    both = ("-m", "sweep=s", "seed=0", *SMALL, "classifier.widths=[30,20,15,10]", images)
+    both = ("-m", "sweep=s", "seed=0", *SMALL, "classifier.head.widths=[30,20,15,10]", images)
     with contextlib.chdir(tmp_path):
         assert command(*both).status == 0
         (job,) = (path for path in (tmp_path / "outputs" / "sweeps" / "s").iterdir() if path.is_dir())

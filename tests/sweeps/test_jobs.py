@@ -17,7 +17,7 @@ from aeprobe.sweeps.jobs import Job, Jobs, Outcome, UnfinishedError
 
 TINY = (
     *("stage=autoencoder", "data=folder", "data.root=folder", "data.val_size=50", "trainer.figures=false"),
-    *("autoencoder.widths=[784,30]", "autoencoder.max_epochs=1"),
+    *("autoencoder.network.widths=[784,30]", "autoencoder.max_epochs=1"),
 )
 FAILING = "autoencoder.optimizer.lr=1e-3,1e38"
 NO_LOCKS = """

@@ -17,7 +17,7 @@ from aeprobe.sweeps.space import Choice
 optuna = pytest.importorskip("optuna")
 TINY = (
     *("stage=autoencoder", "data=folder", "data.root=folder", "data.val_size=50", "trainer.figures=false"),
-    *("autoencoder.widths=[784,30]", "autoencoder.max_epochs=1"),
+    *("autoencoder.network.widths=[784,30]", "autoencoder.max_epochs=1"),
 )
 NODES = ("augmentation@autoencoder.augmentation=shift", "corruption@autoencoder.corruption=dropout")
 STUDY = Path("outputs", "sweeps", "s", "study.db")
@@ -82,7 +82,7 @@ def test_what_is_typed_of_a_drawn_number_stays_within_its_interval() -> None:
         ("autoencoder.batch_size=interval(50.5,200)", "such as interval(51,200)"),
         ("autoencoder.max_epochs=tag(log,interval(1.5,1.6))", "such as interval(2,3)"),
         ("trainer.figures=interval(0,1)", "trainer.figures takes no number"),
-        ("autoencoder.activation=interval(0,1)", "autoencoder.activation takes no number"),
+        ("autoencoder.network.activation=interval(0,1)", "autoencoder.network.activation takes no number"),
         ("autoencoder.optimizer.lr=interval(1,inf)", "from a smaller to a greater number"),
         ("autoencoder.optimizer.lr=tag(log,interval(0,1))", "log from above 0"),
     ],
@@ -140,7 +140,7 @@ def test_a_combination_that_cannot_be_is_a_failed_trial(tmp_path: Path) -> None:
     write_folder(tmp_path / "folder")
     asked = ("-m", "search=optuna", "sweep=s", *TINY, "autoencoder.optimizer.lr=1e-3", "autoencoder.batch_size=50")
     clusters = ("regularizer@autoencoder.regularizer=clusters", "autoencoder.regularizer.weight=0.1")
-    varied = (*clusters, "autoencoder.regularizer.clusters=5,30", "autoencoder.widths=[784,30],[784,5]")
+    varied = (*clusters, "autoencoder.regularizer.clusters=5,30", "autoencoder.network.widths=[784,30],[784,5]")
     done = train(*asked, *varied, "hydra.sweeper.n_trials=8", cwd=tmp_path)
     assert done.status == 1
     assert "autoencoder.regularizer: clusters=30: a code has 5 numbers" in done.err

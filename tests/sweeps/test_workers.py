@@ -22,7 +22,7 @@ from aeprobe.sweeps.workers import Workers
 
 LONG = (
     *("sweep=s", "stage=autoencoder", "data=folder", "data.root=folder", "data.val_size=50"),
-    *("trainer.figures=false", "autoencoder.widths=[784,30]"),
+    *("trainer.figures=false", "autoencoder.network.widths=[784,30]"),
 )
 
 

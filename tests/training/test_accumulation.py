@@ -5,6 +5,7 @@ from pathlib import Path
 
 import aeprobe.runtime
 
+import modules
 import pytest
 import torch
 from conftest import run_here, scalars, train
@@ -41,7 +42,11 @@ def arguments(case: str, folder: Path, stage: str) -> list[str]:
         *("trainer.precision=64-true", f"trainer.accumulate_grad_batches={accumulate}", "trainer.accelerator=cpu"),
         *(f"trainer.limit_train_batches={'null' if limit is None else limit}", f"stage={stage}", *sgd),
         *(f"{stage}.batch_size={size}", f"{stage}.max_epochs={EPOCHS}"),
-        *(["autoencoder.widths=[784,8,4]"] if stage == "autoencoder" else ["classifier.widths=[4,5,3]"]),
+        *(
+            ["autoencoder.network.widths=[784,8,4]"]
+            if stage == "autoencoder"
+            else ["classifier.head.widths=[4,5,3]"]
+        ),
     ]
 
 
@@ -52,7 +57,9 @@ def by_hand(case: str, folder: Path, encoder: Path | None = None) -> tuple[dict[
     data.setup()
     images, labels = data.splits["train"].images.double() / 255, data.splits["train"].labels
     aeprobe.runtime.seed(SEED)
-    module: Autoencoder | Classifier = Autoencoder(WIDTHS) if encoder is None else Classifier(WIDTHS, "ReLU", HEAD)
+    module: Autoencoder | Classifier = (
+        modules.autoencoder(WIDTHS) if encoder is None else modules.classifier(WIDTHS, HEAD)
+    )
     if encoder is not None:
         module.encoder.load_state_dict(checkpoints.load(encoder).encoder.state_dict())
     module.double()

@@ -169,7 +169,8 @@ def test_one_of_the_person_s_own_beside_where_they_type(tmp_path: Path, root: Pa
     [
         ("{_target_: os.Popen}", "names no other class"),
         ("{_target_: mine.Count, start: 1}", "names no other class"),
-        ("{_target_: torch.nn.ReLU}", "is no Callback"),
+        ("{_target_: torch.nn.Linear}", "is no Callback"),
+        ("{_target_: torch.nn.Transformer}", "names no other class"),
         ("{_target_: lightning.pytorch.callbacks.ModelCheckpoint, dirpath: /tmp/x}", "writes into its directory"),
         (
             "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, filename: ../../x}",

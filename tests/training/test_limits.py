@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+import modules
 import pytest
 import torch
 from conftest import metrics, run_here, train
@@ -29,7 +30,7 @@ def test_a_stage_ends_with_the_epoch_in_which_its_time_is_up(tmp_path: Path, roo
 
 
 def test_the_weights_of_classes() -> None:
-    module = Classifier([784, 5], "ReLU", [5, 4], class_weights="balanced")
+    module = modules.classifier([784, 5], [5, 4], class_weights="balanced")
     labels = torch.tensor([0] * 6 + [1] * 2 + [3] * 1)
     module.fit_class_weights(labels)
     assert module.class_weights is not None
@@ -38,7 +39,7 @@ def test_the_weights_of_classes() -> None:
     each = cross_entropy(logits, labels, reduction="none")
     of_classes = torch.stack([each[:6].mean(), each[6:8].mean(), each[8:].mean()]).mean()
     assert module.loss(logits, labels).item() == pytest.approx(of_classes.item())
-    assert Classifier([784, 5], "ReLU", [5, 4]).loss(logits, labels).item() == pytest.approx(each.mean().item())
+    assert modules.classifier([784, 5], [5, 4]).loss(logits, labels).item() == pytest.approx(each.mean().item())
 
 
 def test_balanced_weights_are_part_of_the_checkpoint(tmp_path: Path) -> None:

@@ -21,7 +21,13 @@ from aeprobe.report import write as report
 from aeprobe.runs import run_directory
 from aeprobe.training import measuring
 
-SHORT = ["data=folder", "data.val_size=20", "trainer.limit_epochs=1", "classifier.widths=[30,3]", "data.root=own"]
+SHORT = [
+    "data=folder",
+    "data.val_size=20",
+    "trainer.limit_epochs=1",
+    "classifier.head.widths=[30,3]",
+    "data.root=own",
+]
 
 
 @pytest.fixture(autouse=True)

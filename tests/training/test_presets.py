@@ -4,6 +4,7 @@ import json
 from itertools import islice
 from pathlib import Path
 
+import modules
 import pytest
 import torch
 from conftest import REPO, run_here, train
@@ -19,7 +20,6 @@ from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.sampler import EpochBatches
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.classifier import Classifier
 from aeprobe.report import ranges
 from aeprobe.runs.stage_run import StageRun
 
@@ -33,8 +33,8 @@ def test_a_preset_keeps_the_reports_widths_and_the_frozen_encoder(name: str) -> 
     overrides = [f"experiment={name}"]
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         config = validate(compose("config", overrides=overrides), overrides)
-    assert config.autoencoder.widths == [784, 500, 200, 100, 30]
-    assert config.classifier.widths == ([30, 256, 256, 10] if name == "wide_head" else [30, 20, 15, 10])
+    assert config.autoencoder.network["widths"] == ["auto", 500, 200, 100, 30]
+    assert config.classifier.head["widths"] == ["auto", *([256, 256] if name == "wide_head" else [20, 15]), "auto"]
     assert config.data.name == "mnist"
 
 
@@ -59,7 +59,7 @@ def test_twenty_steps_of_both_stages_equal_a_plain_loop(root: Path, tmp_path: Pa
     images, labels = train_split.images.double() / 255, train_split.labels
 
     aeprobe_seed(5)
-    autoencoder = Autoencoder([784, 500, 200, 100, 30]).double()
+    autoencoder = modules.autoencoder([784, 500, 200, 100, 30]).double()
     expected = plain_losses(autoencoder, images, images, list(autoencoder.parameters()), mse_loss)
     row = metrics_of(tmp_path / "run" / "autoencoder")
     assert row["train/loss"] == pytest.approx(sum(expected) / STEPS, abs=1e-6)
@@ -69,7 +69,7 @@ def test_twenty_steps_of_both_stages_equal_a_plain_loop(root: Path, tmp_path: Pa
         torch.testing.assert_close(ours.double(), reference, rtol=0, atol=2e-5)  # float32 beside float64
 
     aeprobe_seed(5)
-    classifier = Classifier([784, 500, 200, 100, 30], "ReLU", [30, 20, 15, 10]).double()
+    classifier = modules.classifier([784, 500, 200, 100, 30], [30, 20, 15, 10]).double()
     best = checkpoints.load(tmp_path / "run" / "autoencoder")
     assert isinstance(best, Autoencoder)
     classifier.encoder.load_state_dict(best.encoder.double().state_dict())

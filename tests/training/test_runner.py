@@ -52,8 +52,9 @@ def test_metrics_json_keeps_its_contract(trained: Path) -> None:
         (row,) = found["epochs"]
         kinds = ["loss"] if stage == "autoencoder" else ["loss", "accuracy"]
         names = {f"{split}/{kind}" for split in ("train", "val", "test") for kind in kinds}
+        names |= {"val/mse", "test/mse"} if stage == "autoencoder" else set()
         assert set(found["final"]) == names
-        for name in names - {f"test/{kind}" for kind in kinds}:
+        for name in names - {f"test/{kind}" for kind in (*kinds, "mse")}:
             assert found["final"][name] == row[name]
         assert 0 < row["seconds"] < found["seconds"]["fit"]
     assert found["ckpt"] == str(Path(*trained.parts[-3:]) / "autoencoder" / "checkpoints" / "best.ckpt")

@@ -82,7 +82,7 @@ def _check_keys(config: Config) -> None:
     if module.pop("_target_") == MODULE:
         unknown += [f"autoencoder.{name}" for name in module]
     if unknown:
-        given = next(iter(flat({unknown[0]: value_of(plain(config), unknown[0])})))
+        given = next(iter(flat({unknown[0]: value_of(plain(config), unknown[0])})), unknown[0])
         raise AeprobeError(f"{given}: no such key; {hint(given)}")
 
 

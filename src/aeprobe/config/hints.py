@@ -8,7 +8,10 @@ from hydra._internal.utils import get_args_parser
 from aeprobe.config.schema import OPTIMIZER_NUMBERS, keys
 
 _GROUP = "each stage has its own: {0}@autoencoder.{0}=NAME, {0}@classifier.{0}=NAME"
-_WIDTHS = "autoencoder.widths=[784,…,30] and classifier.widths=[30,…,10] are the layers' widths"
+_WIDTHS = (
+    "network@autoencoder.network=conv (or mlp) chooses a network; autoencoder.network.widths=[auto,…,30] and "
+    "classifier.head.widths=[auto,…,auto] are the layers of mlp"
+)
 _ADVICE = {  # by the names that other projects have for it
     "callbacks callback early_stopping patience ema swa": (
         "each stage has its own: callbacks@autoencoder.callbacks=early_stopping (or lr_monitor, ema, device_stats)"
@@ -45,7 +48,8 @@ _ADVICE = {  # by the names that other projects have for it
     "gpus gpu device cuda": "trainer.accelerator=gpu, trainer.devices=N processes",
     "enable_progress_bar progress_bar verbose": "trainer.progress=true | false | auto",
     "val_check_interval val_every": "trainer.check_val_every_n_epoch=N",
-    "loss criterion loss_fn": "stage 1 has the MSE, stage 2 cross-entropy (classifier.loss_on)",
+    "loss criterion loss_fn": "autoencoder.loss=mse (or bce, l1), classifier.loss_on=logits (or softmax)",
+    "vae variational kl latent": "autoencoder=variational autoencoder.beta=B",
     "augment augmentation transforms shift shift_epochs": (
         "augmentation@autoencoder.augmentation=shift autoencoder.augmentation.pixels=N moves the images"
     ),

@@ -73,6 +73,7 @@ class Downloaded(IdxFolder):
         root: where ROOT is.
     """
 
+    shape = (1, 28, 28)
     fetched = True
     dataset = ""  # what torchvision calls it
 

@@ -23,11 +23,13 @@ class Source(ABC):
         class_names: of the labels 0, 1, …; empty where classes are called by their numbers.
         files: "bytes" and "sha256" of each file by its name, after `read`: a run goes on with no others. Where a
             subclass leaves it empty, the images themselves are summed up.
+        shape: of an image, where it is known before any is read.
         fresh: whether the tensors that `read` returns are held by nobody else, so that no copy of them is needed.
         fetched: whether `prepare` puts the files below `root`, so that a checkpoint's data may lie elsewhere now.
     """
 
     class_names: Sequence[str] = ()
+    shape: tuple[int, int, int] | None = None
     fresh = False
     fetched = False
 

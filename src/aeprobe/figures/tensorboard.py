@@ -5,6 +5,8 @@ All its tags, by who writes them:
 training.Recorder (the step of every scalar is the number of optimizer steps so far):
     train/loss_step, train/accuracy_step, train/lr           every step
     train/loss, train/loss_last, val/loss                    every epoch
+    train/mse, train/mse_step, val/mse, test/mse             of an autoencoder whose loss is another
+    train/kl, train/kl_step, val/kl, test/kl                 of a variational one
     train/accuracy, train/accuracy_last, val/accuracy        every epoch of a classifier
     train/softmax_loss_last                                  every epoch of a classifier
     train/agreement, _last and _step                         of an autoencoder with regularizer=clusters
@@ -34,6 +36,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
+from aeprobe.wording import distinct
 
 METRICS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")
 NETWORKS = ("normalize", "encoder", "decoder", "head")
@@ -67,6 +70,7 @@ def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping
         final: as in metrics.json.
         step: optimizer steps so far.
     """
+    final = distinct(final)
     for name, value in final.items():
         if name.startswith("val/"):  # the last val/* in the curve is of another checkpoint
             writer.add_scalar(f"final/{name}", value, step)

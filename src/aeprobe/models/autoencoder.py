@@ -92,7 +92,7 @@ class Autoencoder(StageModule):
         code = self.encode(self.corruption(images))
         reconstruction = self.decoder(code)
         loss = self.objective(reconstruction, images, code)
-        self.record(loss=loss, mse=self.mse(reconstruction, images, loss))
+        self.record(loss=loss, **self.beside(reconstruction, images))
         if self.regularizer is None:
             return loss
         penalty, metrics = self.regularizer(self, images, code)
@@ -105,11 +105,11 @@ class Autoencoder(StageModule):
         loss: Tensor = self.loss(reconstruction, images)
         return loss
 
-    def mse(self, reconstruction: Tensor, images: Tensor, loss: Tensor) -> Tensor:
-        """The mean squared error of pixels in [0, 1]; where it is the loss, nothing is computed twice."""
+    def beside(self, reconstruction: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """The mean squared error of pixels in [0, 1], as "mse"; nothing where the loss is just that."""
         if type(self.loss) is nn.MSELoss and type(self).objective is Autoencoder.objective:
-            return loss
-        return mse_loss(reconstruction.detach(), images)
+            return {}
+        return {"mse": mse_loss(reconstruction.detach(), images)}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs val/loss and val/mse."""
@@ -126,7 +126,7 @@ class Autoencoder(StageModule):
         reconstruction = self.decoder(code)
         loss = self.objective(reconstruction, images, code)
         self.log_mean(split, "loss", loss, len(images))
-        self.log_mean(split, "mse", self.mse(reconstruction, images, loss), len(images))
+        self.log_mean(split, "mse", self.beside(reconstruction, images).get("mse", loss), len(images))
         self.evaluate_more(split, code)
         self.measure(split, reconstruction, images)
         return images, code, reconstruction

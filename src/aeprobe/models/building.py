@@ -127,24 +127,43 @@ def fresh(network: nn.Module) -> nn.Module:
     for module in copy.modules():
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
-    return copy.train()
+    return copy
 
 
-def require_memory(stage: str, settings: Mapping[str, Any]) -> None:
-    """Raises AeprobeError for networks that this machine cannot train, before a weight of theirs is made."""
+def rehearse(stage: str, settings: Mapping[str, Any]) -> Autoencoder | Classifier | None:
+    """The module on torch's meta device, which holds shapes and no numbers; None where a class does not know it.
+
+    Raises:
+        AeprobeError: something cannot be built, and all of its classes are the project's.
+    """
+    try:
+        with torch.device("meta"):
+            return BUILDERS[stage](settings)
+    except Exception:
+        if all(node["_target_"].startswith("aeprobe.") for _, node in nodes_of(settings)):
+            raise
+        return None
+
+
+def require_memory(module: nn.Module | None) -> None:
+    """Raises AeprobeError for a stage that this machine cannot train, before a weight of it is made."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        with torch.device("meta"):
-            module = BUILDERS[stage](settings)
-    except Exception:  # a system that does not say, or a class that does not know of such a device, or is wrong
+    except (AttributeError, OSError, ValueError):  # a system that does not say: torch says it when it is too late
         return
     # Each weight, its gradient, and Adam's two moments.
-    needed = 16 * sum(p.numel() for p in module.parameters())
+    needed = 16 * sum(p.numel() for p in module.parameters()) if module else 0
     if needed >= memory:
         raise AeprobeError(
-            f"the {stage}'s networks are too large: to train them takes {needed / 2**30:.3g} GiB, and this "
-            f"machine has {memory / 2**30:.3g}"
+            f"the networks are too large: to train them takes {needed / 2**30:.3g} GiB, and this machine has "
+            f"{memory / 2**30:.3g}"
         )
+
+
+def nodes_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Every node among a module's settings, with its key."""
+    keys = {"module": "autoencoder", "network": "autoencoder.network", "head": "classifier.head", "loss": "loss"}
+    return [(key, settings[name]) for name, key in keys.items() if isinstance(settings.get(name), dict)]
 
 
 BUILDERS: dict[str, Callable[..., Autoencoder | Classifier]] = {

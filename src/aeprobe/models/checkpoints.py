@@ -6,7 +6,7 @@ against the checksums that its zip format keeps, since torch itself loads a flip
 
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,24 +125,21 @@ def restore(checkpoint: Checkpoint, path: Path, plugins: Sequence[str] = ()) -> 
         AeprobeError: it names a class that is not trusted, or its weights do not fit its networks.
     """
     settings, weights = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-    named = stored.nodes_of(settings)
-    require_trusted(named, plugins, f"ckpt={path}")
-    build = building.BUILDERS[checkpoint["stage"]]
+    require_trusted(building.nodes_of(settings), plugins, f"ckpt={path}")
     try:
-        with torch.device("meta"):  # no memory is taken for layers that the file only claims to have
-            claimed = {name: weight.shape for name, weight in build(settings).state_dict().items()}
-    except Exception as error:
-        if all(node["_target_"].startswith("aeprobe.") for _, node in named):
-            raise _misfit(path, settings, error) from error
-        claimed = None  # a class of somebody's own need not know of such a device
-    try:
-        if claimed not in (None, {name: weight.shape for name, weight in weights.items()}):
+        # No memory is taken for layers that the file only claims to have.
+        claimed = building.rehearse(checkpoint["stage"], settings)
+        if claimed and _shapes(claimed.state_dict()) != _shapes(weights):
             raise ValueError("other shapes")
-        module = build(settings)
+        module = building.BUILDERS[checkpoint["stage"]](settings)
         module.load_state_dict(weights, strict=True)
     except Exception as error:  # whatever settings of another type end in
         raise _misfit(path, settings, error) from error
     return module.eval()
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}
 
 
 def _misfit(path: Path, settings: dict[str, Any], error: Exception) -> AeprobeError:

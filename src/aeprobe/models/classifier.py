@@ -57,7 +57,7 @@ class Classifier(StageModule):
         super().__init__()
         self.shape = tuple(shape)
         self.normalize = Normalize(mean, std)
-        self.encoder = encoder.requires_grad_(False)
+        self.encoder = encoder.requires_grad_(False).eval()
         self.code_size = int(output_of(encoder, self.shape).shape[1])
         self.classes = _classes(head, self.code_size)
         first: list[nn.Module] = [Standardize(self.code_size)] if standardize else []
@@ -165,6 +165,7 @@ def _classes(head: nn.Module, numbers: int) -> int:
     except Exception as error:  # whatever a head ends in
         reason = str(error).partition("\n")[0]
         raise ValueError(f"does not take the encoder's codes of {numbers} numbers ({reason})") from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        raise ValueError("makes no logits, (codes, classes), of codes")
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
+        made = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"makes {made} of two codes: expected (2, classes), two classes or more")
     return int(logits.shape[1])

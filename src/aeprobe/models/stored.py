@@ -133,12 +133,6 @@ def _in_todays_form(stage: str, settings: dict[str, Any]) -> None:
         settings |= {"head": {"_target_": "aeprobe.models.networks.MLP", **sizes}, "loss": "cross_entropy"}
 
 
-def nodes_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Every node of a checkpoint's settings, with its key."""
-    keys = {"module": "autoencoder", "network": "autoencoder.network", "head": "classifier.head", "loss": "loss"}
-    return [(key, settings[name]) for name, key in keys.items() if isinstance(settings.get(name), dict)]
-
-
 def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
     """The networks' own arguments may be any: what they build is held against the shapes of the weights."""
     _hold(SHAPE, "shape", settings.get("shape"))
@@ -151,7 +145,11 @@ def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
     noise = settings.get("code_noise", 0.0)
     _hold(NUMBER, "code_noise", noise)
     require(noise >= 0, "code_noise", noise, "0 or more")
-    _hold(Rule("a word", lambda word: word in [*LossOn]), "loss_on", settings.get("loss_on", "logits"))
+    _hold(
+        Rule(f"one of {', '.join(LossOn)}", lambda word: word in [*LossOn]),
+        "loss_on",
+        settings.get("loss_on", "logits"),
+    )
     _hold(one_of(None, "balanced"), "class_weights", settings.get("class_weights"))
 
 

@@ -48,7 +48,7 @@ class VariationalAutoencoder(Autoencoder):
         code = mean + torch.randn_like(mean) * (self.log_variance(mean) / 2).exp()
         reconstruction = self.decoder(code)
         loss = self.objective(reconstruction, images, mean)
-        self.record(loss=loss, mse=self.mse(reconstruction, images, loss), kl=self.divergence(mean))
+        self.record(loss=loss, kl=self.divergence(mean), **self.beside(reconstruction, images))
         return loss
 
     def objective(self, reconstruction: Tensor, images: Tensor, code: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from aeprobe.config import nodes
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import Config, Stage, StageConfig, module_node
 from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
 from aeprobe.models import building, checkpoints
 from aeprobe.models.autoencoder import Autoencoder
@@ -77,13 +78,16 @@ class Experiment:
             for name, network in self._structures().items()
         }
 
+    @property
+    def layers(self) -> str:
+        """Of its encoder, or of a classifier's head: "784-500-200-100-30 with ReLU"."""
+        return str(self._structures()["head" if isinstance(self.module, Classifier) else "encoder"])
+
     def describe(self) -> str:
         """One line: architecture, number of weights that train, sizes of the splits."""
-        module = self.module
-        weights = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        weights = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.data.splits.items())
-        network = self._structures()["head" if isinstance(module, Classifier) else "encoder"]
-        return f"{module.stage} {network}, {weights:,} trainable weights; images: {sizes}"
+        return f"{self.module.stage} {self.layers}, {weights:,} trainable weights; images: {sizes}"
 
 
 def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool = False) -> Experiment:
@@ -102,12 +106,15 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     augmentation = nodes.build(settings.augmentation, "autoencoder.augmentation", nn.Module)
     corruption = nodes.build(settings.corruption, "autoencoder.corruption", nn.Module)
     regularizer = nodes.build(settings.regularizer, "autoencoder.regularizer", Regularizer)
+    kind: Any = nodes.bound(config.data.source, "data.source", Source).func  # type: ignore[type-abstract]
+    if source is None and kind.shape:  # a mistyped network is found before anything is unpacked
+        building.require_memory(building.rehearse("autoencoder", _autoencoder_settings(config, kind.shape)))
     data = build_data(config, config.seed, settings.batch_size, source, resumed, stored=stored)
     data.augmentation = augmentation
     if source and resumed:
         checkpoints.restore(source, resumed, config.plugins)  # it fits, and names no class that is not trusted
-    kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data)
-    building.require_memory("autoencoder", kept)
+    kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data.shape)
+    building.require_memory(building.rehearse("autoencoder", kept))
     optimization = _optimization(config, "autoencoder", data, stored)
     added = additions.callbacks(config, "autoencoder", data)
     aeprobe.runtime.seed(config.seed)
@@ -128,13 +135,13 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     return Experiment("autoencoder", module, data, config.seed, settings, callbacks=added)
 
 
-def _autoencoder_settings(config: Config, data: MNISTDataModule) -> dict[str, Any]:
+def _autoencoder_settings(config: Config, shape: Sequence[int]) -> dict[str, Any]:
     """What a checkpoint keeps of stage 1's module: all that it is built from."""
     return {
         "module": module_node(config),
-        "network": building.network_node(config.autoencoder.network, data.shape),
+        "network": building.network_node(config.autoencoder.network, shape),
         "loss": config.autoencoder.loss,
-        "shape": list(data.shape),
+        "shape": list(shape),
         "mean": config.data.mean,
         "std": config.data.std,
     }
@@ -172,7 +179,7 @@ def build_classifier(
     data = build_data(config, config.seed, settings.batch_size, source, path, typed, stored)
     kept = source["hyper_parameters"]
     own = kept if resuming else _classifier_settings(config, kept, trained, data)
-    building.require_memory("classifier", own)
+    building.require_memory(building.rehearse("classifier", own))
     optimization = _optimization(config, "classifier", data, stored)
     added = additions.callbacks(config, "classifier", data)
     aeprobe.runtime.seed(config.seed)

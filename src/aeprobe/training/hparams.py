@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
 from aeprobe.config.schema import (
+    NETWORKS,
     AutoencoderConfig,
     ClassifierConfig,
     Config,
@@ -38,6 +39,7 @@ def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | f
     assert stage is not None
     values: dict[str, int | float | str] = {
         "stage": experiment.stage,
+        "layers": experiment.layers,
         "seed": experiment.seed,
         "ckpt": config.ckpt or "-",
         "data": data.name if data.name == "mnist" else f"{data.name} {data.root}",
@@ -65,7 +67,8 @@ def _fitting(stage: StageConfig, trainer: TrainerConfig) -> dict[str, int | floa
         node = getattr(stage, name, {"_target_": None})
         arguments = {k: v for k, v in node.items() if not k.startswith("_") and k not in ("lr", "weight_decay")}
         values[name] = _words({"_target_": node["_target_"]} | arguments)
-        values |= {f"{name}.{k}": v if isinstance(v, int | float) else str(v) for k, v in arguments.items()}
+        if name not in NETWORKS.values():  # a stage without it would have other columns
+            values |= {f"{name}.{k}": v if isinstance(v, int | float) else str(v) for k, v in arguments.items()}
     return values
 
 

@@ -21,7 +21,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.figures.curves import History
 from aeprobe.processes.collectives import mean
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.wording import numbers
+from aeprobe.wording import distinct, numbers
 
 log = logging.getLogger("aeprobe")
 
@@ -207,6 +207,7 @@ def write_scalars(
     trainer: L.Trainer, values: dict[str, float], step: int, others: Sequence[Logger] | None = None
 ) -> None:
     """Writes values to TensorBoard, and to the other loggers (None: all), at a number of optimizer steps."""
+    values = distinct(values)
     for tag, value in values.items():  # Lightning's log_metrics would hide that a disk is full
         writer(trainer).add_scalar(tag, value, step)
     for other in trainer.loggers[1:] if others is None else others:
