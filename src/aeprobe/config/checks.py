@@ -133,8 +133,9 @@ def check_data(data: DataConfig) -> None:
         AeprobeError: a value is out of range.
     """
     check_ranges(data, "data.")
-    named, source = SOURCES["mnist"], data.source.get("_target_") if isinstance(data.source, dict) else None
-    require(data.name != "mnist" or source == named, "data.name", data.name, f"another name for data of {source}")
+    source = data.source.get("_target_") if isinstance(data.source, dict) else None
+    free = data.name != "mnist" or source in (SOURCES["mnist"], None)
+    require(free, "data.name", data.name, f"another name for data of {source}")
     # A folder of one's own can hold any number of images: the data module checks against the real number.
     share, limit = isinstance(data.val_size, float), 59_999 if data.name == "mnist" else 2**31
     rule = f"between 0 and {limit}, or a share below 1, such as 0.1"

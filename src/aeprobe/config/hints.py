@@ -27,7 +27,8 @@ _ADVICE = {  # by the names that other projects have for it
     "model network net architecture arch encoder decoder head": _WIDTHS,
     "layers latent_dim code_size hidden_dim hidden_size": _WIDTHS,
     "dataset datamodule dataloader data_dir data_path": (
-        "data=mnist, or data=folder data.root=DIR for images of your own"
+        "data=mnist (fashion_mnist, kmnist, emnist), or of your own: data=images (pictures) or data=folder (IDX) "
+        "with data.root=DIR"
     ),
     "num_workers workers pin_memory persistent_workers": (
         "the images are in memory, no processes load them; trainer.threads=N is what computes"

@@ -11,7 +11,7 @@ from torch import Tensor
 from aeprobe.data.idx_files import Identity
 from aeprobe.errors import AeprobeError
 
-MOST_CLASSES = 2**16
+MOST_CLASSES = 2**12  # their confusion matrix takes 134 MB
 
 
 class Source(ABC):
@@ -66,23 +66,25 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
         raise
     except Exception as error:  # whatever a class of somebody's own ends in
         raise AeprobeError(f"{name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
-    for what, tensor, dtype, sides in (
-        ("images", images, torch.uint8, ("N", "channels", "height", "width")),
-        ("labels", labels, torch.int64, ("N",)),
+    for what, tensor, dtype, sides, form in (
+        ("images", images, torch.uint8, 4, "(N, channels, height, width)"),
+        ("labels", labels, torch.int64, 1, "(N,)"),
     ):
-        if not isinstance(tensor, Tensor) or tensor.dtype != dtype or tensor.ndim != len(sides):
+        if not isinstance(tensor, Tensor) or tensor.dtype != dtype or tensor.ndim != sides:
             given = (
                 f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
             )
-            raise AeprobeError(f"{name}: its {what} are {given}, expected {dtype} ({', '.join(sides)})")
+            raise AeprobeError(f"{name}: its {what} are {given}, expected {dtype} {form}")
     if len(images) != len(labels) or not images.numel():
         raise AeprobeError(
             f"{name}: {len(images)} images of {tuple(images.shape[1:])} and {len(labels)} labels: expected as "
             "many of each, at least one"
         )
     names = [*source.class_names]
-    if not all(isinstance(one, str) and one for one in names) or len({*names}) < len(names):
-        raise AeprobeError(f"{name}: class_names={names!s:.80}: expected texts, each another")
+    if not all(isinstance(one, str) and one for one in names) or not len({*names}) == len(names) <= MOST_CLASSES:
+        raise AeprobeError(
+            f"{name}: class_names={names!s:.80}: expected at most {MOST_CLASSES} texts, each another"
+        )
     low, high, most = int(labels.min()), int(labels.max()), len(names) or MOST_CLASSES
     if low < 0 or high >= most:
         raise AeprobeError(
@@ -90,7 +92,7 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
             + (f" for {most} class names" if names else "")
         )
     if not source.fresh:
-        images = images.clone(memory_format=torch.contiguous_format)
+        images, labels = images.clone(memory_format=torch.contiguous_format), labels.clone()
     return images, labels, source.files or _identities(split, images, labels, names)
 
 

@@ -28,6 +28,7 @@ from aeprobe.training.consistency import (
     batches_of,
     require_best,
     require_classes,
+    require_two_classes,
     require_typed_architecture,
     require_validation,
 )
@@ -153,6 +154,7 @@ def _classifier_settings(
 ) -> dict[str, Any]:
     """What a checkpoint keeps of stage 2's module; `encoder` is what the encoder's checkpoint keeps."""
     settings = config.classifier
+    require_two_classes(data)
     return {
         **{name: encoder[name] for name in ("network", "shape", "mean", "std")},
         "head": building.head_node(settings.head, trained.code_size, data.classes),

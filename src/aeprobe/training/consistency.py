@@ -86,16 +86,20 @@ def require_below_here(source: Source, root: str) -> None:
 
 
 def require_classes(module: Classifier, data: MNISTDataModule) -> None:
-    """Raises AeprobeError where there is one class alone, or a head has fewer outputs than there are classes."""
-    if len(set(data.splits["train"].labels.tolist())) < 2:
-        raise AeprobeError(
-            f"data: all training images of {data.root} are of one class, and a classifier tells two or "
-            "more apart; stage=autoencoder needs no classes"
-        )
+    """Raises AeprobeError where a head has fewer outputs than there are classes."""
     if data.classes > module.classes:
         raise AeprobeError(
             f"classifier.head has {module.classes} outputs, but the labels go up to {data.classes - 1}: "
             f"give it {data.classes} outputs or more"
+        )
+
+
+def require_two_classes(data: MNISTDataModule) -> None:
+    """Raises AeprobeError where all training images are of one class."""
+    if len(data.splits["train"].labels.unique()) < 2:
+        raise AeprobeError(
+            f"data: all training images of {data.root} are of one class, and a classifier tells two or "
+            "more apart; stage=autoencoder needs no classes"
         )
 
 
