@@ -84,6 +84,21 @@ def test_classes_are_called_by_their_names() -> None:
     assert "T-shirt/top" in words(codes.figure)
 
 
+@pytest.mark.parametrize("count", [2, 10, 20, 47])
+def test_long_names_stay_inside_their_figures(count: int) -> None:
+    names = Classes("class", [f"a long name, number {i}" for i in range(count)])
+    counts = dict.fromkeys(("train", "val", "test"), np.arange(1, count + 1))
+    images, labels = RANDOM.random((20, 32, 32, 3)), np.arange(20) % count
+    for drawing in (
+        charts.class_histogram(counts, names=names),
+        charts.confusion_matrix(np.full((count, count), 1000), names),
+        pictures.mistakes(images, labels, labels[::-1], np.full(20, 0.9), (20, 99), names),
+        pictures.samples(images[:5], labels[:5], labels[:5], names),
+    ):
+        box, (width, height) = drawing.figure.get_tightbbox(), drawing.figure.get_size_inches()
+        assert min(box.x0, box.y0, width - box.x1, height - box.y1) > -1e-6, (drawing.title, box)
+
+
 def test_digits_are_still_digits() -> None:
     counts = dict.fromkeys(("train", "val", "test"), np.array([5, 9]))
     assert "training split digit 1 is the most frequent" in charts.class_histogram(counts).alt

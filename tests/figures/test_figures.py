@@ -238,7 +238,7 @@ def test_titles_and_words_stay_inside_their_figures(root: Path) -> None:
     made = {name: drawn for name, draw in figures if (drawn := draw())}
     assert len(made) == 10
     steep = History(rows, {"step": range(1, 6001), "train/loss_step": range(1, 6001)}, [6000])
-    made["steep"] = steep.training(2, 15, "loss")
+    made["steep"] = steep.training(2, 15, "loss", "a unit")
     made["matrix"] = charts.confusion_matrix(np.full((10, 10), 1000))
     made["batches"] = charts.batch_accuracy(np.linspace(0, 1, 100), 10_000)
     for name, drawn in made.items():

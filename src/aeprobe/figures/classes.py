@@ -54,14 +54,16 @@ def name_ticks(axes: Axes, names: Classes, classes: int, both: bool = False) -> 
     words = [names.drawn(int(label)) for label in places]
     length = max(map(len, words))
     aslant = length > 3 and length * len(words) > 60
-    axes.set_xticks(places, words, rotation=40 if aslant else 0, ha="right" if aslant else "center")
+    axes.set_xticks(places, words, rotation=55 if aslant else 0, ha="right" if aslant else "center")
     if both:
         axes.set_yticks(places, words)
     if not names.names:
         return
     box = axes.get_position()
-    left = box.x0 + (0.009 * length if both else 0)
-    bottom = box.y0 + (0.011 * length if aslant else 0)
+    extent = axes.get_window_extent()
+    width, height = extent.width / box.width / 100, extent.height / box.height / 100  # inches, at 100 dots
+    left = box.x0 + length * (0.08 if both else 0.03 if aslant else 0) / width  # of inches that a letter takes
+    bottom = box.y0 + (0.075 * length / height if aslant else 0)
     axes.set_position((left, bottom, box.x1 - left, box.y1 - bottom))
 
 

@@ -26,13 +26,15 @@ def samples(images: Array, labels: Array, indices: Array, names: Classes = DIGIT
     """Training images with their labels; `indices` are their places in the training split."""
     count, images = len(images), scaled(images, 84)
     height, width = images.shape[1:3]
-    size = width + 3 * GAP
+    longest = max((len(names.drawn(label)) for label in labels), default=0)
+    size = max(width + 3 * GAP, 9 * longest)
+    margin = 20 + (size - width - 3 * GAP) // 2
     title = "Training images and their labels"
     figure = canvas(max(count * size + 40, 400), height + 82, title)
-    put(figure, ((20 + i * size, 40, image) for i, image in enumerate(images)))
+    put(figure, ((margin + i * size, 40, image) for i, image in enumerate(images)))
     for i, label in enumerate(labels):
         word = names.drawn(label) if names.names else f"label {label}"
-        write(figure, 20 + i * size + width / 2, 48 + height, word, ha="center", fontsize=11)
+        write(figure, margin + i * size + width / 2, 48 + height, word, ha="center", fontsize=11)
     alt = f"{counted(count, 'random training')}, labelled {names.pick(labels)}."
     data = {"indices": indices.tolist(), "labels": labels.tolist()}
     return Drawing([3], "Training images", alt, figure, data)

@@ -80,7 +80,7 @@ def require_below_here(source: Source, root: str) -> None:
     missing = source.missing()
     if missing and not Path(root).resolve().is_relative_to(typed_in().resolve()):
         raise AeprobeError(
-            f"data: {missing.parent} has no {missing.name}, and a run that goes on puts no files outside of the "
+            f"data: {missing.parent} has no {missing.name}, and a run that goes on unpacks nothing outside of the "
             "working directory; put them there"
         )
 
