@@ -179,5 +179,5 @@ def test_a_stored_path_is_read_anywhere_and_unpacked_only_here(
     monkeypatch.chdir(here)
     done = train(f"resume={stolen}", cwd=here)
     assert done.status == 1
-    assert "a run that goes on puts no files outside of the working directory" in done.err
+    assert "a run that goes on unpacks nothing outside of the working directory" in done.err
     assert not elsewhere.exists()
