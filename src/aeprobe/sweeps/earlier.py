@@ -70,7 +70,9 @@ def _require_whole(directory: Path, parts: Sequence[Path], begun: Sequence[Path]
 
 def _require_same(part: Path, config: Config) -> None:
     stored: Any = OmegaConf.to_container(read_config(part / ".hydra" / "config.yaml"), resolve=True)
-    before, now = (_compared(c) for c in (upgraded({str(k): v for k, v in stored.items()}), plain(config)))
+    before, now = (
+        _compared(c) for c in (upgraded({str(k): v for k, v in stored.items()}), upgraded(plain(config)))
+    )
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):
             raise OtherRunError(
