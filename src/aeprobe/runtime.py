@@ -18,6 +18,8 @@ import warnings
 
 import torch
 
+from aeprobe.errors import AeprobeError
+
 torch.set_flush_denormal(True)
 CHOICE = torch.get_num_threads()  # torch's, before a job of this process has typed another number
 
@@ -65,6 +67,16 @@ def seed(value: int) -> None:
     from lightning.pytorch import seed_everything  # noqa: TID251
 
     seed_everything(value, verbose=False)
+
+
+def require_memory(needed: int, what: str) -> None:
+    """Raises AeprobeError where this machine has no more memory than so many bytes, which `what` takes."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # a system that does not say: it says so when it is too late
+        return
+    if needed >= memory:
+        raise AeprobeError(f"{what} {needed / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g}")
 
 
 def threads(number: int | None, processes: int = 1) -> int:

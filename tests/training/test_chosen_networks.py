@@ -1,6 +1,7 @@
 """Networks, losses and kinds of stage 1 that a person chooses, by a file in conf/ or a class of their own."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def test_what_was_measured_is_what_a_loaded_module_gives(
 ) -> None:
     monkeypatch.syspath_prepend(runs[name])
     run = runs[name] / "run"
-    with pytest.raises(AeprobeError, match="names no other class") if name == "own" else nothing():
+    with pytest.raises(AeprobeError, match="names no other class") if name == "own" else nullcontext():
         load(run)
     classifier, autoencoder = load(run, plugins=["mine"]), load(run / "autoencoder", plugins=["mine"])
     assert isinstance(classifier, Classifier)
@@ -136,11 +137,6 @@ def test_what_was_measured_is_what_a_loaded_module_gives(
     assert metrics(run / "classifier")["final"]["test/accuracy"] == pytest.approx(right, abs=1e-3)
     kept, frozen = autoencoder.encoder.state_dict(), classifier.encoder.state_dict()
     assert all(torch.equal(kept[key], frozen[key]) for key in kept), "statistics of a batch norm too"
-
-
-class nothing:  # noqa: N801 - a context manager
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
 
 
 @pytest.mark.parametrize("name", CHOSEN)
@@ -214,6 +210,8 @@ FAULTS = [
     (["classifier.hed.widths=[1]"], "classifier.hed.widths: no such key"),
     (["autoencoder={0}", "autoencoder.beta=0"], "beta=0: must be above 0"),
     (["autoencoder={0}", "regularizer@autoencoder.regularizer=clusters"], "takes no regularizer"),
+    (["objective=train/mse"], "reports no such metric"),
+    (["autoencoder.monitor=train/mse"], "the autoencoder has no such metric"),
     (["autoencoder.loss=mae"], "autoencoder.loss=mae: must be mse or bce or l1, or a node"),
     (
         ["autoencoder.loss={_target_: torch.nn.MSELos}"],

@@ -44,7 +44,8 @@ def resolve(config: object) -> tuple[str, str] | None:
 def names(stage: str, config: object) -> list[str]:
     """The metrics of a stage that a search may look at, and callbacks watch; the test set is not for that."""
     own, added = MEASURED[stage], value_of(config, f"{stage}.metrics") or {}
-    return [*(f"val/{name}" for name in (*own, *added)), *(f"train/{name}" for name in own)]
+    trained = (name for name in own if name != "mse")  # which is the loss, or may be
+    return [*(f"val/{name}" for name in (*own, *added)), *(f"train/{name}" for name in trained)]
 
 
 def value(config: Config, metrics: Mapping[str, Mapping[str, Any]]) -> float | None:

@@ -33,8 +33,6 @@ CLASSES = {
     "autoencoder.corruption": ("torch.nn.Dropout", "p"),
     "autoencoder.regularizer": ("aeprobe.models.regularizers.ClusterAgreement", "weight"),
 }
-
-
 # Arguments that a class did not have when some runs were stored: what they mean.
 LATER = {
     f"aeprobe.models.networks.{name}": {"initialization": "torch", "dropout": 0.0, "batch_norm": False}

@@ -39,7 +39,7 @@ def randomly_deformed(images: Tensor) -> Tensor:
     stretches the move too.
 
     Args:
-        images: float (N, 1, 28, 28).
+        images: float (N, channels, height, width).
     """
     count, _, _, width = images.shape
     most = torch.tensor([math.radians(15), 0.3, 0.2, 0.2, 4 / width, 4 / width])  # an image is 2 wide

@@ -145,7 +145,7 @@ class MNISTDataModule(L.LightningDataModule):
             self.splits["val"] = self.splits["test"]
 
     def mean_image(self) -> Tensor:
-        """The mean of the training images, float in [0, 1], (1, 28, 28)."""
+        """The mean of the training images, float in [0, 1], of an image's shape."""
         train = self.splits["train"]
         return torch.stack([images.sum(0) for images in _in_parts(train)]).sum(0) / len(train)
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import aeprobe.runtime
+
 import numpy as np
 import torch
 from filelock import FileLock
@@ -144,13 +146,8 @@ class ImageFolder(Source):
 
     def _decode_all(self, pictures: Sequence[Picture]) -> None:
         """Writes the images of all pictures that can be read, and at the end what they were made of."""
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**63
         needed = len(pictures) * self.channels * self.size**2
-        if needed >= memory:
-            raise AeprobeError(
-                f"data.size={self.size}: {len(pictures)} images take {needed / 2**30:.3g} GiB, and this machine "
-                f"has {memory / 2**30:.3g}"
-            )
+        aeprobe.runtime.require_memory(needed, f"data.size={self.size}: {len(pictures)} images take")
 
         def content() -> Iterator[bytes]:
             faults, sums = dict[str, str](), dict.fromkeys(SPLITS, 0)

@@ -19,7 +19,6 @@ from aeprobe.figures.diagram import Part, architecture
 from aeprobe.figures.pca import CHUNK, principal_components
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.models.structure import structure
 from aeprobe.models.variational import VariationalAutoencoder
 
 SAMPLES = 5
@@ -62,16 +61,7 @@ def of_autoencoder(
         errors: their MSE per pixel, (N,).
         names: what the classes are called.
     """
-    yield (
-        "architecture",
-        lambda: architecture(
-            1,
-            [
-                Part("encoder", structure(module.encoder, module.shape)),
-                Part("decoder", structure(module.decoder, (module.code_size,))),
-            ],
-        ),
-    )
+    yield "architecture", lambda: architecture(1, [Part(*network) for network in module.structures().items()])
     if history.rows:
         unit = module.loss_name
         yield "loss_per_epoch", lambda: history.loss_per_epoch(unit)
@@ -104,16 +94,7 @@ def of_classifier(
         results: `confusion_matrix` and `test_batch_accuracy` of metrics.json.
         names: what the classes are called.
     """
-    yield (
-        "architecture",
-        lambda: architecture(
-            2,
-            [
-                Part("encoder", structure(module.encoder, module.shape), frozen=True),
-                Part("head", structure(module.head, (module.code_size,)), "Softmax"),
-            ],
-        ),
-    )
+    yield "architecture", lambda: _encoder_and_head(module)
     if history.rows:
         unit = module.loss_name
         yield "loss_and_accuracy_per_epoch", lambda: history.loss_and_accuracy_per_epoch(unit)
@@ -126,6 +107,11 @@ def of_classifier(
     yield "batch_accuracy", lambda: charts.batch_accuracy(batches, tested)
     yield "confusion_matrix", lambda: charts.confusion_matrix(matrix, names)
     yield "mistakes", lambda: _mistakes(module, images, test, min(tested, len(test)), names)
+
+
+def _encoder_and_head(module: Classifier) -> Drawing:
+    encoder, head = module.structures().values()
+    return architecture(2, [Part("encoder", encoder, frozen=True), Part("head", head, "Softmax")])
 
 
 def _class_histogram(splits: Splits, names: Classes) -> Drawing:

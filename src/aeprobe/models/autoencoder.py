@@ -10,7 +10,7 @@ from aeprobe.models.networks import Normalize
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
 from aeprobe.models.stage import StageModule
-from aeprobe.models.structure import output_of
+from aeprobe.models.structure import Structure, output_of, structure
 
 LOSS_NAMES = {
     "MSELoss": "MSE per pixel",
@@ -75,6 +75,11 @@ class Autoencoder(StageModule):
         """What is minimised, as figures and tables call it."""
         name = type(self.loss).__name__
         return LOSS_NAMES.get(name, name)
+
+    def structures(self) -> dict[str, Structure]:
+        """Its networks, by their names."""
+        decoder = structure(self.decoder, (self.code_size,))
+        return {"encoder": structure(self.encoder, self.shape), "decoder": decoder}
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes, (N, code), of images, uint8 or float in [0, 1], (N, channels, height, width)."""

@@ -4,10 +4,11 @@ Both stages, `stage=test` and `aeprobe.load` build by the same settings, so that
 """
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
+
+import aeprobe.runtime
 
 import torch
 from torch import Tensor, nn
@@ -146,18 +147,10 @@ def rehearse(stage: str, settings: Mapping[str, Any]) -> Autoencoder | Classifie
 
 
 def require_memory(module: nn.Module | None) -> None:
-    """Raises AeprobeError for a stage that this machine cannot train, before a weight of it is made."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # a system that does not say: torch says it when it is too late
-        return
+    """Raises AeprobeError for a rehearsed stage that this machine cannot train, before a weight of it is made."""
     # Each weight, its gradient, and Adam's two moments.
     needed = 16 * sum(p.numel() for p in module.parameters()) if module else 0
-    if needed >= memory:
-        raise AeprobeError(
-            f"the networks are too large: to train them takes {needed / 2**30:.3g} GiB, and this machine has "
-            f"{memory / 2**30:.3g}"
-        )
+    aeprobe.runtime.require_memory(needed, "the networks are too large: to train them takes")
 
 
 def nodes_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

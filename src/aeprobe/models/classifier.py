@@ -11,7 +11,7 @@ from aeprobe.data.sampler import Batch
 from aeprobe.models.networks import MLP, GaussianNoise, Normalize, Standardize
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.stage import StageModule
-from aeprobe.models.structure import output_of
+from aeprobe.models.structure import Structure, output_of, structure
 
 
 class Classifier(StageModule):
@@ -75,6 +75,11 @@ class Classifier(StageModule):
     def loss_name(self) -> str:
         """What is minimised, as figures and tables call it."""
         return "cross-entropy" if self.own_loss is None else type(self.own_loss).__name__
+
+    def structures(self) -> dict[str, Structure]:
+        """Its networks, by their names."""
+        head = structure(self.head, (self.code_size,))
+        return {"encoder": structure(self.encoder, self.shape), "head": head}
 
     def train(self, mode: bool = True) -> "Classifier":
         """Lightning calls this before every epoch; the frozen encoder stays in eval mode."""

@@ -98,15 +98,14 @@ class MLPAutoencoder(nn.Module):
 
     @torch.no_grad()
     def start_at(self, image: Tensor) -> None:
-        """Of weights by "he": sets the output's biases so that no signal at all decodes to `image`.
+        """Sets the output's biases so that no signal at all decodes to `image`.
 
         Args:
             image: float in [0, 1], (channels, height, width).
         """
-        if self.starts_at_mean:
-            output = self.decoder[-3]
-            assert isinstance(output, nn.Linear)
-            output.bias.copy_(image.flatten().logit(eps=0.01))
+        output = self.decoder[-3]
+        assert isinstance(output, nn.Linear)
+        output.bias.copy_(image.flatten().logit(eps=0.01))
 
 
 def require_word(name: str, value: object, words: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ class Regularizer(nn.Module):
 
         Args:
             module: that is trained.
-            images: float in [0, 1], (N, 1, 28, 28), before any corruption.
+            images: float in [0, 1], (N, channels, height, width), before any corruption.
             code: what the step encoded them as, (N, code).
         """
         raise NotImplementedError

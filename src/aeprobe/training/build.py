@@ -21,7 +21,6 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
-from aeprobe.models.structure import Structure, structure
 from aeprobe.runs.metrics import find_checkpoint
 from aeprobe.training import additions
 from aeprobe.training.consistency import (
@@ -64,24 +63,17 @@ class Experiment:
         added = self.module.val_metrics.items(keep_base=True, copy_state=False)
         return MEASURED[self.module.stage] | {name: metric.higher_is_better for name, metric in added}
 
-    def _structures(self) -> dict[str, Structure]:
-        module = self.module
-        found = {"encoder": structure(module.encoder, module.shape)}
-        if isinstance(module, Classifier):
-            return found | {"head": structure(module.head, (module.code_size,))}
-        return found | {"decoder": structure(module.decoder, (module.code_size,))}
-
     def networks(self) -> dict[str, Any]:
         """What metrics.json says of the stage's networks, by their names."""
         return {
             name: {"sizes": network.sizes, "between": network.between, "parameters": network.parameters}
-            for name, network in self._structures().items()
+            for name, network in self.module.structures().items()
         }
 
     @property
     def layers(self) -> str:
         """Of its encoder, or of a classifier's head: "784-500-200-100-30 with ReLU"."""
-        return str(self._structures()["head" if isinstance(self.module, Classifier) else "encoder"])
+        return str(self.module.structures()["head" if isinstance(self.module, Classifier) else "encoder"])
 
     def describe(self) -> str:
         """One line: architecture, number of weights that train, sizes of the splits."""
@@ -112,11 +104,10 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     data = build_data(config, config.seed, settings.batch_size, source, resumed, stored=stored)
     data.augmentation = augmentation
     if source and resumed:
-        checkpoints.restore(
-            source, resumed, _trusted(config, stored)
-        )  # it fits, and names no class that is not trusted
+        checkpoints.restore(source, resumed, _trusted(config, stored))  # so that it fits, and is trusted
     kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data.shape)
-    building.require_memory(building.rehearse("autoencoder", kept))
+    if source is None and not kind.shape:
+        building.require_memory(building.rehearse("autoencoder", kept))
     optimization = _optimization(config, "autoencoder", data, stored)
     added = additions.callbacks(config, "autoencoder", data)
     aeprobe.runtime.seed(config.seed)
