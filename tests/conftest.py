@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -83,6 +83,15 @@ def only(directory: Path) -> Path:
     """The one entry of a directory."""
     (entry,) = directory.iterdir()
     return entry
+
+
+@pytest.fixture(autouse=True)
+def forget_mine() -> Iterator[None]:
+    """A `mine.py` that a test wrote and imported in this process is not the next test's."""
+    path = [*sys.path]
+    yield
+    sys.path[:] = path
+    sys.modules.pop("mine", None)
 
 
 @pytest.fixture(scope="session")

@@ -261,7 +261,6 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 ) -> None:
     write_own(tmp_path, WRONG, WRONG_YAML)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
     given = [argument.replace("{0}", "variational") for argument in arguments]
     with pytest.raises(AeprobeError, match=said) as caught:
         run_here(tmp_path / "run", [f"hydra.searchpath=[{tmp_path / 'own'}]", *given, f"data.root={root}", *FEW])
