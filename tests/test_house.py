@@ -16,6 +16,7 @@ FLOORS = (
         "report",
         "results",
         "training",
+        "evaluation",
         "figures",
         "models",
         "data",

@@ -31,7 +31,7 @@ def bad_runs(path: Path, what: str) -> list[Path]:
         "shape": {"schema": 1, "stage": "autoencoder"},
         "number": metrics("autoencoder", final={"val/loss": "low"}),
         "matrix": metrics("classifier", confusion_matrix=[[1, 2]]),
-        "test": metrics("autoencoder") | {"stage": "test"},
+        "stage": metrics("autoencoder") | {"stage": "nowhere"},
         "dataset": metrics("classifier", data={"name": "folder", "root": "mine"}),
         "experiment": metrics("autoencoder", config=config(autoencoder__optimizer__lr=0.5)),
     }
@@ -58,7 +58,7 @@ def bad_runs(path: Path, what: str) -> list[Path]:
         ("shape", "status is None, not a str"),
         ("number", "val/loss is 'low', not a number"),
         ("matrix", "its confusion_matrix is not square"),
-        ("test", "is a run of stage=test: expected one of stage=all, autoencoder or classifier"),
+        ("stage", "is a run of stage=nowhere: expected one of all, autoencoder, classifier, test, probe"),
         ("dataset", "is of dataset mnist, but .* of folder mine: expected runs of one dataset"),
         ("experiment", "has autoencoder.optimizer.lr=0.001, but .* has 0.5: expected seeds of one experiment"),
     ],

@@ -198,10 +198,10 @@ def _say_result(stages: Stage, directory: Path, metrics: dict[str, Metrics]) -> 
     for stage, of_stage in metrics.items():
         log.info("%s (%s checkpoint)  %s", stage, of_stage["checkpoint"], numbers(of_stage["final"]))
     log.info("run directory: %s", directory)
-    if "test" not in metrics:
+    if not stages.trains_nothing:
         following = "test" if "classifier" in metrics else "classifier"
         log.info("next: python train.py stage=%s %s", following, override("ckpt", str(directory)))
-    if stages == Stage.all:
+    if stages == Stage.all or any(of_stage.get("evaluations") for of_stage in metrics.values()):
         from aeprobe.report.write import write_report
 
         try:

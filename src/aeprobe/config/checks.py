@@ -112,16 +112,16 @@ def config_error(error: OmegaConfBaseException) -> str:
 
 
 def _check_root(config: Config) -> None:
-    needs = config.stage in (Stage.classifier, Stage.test)
+    needs = config.stage == Stage.classifier or config.stage.trains_nothing
     if needs and not config.ckpt:
-        example = "outputs/autoencoder/RUN" if config.stage == Stage.classifier else "outputs/classifier/RUN"
+        example = "outputs/classifier/RUN" if config.stage == Stage.test else "outputs/autoencoder/RUN"
         raise AeprobeError(
             f"stage={config.stage} needs ckpt=, a run directory or a .ckpt file, for example ckpt={example}"
         )
     if config.ckpt is not None and not needs:
         raise AeprobeError(
             f"ckpt={config.ckpt}: stage={config.stage} starts from new weights; drop ckpt=, "
-            "or use stage=classifier or stage=test"
+            "or use stage=classifier, stage=test or stage=probe"
         )
     objective.direction(config)
 
@@ -146,7 +146,7 @@ def _check_typed(stage: Stage, typed: Mapping[str, str]) -> None:
     for key, override in typed.items():
         owner, _, name = key.partition(".")
         # What a checkpoint fixes is held against it, once it is read.
-        measured = stage == Stage.test and name.partition(".")[0] == "metrics"
+        measured = stage == Stage.test and name.partition(".")[0] in ("metrics", "evaluations")
         if (
             owner in STAGES
             and not stage.trains(owner)
@@ -165,7 +165,7 @@ def _idle() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
     yield "trainer.gradient_clip_algorithm", "trainer.gradient_clip_val", lambda value: value is None
     for key, field in keys():
         if field.metadata.get("training"):
-            yield key, "stage", lambda stage: stage == Stage.test
+            yield key, "stage", lambda stage: stage.trains_nothing
     for stage in STAGES:
         optimizer, scheduler = f"{stage}.optimizer", f"{stage}.scheduler"
         network = f"{stage}.{NETWORKS[stage]}"

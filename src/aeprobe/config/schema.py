@@ -55,6 +55,12 @@ class Stage(StrEnum):
     autoencoder = "autoencoder"
     classifier = "classifier"
     test = "test"
+    probe = "probe"
+
+    @property
+    def trains_nothing(self) -> bool:
+        """Whether a finished run is looked at again."""
+        return self in (Stage.test, Stage.probe)
 
     def trains(self, stage: str) -> bool:
         """Whether this run trains `stage` ("autoencoder" or "classifier")."""
@@ -95,6 +101,7 @@ class AutoencoderConfig(StageConfig):
     augmentation: dict[str, Any] = node()
     corruption: dict[str, Any] = node()
     regularizer: dict[str, Any] = node()
+    evaluations: dict[str, Any] = nodes_by_name(Role.display)
 
 
 @dataclass
@@ -146,6 +153,7 @@ class TrainerConfig:
     matmul_precision: str = key("highest", rule=one_of("highest", "high", "medium"), ours=True)
     progress: str = key("auto", Role.display, one_of("auto", "true", "false"), ours=True)
     figures: bool = key(True, Role.display, ours=True)
+    evaluate: bool = key(False, Role.display, ours=True, training=True)
     figure_epochs: list[int] = key([1, 5, 9], Role.display, EPOCH_NUMBERS, ours=True, training=True)
 
 
@@ -161,6 +169,7 @@ class Config:
     objective: str | None = key(None, Role.name, training=True)
     logger: dict[str, Any] = nodes_by_name(Role.display)
     plugins: list[str] = key([], Role.display, PACKAGES)
+    probe: dict[str, Any] = node("aeprobe.evaluation.probe.Probe", required=True)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     data: DataConfig = field(default_factory=DataConfig)

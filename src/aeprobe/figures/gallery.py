@@ -86,7 +86,7 @@ class Gallery(L.Callback):
         if isinstance(module, Classifier) and not images:
             del self.splits["train"]  # they would stay beside their codes: 43 MB
         self.chosen = of_run.one_of_each(self.splits["val"].labels, seed)
-        self.names = Classes("digit" if data.name == "mnist" else "class", data.class_names)
+        self.names = Classes.of(str(data.name), data.class_names)
         self.not_drawn = NotDrawn()
         self.reconstructions: dict[int, Tensor] = {}
         self.steps: dict[int, int] = {}
@@ -108,7 +108,7 @@ class Gallery(L.Callback):
         """Takes it back."""
         self.reconstructions, self.steps = state_dict["made"], state_dict["steps"]
 
-    def draw(self, trainer: L.Trainer, history: History, results: Metrics, step: int) -> None:
+    def draw(self, trainer: L.Trainer, history: History, results: Metrics, step: int, more: Figures = ()) -> None:
         """Draws the run; only the first process does.
 
         Args:
@@ -116,6 +116,7 @@ class Gallery(L.Callback):
             history: of the training.
             results: what metrics.json says of the test.
             step: optimizer steps that made the weights.
+            more: figures of what was evaluated.
         """
         if not trainer.is_global_zero:
             return
@@ -125,12 +126,24 @@ class Gallery(L.Callback):
             module = self.module.eval().cpu()
             if self.images:
                 self._show(of_run.of_images(self.splits, self.seed, self.names), writer, step)
-            if isinstance(module, Autoencoder):
-                self._draw_autoencoder(module, history, writer, step)
-            else:
-                self._draw_classifier(module, history, results, writer, step)
-            with self.not_drawn.noted("graph"):
-                tensorboard.add_graph(writer, module)
+            if module.test_outputs:  # not with stage=probe
+                self._draw_module(module, history, results, writer, step)
+            self._show(more, writer, step)
+
+    def _draw_module(
+        self,
+        module: Autoencoder | Classifier,
+        history: History,
+        results: Metrics,
+        writer: SummaryWriter,
+        step: int,
+    ) -> None:
+        if isinstance(module, Autoencoder):
+            self._draw_autoencoder(module, history, writer, step)
+        else:
+            self._draw_classifier(module, history, results, writer, step)
+        with self.not_drawn.noted("graph"):
+            tensorboard.add_graph(writer, module)
 
     def _draw_autoencoder(self, module: Autoencoder, history: History, writer: SummaryWriter, step: int) -> None:
         test = self.splits["test"]

@@ -1,6 +1,6 @@
 """From what to draw: a run's images, its trained module and its recorded metrics, as the figures' arrays."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -32,7 +32,7 @@ ROUNDING = 1e-20  # an MSE below it is what double precision leaves of nothing
 VARIES = 1e-12  # of all variance: a component with less is a direction that rounding chose
 Splits = Mapping[str, ImageDataset]
 Draw = Callable[[], Drawing | None]  # None: there is nothing to draw
-Figures = Iterator[tuple[str, Draw]]  # each figure's name and what draws it, in the page's order
+Figures = Iterable[tuple[str, Draw]]  # each figure's name and what draws it, in the page's order
 
 
 def of_images(splits: Splits, seed: int, names: Classes = DIGITS) -> Figures:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aeprobe.config.overrides import OF_A_MULTIRUN
 from aeprobe.report.comparison import Comparison, compare, form_of, of_the_report, shown
-from aeprobe.report.runs import Runs, spread
+from aeprobe.report.runs import FINISHED, Runs, spread
 from aeprobe.report.scores import interval, tested
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE
@@ -65,6 +65,8 @@ def title(runs: Runs) -> str:
     """The page's heading."""
     first = _every(runs)[0]
     images = "MNIST" if of_the_report(first) else f"the images of {first.dataset}"
+    if first.stage in FINISHED:
+        return f"A finished run, looked at again on {images}"
     if not runs["classifier"]:
         return f"An autoencoder on {images}"
     if not runs["autoencoder"]:
@@ -76,6 +78,9 @@ def trained(runs: Runs) -> list[str]:
     """One sentence for each stage."""
     sentences = []
     for run in (of_stage[0] for of_stage in runs.values() if of_stage):
+        if run.stage in FINISHED:
+            sentences.append(f"The {run.stage} of {run.metrics.get('ckpt')}.")
+            continue
         network = "encoder" if run.stage == "autoencoder" else "head"
         layers, sizes = run.layers(network) or "of unknown layers", run.sizes(network)
         epochs = max(len(r.epochs) for r in runs[run.stage])
@@ -95,8 +100,9 @@ def cards(runs: Runs) -> list[Card]:
         ("autoencoder", "Reconstruction", "mse", "MSE per pixel", ("val/mse", "test/mse")),
         ("classifier", "Classification", "accuracy", "accuracy", ("test/accuracy",)),
     ):
-        if of_stage := runs[stage]:
-            comparisons = [row for key in keys if (row := compare(of_stage, key))]
+        if of_stage := runs[stage] or [run for run in runs["test"] if f"test/{name}" in run.metrics["final"]]:
+            own = bool(runs[stage])  # the report, and the ranges, are of trained runs
+            comparisons = [row for key in keys if own and (row := compare(of_stage, key))]
             value, what, detail = _measured(of_stage, name, unit)
             mean, images = spread(run.last("test/accuracy") for run in of_stage), tested(of_stage[0])
             if mean and images:
@@ -114,7 +120,7 @@ def facts(runs: Runs) -> list[tuple[str, str]]:
         if taken := spread(run.metrics["seconds"].get("total") for run in of_stage):
             total += taken.mean
             rows.append((f"Time, {stage}", shown(taken, duration, len(of_stage))))
-    if len(rows) == 2:
+    if [term for term, _ in rows] == ["Time, autoencoder", "Time, classifier"]:
         rows.insert(0, ("Time, both stages", duration(total)))
     seeds = list(dict.fromkeys(str(run.metrics["seed"]) for run in every))
     rows.append(("Seed" if len(seeds) == 1 else "Seeds", ", ".join(seeds)))

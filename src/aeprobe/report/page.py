@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from aeprobe.report import scores, tables
+from aeprobe.report import evaluations, scores, tables
 from aeprobe.report.comparison import fitting, loss_of_the_report, of_the_report, report
-from aeprobe.report.runs import Runs
+from aeprobe.report.runs import FINISHED, Runs
 from aeprobe.report.tables import BEYOND, Table
 from aeprobe.runs.stage_run import Picture, StageRun
 
 BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
+AGAIN = {"test": "Measured again", "probe": "What the codes tell"}
 BEYOND_THE_REPORT = {
     "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
     "classifier": ("mistakes",),
@@ -66,8 +67,22 @@ def sections(runs: Runs) -> list[Section]:
     if runs["classifier"]:
         section = Section("classifier", "Stage 2: the classifier on the frozen encoder")
         parts.append((section, _classifier(runs["classifier"])))
+    parts += [(Section(stage, AGAIN[stage]), _again(runs[stage])) for stage in FINISHED if runs[stage]]
     beyond = Section("beyond", BEYOND)
     parts.append((beyond, _beyond(runs)))
+    names = _fill(parts)
+    elsewhere = [
+        f"{name} of the {run.stage} ({why})"
+        for run in every
+        for name, why in run.not_drawn.items()
+        if name not in names
+    ]
+    beyond.missing += elsewhere
+    return [section for section, _ in parts if section is not beyond or beyond.blocks or elsewhere]
+
+
+def _fill(parts: Sequence[tuple[Section, Blocks]]) -> set[str]:
+    """Puts the blocks into their sections, as far as the page has room; returns the names of all figures."""
     left, names = BUDGET, set()
     for section, blocks in parts:
         for block in blocks:
@@ -85,14 +100,7 @@ def sections(runs: Runs) -> list[Section]:
                 left -= len(block.source)
             if block:
                 section.blocks.append(block)
-    elsewhere = [
-        f"{name} of the {run.stage} ({why})"
-        for run in every
-        for name, why in run.not_drawn.items()
-        if name not in names
-    ]
-    beyond.missing += elsewhere
-    return [section for section, _ in parts if section is not beyond or beyond.blocks or elsewhere]
+    return names
 
 
 def _data(runs: Sequence[StageRun]) -> Blocks:
@@ -140,6 +148,23 @@ def _classifier(runs: Sequence[StageRun]) -> Blocks:
     yield Text("Over- or underfitting", fitting(runs))
 
 
+def _again(runs: Sequence[StageRun]) -> Blocks:
+    """A finished run that was looked at again: those of the figures that its kind has, and what was evaluated."""
+    for name in ("batch_accuracy", "confusion_matrix", "mistakes", *BEYOND_THE_REPORT["autoencoder"]):
+        if any(run.picture(name) for run in runs):
+            yield _figure(runs, name, BEYOND)
+    yield from _evaluations(runs)
+
+
+def _evaluations(runs: Sequence[StageRun]) -> Blocks:
+    """Of the first run; the others' numbers are in their metrics.json."""
+    for name in runs[0].evaluations:
+        for block in evaluations.words(runs[0], name):
+            yield Text(*block) if isinstance(block, tuple) else block
+        for figure in evaluations.FIGURES.get(name, [name]):
+            yield _figure(runs, figure, BEYOND)
+
+
 def _beyond(runs: Runs) -> Blocks:
     if runs["autoencoder"]:
         yield tables.references(runs["autoencoder"])
@@ -150,6 +175,8 @@ def _beyond(runs: Runs) -> Blocks:
             yield _figure(runs[stage], name, BEYOND)
     if any(run.picture("sampled") for run in runs["autoencoder"]):  # of a module that can
         yield _figure(runs["autoencoder"], "sampled", BEYOND)
+    if runs["autoencoder"]:
+        yield from _evaluations(runs["autoencoder"])
 
 
 def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aeprobe.config.schema import STAGES
+from aeprobe.config.schema import STAGES, Stage
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import read_metrics
 from aeprobe.runs.ownership import refuse_link
@@ -14,6 +14,7 @@ from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.runs.stage_run import StageRun
 
 Runs = dict[str, list[StageRun]]
+FINISHED = ("test", "probe")  # what looks at a finished run again
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ def gather(paths: Sequence[Path]) -> Runs:
     """The stages that some run directories hold, by the stage's name, in the order given.
 
     Args:
-        paths: directories of an autoencoder's run, a classifier's, or of `stage=all`.
+        paths: directories of runs, of any stage.
 
     Raises:
         AeprobeError: one is no run, they are no seeds of one experiment on one dataset.
     """
-    runs: Runs = {name: [] for name in STAGES}
+    runs: Runs = {name: [] for name in (*STAGES, *FINISHED)}
     below = [stage for path in paths for stage in _stage_directories(path)]
     for path in {stage.resolve(): stage for stage in below}.values():  # a run named twice counts once
         RunDirectory(
@@ -43,10 +44,8 @@ def gather(paths: Sequence[Path]) -> Runs:
         run = StageRun(path, read_metrics(path))
         if run.refused:
             raise AeprobeError(f"{path} was refused before it began: {run.metrics.get('error')}")
-        if run.stage not in STAGES:
-            raise AeprobeError(
-                f"{path} is a run of stage={run.stage}: expected one of stage=all, autoencoder or classifier"
-            )
+        if run.stage not in runs:
+            raise AeprobeError(f"{path} is a run of stage={run.stage}: expected one of {', '.join(Stage)}")
         runs[run.stage].append(run)
     every = [run for of_stage in runs.values() for run in of_stage]
     for run in every[1:]:

@@ -33,7 +33,7 @@ class StageRun:
 
     @property
     def stage(self) -> str:
-        """One of "autoencoder", "classifier" and "test"; of a refused job "all", too."""
+        """One of "autoencoder", "classifier", "test" and "probe"; of a refused job "all", too."""
         return str(self.metrics["stage"])
 
     @property
@@ -140,6 +140,12 @@ class StageRun:
         """Why, by the name of each figure that could not be drawn."""
         found = self.metrics.get("not_drawn")
         return {str(name): str(why) for name, why in found.items()} if isinstance(found, dict) else {}
+
+    @property
+    def evaluations(self) -> dict[str, Any]:
+        """What was evaluated beside the metrics, by its name."""
+        found = self.metrics.get("evaluations")
+        return found if isinstance(found, dict) else {}
 
     def settings(self) -> dict[str, Any]:
         """What makes this experiment what it is, by dotted keys; see `settings.experiment`."""

@@ -13,9 +13,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from aeprobe.config import nodes
-from aeprobe.config.schema import Config, StageConfig
+from aeprobe.config.schema import Config, Stage, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
+from aeprobe.evaluation.evaluation import Evaluation
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.consistency import require_monitored
 
@@ -73,6 +74,26 @@ def metrics(config: Config, stage: str, shape: Sequence[int], classes: int) -> d
             samples = torch.eye(classes)[:2].add(1 / classes) / 2, torch.arange(2) % classes
         _try(key, metric, *samples)
         made[name] = metric
+    return made
+
+
+def evaluations(config: Config) -> dict[str, Evaluation]:
+    """What is asked of a finished module, by name: of an autoencoder, or with stage=probe of an encoder.
+
+    Raises:
+        AeprobeError: one cannot be made, or its package is not installed.
+    """
+    probed = config.stage == Stage.probe
+    named = {"probe": config.probe} if probed else config.autoencoder.evaluations
+    made = {}
+    for name, node in named.items():
+        key = name if probed else f"autoencoder.evaluations.{name}"
+        evaluation = nodes.build(node, key, Evaluation)  # type: ignore[type-abstract]
+        assert evaluation is not None, "checked by validate"
+        if evaluation.package and find_spec(evaluation.package[0]) is None:
+            package, extra = evaluation.package
+            raise AeprobeError(f"{key}: {package} is not installed: pip install 'aeprobe[{extra}]'")
+        made[name] = evaluation
     return made
 
 

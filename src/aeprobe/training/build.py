@@ -1,7 +1,7 @@
 """From a checked configuration to the pieces of one stage; all that can fail early fails here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from aeprobe.config.schema import Config, Stage, StageConfig, every_node, module
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
+from aeprobe.evaluation.evaluation import Evaluation
 from aeprobe.models import building, checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
@@ -39,13 +40,14 @@ class Experiment:
     """What one stage is made of.
 
     Attributes:
-        stage: "autoencoder", "classifier" or "test".
+        stage: "autoencoder", "classifier", "test" or "probe".
         module: what is trained or tested.
         data: the images, read and split.
-        seed: of this run; for "test" that of the run that is tested, unless another was typed.
-        settings: the stage's own; None for "test".
+        seed: of this run; for "test" and "probe" that of the finished run, unless another was typed.
+        settings: the stage's own; None for "test" and "probe".
         ckpt: the file that the weights come from, and the number of steps that made them.
         callbacks: the person's own.
+        evaluations: what is asked of the module at the end, by name.
     """
 
     stage: str
@@ -56,6 +58,7 @@ class Experiment:
     ckpt: Path | None = None
     steps: int = 0
     callbacks: Sequence[Callback] = ()
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
 
     @property
     def higher_is_better(self) -> dict[str, bool | None]:
@@ -110,6 +113,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
         building.require_memory(building.rehearse("autoencoder", kept))
     optimization = _optimization(config, "autoencoder", data, stored)
     added = additions.callbacks(config, "autoencoder", data)
+    evaluations = additions.evaluations(config) if config.trainer.evaluate else {}
     aeprobe.runtime.seed(config.seed)
     training = {"corruption": corruption, "regularizer": regularizer, "optimization": optimization}
     module = building.autoencoder(kept, mean_image=None if source else data.mean_image, **training)
@@ -125,7 +129,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
         later = building.classifier(_classifier_settings(config, kept, module, data))
         additions.metrics(config, "classifier", data.shape, later.classes)
         require_classes(later, data)
-    return Experiment("autoencoder", module, data, config.seed, settings, callbacks=added)
+    return Experiment("autoencoder", module, data, config.seed, settings, callbacks=added, evaluations=evaluations)
 
 
 def _autoencoder_settings(config: Config, shape: Sequence[int]) -> dict[str, Any]:
@@ -182,9 +186,10 @@ def build_classifier(
     return Experiment("classifier", module, data, config.seed, settings, path, callbacks=added)
 
 
-def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:
-    """The module of a finished run, to be measured again on the data that it was made for."""
-    path = find_checkpoint(ckpt, "classifier")
+def build_finished(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:
+    """The module of a finished run, to be looked at again on the data that it was made for."""
+    probed = config.stage == Stage.probe
+    path = find_checkpoint(ckpt, "autoencoder" if probed else "classifier")
     source = checkpoints.read(path)
     module = checkpoints.restore(source, path, _trusted(config, stored=False))
     require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
@@ -195,7 +200,8 @@ def build_test(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Ex
         require_classes(module, data)
         classes = module.classes
     module.add_metrics(additions.metrics(config, module.stage, data.shape, classes))
-    return Experiment("test", module, data, seed, None, path, source["global_step"])
+    asked = additions.evaluations(config) if probed or isinstance(module, Autoencoder) else {}
+    return Experiment(str(config.stage), module, data, seed, None, path, source["global_step"], evaluations=asked)
 
 
 def _trusted(config: Config, stored: bool) -> list[str]:

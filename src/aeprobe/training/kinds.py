@@ -10,6 +10,7 @@ from torchmetrics import Metric
 from aeprobe.config.nodes import bound
 from aeprobe.config.schema import STAGES, Config, every_node
 from aeprobe.data.sources import Source
+from aeprobe.evaluation.evaluation import Evaluation
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.regularizers import Regularizer
 
@@ -27,6 +28,8 @@ KINDS: dict[str, type] = {
     "augmentation": nn.Module,
     "corruption": nn.Module,
     "regularizer": Regularizer,
+    "evaluations": Evaluation,
+    "probe": Evaluation,
 }
 
 

@@ -1,28 +1,37 @@
 """A trained stage on the test images: its numbers, and how they are shown."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import lightning as L
 import torch
 
-from aeprobe.config.schema import Config
+from aeprobe.config.schema import Config, Stage, TrainerConfig
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
+from aeprobe.evaluation.evaluation import Findings, Subject
 from aeprobe.figures import tensorboard
-from aeprobe.figures.charts import REPORT_BATCH
+from aeprobe.figures.charts import REPORT_BATCH, Drawing
+from aeprobe.figures.classes import Classes
 from aeprobe.figures.gallery import Gallery, NotDrawn
+from aeprobe.figures.of_run import Figures
 from aeprobe.models import checkpoints
 from aeprobe.models.classifier import Classifier
+from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.build import Experiment
 from aeprobe.training.hparams import hyperparameters
 from aeprobe.training.recorder import Recorder, write_scalars, writer
+from aeprobe.training.trainer import shows_progress
 
 
 def prepare(experiment: Experiment, device: torch.device) -> None:
     """Puts the images where they are used; a classifier gets their codes, computed once."""
     data, module = experiment.data, experiment.module
+    if experiment.stage == Stage.probe:
+        return
     data.to(device)
     if isinstance(module, Classifier):
         trains = experiment.settings is not None
@@ -36,7 +45,9 @@ def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, re
     """Measures the chosen checkpoint on the test set; returns what metrics.json says of it."""
     module, data = experiment.module, experiment.data
     final: dict[str, float] = {}
-    name = experiment.ckpt.stem if experiment.ckpt else "last"  # of a run that is tested again
+    name = experiment.ckpt.stem if experiment.ckpt else "last"  # of a run that is looked at again
+    if experiment.stage == Stage.probe:
+        return {"checkpoint": name, "final": final}
     if experiment.settings is not None:
         name = "best" if (directory.checkpoints / "best.ckpt").exists() else "last"
         chosen = checkpoints.read(directory.checkpoints / f"{name}.ckpt")
@@ -58,6 +69,27 @@ def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, re
     return results
 
 
+def evaluate(experiment: Experiment, settings: TrainerConfig) -> Findings:
+    """Asks a finished module each evaluation, on the CPU; the first process alone does."""
+    numbers: dict[str, Any] = {}
+    figures: list[tuple[str, Callable[[], Drawing]]] = []
+    final: dict[str, float] = {}
+    if experiment.evaluations and here().first:
+        data = experiment.data
+        data.to("cpu")
+        names = Classes.of(str(data.name), data.class_names)
+        subject = Subject(
+            experiment.module.eval().cpu(), data.splits, experiment.seed, names, shows_progress(settings)
+        )
+        for name, evaluation in experiment.evaluations.items():
+            with torch.no_grad():
+                found = evaluation(subject)
+            numbers[name] = found.numbers
+            figures += found.figures
+            final |= found.final
+    return Findings(numbers, figures, final)
+
+
 def show(
     trainer: L.Trainer,
     experiment: Experiment,
@@ -65,6 +97,7 @@ def show(
     recorder: Recorder,
     results: Metrics,
     gallery: Gallery | None,
+    more: Figures,
 ) -> NotDrawn:
     """Hands the results to TensorBoard and draws the figures; returns what could not be shown."""
     not_drawn = gallery.not_drawn if gallery else NotDrawn()
@@ -74,7 +107,7 @@ def show(
     with not_drawn.noted("figures"):
         experiment.data.to("cpu")
         if gallery is not None:
-            gallery.draw(trainer, recorder.history, results, steps)
+            gallery.draw(trainer, recorder.history, results, steps, more)
     with not_drawn.noted("hparams"):
         # Lightning's log_hyperparams would draw a curve of zeros for each metric that this stage does not have.
         if experiment.settings and trainer.is_global_zero:  # with or without figures: they are a sweep's table

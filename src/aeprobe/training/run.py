@@ -25,10 +25,10 @@ from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.ownership import require_unused
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training import additions, beginning
-from aeprobe.training.build import Experiment, build_autoencoder, build_classifier, build_test
+from aeprobe.training.build import Experiment, build_autoencoder, build_classifier, build_finished
 from aeprobe.training.callbacks import Stop
 from aeprobe.training.kinds import require_kinds
-from aeprobe.training.measuring import prepare, show, test
+from aeprobe.training.measuring import evaluate, prepare, show, test
 from aeprobe.training.recorder import Recorder
 from aeprobe.training.trainer import make_trainer
 
@@ -99,8 +99,8 @@ def _run_stages(request: Request, result: Result) -> None:
     require_kinds(config)
     additions.require_packages(config)
     typed, ckpt, resume = typed_values(request.overrides), Path(config.ckpt or ""), request.resume
-    if config.stage == Stage.test:
-        _run_stage("test", request, directory, result, lambda _: build_test(config, typed, ckpt))
+    if config.stage.trains_nothing:
+        _run_stage(str(config.stage), request, directory, result, lambda _: build_finished(config, typed, ckpt))
         return
     both = config.stage == Stage.all
     if both and not resume:  # each stage claims a directory of its own below it
@@ -158,10 +158,13 @@ def _run_stage(
             if len(recorder.epochs) < (trainer.max_epochs or 0):
                 log.info("%s ended after %d of %d epochs", name, len(recorder.epochs), trainer.max_epochs)
         results = test(trainer, experiment, directory, recorder)
+        found = evaluate(experiment, request.config.trainer)
+        results["final"] |= found.final
+        results["evaluations"] = found.numbers
         seconds = spent | {"total": spent["total"] + time.perf_counter() - started, "figures": None}
         directory.write(status="completed", seconds=seconds, not_drawn=None, **results)
         began = time.perf_counter()
-        not_drawn = show(trainer, experiment, request.config, recorder, results, gallery)
+        not_drawn = show(trainer, experiment, request.config, recorder, results, gallery, found.figures)
         request.interruption.act()  # what it cut short may have been taken for a figure's own fault
         seconds["figures"] = time.perf_counter() - began if gallery else 0.0
         seconds["total"] = spent["total"] + time.perf_counter() - started

@@ -66,6 +66,11 @@ class EventFiles(TensorBoardLogger):
         return f"{self.root_dir}{self.version}"
 
 
+def shows_progress(settings: TrainerConfig) -> bool:
+    """Whether bars are shown: as `trainer.progress` says, "auto" on a terminal alone."""
+    return settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
+
+
 def make_trainer(
     settings: TrainerConfig, experiment: Experiment, directory: RunDirectory, callbacks: Sequence[Callback]
 ) -> L.Trainer:
@@ -78,7 +83,7 @@ def make_trainer(
     batches_of("test", data, data.eval_batch_size, settings.limit_test_batches)
     if stage is not None:
         batches_of("val", data, data.eval_batch_size, settings.limit_val_batches)
-    bar = settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
+    bar = shows_progress(settings)
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(directory.checkpoints)

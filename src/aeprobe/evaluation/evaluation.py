@@ -1,0 +1,60 @@
+"""What an evaluation is: a question that is asked of a finished module, once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from aeprobe.data.datamodule import ImageDataset
+from aeprobe.figures.charts import Drawing
+from aeprobe.figures.classes import DIGITS, Classes
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an evaluation looks at.
+
+    Attributes:
+        module: trained, in eval mode, on the CPU.
+        splits: "train", "val" and "test", images as uint8 (N, channels, height, width).
+        seed: of the run.
+        names: what the classes are called.
+        progress: whether to show a bar.
+    """
+
+    module: Autoencoder | Classifier
+    splits: Mapping[str, ImageDataset]
+    seed: int
+    names: Classes = DIGITS
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an evaluation found.
+
+    Attributes:
+        numbers: plain values; what metrics.json says below `evaluations`, by the evaluation's name.
+        figures: each one's name, and what draws it.
+        final: the numbers among them that a table of runs shows, by their names, such as "test/accuracy".
+    """
+
+    numbers: dict[str, Any]
+    figures: Sequence[tuple[str, Callable[[], Drawing]]] = ()
+    final: Mapping[str, float] = field(default_factory=dict)
+
+
+class Evaluation(ABC):
+    """A question; its arguments are the keys of its node.
+
+    Attributes:
+        package: what it needs to be installed, as it is imported, with the extra that brings it; empty: nothing.
+    """
+
+    package: ClassVar[tuple[str, str] | tuple[()]] = ()
+
+    @abstractmethod
+    def __call__(self, subject: Subject) -> Findings:
+        """Asks it."""

@@ -1,0 +1,21 @@
+"""What was evaluated of a finished module, on the page: each evaluation's figures, a table and a sentence."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from aeprobe.report.tables import Table
+from aeprobe.runs.stage_run import StageRun
+
+Blocks = Iterator["Table | tuple[str, str]"]  # a table, or a heading and its sentence
+# Of each evaluation: its figures, and what is said of its numbers, which are those of one run.
+FIGURES: dict[str, Sequence[str]] = {}
+WORDS: dict[str, Callable[[dict[str, Any]], Blocks]] = {}
+
+
+def words(run: StageRun, name: str) -> list[Table | tuple[str, str]]:
+    """What is said of an evaluation's numbers; nothing where a file of somebody else's has others."""
+    numbers = run.evaluations.get(name)
+    try:
+        return [*WORDS[name](numbers)] if isinstance(numbers, dict) and name in WORDS else []
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return []
