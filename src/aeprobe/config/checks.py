@@ -19,6 +19,7 @@ from aeprobe.config.schema import (
     STAGES,
     Config,
     DataConfig,
+    Encoder,
     Stage,
     keys,
     module_node,
@@ -112,13 +113,15 @@ def config_error(error: OmegaConfBaseException) -> str:
 
 
 def _check_root(config: Config) -> None:
-    needs = config.stage == Stage.classifier or config.stage.trains_nothing
+    needs = config.stage.trains_nothing or (
+        config.stage == Stage.classifier and config.classifier.encoder.pretrained
+    )
     if needs and not config.ckpt:
         example = "outputs/classifier/RUN" if config.stage == Stage.test else "outputs/autoencoder/RUN"
         raise AeprobeError(
             f"stage={config.stage} needs ckpt=, a run directory or a .ckpt file, for example ckpt={example}"
         )
-    if config.ckpt is not None and not needs:
+    if config.ckpt is not None and not needs and config.stage != Stage.classifier:
         raise AeprobeError(
             f"ckpt={config.ckpt}: stage={config.stage} starts from new weights; drop ckpt=, "
             "or use stage=classifier, stage=test or stage=probe"
@@ -160,6 +163,9 @@ def _check_typed(stage: Stage, typed: Mapping[str, str]) -> None:
 
 def _idle() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
     """Keys without effect: each with the key that makes it so, and whether that has such a value."""
+    yield "classifier.encoder_lr", "classifier.encoder", lambda encoder: not Encoder(encoder).trains
+    yield "classifier.monitor", "data.labels", lambda labels: labels is not None
+    yield "data.labels", "stage", lambda stage: not stage.trains("classifier")
     yield "trainer.figure_epochs", "trainer.figures", lambda drawn: not drawn
     yield "trainer.figure_epochs", "stage", lambda stage: stage == Stage.classifier  # it reconstructs nothing
     yield "trainer.gradient_clip_algorithm", "trainer.gradient_clip_val", lambda value: value is None

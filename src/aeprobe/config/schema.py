@@ -74,6 +74,25 @@ class LossOn(StrEnum):
     softmax = "softmax"
 
 
+class Encoder(StrEnum):
+    """What stage 2 does with its encoder: trained in stage 1 or with new weights; as it is, or trained too."""
+
+    frozen = "frozen"
+    finetuned = "finetuned"
+    random = "random"
+    scratch = "scratch"
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it has the weights of stage 1."""
+        return self in (Encoder.frozen, Encoder.finetuned)
+
+    @property
+    def trains(self) -> bool:
+        """Whether stage 2 changes it."""
+        return self in (Encoder.finetuned, Encoder.scratch)
+
+
 @dataclass
 class StageConfig:
     """What both stages have."""
@@ -109,6 +128,8 @@ class ClassifierConfig(StageConfig):
     """Stage 2."""
 
     head: dict[str, Any] = node("aeprobe.models.networks.MLP", required=True)
+    encoder: Encoder = key(Encoder.frozen)
+    encoder_lr: float | None = key(None, rule=Rule("null, or above 0", POSITIVE.holds))
     loss: Any = node_or_word("cross_entropy")
     standardize: bool = key(False)
     code_noise: float = key(0.0, rule=NOT_NEGATIVE)
@@ -124,6 +145,7 @@ class DataConfig:
     source: dict[str, Any] = node(required=True)
     root: str = key(role=Role.name)
     val_size: int | float = MISSING
+    labels: int | None = key(None, rule=COUNT)
     mean: float = key(0.0, rule=FINITE)
     std: float = key(1.0, rule=Rule("a number above 0", POSITIVE.holds))
     eval_batch_size: int = key(1000, Role.place, COUNT)

@@ -173,6 +173,8 @@ def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -
         groups.insert(1, "autoencoder")
     settings = {key: value for key, value in flat(config).items() if key.partition(".")[0] in groups}
     settings |= {f"data.{key}": data.get(key) for key in ("name", "val_size", "mean", "std")}
+    if stage == "classifier":
+        settings["data.labels"] = value_of(config, "data.labels")
     settings = {key: _number(key, value) for key, value in settings.items() if changes_a_number(key)}
     if data.get("name") != "mnist":  # images of one's own are told apart by their files, or else by their place
         files = data.get("files")

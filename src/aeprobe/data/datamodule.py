@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from aeprobe.data.idx_files import Identity
+from aeprobe.data.labels import labelled
 from aeprobe.data.mnist import MNIST, IdxFolder
 from aeprobe.data.pixels import as_pixels
 from aeprobe.data.sampler import EpochBatches, batches_in_order, loader, seeded_permutation
@@ -64,6 +65,8 @@ class MNISTDataModule(L.LightningDataModule):
         splits: "train", "val" and "test", after `setup`.
         shape: of an image: channels, height and width.
         class_names: of the labels 0, 1, …; empty where classes are called by their numbers.
+        labels: how many training images have labels; None: all. An epoch is as long as with all labels: so few
+            images come repeatedly.
         files: "bytes" and "sha256" of each file by its name, as it was read by `setup`; checkpoints keep them.
     """
 
@@ -90,6 +93,8 @@ class MNISTDataModule(L.LightningDataModule):
         self.files: dict[str, Identity] = {}
         self.shape: tuple[int, ...] = ()
         self.class_names: list[str] = []
+        self.labels: int | None = None
+        self._epoch: int | None = None
 
     def prepare_data(self) -> None:
         """Puts the files in place and checks them.
@@ -125,6 +130,24 @@ class MNISTDataModule(L.LightningDataModule):
         self.identity |= of_them
         self.hparams.update(of_them | {"files": self.files})
 
+    def keep_labels(self, count: int | None, seed: int) -> None:
+        """Trains on so many images, equally many of each class, which the seed chooses; None: on all.
+
+        Raises:
+            AeprobeError: as `labelled`.
+        """
+        if count is None:
+            return
+        train = self.splits["train"]
+        self.labels, self._epoch = count, len(train)
+        chosen = labelled(train.labels, count, seed)
+        self.splits["train"] = ImageDataset(train.images[chosen], train.labels[chosen])
+
+    @property
+    def epoch_size(self) -> int:
+        """How many images an epoch of training takes."""
+        return self._epoch or len(self.splits["train"])
+
     def to(self, device: torch.device | str) -> None:
         """Keeps the splits on a device, as they are: a batch is gathered, and becomes float, where it is used."""
         self._replace(tuple(self.splits), lambda split: (split.images.to(device), split.labels.to(device)))
@@ -157,7 +180,8 @@ class MNISTDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of (images or codes, labels), in a new order each epoch."""
         split = self.splits["train"]
-        return loader(split, EpochBatches(len(split), self.batch_size, self.seed, *self._place()))
+        batches = EpochBatches(self.epoch_size, self.batch_size, self.seed, *self._place(), images=len(split))
+        return loader(split, batches)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the validation split, in its order."""

@@ -29,10 +29,14 @@ class EpochBatches(Sampler[Tensor]):
         seed: of the order.
         rank: this process.
         world: number of processes.
+        images: how many there are, where they are fewer than `size`: an epoch takes them repeatedly.
     """
 
-    def __init__(self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1, images: int | None = None
+    ) -> None:
         self.size, self.batch, self.seed, self.rank, self.world = size, batch, seed, rank, world
+        self.images = images or size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -45,6 +49,8 @@ class EpochBatches(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: when a run is resumed, Lightning asks for the iterator before it sets the epoch.
         order = seeded_permutation(self.size, self.seed, self.epoch + 1)
+        if self.images < self.size:
+            order %= self.images
         for batch in order.split(self.batch):
             part = batch[self.rank :: self.world]
             yield part if len(part) else batch[:1]

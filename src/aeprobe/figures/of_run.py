@@ -111,7 +111,8 @@ def of_classifier(
 
 def _encoder_and_head(module: Classifier) -> Drawing:
     encoder, head = module.structures().values()
-    return architecture(2, [Part("encoder", encoder, frozen=True), Part("head", head, "Softmax")])
+    frozen = not module.trains_encoder
+    return architecture(2, [Part("encoder", encoder, frozen=frozen), Part("head", head, "Softmax")])
 
 
 def _class_histogram(splits: Splits, names: Classes) -> Drawing:

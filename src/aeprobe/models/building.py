@@ -85,18 +85,18 @@ def classifier(settings: Mapping[str, Any], encoder: nn.Module | None = None, **
 
     Args:
         settings: "network", "head" and "loss", which are nodes or words, and plain arguments of `Classifier`.
-        encoder: a trained one, of which a copy is frozen; None: it has new weights, a checkpoint's follow.
+        encoder: a trained one, of which a copy is taken; None: one with new weights.
         training: further arguments, of training alone.
 
     Raises:
         AeprobeError: something cannot be built, or the head does not fit the code.
     """
-    frozen = fresh(encoder) if encoder is not None else _network(settings).get_submodule("encoder")
+    own = fresh(encoder) if encoder is not None else _network(settings).get_submodule("encoder")
     head = _module(settings["head"], "classifier.head")
     loss = nodes.build(loss_node(settings["loss"]), "classifier.loss", nn.Module)
     plain = {name: value for name, value in settings.items() if name not in ("network", "head", "loss")}
     try:
-        module = Classifier(frozen, head, loss=loss, **plain, **training)
+        module = Classifier(own, head, loss=loss, **plain, **training)
     except ValueError as error:
         raise AeprobeError(f"classifier.head ({settings['head']['_target_']}): {error}") from error
     if encoder is not None:

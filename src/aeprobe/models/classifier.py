@@ -1,6 +1,7 @@
-"""Stage 2: a classifier on the codes of a frozen encoder."""
+"""Stage 2: a classifier on the codes of an encoder, which is frozen unless one says otherwise."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +14,17 @@ from aeprobe.models.optimization import Optimization
 from aeprobe.models.stage import StageModule
 from aeprobe.models.structure import Structure, output_of, structure
 
+AT_ONCE = 1_000  # images whose activations are in memory together
+
 
 class Classifier(StageModule):
-    """A small head on an encoder that never changes.
+    """A small head on an encoder.
 
     Args:
         encoder: from images, (N, channels, height, width), to codes, (N, code).
         head: from codes to logits, (N, classes).
         shape: of an image: channels, height and width.
+        trains_encoder: whether the encoder is trained with the head; else it never changes.
         standardize: whether the head sees codes of mean 0 and standard deviation 1, by the statistics that
             `fit_standardization` took; they are part of the checkpoint.
         code_noise: standard deviation of normal noise on the head's input, while training.
@@ -45,6 +49,7 @@ class Classifier(StageModule):
         encoder: nn.Module,
         head: nn.Module,
         shape: Sequence[int] = (1, 28, 28),
+        trains_encoder: bool = False,
         standardize: bool = False,
         code_noise: float = 0.0,
         loss: nn.Module | None = None,
@@ -57,7 +62,8 @@ class Classifier(StageModule):
         super().__init__()
         self.shape = tuple(shape)
         self.normalize = Normalize(mean, std)
-        self.encoder = encoder.requires_grad_(False).eval()
+        self.trains_encoder = trains_encoder
+        self.encoder = encoder if trains_encoder else encoder.requires_grad_(False).eval()
         self.code_size = int(output_of(encoder, self.shape).shape[1])
         self.classes = _classes(head, self.code_size)
         first: list[nn.Module] = [Standardize(self.code_size)] if standardize else []
@@ -84,13 +90,29 @@ class Classifier(StageModule):
     def train(self, mode: bool = True) -> "Classifier":
         """Lightning calls this before every epoch; the frozen encoder stays in eval mode."""
         super().train(mode)
-        self.encoder.eval()
+        if not self.trains_encoder:
+            self.encoder.eval()
         return self
 
-    def fit_standardization(self, codes: Tensor) -> None:
-        """Takes the statistics of the training codes, (N, code), where the head standardises."""
+    def configure_optimizers(self) -> Any:
+        """Two groups of weights: the head's, and those of an encoder that trains."""
+        assert self.optimization is not None, "a stage trains with an Optimization"
+        encoder = {*self.encoder.parameters()}
+        others = [p for p in self.parameters() if p.requires_grad and p not in encoder]
+        return self.optimization.configure(others, [p for p in self.encoder.parameters() if p.requires_grad])
+
+    @torch.no_grad()
+    def fit_standardization(self, inputs: Tensor) -> None:
+        """Takes the statistics of the training codes where the head standardises.
+
+        Args:
+            inputs: codes, (N, code), or images, uint8 (N, *shape), which the encoder encodes as it is now.
+        """
         if isinstance(self.head[0], Standardize):
-            self.head[0].fit(codes)
+            mode = self.encoder.training
+            self.encoder.eval()
+            self.head[0].fit(torch.cat([self.encode(part) for part in inputs.split(AT_ONCE)]))
+            self.encoder.train(mode)
 
     def fit_class_weights(self, labels: Tensor) -> None:
         """Takes the weight of each class, N / (classes · its images), from the training labels, int64 (N,)."""
@@ -99,10 +121,10 @@ class Classifier(StageModule):
             present = (counts > 0).sum()
             self.class_weights.copy_(torch.where(counts > 0, len(labels) / (present * counts), 0))
 
-    @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """The codes, (N, code), of images, uint8 or float in [0, 1], (N, *shape). Codes pass as they are."""
-        codes: Tensor = images if images.ndim == 2 else self.encoder(self.normalize(images))
+        with torch.set_grad_enabled(self.trains_encoder and torch.is_grad_enabled()):
+            codes: Tensor = images if images.ndim == 2 else self.encoder(self.normalize(images))
         return codes
 
     def forward(self, images: Tensor) -> Tensor:
@@ -111,9 +133,9 @@ class Classifier(StageModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch, whose inputs are codes, computed once by MNISTDataModule.encode."""
-        codes, labels = batch
-        logits = self(codes)
+        """The loss of a batch, whose inputs are images, or codes that a frozen encoder made of them once."""
+        inputs, labels = batch
+        logits = self(inputs)
         loss = self.loss(logits, labels)
         self.record(loss=loss, accuracy=(logits.argmax(1) == labels).float().mean())
         if self.trainer.is_last_batch:  # what the report prints of an epoch, whatever the loss is on

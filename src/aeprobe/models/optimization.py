@@ -15,6 +15,7 @@ from aeprobe.config.nodes import bound
 from aeprobe.config.schema import interval
 from aeprobe.errors import AeprobeError
 
+RATES = ("base_lr", "max_lr")  # of CyclicLR and OneCycleLR: one number for all groups of weights, or a list
 TRIED = 20_000  # of a schedule's steps before the training begins: a tenth of a second
 
 
@@ -29,6 +30,7 @@ class Optimization:
         batches: that train in an epoch.
         epochs: of the training.
         accumulate: batches whose gradients make one optimizer step; the last of an epoch may have fewer.
+        second_lr: the learning rate of the second group of weights, if it is another than the first's.
 
     Attributes:
         interval: "step" or "epoch".
@@ -47,8 +49,9 @@ class Optimization:
         batches: int,
         epochs: int,
         accumulate: int = 1,
+        second_lr: float | None = None,
     ) -> None:
-        self.accumulate = accumulate
+        self.accumulate, self.second_lr = accumulate, second_lr
         self.interval = interval(scheduler)
         self._stage = stage
         self._length = epochs if self.interval == "epoch" else -(-batches // accumulate) * epochs
@@ -60,9 +63,9 @@ class Optimization:
         self.idle: str | None = None
         self._try(optimizer)
 
-    def configure(self, parameters: Iterable[nn.Parameter]) -> Any:
-        """What `configure_optimizers` returns."""
-        optimizer = self._optimizer(parameters)
+    def configure(self, first: Iterable[nn.Parameter], second: Iterable[nn.Parameter] = ()) -> Any:
+        """What `configure_optimizers` returns, for one or two groups of weights."""
+        optimizer = self._make(first, second)
         scheduler = self._schedule(optimizer)
         if scheduler is None:
             return optimizer
@@ -110,7 +113,7 @@ class Optimization:
         weight.grad = torch.zeros_like(weight)
         unscheduled = f"{self._stage}.scheduler: {_described(self._scheduler)} does not work"
         with _refused(f"{self._stage}.optimizer cannot be made"):
-            optimizer = self._optimizer([weight])
+            optimizer = self._make([weight], [nn.Parameter(weight.detach().clone())] if self.second_lr else [])
         self._alone = _numbers(optimizer)
         with _refused(unscheduled):
             schedule = self._schedule(optimizer)
@@ -136,11 +139,22 @@ class Optimization:
             length = f"{self._length} {self.interval}{'s'[: self._length > 1]}"
             self.idle = f"{_described(self._scheduler)} does not change the rate in {length}"
 
+    def _make(self, first: Iterable[nn.Parameter], second: Iterable[nn.Parameter]) -> Optimizer:
+        if self.second_lr is None:
+            return self._optimizer([*first, *second])
+        return self._optimizer([{"params": [*first]}, {"params": [*second], "lr": self.second_lr}])
+
     def _schedule(self, optimizer: Optimizer) -> Any:
         if self._scheduler is None:
             return None
-        auto = {key: self._length for key, value in self._scheduler.keywords.items() if value == "auto"}
-        return self._scheduler(optimizer, **auto)
+        given: dict[str, Any] = {
+            key: self._length for key, value in self._scheduler.keywords.items() if value == "auto"
+        }
+        first, *others = (group["lr"] for group in optimizer.param_groups)
+        for key in RATES if others else ():  # a cycle's rates replace the optimizer's, in every group
+            if isinstance(rate := self._scheduler.keywords.get(key), int | float):
+                given[key] = [rate, *(rate * other / first for other in others)]
+        return self._scheduler(optimizer, **given)
 
 
 def _numbers(optimizer: Optimizer) -> dict[str, Any]:

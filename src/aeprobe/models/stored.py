@@ -99,8 +99,8 @@ def _check_data(data: dict[str, Any], module: Mapping[str, Any]) -> None:
         SEED.require(key, data[key])
     for key in ("mean", "std"):
         _hold(NUMBER, f"data.{key}", module.get(key))
-    settings = data["name"], data["source"], data["root"], data["val_size"], module["mean"], module["std"]
-    check_data(DataConfig(*settings, eval_batch_size=1))
+    settings = {key: data[key] for key in ("name", "source", "root", "val_size")}
+    check_data(DataConfig(**settings, mean=module["mean"], std=module["std"], eval_batch_size=1))
     check_files(data.get("files", {}))
 
 
@@ -141,7 +141,8 @@ def _check_module(stage: str, settings: Mapping[str, Any]) -> None:
     _hold(Rule("a word, or a node", lambda loss: isinstance(loss, str | dict)), "loss", settings.get("loss"))
     if stage == "autoencoder":
         return
-    _hold(YES_OR_NO, "standardize", settings.get("standardize", False))
+    for key in ("standardize", "trains_encoder"):
+        _hold(YES_OR_NO, key, settings.get(key, False))
     noise = settings.get("code_noise", 0.0)
     _hold(NUMBER, "code_noise", noise)
     require(noise >= 0, "code_noise", noise, "0 or more")

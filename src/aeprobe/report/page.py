@@ -65,7 +65,7 @@ def sections(runs: Runs) -> list[Section]:
         section = Section("autoencoder", "Stage 1: the autoencoder")
         parts.append((section, _autoencoder(runs["autoencoder"])))
     if runs["classifier"]:
-        section = Section("classifier", "Stage 2: the classifier on the frozen encoder")
+        section = Section("classifier", f"Stage 2: the classifier on an encoder, {runs['classifier'][0].encoder}")
         parts.append((section, _classifier(runs["classifier"])))
     parts += [(Section(stage, AGAIN[stage]), _again(runs[stage])) for stage in FINISHED if runs[stage]]
     beyond = Section("beyond", BEYOND)

@@ -78,7 +78,7 @@ def settings(runs: Sequence[StageRun]) -> Table:
     if stage == "classifier":
         theirs = report()["autoencoder"]["settings"]["widths"]
         encoder = run.layers("encoder") or f"that of {run.metrics.get('ckpt')}"
-        rows.insert(0, ["Encoder, frozen", encoder, _widths(theirs)])
+        rows.insert(0, ["Encoder", f"{encoder}, {run.encoder}", f"{_widths(theirs)}, frozen"])
     else:
         mirrored = run.sizes("encoder") == run.sizes("decoder")[::-1]
         rows[0][0] = "Layers, then mirrored" if mirrored else "Layers of the encoder"

@@ -11,6 +11,7 @@ from aeprobe.config.settings import experiment, upgraded
 from aeprobe.files import read_file
 from aeprobe.runs.metrics import MOST_BYTES, Metrics, parsed
 
+ENCODERS = {"finetuned": "finetuned", "random": "frozen with random weights", "scratch": "trained from scratch"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -140,6 +141,11 @@ class StageRun:
         """Why, by the name of each figure that could not be drawn."""
         found = self.metrics.get("not_drawn")
         return {str(name): str(why) for name, why in found.items()} if isinstance(found, dict) else {}
+
+    @property
+    def encoder(self) -> str:
+        """What stage 2 did with its encoder, in words."""
+        return ENCODERS.get(str(self.setting("classifier.encoder")), "frozen")
 
     @property
     def evaluations(self) -> dict[str, Any]:

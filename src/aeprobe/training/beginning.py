@@ -163,7 +163,7 @@ def write_header(
             threads=torch.get_num_threads(),  # of each process
             processes=here().world,
             ckpt=str(experiment.ckpt) if experiment.ckpt else None,
-            checkpoint="best" if experiment.settings and experiment.data.val_size else "last",
+            checkpoint="best" if experiment.keeps_best else "last",
             seconds={"total": None, "fit": None, "figures": None},
             epochs=[],
             higher_is_better=better,

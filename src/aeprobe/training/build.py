@@ -23,6 +23,7 @@ from aeprobe.models.classifier import Classifier
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
 from aeprobe.runs.metrics import find_checkpoint
+from aeprobe.runs.stage_run import ENCODERS
 from aeprobe.training import additions
 from aeprobe.training.consistency import (
     batches_of,
@@ -74,6 +75,11 @@ class Experiment:
         }
 
     @property
+    def keeps_best(self) -> bool:
+        """Whether validation chooses the epoch; not among few labels, which validation's would be added to."""
+        return bool(self.settings and self.data.val_size) and self.data.labels is None
+
+    @property
     def layers(self) -> str:
         """Of its encoder, or of a classifier's head: "784-500-200-100-30 with ReLU"."""
         return str(self.module.structures()["head" if isinstance(self.module, Classifier) else "encoder"])
@@ -82,7 +88,14 @@ class Experiment:
         """One line: architecture, number of weights that train, sizes of the splits."""
         weights = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.data.splits.items())
-        return f"{self.module.stage} {self.layers}, {weights:,} trainable weights; images: {sizes}"
+        return (
+            f"{self.module.stage} {self.layers}, {weights:,} trainable weights{self._encoder()}; images: {sizes}"
+        )
+
+    def _encoder(self) -> str:
+        """Of a classifier, what stage 2 does with its encoder, where that is not the report's."""
+        words = ENCODERS.get(str(getattr(self.settings, "encoder", "")))
+        return f", encoder {words}" if words else ""
 
 
 def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool = False) -> Experiment:
@@ -152,6 +165,7 @@ def _classifier_settings(
     require_two_classes(data)
     return {
         **{name: encoder[name] for name in ("network", "shape", "mean", "std")},
+        "trains_encoder": settings.encoder.trains,
         "head": building.head_node(settings.head, trained.code_size, data.classes),
         **{name: getattr(settings, name) for name in ("standardize", "code_noise", "loss", "class_weights")},
         "loss_on": str(settings.loss_on),
@@ -159,28 +173,38 @@ def _classifier_settings(
 
 
 def build_classifier(
-    config: Config, typed: Mapping[str, str], ckpt: str | Path, resuming: bool = False, stored: bool = False
+    config: Config,
+    typed: Mapping[str, str],
+    ckpt: Path | None,
+    resuming: bool = False,
+    stored: bool = False,
 ) -> Experiment:
     """Stage 2, on the encoder of `ckpt`, with a new head; to resume it, `ckpt` is its own. `stored` as above.
+
+    An encoder with new weights has the network of `ckpt`; without one, that of the configuration.
 
     Raises:
         AeprobeError: `ckpt` holds no autoencoder, or it contradicts what was typed.
     """
     settings = config.classifier
-    path = find_checkpoint(ckpt, "autoencoder")
-    source = checkpoints.read(path)
-    trained = checkpoints.restore(source, path, _trusted(config, stored))
-    if not resuming and not isinstance(trained, Autoencoder):
+    path = find_checkpoint(ckpt, "autoencoder") if ckpt else None
+    source = checkpoints.read(path) if path else None
+    trained = checkpoints.restore(source, path, _trusted(config, stored)) if source and path else None
+    if trained and not resuming and not isinstance(trained, Autoencoder):
         raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
-    require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
+    if source and path:
+        require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
     data = build_data(config, config.seed, settings.batch_size, source, path, typed, stored)
-    kept = source["hyper_parameters"]
-    own = kept if resuming else _classifier_settings(config, kept, trained, data)
+    data.keep_labels(config.data.labels, config.seed)
+    kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data.shape)
+    network = trained or building.autoencoder(kept)
+    own = kept if resuming else _classifier_settings(config, kept, network, data)
     building.require_memory(building.rehearse("classifier", own))
     optimization = _optimization(config, "classifier", data, stored)
     added = additions.callbacks(config, "classifier", data)
     aeprobe.runtime.seed(config.seed)
-    module = building.classifier(own, encoder=trained.encoder, optimization=optimization)
+    pretrained = trained.encoder if trained and (resuming or settings.encoder.pretrained) else None
+    module = building.classifier(own, encoder=pretrained, optimization=optimization)
     require_classes(module, data)
     module.add_metrics(additions.metrics(config, "classifier", data.shape, module.classes))
     return Experiment("classifier", module, data, config.seed, settings, path, callbacks=added)
@@ -218,7 +242,8 @@ def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: boo
     require_best(stage, config, data)
     batches = batches_of("train", data, settings.batch_size, trainer.limit_train_batches)
     epochs, accumulate = settings.epochs(trainer), trainer.accumulate_grad_batches
-    optimization = Optimization(stage, settings.optimizer, settings.scheduler, batches, epochs, accumulate)
+    second = config.classifier.encoder_lr if stage == "classifier" else None
+    optimization = Optimization(stage, settings.optimizer, settings.scheduler, batches, epochs, accumulate, second)
     if not stored:
         optimization.require_own_numbers()
     return optimization

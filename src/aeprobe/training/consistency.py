@@ -109,7 +109,7 @@ def batches_of(split: str, data: MNISTDataModule, size: int, limit: float | None
     Raises:
         AeprobeError: a fraction leaves none; Lightning says so late, or never.
     """
-    batches = -(-len(data.splits[split]) // size)
+    batches = -(-(data.epoch_size if split == "train" else len(data.splits[split])) // size)
     if limit is None:
         return batches
     limited = int(limit * batches) if isinstance(limit, float) else min(limit, batches)

@@ -35,7 +35,9 @@ def prepare(experiment: Experiment, device: torch.device) -> None:
     data.to(device)
     if isinstance(module, Classifier):
         trains = experiment.settings is not None
-        data.encode(module.to(device).encode, [*data.splits] if trains else ["test"])
+        module.to(device)
+        if not module.trains_encoder or not trains:
+            data.encode(module.encode, [*data.splits] if trains else ["test"])
         if trains:
             module.fit_standardization(data.splits["train"].images)
             module.fit_class_weights(data.splits["train"].labels)

@@ -98,16 +98,21 @@ def _run_stages(request: Request, result: Result) -> None:
     config, directory = request.config, request.directory
     require_kinds(config)
     additions.require_packages(config)
-    typed, ckpt, resume = typed_values(request.overrides), Path(config.ckpt or ""), request.resume
+    typed, resume = typed_values(request.overrides), request.resume
+    ckpt = Path(config.ckpt) if config.ckpt else None
     if config.stage.trains_nothing:
-        _run_stage(str(config.stage), request, directory, result, lambda _: build_finished(config, typed, ckpt))
+        finished = ckpt or Path()  # of which there is one: checked by validate
+        _run_stage(
+            str(config.stage), request, directory, result, lambda _: build_finished(config, typed, finished)
+        )
         return
     both = config.stage == Stage.all
     if both and not resume:  # each stage claims a directory of its own below it
         collectives.on_rank_zero(lambda: _require_unused(directory))
     if config.stage.trains("autoencoder"):
-        ckpt = directory / "autoencoder" if both else directory
-        _run_stage("autoencoder", request, ckpt, result, lambda last: build_autoencoder(config, last, resume))
+        path = directory / "autoencoder" if both else directory
+        _run_stage("autoencoder", request, path, result, lambda last: build_autoencoder(config, last, resume))
+        ckpt = path
         gc.collect()  # a Trainer and its module hold each other, and with them the images: 55 MB
     if config.stage.trains("classifier"):
         path, typed = (directory / "classifier", {}) if both else (directory, typed)

@@ -91,7 +91,7 @@ def make_trainer(
     if stage is not None:  # best before last, which keeps the state of both
         every += [Timer(settings.max_time, interval="epoch")] if settings.max_time else []
         mode = "max" if experiment.higher_is_better[stage.monitor.removeprefix("val/")] else "min"
-        every += [Checkpoint(directory.checkpoints, "best", stage.monitor, mode)] if data.val_size else []
+        every += [Checkpoint(directory.checkpoints, "best", stage.monitor, mode)] if experiment.keeps_best else []
         every += [Checkpoint(directory.checkpoints, "last")]
     passed = {name: getattr(settings, name) for name, field in keys(TrainerConfig) if not field.metadata["ours"]}
     several = settings.devices * settings.num_nodes > 1
