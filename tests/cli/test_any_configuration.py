@@ -22,8 +22,9 @@ from images import write_folder
 from omegaconf import OmegaConf
 
 from aeprobe.cli import main as cli
+from aeprobe.config.choices import LossOn
 from aeprobe.config.hints import known_keys
-from aeprobe.config.schema import Config, LossOn
+from aeprobe.config.schema import Config
 from aeprobe.config.settings import flat
 from aeprobe.models import checkpoints
 from aeprobe.models.networks import ACTIVATIONS

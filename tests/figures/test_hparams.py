@@ -10,9 +10,10 @@ from conftest import REPO
 from hydra import compose, initialize_config_dir
 
 from aeprobe.config.checks import validate
-from aeprobe.config.schema import STAGES, Config, Stage
+from aeprobe.config.choices import Stage
+from aeprobe.config.schema import STAGES, Config
 from aeprobe.config.settings import roles
-from aeprobe.training.build import Experiment
+from aeprobe.training.experiment import Experiment
 from aeprobe.training.hparams import hyperparameters
 
 # Another value for every key that has no role, by group; a test below holds the list against the schema.

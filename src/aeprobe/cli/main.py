@@ -21,9 +21,10 @@ from aeprobe.cli.failures import (
 )
 from aeprobe.cli.resume import resume
 from aeprobe.config import objective
+from aeprobe.config.choices import Stage
 from aeprobe.config.hints import unknown_option
 from aeprobe.config.overrides import as_typed, as_typed_text, check_groups, override
-from aeprobe.config.schema import Config, Stage
+from aeprobe.config.schema import Config
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.output import outlive_readers
 from aeprobe.paths import coming_from, shortest

@@ -13,10 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, typed_values
+from aeprobe.config.choices import Stage
 from aeprobe.config.fields import Role
 from aeprobe.config.overrides import as_typed
 from aeprobe.config.rules import THREADS_ANYWHERE
-from aeprobe.config.schema import STAGES, Config, Stage, depends_on_length, every_node, schema
+from aeprobe.config.schema import STAGES, Config, depends_on_length, every_node, schema
 from aeprobe.config.settings import roles, upgraded
 from aeprobe.config.stored import read_config, read_overrides
 from aeprobe.config.trust import require_trusted

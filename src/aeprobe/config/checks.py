@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config import objective
+from aeprobe.config.choices import Encoder, Stage
 from aeprobe.config.hints import hint
 from aeprobe.config.overrides import literal
 from aeprobe.config.rules import require
@@ -19,8 +20,6 @@ from aeprobe.config.schema import (
     STAGES,
     Config,
     DataConfig,
-    Encoder,
-    Stage,
     keys,
     module_node,
     plain,

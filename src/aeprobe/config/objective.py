@@ -5,8 +5,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from aeprobe.config.choices import Stage
 from aeprobe.config.nodes import found
-from aeprobe.config.schema import Config, Stage, value_of
+from aeprobe.config.schema import Config, value_of
 from aeprobe.errors import AeprobeError
 
 # What every run of a stage measures, and whether a higher value is a better one.

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from aeprobe.config.choices import Encoder, LossOn, Stage
 from aeprobe.config.fields import Role, key, node, node_or_word, nodes_by_name
 from aeprobe.config.rules import (
     BATCHES,
@@ -46,51 +47,6 @@ ALIASES = {  # what may be typed, too
 } | {f"data.{name}": f"data.source.{name}" for name in ("size", "channels", "test_share")}
 # The class of images that stored configurations mean which name none, by the images' name.
 SOURCES = {"mnist": "aeprobe.data.mnist.MNIST", "folder": "aeprobe.data.mnist.IdxFolder"}
-
-
-class Stage(StrEnum):
-    """Which stages a run has."""
-
-    all = "all"
-    autoencoder = "autoencoder"
-    classifier = "classifier"
-    test = "test"
-    probe = "probe"
-
-    @property
-    def trains_nothing(self) -> bool:
-        """Whether a finished run is looked at again."""
-        return self in (Stage.test, Stage.probe)
-
-    def trains(self, stage: str) -> bool:
-        """Whether this run trains `stage` ("autoencoder" or "classifier")."""
-        return self in (Stage.all, stage)
-
-
-class LossOn(StrEnum):
-    """What the classifier's cross-entropy is given."""
-
-    logits = "logits"
-    softmax = "softmax"
-
-
-class Encoder(StrEnum):
-    """What stage 2 does with its encoder: trained in stage 1 or with new weights; as it is, or trained too."""
-
-    frozen = "frozen"
-    finetuned = "finetuned"
-    random = "random"
-    scratch = "scratch"
-
-    @property
-    def pretrained(self) -> bool:
-        """Whether it has the weights of stage 1."""
-        return self in (Encoder.frozen, Encoder.finetuned)
-
-    @property
-    def trains(self) -> bool:
-        """Whether stage 2 changes it."""
-        return self in (Encoder.finetuned, Encoder.scratch)
 
 
 @dataclass

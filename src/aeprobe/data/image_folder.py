@@ -49,7 +49,8 @@ class Picture(NamedTuple):
 class ImageFolder(Source):
     """Pictures of any size and mode (PNG, JPEG, WebP, BMP, GIF, TIFF, PPM), in one subfolder for each class.
 
-    Either ROOT/train/CLASS and ROOT/test/CLASS, or ROOT/CLASS with a share of each class as test images. The
+    Either ROOT/train/CLASS and ROOT/test/CLASS, or ROOT/CLASS with a share of each class as test images. Without
+    subfolders for classes, the pictures lie in ROOT/train and ROOT/test, or in ROOT, and have no labels. The
     shorter side is resized to `size`, and the middle is cut out; what is transparent becomes white, and a photo is
     turned as its camera says. Names that begin with a dot are ignored. A picture that cannot be read is left out
     with a warning. The images are kept in a file below data/images in the working directory, which is made again
@@ -82,7 +83,7 @@ class ImageFolder(Source):
         self._listed: list[Picture] = []
         self.kept = typed_in() / "data" / "images" / name
 
-    def read(self, split: str) -> tuple[Tensor, Tensor]:
+    def read(self, split: str) -> tuple[Tensor, Tensor | None]:
         """As `Source`; decodes the pictures where their images are not kept yet.
 
         Raises:
@@ -107,11 +108,11 @@ class ImageFolder(Source):
                 log.warning("data: %s is left out: %s", printable(str(self.root / picture.path)), fault)
         labels = torch.tensor([picture.label for picture in own if picture.path not in faults], dtype=torch.int64)
         there = labels.bincount(minlength=len(self.class_names))
-        lost = [name for name, count in zip(self.class_names, there, strict=True) if not count]
+        lost = [name for name, count in zip(self.class_names, there, strict=False) if not count]
         if not len(labels) or (lost and split == "train"):
             what = "none" if not len(labels) else f"none of class {lost[0]}"
             raise AeprobeError(f"data: of the {split} pictures in {self.root} {what} can be read")
-        return images, labels
+        return images, labels if self.class_names else None
 
     def _list(self) -> list[Picture]:
         """Every picture, those of training first, by class and name; gives the classes their names."""
@@ -122,7 +123,7 @@ class ImageFolder(Source):
         names = folders["train"] if folders else _classes(self.root)
         if strange := {*folders.get("test", ())} - {*names}:
             raise AeprobeError(f"data: {self.root / 'test' / min(strange)} is of a class that train does not have")
-        self.class_names = [*map(printable, names)]
+        self.class_names = [*map(printable, filter(None, names))]
         found: dict[str, list[Picture]] = {split: [] for split in SPLITS}
         for label, name in enumerate(names):
             for split in folders or ("train",):
@@ -213,13 +214,16 @@ class ImageFolder(Source):
 
 
 def _classes(folder: Path) -> list[str]:
-    """The names of its subfolders, in their order."""
+    """The names of its subfolders, in their order; of a folder that holds pictures alone, one empty name."""
     if not folder.is_dir():
         raise AeprobeError(f"data: {folder} is no folder: give one of pictures, data.root=DIR")
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
-    if not names:
-        raise AeprobeError(f"data: {folder} has no subfolders: give it one for each class, with its pictures")
-    return names
+    if not names and not any(entry.name.lower().endswith(ENDS) for entry in os.scandir(folder)):
+        raise AeprobeError(
+            f"data: {folder} has no subfolders and no picture: give it one subfolder for each class, with its "
+            "pictures, or pictures alone, without labels"
+        )
+    return names or [""]
 
 
 def _pictures(folder: str, root: Path, split: str, label: int) -> Iterator[Picture]:

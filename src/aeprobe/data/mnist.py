@@ -20,6 +20,7 @@ class IdxFolder(Source):
     """A folder of four IDX files, named as MNIST's, of images of any height and width with one channel.
 
     Each may end in .gz, and may have a dot in the place of the hyphen before idx, as in train-images.idx3-ubyte.
+    Where there is no file of labels, the images have none.
 
     Args:
         root: the folder.
@@ -32,13 +33,18 @@ class IdxFolder(Source):
         super().__init__()
         self.root = self.folder = Path(root)
 
-    def read(self, split: str) -> tuple[Tensor, Tensor]:
+    def read(self, split: str) -> tuple[Tensor, Tensor | None]:
         """As `Source`. Reads each file once, without a second copy of it in memory.
 
         Raises:
             AeprobeError: a file is missing, there are two forms of it, or it is malformed.
         """
         paths = [self.file(name) for name in self.names[split]]
+        if not self.fetched and paths[0].exists() and not paths[1].exists():
+            images = IdxFile(paths[0], IMAGES)
+            alone = self._whole(images).unsqueeze(1)
+            self.files = {self.names[split][0]: images.identity}
+            return alone, None
         images, labels = IdxFile(paths[0], IMAGES), IdxFile(paths[1], LABELS)
         if images.count != labels.count:
             raise AeprobeError(
@@ -169,9 +175,10 @@ class EMNIST(Downloaded):
     def _download(self, folder: str) -> None:
         datasets.EMNIST(folder, split="letters", download=True)
 
-    def read(self, split: str) -> tuple[Tensor, Tensor]:
+    def read(self, split: str) -> tuple[Tensor, Tensor | None]:
         """As `Source`. The files hold each image with its rows as columns, and labels from 1."""
         images, labels = super().read(split)
+        assert labels is not None, "a missing file is downloaded"
         for part in images.split(1000):
             part.copy_(part.transpose(2, 3).clone())
         return images, labels - 1

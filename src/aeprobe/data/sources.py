@@ -11,11 +11,12 @@ from torch import Tensor
 from aeprobe.data.idx_files import Identity
 from aeprobe.errors import AeprobeError
 
+NO_LABEL = -1  # of an image whose class is not known
 MOST_CLASSES = 2**12  # their confusion matrix takes 134 MB
 
 
 class Source(ABC):
-    """Images with labels, and what their classes are called.
+    """Images, perhaps with labels, and what their classes are called.
 
     A subclass implements `read`. Its arguments are the keys of `data.source`; one called `root` is `data.root`.
 
@@ -48,12 +49,17 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read(self, split: str) -> tuple[Tensor, Tensor]:
-        """The images, uint8 (N, channels, height, width), and labels, int64 (N,), of "train" or "test"."""
+    def read(self, split: str) -> tuple[Tensor, Tensor | None]:
+        """The images, uint8 (N, channels, height, width), and labels, int64 (N,), of "train" or "test".
+
+        Labels may be None: stage 1 needs none.
+        """
 
 
 def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Identity]]:
     """What a source gives of a split, held against what it should give, and the identities of its files.
+
+    Without labels, each is NO_LABEL.
 
     Raises:
         AeprobeError: it gives something else, or cannot read.
@@ -66,6 +72,9 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
         raise
     except Exception as error:  # whatever a class of somebody's own ends in
         raise AeprobeError(f"{name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+    unlabelled = labels is None
+    if labels is None:
+        labels = torch.full((len(images),) if isinstance(images, Tensor) and images.ndim else (0,), NO_LABEL)
     for what, tensor, dtype, sides, form in (
         ("images", images, torch.uint8, 4, "(N, channels, height, width)"),
         ("labels", labels, torch.int64, 1, "(N,)"),
@@ -86,7 +95,7 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
             f"{name}: class_names={names!s:.80}: expected at most {MOST_CLASSES} texts, each another"
         )
     low, high, most = int(labels.min()), int(labels.max()), len(names) or MOST_CLASSES
-    if low < 0 or high >= most:
+    if not unlabelled and (low < 0 or high >= most):
         raise AeprobeError(
             f"{name}: its labels go from {low} to {high}, expected 0 to {most - 1}"
             + (f" for {most} class names" if names else "")

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from aeprobe.data.sources import NO_LABEL
+
 MOST_WORDS = 20  # classes of which each has its number written beside it
 LONGEST = 18  # characters of a class's name, in a figure
 
@@ -34,10 +36,14 @@ class Classes:
 
     def __call__(self, label: int) -> str:
         """A class in a sentence."""
+        if label == NO_LABEL:
+            return "an image without a label"
         return self.names[label] if self.names else f"{self.noun} {label}"
 
     def short(self, label: int) -> str:
-        """A class where it is clear that it is one."""
+        """A class where it is clear that it is one; nothing for an image without a label."""
+        if label == NO_LABEL:
+            return ""
         return self.names[label] if self.names else str(label)
 
     def drawn(self, label: int) -> str:

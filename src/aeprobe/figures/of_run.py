@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aeprobe.data.datamodule import ImageDataset
 from aeprobe.data.sampler import seeded_permutation
+from aeprobe.data.sources import NO_LABEL
 from aeprobe.figures import charts, pictures
 from aeprobe.figures.charts import Array, Drawing
 from aeprobe.figures.classes import DIGITS, Classes
@@ -115,7 +116,9 @@ def _encoder_and_head(module: Classifier) -> Drawing:
     return architecture(2, [Part("encoder", encoder, frozen=frozen), Part("head", head, "Softmax")])
 
 
-def _class_histogram(splits: Splits, names: Classes) -> Drawing:
+def _class_histogram(splits: Splits, names: Classes) -> Drawing | None:
+    if any((split.labels == NO_LABEL).any() for split in splits.values()):
+        return None
     classes = len(names.names) or 1 + max(int(split.labels.max()) for split in splits.values())
     counts = {name: np.bincount(split.labels.numpy(), minlength=classes) for name, split in splits.items()}
     return charts.class_histogram(counts, same=splits["val"] is splits["test"], names=names)
@@ -145,8 +148,10 @@ def shown(images: Tensor) -> Array:
 
 
 def one_of_each(labels: Tensor, seed: int) -> Array:
-    """The index of a random image of each class, in the classes' order, for at most ten classes."""
+    """The index of a random image of each class, in their order; without labels, of any. At most ten."""
     order = seeded_permutation(len(labels), seed).numpy()
+    if (labels == NO_LABEL).all():
+        return order[:10]
     first: Array = np.unique(labels.numpy()[order], return_index=True)[1]
     indices: Array = order[first][:10]
     return indices

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
+from aeprobe.data.sources import NO_LABEL
 from aeprobe.figures.charts import Array, Drawing, new_axes
 from aeprobe.figures.classes import DIGITS, MOST_WORDS, Classes
 from aeprobe.figures.tiles import GAP, Row, canvas, grid, put, scaled, write
@@ -26,16 +27,17 @@ def samples(images: Array, labels: Array, indices: Array, names: Classes = DIGIT
     """Training images with their labels; `indices` are their places in the training split."""
     count, images = len(images), scaled(images, 84)
     height, width = images.shape[1:3]
+    words = [names.drawn(label) if names.names or label == NO_LABEL else f"label {label}" for label in labels]
     longest = max((len(names.drawn(label)) for label in labels), default=0)
     size = max(width + 3 * GAP, 9 * longest)
     margin = 20 + (size - width - 3 * GAP) // 2
-    title = "Training images and their labels"
+    title = "Training images and their labels" if any(words) else "Training images"
     figure = canvas(max(count * size + 40, 400), height + 82, title)
     put(figure, ((margin + i * size, 40, image) for i, image in enumerate(images)))
-    for i, label in enumerate(labels):
-        word = names.drawn(label) if names.names else f"label {label}"
+    for i, word in enumerate(words):
         write(figure, margin + i * size + width / 2, 48 + height, word, ha="center", fontsize=11)
-    alt = f"{counted(count, 'random training')}, labelled {names.pick(labels)}."
+    labelled = f"labelled {names.pick(labels)}" if any(words) else "without labels"
+    alt = f"{counted(count, 'random training')}, {labelled}."
     data = {"indices": indices.tolist(), "labels": labels.tolist()}
     return Drawing([3], "Training images", alt, figure, data)
 
@@ -52,7 +54,7 @@ def reconstructions(
         errors: MSE per pixel, (epochs, N).
         names: what the classes are called.
     """
-    words = [names.drawn(label) if names.names else names(label) for label in labels]
+    words = [names.drawn(label) if names.names or label == NO_LABEL else names(label) for label in labels]
     rows: list[Row] = [("input", images, words)]
     for (epoch, made), mse in zip(of_epochs.items(), errors, strict=True):
         rows.append((f"epoch {epoch}\nMSE {number(mse.mean())}", made, list(map(number, mse))))
@@ -191,7 +193,7 @@ def codes(points: Array, labels: Array, explained: Array, names: Classes = DIGIT
         alt = f"{count} by the two principal components of their codes, which hold {held}"
         alt += (
             f"; large {'names' if names.names else 'numbers'} stand at the medians of their classes."
-            if len(classes) <= MOST_WORDS
+            if len(classes) <= MOST_WORDS and NO_LABEL not in classes
             else "."
         )
     if len(classes) <= MOST_WORDS:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from aeprobe.config.checks import check_data
+from aeprobe.config.choices import LossOn
 from aeprobe.config.rules import DATASET_NAME, SEED, Rule, one_of, require
-from aeprobe.config.schema import MODULE, SOURCES, DataConfig, LossOn
+from aeprobe.config.schema import MODULE, SOURCES, DataConfig
 from aeprobe.errors import AeprobeError
 
 DICT = Rule("a dict", lambda value: isinstance(value, dict))

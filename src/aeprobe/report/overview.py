@@ -89,9 +89,8 @@ def trained(runs: Runs) -> list[str]:
             code = f" to a code of {sizes[-1]} numbers and back" if sizes else ""
             sentences.append(f"An autoencoder {layers}{code}, trained for {length}.")
         else:
-            labels = (
-                f", with the labels of {n:,} images" if isinstance(n := run.setting("data.labels"), int) else ""
-            )
+            few = run.setting("data.labels")
+            labels = f", with the labels of {few:,} images" if isinstance(few, int) else ""
             on = "the code of a frozen encoder" if run.encoder == "frozen" else f"an encoder, {run.encoder}"
             sentences.append(f"A classifier {layers} on {on}, trained for {length}{labels}.")
     return sentences

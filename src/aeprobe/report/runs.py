@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aeprobe.config.schema import STAGES, Stage
+from aeprobe.config.choices import Stage
+from aeprobe.config.schema import STAGES
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import read_metrics
 from aeprobe.runs.ownership import refuse_link

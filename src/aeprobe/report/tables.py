@@ -47,6 +47,8 @@ def data(runs: Sequence[StageRun]) -> Table:
         ["Pixels", scale, NONE],
         ["Seed" if len(runs) == 1 else "Seeds", ", ".join(str(r.metrics["seed"]) for r in runs), NONE],
     ]
+    if run.metrics.get("encoder_data"):
+        rows.append(["The encoder was trained on", str(run.metrics["encoder_data"]), NONE])
     return _beside_the_report("Figure 1", "Data protocol", runs, rows)
 
 

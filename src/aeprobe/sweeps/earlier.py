@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config.schema import STAGES, Config, Stage, plain
+from aeprobe.config.choices import Stage
+from aeprobe.config.schema import STAGES, Config, plain
 from aeprobe.config.settings import changes_a_number, flat, upgraded
 from aeprobe.config.stored import read_config
 from aeprobe.errors import AeprobeError

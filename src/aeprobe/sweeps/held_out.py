@@ -1,7 +1,8 @@
 """A search chooses by images that were held out, never by the test set."""
 
 from aeprobe.config import objective
-from aeprobe.config.schema import Config, Stage
+from aeprobe.config.choices import Stage
+from aeprobe.config.schema import Config
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import find_checkpoint
 

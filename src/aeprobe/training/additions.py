@@ -13,7 +13,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from aeprobe.config import nodes
-from aeprobe.config.schema import Config, Stage, StageConfig
+from aeprobe.config.choices import Stage
+from aeprobe.config.schema import Config, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Evaluation

@@ -23,8 +23,8 @@ from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training import additions
-from aeprobe.training.build import Experiment
 from aeprobe.training.consistency import require_files
+from aeprobe.training.experiment import Experiment
 from aeprobe.training.hparams import hyperparameters
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def write_header(
             threads=torch.get_num_threads(),  # of each process
             processes=here().world,
             ckpt=str(experiment.ckpt) if experiment.ckpt else None,
+            encoder_data=experiment.encoder_data,
             checkpoint="best" if experiment.keeps_best else "last",
             seconds={"total": None, "fit": None, "figures": None},
             epochs=[],
@@ -173,6 +174,8 @@ def write_header(
     each = "" if world == 1 else f" in each of {world} processes"
     where = "into" if last is None else f"going on from {last.name} in"
     log.info("%s", experiment.describe())
+    if experiment.encoder_data:
+        log.info("images: %s; the encoder was trained on %s", experiment.data.name, experiment.encoder_data)
     log.info("on %s with %d thread%s%s, %s %s", device, threads, "s"[: threads > 1], each, where, directory.path)
 
 

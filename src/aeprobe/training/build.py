@@ -1,101 +1,37 @@
 """From a checked configuration to the pieces of one stage; all that can fail early fails here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aeprobe.runtime
 
-from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from aeprobe.config import nodes
-from aeprobe.config.objective import MEASURED
-from aeprobe.config.schema import Config, Stage, StageConfig, every_node, module_node
+from aeprobe.config.choices import Stage
+from aeprobe.config.schema import Config, StageConfig, every_node, module_node
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation.evaluation import Evaluation
 from aeprobe.models import building, checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
 from aeprobe.runs.metrics import find_checkpoint
-from aeprobe.runs.stage_run import ENCODERS
 from aeprobe.training import additions
 from aeprobe.training.consistency import (
     batches_of,
     require_best,
     require_classes,
+    require_labels,
     require_two_classes,
     require_typed_architecture,
     require_validation,
 )
-from aeprobe.training.data import build_data
-
-
-@dataclass
-class Experiment:
-    """What one stage is made of.
-
-    Attributes:
-        stage: "autoencoder", "classifier", "test" or "probe".
-        module: what is trained or tested.
-        data: the images, read and split.
-        seed: of this run; for "test" and "probe" that of the finished run, unless another was typed.
-        settings: the stage's own; None for "test" and "probe".
-        ckpt: the file that the weights come from, and the number of steps that made them.
-        callbacks: the person's own.
-        evaluations: what is asked of the module at the end, by name.
-    """
-
-    stage: str
-    module: Autoencoder | Classifier
-    data: MNISTDataModule
-    seed: int
-    settings: StageConfig | None = None
-    ckpt: Path | None = None
-    steps: int = 0
-    callbacks: Sequence[Callback] = ()
-    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
-
-    @property
-    def higher_is_better(self) -> dict[str, bool | None]:
-        """Of each metric of the stage, by its name; None for one that has no better or worse."""
-        added = self.module.val_metrics.items(keep_base=True, copy_state=False)
-        return MEASURED[self.module.stage] | {name: metric.higher_is_better for name, metric in added}
-
-    def networks(self) -> dict[str, Any]:
-        """What metrics.json says of the stage's networks, by their names."""
-        return {
-            name: {"sizes": network.sizes, "between": network.between, "parameters": network.parameters}
-            for name, network in self.module.structures().items()
-        }
-
-    @property
-    def keeps_best(self) -> bool:
-        """Whether validation chooses the epoch; not among few labels, which validation's would be added to."""
-        return bool(self.settings and self.data.val_size) and self.data.labels is None
-
-    @property
-    def layers(self) -> str:
-        """Of its encoder, or of a classifier's head: "784-500-200-100-30 with ReLU"."""
-        return str(self.module.structures()["head" if isinstance(self.module, Classifier) else "encoder"])
-
-    def describe(self) -> str:
-        """One line: architecture, number of weights that train, sizes of the splits."""
-        weights = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
-        sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.data.splits.items())
-        return (
-            f"{self.module.stage} {self.layers}, {weights:,} trainable weights{self._encoder()}; images: {sizes}"
-        )
-
-    def _encoder(self) -> str:
-        """Of a classifier, what stage 2 does with its encoder, where that is not the report's."""
-        words = ENCODERS.get(str(getattr(self.settings, "encoder", "")))
-        return f", encoder {words}" if words else ""
+from aeprobe.training.data import build_data, other_data
+from aeprobe.training.experiment import Experiment
 
 
 def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool = False) -> Experiment:
@@ -207,7 +143,8 @@ def build_classifier(
     module = building.classifier(own, encoder=pretrained, optimization=optimization)
     require_classes(module, data)
     module.add_metrics(additions.metrics(config, "classifier", data.shape, module.classes))
-    return Experiment("classifier", module, data, config.seed, settings, path, callbacks=added)
+    whose = other_data(config.data, typed, source)
+    return Experiment("classifier", module, data, config.seed, settings, path, encoder_data=whose, callbacks=added)
 
 
 def build_finished(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:
@@ -221,11 +158,15 @@ def build_finished(config: Config, typed: Mapping[str, str], ckpt: str | Path) -
     data = build_data(config, seed, 1, source, path, typed)
     classes = data.classes
     if isinstance(module, Classifier):
+        require_labels(data, "test")
         require_classes(module, data)
         classes = module.classes
     module.add_metrics(additions.metrics(config, module.stage, data.shape, classes))
     asked = additions.evaluations(config) if probed or isinstance(module, Autoencoder) else {}
-    return Experiment(str(config.stage), module, data, seed, None, path, source["global_step"], evaluations=asked)
+    whose, steps = other_data(config.data, typed, source), source["global_step"]
+    return Experiment(
+        str(config.stage), module, data, seed, None, path, steps, encoder_data=whose, evaluations=asked
+    )
 
 
 def _trusted(config: Config, stored: bool) -> list[str]:

@@ -7,7 +7,7 @@ from aeprobe.config import objective
 from aeprobe.config.schema import NETWORKS, PLATEAU, Config, StageConfig, value_of
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.idx_files import Identity
-from aeprobe.data.sources import Source
+from aeprobe.data.sources import NO_LABEL, Source
 from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.classifier import Classifier
@@ -94,8 +94,18 @@ def require_classes(module: Classifier, data: MNISTDataModule) -> None:
         )
 
 
+def require_labels(data: MNISTDataModule, *splits: str) -> None:
+    """Raises AeprobeError where the images of a split have no labels."""
+    if any((data.splits[split].labels == NO_LABEL).any() for split in splits):
+        raise AeprobeError(
+            f"data: the images of {data.root} have no labels, and a classifier learns from them: name the classes "
+            "(a subfolder each, or an IDX file of labels); stage=autoencoder needs none"
+        )
+
+
 def require_two_classes(data: MNISTDataModule) -> None:
-    """Raises AeprobeError where all training images are of one class."""
+    """Raises AeprobeError where images have no labels, or all training images are of one class."""
+    require_labels(data, *data.splits)
     if len(data.splits["train"].labels.unique()) < 2:
         raise AeprobeError(
             f"data: all training images of {data.root} are of one class, and a classifier tells two or "

@@ -1,6 +1,6 @@
 """From `data.*` of a checked configuration, or of a checkpoint, to the images of a stage."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,18 @@ def build_data(
     name, files = settings.name, dict[str, Any]()
     if source is not None:
         kept, encoded = source["datamodule_hyper_parameters"], source["hyper_parameters"]
-        _require_typed_data(settings, typed, kept | {name: encoded[name] for name in ("mean", "std")}, path)
-        if kept["source"] != settings.source:  # which the person chose
-            require_trusted([("data.source", kept["source"])], config.plugins, f"ckpt={path}")
-        name, val_size, split_seed, node = (kept[key] for key in ("name", "val_size", "split_seed", "source"))
-        files = kept.get("files", {})
-    kind: Any = nodes.bound(node, "data.source", Source).func  # type: ignore[type-abstract]
-    if source is not None and not kind.fetched and "data.root" not in typed:
-        root = kept["root"]
+        preprocessing = {name: encoded[name] for name in ("mean", "std")}
+        if other_data(settings, typed, source):
+            _require_typed_data(settings, typed, preprocessing, ("mean", "std"), path)
+        else:
+            keys = ("name", "val_size", "mean", "std", *(f"source.{key}" for key in settings.source))
+            _require_typed_data(settings, typed, kept | preprocessing, keys, path)
+            if kept["source"] != settings.source:  # which the person chose
+                require_trusted([("data.source", kept["source"])], config.plugins, f"ckpt={path}")
+            name, val_size, split_seed, node = (kept[key] for key in ("name", "val_size", "split_seed", "source"))
+            files = kept.get("files", {})
+            if not _kind(node).fetched and "data.root" not in typed:
+                root = kept["root"]
     images = nodes.build(node, "data.source", Source, root=root)  # type: ignore[type-abstract]
     assert images is not None, "checked by validate"
     data = MNISTDataModule(
@@ -61,15 +65,34 @@ def build_data(
     data.prepare_data()
     data.setup()
     require_files(data, files, path)
+    if source is not None and [*data.shape] != [*source["hyper_parameters"]["shape"]]:
+        raise AeprobeError(
+            f"data={name}: its images are {tuple(data.shape)}, but the encoder of {path} takes "
+            f"{tuple(source['hyper_parameters']['shape'])} (channels, height, width)"
+        )
     return data
 
 
+def other_data(settings: DataConfig, typed: Mapping[str, str], source: Checkpoint | None) -> str | None:
+    """What a checkpoint's images are called, where a person typed `data=` and means others; else None."""
+    if source is None or "data" not in typed:
+        return None
+    kept = source["datamodule_hyper_parameters"]
+    elsewhere = "data.root" in typed and not _kind(settings.source).fetched and settings.root != kept["root"]
+    other = elsewhere or (settings.name, settings.source) != (kept["name"], kept["source"])
+    return str(kept["name"]) if other else None
+
+
+def _kind(node: Mapping[str, Any]) -> type[Source]:
+    kind: type[Source] = nodes.bound(node, "data.source", Source).func  # type: ignore[type-abstract, assignment]
+    return kind
+
+
 def _require_typed_data(
-    settings: DataConfig, typed: Mapping[str, str], kept: Mapping[str, Any], path: Path | None
+    settings: DataConfig, typed: Mapping[str, str], kept: Mapping[str, Any], keys: Sequence[str], path: Path | None
 ) -> None:
     """Raises AeprobeError where what a person typed of the data is not what a checkpoint was trained with."""
-    arguments = [f"source.{key}" for key in settings.source]
-    for key in ("name", "val_size", "mean", "std", *arguments):
+    for key in keys:
         chosen = f"data.{key}" in typed or (key in ("name", "source._target_") and "data" in typed)
         if chosen and (wanted := value_of(settings, key)) != (had := value_of(kept, key)):
             raise AeprobeError(

@@ -14,7 +14,7 @@ from aeprobe.config.schema import (
     keys,
     module_node,
 )
-from aeprobe.training.build import Experiment
+from aeprobe.training.experiment import Experiment
 
 NODES = tuple(
     dict.fromkeys(

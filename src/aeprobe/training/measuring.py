@@ -7,7 +7,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from aeprobe.config.schema import Config, Stage, TrainerConfig
+from aeprobe.config.choices import Stage
+from aeprobe.config.schema import Config, TrainerConfig
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Findings, Subject
@@ -21,7 +22,7 @@ from aeprobe.models.classifier import Classifier
 from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.training.build import Experiment
+from aeprobe.training.experiment import Experiment
 from aeprobe.training.hparams import hyperparameters
 from aeprobe.training.recorder import Recorder, write_scalars, writer
 from aeprobe.training.trainer import shows_progress

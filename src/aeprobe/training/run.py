@@ -14,7 +14,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from aeprobe.config.checks import typed_values
-from aeprobe.config.schema import STAGES, Config, Stage
+from aeprobe.config.choices import Stage
+from aeprobe.config.schema import STAGES, Config
 from aeprobe.figures.gallery import Gallery
 from aeprobe.processes import collectives
 from aeprobe.processes.collectives import reraise_first_failure
@@ -25,8 +26,9 @@ from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.ownership import require_unused
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training import additions, beginning
-from aeprobe.training.build import Experiment, build_autoencoder, build_classifier, build_finished
+from aeprobe.training.build import build_autoencoder, build_classifier, build_finished
 from aeprobe.training.callbacks import Stop
+from aeprobe.training.experiment import Experiment
 from aeprobe.training.kinds import require_kinds
 from aeprobe.training.measuring import evaluate, prepare, show, test
 from aeprobe.training.recorder import Recorder

@@ -17,9 +17,9 @@ from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import AtomicCheckpointIO
 from aeprobe.models.quick_hooks import Unprofiled
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.training.build import Experiment
 from aeprobe.training.callbacks import Bar, Checkpoint, EpochSeed
 from aeprobe.training.consistency import batches_of
+from aeprobe.training.experiment import Experiment
 
 log = logging.getLogger("aeprobe")
 
