@@ -18,7 +18,7 @@ SHORT = (
 CASES = {
     "held": (2, "one", "data.val_size=1"),
     "single": (3, "few", "data.val_size=2", "data.eval_batch_size=1", "trainer.limit_test_batches=2"),
-    "trained": (2, "few", "data.val_size=307", "trainer.limit_val_batches=0.5", "data.eval_batch_size=3"),
+    "trained": (3, "few", "data.val_size=306", "trainer.limit_val_batches=0.5", "data.eval_batch_size=3"),
     "second": (
         *(3, "folder", "data.val_size=1", "trainer.check_val_every_n_epoch=2", "classifier.standardize=true"),
         *("autoencoder.batch_size=3", "trainer.limit_train_batches=3", "trainer.accumulate_grad_batches=2"),

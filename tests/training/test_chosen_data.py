@@ -97,7 +97,7 @@ def test_a_test_and_a_second_stage_need_only_the_checkpoint(own: Path) -> None:
             ["data=images", "data.source.size=16"],
             "data.source.size=16: the checkpoint .* was trained with data.source.size=32",
         ),
-        (["data=folder"], "data.name=folder: the checkpoint .* was trained with data.name=images"),
+        (["data.name=mine"], "data.name=mine: the checkpoint .* was trained with data.name=images"),
         (["data.val_size=3"], "data.val_size=3: .* data.val_size=8; drop the override"),
     ):
         with pytest.raises(AeprobeError, match=words):

@@ -26,13 +26,13 @@ def labelled(labels: Tensor, count: int, seed: int) -> Tensor:
     order = seeded_permutation(len(labels), seed)
     shares = torch.full((len(classes),), count // len(classes))
     shares[seeded_permutation(len(classes), seed)[: count % len(classes)]] += 1
-    chosen = []
+    chosen, fewest = [], int(labels.unique(return_counts=True)[1].min())
     for label, share in zip(classes.tolist(), shares.tolist(), strict=True):
         of_class = order[labels[order] == label]
         if len(of_class) < share:
             raise AeprobeError(
                 f"data.labels={count}: class {label} has {len(of_class)} training images, fewer than its share of "
-                f"{share}; give {len(of_class) * len(classes)} or fewer, or null for all"
+                f"{share}; give {fewest * len(classes)} or fewer, or null for all"
             )
         chosen.append(of_class[:share])
     return torch.cat(chosen).sort().values

@@ -79,7 +79,8 @@ def other_data(settings: DataConfig, typed: Mapping[str, str], source: Checkpoin
         return None
     kept = source["datamodule_hyper_parameters"]
     elsewhere = "data.root" in typed and not _kind(settings.source).fetched and settings.root != kept["root"]
-    other = elsewhere or (settings.name, settings.source) != (kept["name"], kept["source"])
+    source_class = settings.source["_target_"] != kept["source"]["_target_"]
+    other = elsewhere or source_class or settings.name != kept["name"]
     return str(kept["name"]) if other else None
 
 
