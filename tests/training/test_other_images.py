@@ -1,4 +1,4 @@
-"""Another dataset than the encoder's, where it is typed; and images without labels, which stage 1 needs none of."""
+"""Another dataset than the encoder's, where it is typed; and images without labels, for stage 1 alone."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from pictures_made import write_pictures
 
 from aeprobe.data.idx_files import FILES
 from aeprobe.errors import AeprobeError
+from aeprobe.report.write import write_report
 
 SHORT = ("trainer.limit_train_batches=3", "trainer.limit_epochs=1")
 LABELS = [names[1] for names in FILES.values()]
@@ -32,8 +33,6 @@ def test_stage_2_and_a_test_take_images_that_are_typed_and_say_whose_encoder_it_
     assert (found["encoder_data"], found["data"]["name"]) == ("mnist", "folder")
     assert found["data"]["images"] == {"train": 280, "val": 20, "test": 300}
     assert len(found["confusion_matrix"]) == 3
-    from aeprobe.report.write import write_report
-
     write_report([tmp_path / "run"])
     assert "The encoder was trained on" in made(tmp_path / "run").text
     tested = train(
@@ -54,7 +53,7 @@ def test_images_of_another_shape_are_refused(trained: Path, tmp_path: Path) -> N
     with pytest.raises(AeprobeError, match=r"images are \(1, 20, 20\), but the encoder of .* takes \(1, 28, 28\)"):
         run_here(
             tmp_path / "run",
-            ["stage=classifier", f"ckpt={trained}/autoencoder", "data=folder", f"data.root={folder}"],
+            ["stage=test", f"ckpt={trained}", "data=folder", f"data.root={folder}", "data.val_size=9"],
         )
     assert not (tmp_path / "run").exists()
 
