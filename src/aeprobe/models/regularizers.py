@@ -1,5 +1,6 @@
 """What stage 1 may minimise beside the MSE. `conf/regularizer` has a file for each."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,8 @@ from aeprobe.data.augmentation import randomly_deformed
 if TYPE_CHECKING:
     from aeprobe.models.autoencoder import Autoencoder
 
+TINY = 1e-8  # whose logarithm a probability of 0 is given
+PROBING = 10.0  # how far the images are moved to see where the clusters change: as far as two digits are apart
 SHARPNESS = 3.0  # of the clusters: what a code's numbers are multiplied by to be their logits
 
 
@@ -36,14 +39,14 @@ class Regularizer(nn.Module):
         raise NotImplementedError
 
 
-class ClusterAgreement(Regularizer):
-    """Minus the mutual information between soft clusters of an image and of a deformed copy; it sees no label.
+class Clusters(Regularizer):
+    """Soft clusters that an image shares with changed copies of itself; no label is seen.
 
     The first numbers of a code are also the logits of the clusters, so that no layer is added.
 
     Args:
-        weight: of the mutual information, times the square of the share of epochs that are left: 1 in the first,
-            0.01 in the last of ten.
+        weight: of the term, times the square of the share of epochs that are left: 1 in the first, 0.01 in the
+            last of ten.
         clusters: 2 or more.
     """
 
@@ -64,12 +67,77 @@ class ClusterAgreement(Regularizer):
                 f"clusters={self.clusters}: a code has {numbers} numbers; give as many clusters or fewer"
             )
 
+    def weight_now(self, module: "Autoencoder") -> float:
+        """The weight in this epoch."""
+        left: float = 1 - module.trainer.current_epoch / (module.trainer.max_epochs or 1)
+        return self.weight * left**2
+
+
+class ClusterAgreement(Clusters):
+    """Minus the mutual information between the clusters of an image and of a deformed copy; see `Clusters`."""
+
     def forward(self, module: "Autoencoder", images: Tensor, code: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The term, and the mutual information as "agreement", in nats."""
         views = (code, module.encode(randomly_deformed(images)))
         agreement = mutual_information(*(SHARPNESS * view[:, : self.clusters] for view in views))
-        left = 1 - module.trainer.current_epoch / (module.trainer.max_epochs or 1)
-        return -self.weight * left**2 * agreement, {"agreement": agreement}
+        return -self.weight_now(module) * agreement, {"agreement": agreement}
+
+
+class InformationMaximization(Clusters):
+    """Clusters that are sure, used equally, and the same for a deformed and for an adversarial copy of an image.
+
+    Information maximizing self-augmented training (Hu et al., ICML 2017, equations 5 to 7, with their 0.1 and 4),
+    with the adversarial copies of Miyato et al. (TPAMI 2018, algorithm 1): noise of a given length, turned to
+    where it changes the clusters most. Other arguments as those of `Clusters`.
+
+    Args:
+        radius: the noise's length, above 0, of pixels in [0, 1].
+    """
+
+    def __init__(self, weight: float, clusters: int = 10, radius: float = 1.3) -> None:
+        super().__init__(weight, clusters)
+        if not radius > 0:
+            raise ValueError(f"radius={radius}: must be above 0")
+        self.radius = radius
+
+    def forward(self, module: "Autoencoder", images: Tensor, code: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The term, and the mutual information of images and clusters as "information", in nats."""
+
+        def clusters_of(changed: Tensor) -> Tensor:
+            return self._clusters(module.encode(changed))
+
+        clusters = self._clusters(code)
+        target = clusters.detach()
+        adversarial = images + self._adversarial(images, target, clusters_of)
+        changed = sum(divergence(target, clusters_of(copy)) for copy in (randomly_deformed(images), adversarial))
+        balance, doubt = entropy(clusters.mean(0, keepdim=True)), entropy(clusters)
+        term = self.weight_now(module) * (changed + 0.1 * (doubt - 4 * balance))
+        return term, {"information": balance - doubt}
+
+    def _clusters(self, code: Tensor) -> Tensor:
+        return code[:, : self.clusters].float().softmax(1)
+
+    def _adversarial(self, images: Tensor, target: Tensor, clusters_of: Callable[[Tensor], Tensor]) -> Tensor:
+        with torch.enable_grad():
+            noise = _of_length(torch.randn_like(images), PROBING).requires_grad_()
+            (turned,) = torch.autograd.grad(divergence(target, clusters_of(images + noise)), noise)
+        return _of_length(turned, self.radius)
+
+
+def _of_length(noise: Tensor, length: float) -> Tensor:
+    """Each image's noise, stretched to a length."""
+    stretched: Tensor = noise * (length / (noise.flatten(1).norm(dim=1) + TINY).view(-1, 1, 1, 1))
+    return stretched
+
+
+def divergence(target: Tensor, found: Tensor) -> Tensor:
+    """The mean Kullback-Leibler divergence, in nats, of distributions from others, both (N, clusters)."""
+    return (target * (target.clamp_min(TINY).log() - found.clamp_min(TINY).log())).sum(1).mean()
+
+
+def entropy(distributions: Tensor) -> Tensor:
+    """The mean entropy, in nats, of distributions, (N, clusters)."""
+    return -(distributions * distributions.clamp_min(TINY).log()).sum(1).mean()
 
 
 def mutual_information(first: Tensor, second: Tensor) -> Tensor:

@@ -63,8 +63,9 @@ def settings(runs: Sequence[StageRun]) -> Table:
     loss = reported["loss"] if loss == "MSE per pixel" else f"{loss} outputs" if loss.endswith("softmax") else loss
     regularizer = _group(used.get("regularizer"))
     if weight := regularizer.get("weight"):
-        agreement = f"the agreement of {regularizer.get('clusters')} clusters, which fades"
-        loss = f"{loss} less {_plain(weight)} times {agreement}"
+        agrees = _class(regularizer.get("_target_")) == "ClusterAgreement"
+        term = f"the agreement of {regularizer.get('clusters')} clusters" if agrees else "that of its regularizer"
+        loss = f"{loss} {'less' if agrees else 'plus'} {_plain(weight)} times {term}, which fades"
     layers = run.layers("encoder" if stage == "autoencoder" else "head")
     rows = [
         ["Layers", layers or NONE, _widths(reported["widths"])],
