@@ -83,7 +83,7 @@ def _of_others(error: BaseException, text: str) -> str:
 
 def _of_memory(error: BaseException) -> bool:
     """Whether it says that there is not enough memory."""
-    said = ("allocate memory", "failed to map segment", "bad_alloc")
+    said = ("allocate memory", "failed to map segment", "bad_alloc", "without exception set", "setting an exception")
     return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
