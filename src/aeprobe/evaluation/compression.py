@@ -43,8 +43,13 @@ class Coder:
 
     def ranges(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The least and the largest value of each number of their codes, each (code,)."""
-        ends = [self.encode(part).aminmax(dim=0) for part in images.split(PART)]
-        return torch.stack([low for low, _ in ends]).amin(0), torch.stack([high for _, high in ends]).amax(0)
+        low, high = self.encode(images[:1]).aminmax(dim=0)
+        for part in images.split(PART):
+            codes = self.encode(part)
+            # In place: small new tensors between large ones would keep half a gigabyte from being used again.
+            torch.minimum(low, codes.amin(0), out=low)
+            torch.maximum(high, codes.amax(0), out=high)
+        return low, high
 
     def mse(self, codes: Tensor, images: Tensor) -> float:
         """Between images and what is made of their codes: per pixel in [0, 1], a mean over the images."""
