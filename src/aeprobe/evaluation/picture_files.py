@@ -11,8 +11,8 @@ from torch import Tensor
 
 # Each format, its quality (None: lossless) and what Pillow is asked for: the smallest file that it can make.
 FORMATS: list[tuple[str, int | None, dict[str, Any]]] = [
-    *(("JPEG", quality, {"quality": quality, "optimize": True}) for quality in (1, 5, 10, 25, 50, 75, 95)),
-    *(("WebP", quality, {"quality": quality, "method": 6}) for quality in (0, 5, 10, 25, 50, 75)),
+    *(("JPEG", quality, {"quality": quality, "optimize": True}) for quality in (1, 5, 10, 15, 25, 50, 75, 95)),
+    *(("WebP", quality, {"quality": quality, "method": 6}) for quality in (0, 1, 2, 5, 15, 40, 75)),
     ("WebP", None, {"lossless": True, "quality": 100, "method": 6}),
     ("PNG", None, {"optimize": True}),
 ]

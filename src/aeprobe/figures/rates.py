@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from aeprobe.figures.charts import DARK, GREY, ORANGE, Drawing, new_axes
 from aeprobe.wording import counted, number
 
-SIZE, PLACE = (6.6, 4.6), (0.13, 0.125, 0.845, 0.79)  # a phone shows it at half its size: with large letters
+SIZE, PLACE = (6.6, 4.6), (0.145, 0.125, 0.83, 0.79)  # a phone shows it at half its size: with large letters
 LETTERS = 11
 Points = Sequence[tuple[float, float]]  # bytes and MSE
 
@@ -22,9 +22,10 @@ def compression(numbers: Mapping[str, Any]) -> Drawing:
         numbers: as `evaluation.compression.Compression` found them.
     """
     ours, linear, files = numbers["rates"], numbers["pca"], numbers["files"]
-    coded = [(row["entropy_bytes"], row["mse"]) for row in ours if row["kind"] == "uniform"]
+    uniform = [row for row in ours if row["kind"] == "uniform"]
+    coded = [(row["entropy_bytes"], row["mse"]) for row in uniform]
     curves: dict[str, tuple[str, str, bool, Points]] = {
-        "code": ("o-", DARK, True, _points(ours)),
+        f"code, {_bits(uniform)} and floats": ("o-", DARK, True, _points(ours)),
         "code, entropy-coded": ("o--", DARK, False, coded),
         "PCA": ("s-", ORANGE, True, _points(linear)),
         "JPEG": ("^-", GREY, True, _points(row for row in files if row["format"] == "JPEG")),
@@ -44,18 +45,14 @@ def compression(numbers: Mapping[str, Any]) -> Drawing:
     if axes.lines:
         _log_scales(axes)
         axes.legend(frameon=False, fontsize=LETTERS, loc="lower left")
-    for row in _ends([row for row in ours if row["kind"] == "uniform"]):
-        if row["bytes"] > 0 and 0 < row["mse"] < math.inf:
-            text = f"{row['bits']} bits" if row["bits"] > 1 else "1 bit"
-            at, beside = (row["bytes"], row["mse"]), (5, 5)
-            axes.annotate(text, at, beside, textcoords="offset points", color=DARK, fontsize=LETTERS)
     data = {name: [list(point) for point in points] for name, (*_, points) in curves.items()}
     data["lossless"] = [[row["format"], row["bytes"]] for row in files if row["quality"] is None]
     return Drawing([], title, _said(numbers), figure, data)
 
 
-def _ends(rows: list[Any]) -> list[Any]:
-    return rows if len(rows) < 2 else [rows[0], rows[-1]]
+def _bits(rows: Sequence[Mapping[str, Any]]) -> str:
+    few, many = rows[0]["bits"], rows[-1]["bits"]
+    return f"{few} to {many} bits" if few < many else f"{few} bit{'s' if few > 1 else ''}"
 
 
 def _points(rows: Any) -> Points:
@@ -63,11 +60,12 @@ def _points(rows: Any) -> Points:
 
 
 def _log_scales(axes: Axes) -> None:
+    """Where something is lost, on both axes; a lossless format alone has no MSE to show."""
+    lossy = any(line.get_marker() != "None" for line in axes.lines)
     axes.set_xscale("log")
-    if any(line.get_marker() != "None" for line in axes.lines):
-        axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if axis is axes.xaxis else (1,)))
+    axes.set_yscale("log" if lossy else "linear")
+    for axis, steps in ((axes.xaxis, (1, 2, 5)), (axes.yaxis, (1,))) if lossy else ((axes.xaxis, (1, 2, 5)),):
+        axis.set_major_locator(LogLocator(subs=steps))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
         axis.label.set_fontsize(LETTERS)
@@ -76,21 +74,19 @@ def _log_scales(axes: Axes) -> None:
 
 def _said(numbers: Mapping[str, Any]) -> str:
     uniform = [row for row in numbers["rates"] if row["kind"] == "uniform"]
-    last = uniform[-1]
-    clauses = [
-        f"{row['bytes']:.4g} bytes at {row['bits']} bits a number (MSE {number(row['mse'])})"
-        for row in _ends(uniform)
-    ]
-    ends = clauses[0] if len(uniform) == 1 else f"from {' to '.join(clauses)}"
+    few, last = uniform[0], uniform[-1]
+    ends = f"{last['bytes']:.4g} bytes at {last['bits']} bits a number (MSE {number(last['mse'])})"
+    if few is not last:
+        ends = f"from {few['bytes']:.4g} bytes at {few['bits']} bits a number (MSE {number(few['mse'])}) to {ends}"
     images = counted(numbers["images"], "test")
     linear = next(row for row in numbers["pca"] if row["bits"] == last["bits"])
     text = f"The codes of {images} take {ends}; PCA at {last['bits']} bits has an MSE of {number(linear['mse'])}."
     for name in ("JPEG", "WebP"):
         rows = [row for row in numbers["files"] if row["format"] == name and row["quality"] is not None]
         if rows:
-            few, many = (pick(rows, key=lambda row: row["bytes"]) for pick in (min, max))
-            text += f" {name} takes from {few['bytes']:.0f} bytes ({number(few['mse'])})"
-            text += f" to {many['bytes']:.0f} ({number(many['mse'])})."
+            low, high = (pick(rows, key=lambda row: float(row["bytes"])) for pick in (min, max))
+            text += f" {name} takes from {low['bytes']:.0f} bytes ({number(low['mse'])})"
+            text += f" to {high['bytes']:.0f} ({number(high['mse'])})."
     for row in numbers["files"]:
         if row["format"] == "PNG":
             text += f" PNG loses nothing in {row['bytes']:.0f} bytes."

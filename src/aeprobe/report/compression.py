@@ -23,7 +23,7 @@ def words(numbers: Mapping[str, Any]) -> "Iterator[Table | tuple[str, str]]":
                 row["format"],
                 "lossless" if row["quality"] is None else f"quality {row['quality']}",
                 _plain(row["bytes"]),
-                number(row["mse"]),
+                _mse(row["mse"]),
                 _decibels(row["psnr"]),
             ]
             for row in files
@@ -35,16 +35,15 @@ def words(numbers: Mapping[str, Any]) -> "Iterator[Table | tuple[str, str]]":
 def _rates(rows: Sequence[Mapping[str, Any]], linear: Sequence[Mapping[str, Any]], images: str) -> Table:
     read = any("accuracy" in row for row in rows)
     of_pca = {(row["kind"], row["bits"]): row["mse"] for row in linear}
-    head = ["Bits", "Bytes", "Entropy", "MSE", "PSNR, dB", *(["Accuracy"] if read else []), "PCA's MSE"]
+    head = ["Bits", "Bytes", "Entropy", "MSE", *(["Accuracy"] if read else []), "PCA's MSE"]
     cells = [
         [
-            f"{row['bits']} (float)" if row["kind"] == "float" else str(row["bits"]),
+            f"float{row['bits']}" if row["kind"] == "float" else str(row["bits"]),
             _plain(row["bytes"]),
             _plain(row["entropy_bytes"]),
-            number(row["mse"]),
-            _decibels(row["psnr"]),
+            _mse(row["mse"]),
             *([percent(row.get("accuracy"))] if read else []),
-            number(of_pca.get((row["kind"], row["bits"]))),
+            _mse(of_pca.get((row["kind"], row["bits"]))),
         ]
         for row in rows
     ]
@@ -87,14 +86,18 @@ def _beside(name: str, row: Mapping[str, Any], files: Sequence[Mapping[str, Any]
             f"with an MSE of {number(few['mse'])}."
         )
     return (
-        f"Of the qualities that were measured, {name} needs {least['bytes']:.0f} bytes for that MSE or less "
-        f"(quality {least['quality']}, {number(least['mse'])}), {times}; its smallest files, of "
-        f"{few['bytes']:.0f} bytes, have {number(few['mse'])}."
+        f"{name} needs {least['bytes']:.0f} bytes for that MSE or less (quality {least['quality']} of those that "
+        f"were measured: {number(least['mse'])}), {times}; its smallest files, of {few['bytes']:.0f} bytes, have "
+        f"{number(few['mse'])}."
     )
 
 
 def _plain(value: float | None) -> str:
     return NONE if value is None else f"{value:.4g}"
+
+
+def _mse(value: float | None) -> str:
+    return NONE if value is None else f"{value:.5f}"
 
 
 def _decibels(value: float | None) -> str:
