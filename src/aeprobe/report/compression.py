@@ -16,26 +16,14 @@ def words(numbers: Mapping[str, Any]) -> "Iterator[Table | tuple[str, str]]":
     uniform = [row for row in rows if row["kind"] == "uniform"]
     whole = next(row for row in rows if row["bits"] == 32)
     yield "An image in a few bytes", _sentence(uniform[-1], whole, files)
-    yield _rates(rows, numbers["pca"][:MOST], counted(numbers["images"], "test"))
-    if files:
-        cells = [
-            [
-                row["format"],
-                "lossless" if row["quality"] is None else f"quality {row['quality']}",
-                _plain(row["bytes"]),
-                _mse(row["mse"]),
-                _decibels(row["psnr"]),
-            ]
-            for row in files
-        ]
-        title = f"Files of {counted(numbers['picture_files'], 'test')}, with their headers"
-        yield Table(BEYOND, title, ["", "", "Bytes", "MSE", "PSNR, dB"], cells, numeric=True)
+    images, written = counted(numbers["images"], "test"), counted(numbers["picture_files"], "test")
+    yield _rates(rows, images)
+    yield _beside_them([row for row in numbers["pca"][:MOST] if row["kind"] == "uniform"], files, written)
 
 
-def _rates(rows: Sequence[Mapping[str, Any]], linear: Sequence[Mapping[str, Any]], images: str) -> Table:
+def _rates(rows: Sequence[Mapping[str, Any]], images: str) -> Table:
     read = any("accuracy" in row for row in rows)
-    of_pca = {(row["kind"], row["bits"]): row["mse"] for row in linear}
-    head = ["Bits", "Bytes", "Entropy", "MSE", *(["Accuracy"] if read else []), "PCA's MSE"]
+    head = ["Bits", "Bytes", "Entropy", "MSE", *(["Accuracy"] if read else [])]
     cells = [
         [
             f"float{row['bits']}" if row["kind"] == "float" else str(row["bits"]),
@@ -43,7 +31,6 @@ def _rates(rows: Sequence[Mapping[str, Any]], linear: Sequence[Mapping[str, Any]
             _plain(row["entropy_bytes"]),
             _mse(row["mse"]),
             *([percent(row.get("accuracy"))] if read else []),
-            _mse(of_pca.get((row["kind"], row["bits"]))),
         ]
         for row in rows
     ]
@@ -52,6 +39,20 @@ def _rates(rows: Sequence[Mapping[str, Any]], linear: Sequence[Mapping[str, Any]
         "where each number is coded by itself as well as possible, estimated on these codes."
     )
     return Table(BEYOND, f"Codes of {images} in few bits", head, cells, note, numeric=True)
+
+
+def _beside_them(linear: Sequence[Mapping[str, Any]], files: Sequence[Mapping[str, Any]], written: str) -> Table:
+    cells = [["PCA", f"{row['bits']} bits", *_numbers(row)] for row in linear]
+    for row in files:
+        quality = "lossless" if row["quality"] is None else f"quality {row['quality']}"
+        cells.append([str(row["format"]), quality, *_numbers(row)])
+    note = f"Files of {written}, with their headers; PCA of all." if files else ""
+    title = "Other codes of the same images"
+    return Table(BEYOND, title, ["", "", "Bytes", "MSE", "PSNR, dB"], cells, note, numeric=True)
+
+
+def _numbers(row: Mapping[str, Any]) -> list[str]:
+    return [_plain(row["bytes"]), _mse(row["mse"]), NONE if row["psnr"] is None else f"{row['psnr']:.2f}"]
 
 
 def _sentence(row: Mapping[str, Any], whole: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> str:
@@ -98,7 +99,3 @@ def _plain(value: float | None) -> str:
 
 def _mse(value: float | None) -> str:
     return NONE if value is None else f"{value:.5f}"
-
-
-def _decibels(value: float | None) -> str:
-    return NONE if value is None else f"{value:.2f}"
