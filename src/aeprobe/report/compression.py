@@ -14,7 +14,7 @@ def words(numbers: Mapping[str, Any]) -> "Iterator[Table | tuple[str, str]]":
     """The blocks below the evaluation's name, of what `Compression` found."""
     rows, files = numbers["rates"][:MOST], numbers["files"][:MOST]
     uniform = [row for row in rows if row["kind"] == "uniform"]
-    whole = next(row for row in rows if row["bits"] == 32)
+    (whole,) = (row for row in rows if row["bits"] == 32)
     yield "An image in a few bytes", _sentence(uniform[-1], whole, files)
     images, written = counted(numbers["images"], "test"), counted(numbers["picture_files"], "test")
     yield _rates(rows, images)
