@@ -195,6 +195,7 @@ def test_what_cannot_be_encoded_is_said_in_a_line_and_nothing_written(
         ([good], tmp_path / "nowhere" / "a.npz", "cannot be written (No such file or directory)"),
     ):
         assert said in refused(aeprobe("encode", run, *images, "-o", output))
+    assert "File name too long" in refused(aeprobe("encode", run, "a" * 300, "-o", file))
     assert "there is no such file" in refused(aeprobe("encode", tmp_path / "no", good, "-o", file))
     assert not file.exists()
     assert (tmp_path / "old.npz").read_text() == "mine"
@@ -216,6 +217,16 @@ def test_codes_of_another_run_and_a_directory_that_holds_something_are_refused(
     assert aeprobe("decode", digits / "run", file, "-o", out).status == 0  # empty now
     assert len([*out.iterdir()]) == 7
     assert [*tmp_path.glob(".*")] == []
+
+
+def test_no_more_images_than_a_file_holds(
+    digits: Path, tmp_path: Path, aeprobe: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codes_file, "MOST_NUMBERS", 30 * 6)
+    file = tmp_path / "codes.npz"
+    said = refused(aeprobe("encode", digits / "run", digits / "digits", "-o", file))
+    assert "more than 6 images" in said
+    assert not file.exists()
 
 
 def test_what_fails_halfway_leaves_nothing(
@@ -328,6 +339,10 @@ def test_files_of_somebody_else_are_data(
         said = refused(aeprobe("decode", digits / "run", file, "-o", tmp_path / "out"))
         assert file.name in said, what
     assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(codes_file, "MOST_NUMBERS", 5)
+    for name in ("honest.npz", "quantised.npz"):
+        said = refused(aeprobe("decode", digits / "run", tmp_path / name, "-o", tmp_path / "out"))
+        assert "2 names and 2 codes of 3 numbers" in said
     monkeypatch.setattr(codes_file, "MOST_BYTES", 100)
     said = refused(aeprobe("decode", digits / "run", tmp_path / "honest.npz", "-o", tmp_path / "out"))
     assert "has more than 100 bytes" in said

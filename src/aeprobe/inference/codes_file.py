@@ -13,12 +13,14 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aeprobe.data.datamodule import PART
 from aeprobe.errors import AeprobeError
 from aeprobe.files import require_regular
 from aeprobe.models.quantizer import Quantizer
 
 MOST_IMAGES = 1_000_000
-MOST_BYTES = 2**30  # of a file: a million codes of 30 floats have an eighth of that
+MOST_NUMBERS = 2**26  # of all codes, 256 MB as floats: a million codes of 30 have half of them
+MOST_BYTES = 2**30  # of a file
 MOST_NAME = 255  # bytes of a name, in UTF-8
 # The arrays of a file by their names: type and number of dimensions. The second are there where it is quantised.
 ARRAYS = {"codes": ("<f4", 2), "names": ("S", 1), "run": ("<U64", 0)}
@@ -119,8 +121,9 @@ def _array(content: bytes, name: str, kind: str, sides: int) -> NDArray[np.gener
 def _checked(arrays: dict[str, NDArray[np.generic]]) -> Codes:
     names, run = [bytes(name).decode(errors="replace") for name in arrays["names"]], str(arrays["run"])
     stored = torch.from_numpy(arrays["codes"].copy())
-    if len(names) != len(stored) or len(names) > MOST_IMAGES:
-        raise ValueError(f"it has {len(names)} names and {len(stored)} codes, of at most {MOST_IMAGES:,}")
+    size = len(arrays["low"]) if "bits" in arrays else stored.shape[1]
+    if len(names) != len(stored) or len(names) > MOST_IMAGES or len(stored) * size > MOST_NUMBERS:
+        raise ValueError(f"it has {len(names):,} names and {len(stored):,} codes of {size:,} numbers")
     codes = _unpacked(stored, arrays) if "bits" in arrays else stored
     if not codes.isfinite().all():
         raise ValueError("its codes are not finite")
@@ -135,6 +138,9 @@ def _unpacked(stored: Tensor, arrays: dict[str, NDArray[np.generic]]) -> Tensor:
     if not fits or not (low <= high).all():
         raise ValueError("its ranges do not fit its codes")
     quantizer = Quantizer(low, high, bits)
-    each = np.unpackbits(stored.numpy(), axis=1, count=size * bits).reshape(len(stored), size, bits)
-    indices = each @ (1 << np.arange(bits)[::-1]).astype(np.uint8)
-    return quantizer.values(torch.from_numpy(indices)).float()
+    weights = (1 << np.arange(bits)[::-1]).astype(np.uint8)
+    parts = []
+    for part in stored.split(PART):  # of one bit each, a number takes 100 times as much on its way
+        each = np.unpackbits(part.numpy(), axis=1, count=size * bits).reshape(-1, size, bits)
+        parts.append(quantizer.values(torch.from_numpy(each @ weights)).float())
+    return torch.cat(parts)

@@ -119,8 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         output = Path(home(given.output))
         count = decode(Path(home(given.run)), Path(home(given.codes)), output, given.plugins)
-    except AeprobeError as error:
-        tell(str(error))
+    except (AeprobeError, OSError) as error:  # of a path that cannot be: too long, or behind a closed door
+        tell(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error))
         return 1
     print(f"{shortest(output.resolve())}: {count:,} pictures")
     return 0

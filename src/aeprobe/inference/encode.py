@@ -50,6 +50,7 @@ def encode(
     if output.exists() or output.is_symlink():
         raise AeprobeError(f"{output} is there already: delete it, or give another file with -o")
     path, module = loaded(run, plugins)
+    most = min(codes_file.MOST_IMAGES, codes_file.MOST_NUMBERS // module.code_size)
     names: list[str] = []
     parts: list[Tensor] = []
     waiting: list[Image] = []
@@ -62,8 +63,8 @@ def encode(
     for name, image in _images(images, module.shape):
         names.append(name)
         waiting.append(image)
-        if len(names) > codes_file.MOST_IMAGES:
-            raise AeprobeError(f"more than {codes_file.MOST_IMAGES:,} images: encode fewer at a time")
+        if len(names) > most:
+            raise AeprobeError(f"more than {most:,} images, which no file of codes holds: encode fewer at a time")
         if len(waiting) == PART:
             encode_waiting()
     if waiting:
@@ -148,8 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output = Path(home(given.output))
         images = [Path(home(path)) for path in given.images]
         count = encode(Path(home(given.run)), images, output, given.bits, given.plugins)
-    except AeprobeError as error:
-        tell(str(error))
+    except (AeprobeError, OSError) as error:  # of a path that cannot be: too long, or behind a closed door
+        tell(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error))
         return 1
     print(f"{shortest(output.resolve())}: {count:,} codes")
     return 0
