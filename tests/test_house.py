@@ -15,6 +15,7 @@ FLOORS = (
         "sweeps",
         "report",
         "results",
+        "inference",
         "training",
         "evaluation",
         "figures",

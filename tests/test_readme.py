@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO, TINY, train
+from PIL import Image
+
+from aeprobe.inference import encode
 
 README = (REPO / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -57,6 +60,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 @pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("make")])
 def test_every_command_runs(command: str, finished: Path, root: Path) -> None:
     words = shlex.split(command.replace("DIR", "outputs").replace("RUN", "outputs/all/RUN"))
+    if words[:2] == ["aeprobe", "encode"]:
+        words[words.index("PICTURES")] = str(root / "MNIST" / "raw" / "t10k-images-idx3-ubyte")
+    if words[:2] == ["aeprobe", "decode"]:
+        Image.new("L", (28, 28)).save(finished / "0.png")
+        codes = words[3] = "others.npz"
+        assert encode.main([str(finished / words[2]), str(finished / "0.png"), "-o", str(finished / codes)]) == 0
     if words[0] == "aeprobe":
         done = subprocess.run(
             [sys.executable, "-m", *words], cwd=finished, capture_output=True, text=True, check=False

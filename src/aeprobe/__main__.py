@@ -6,6 +6,8 @@ from importlib import import_module
 COMMANDS = {
     "results": ("aeprobe.results.table", "one table over many runs: aeprobe results DIR"),
     "report": ("aeprobe.report.write", "one page from finished runs: aeprobe report RUN …"),
+    "encode": ("aeprobe.inference.encode", "images as codes: aeprobe encode RUN IMAGES … -o codes.npz"),
+    "decode": ("aeprobe.inference.decode", "codes as pictures: aeprobe decode RUN codes.npz -o DIR"),
 }
 
 

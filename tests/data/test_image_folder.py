@@ -11,7 +11,7 @@ import torch
 from pictures_made import COLOURS, picture, write_pictures
 from PIL import Image
 
-from aeprobe.data import image_folder
+from aeprobe.data import pictures
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.image_folder import ImageFolder
 from aeprobe.errors import AeprobeError
@@ -170,7 +170,7 @@ def test_broken_and_hostile_pictures_are_named_and_the_others_read(
     for ignored in (".hidden.png", ".DS_Store", "notes.txt"):
         (red / ignored).write_bytes(b"?")
     (own / ".cache").mkdir()
-    monkeypatch.setattr(image_folder, "MOST_PIXELS", 2000)
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 2000)
     for _ in range(2):  # also when they are not decoded again
         caplog.clear()
         data = read(own, size=8, test_share=0.01)

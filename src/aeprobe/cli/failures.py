@@ -84,8 +84,8 @@ def _of_others(error: BaseException, text: str) -> str:
 def _of_memory(error: BaseException) -> bool:
     """Whether it says that there is not enough memory."""
     said = ("allocate memory", "failed to map segment", "bad_alloc")
-    said += ("without exception set", "without setting an exception")  # in the middle of an import
-    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
+    halfway = ("without exception set", "without setting an exception")  # of an import
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said + halfway)
 
 
 def end_if_short_of_memory(error: BaseException) -> None:

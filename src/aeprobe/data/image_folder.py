@@ -13,13 +13,12 @@ from typing import NamedTuple
 
 import aeprobe.runtime
 
-import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from aeprobe.data.pictures import ENDS, decoded
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError, printable
@@ -28,9 +27,6 @@ from aeprobe.paths import typed_in
 
 log = logging.getLogger("aeprobe")
 SPLITS = ("train", "test")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others of Pillow's are asked
-ENDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-MOST_PIXELS = 2**26  # of a picture, before it is decoded: 200 MB in colours
 MOST_SIDE = 1024
 FORM = 1  # of what is kept; another number makes it anew
 
@@ -170,19 +166,7 @@ class ImageFolder(Source):
     def _decode(self, picture: Picture) -> bytes:
         if picture.fault:
             raise ValueError(picture.fault)
-        mode, side = "L" if self.channels == 1 else "RGB", self.size
-        with Image.open(self.root / picture.path, formats=FORMATS) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                raise ValueError(f"it has {opened.width} x {opened.height} pixels, more than {MOST_PIXELS}")
-            opened.draft(mode, (2 * side, 2 * side))  # a JPEG is decoded no larger than that takes
-            image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16 bits, whose upper half is what 8 bits have
-            image = image.point(lambda value: value / 256)
-        elif image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = ImageOps.fit(image.convert(mode), (side, side), Image.Resampling.BILINEAR)
-        return np.asarray(image).reshape(side, side, -1).transpose(2, 0, 1).tobytes()
+        return decoded(self.root / picture.path, self.channels, self.size, self.size).tobytes()
 
     def _read_kept(self, pictures: Sequence[Picture], split: str) -> tuple[Tensor, dict[str, str]]:
         """The images of a split, and why which pictures have none.

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from aeprobe.data.datamodule import ImageDataset
@@ -22,6 +23,7 @@ class Subject:
         seed: of the run.
         names: what the classes are called.
         progress: whether to show a bar.
+        ckpt: the file that the module was loaded from; None for one that was trained just now.
     """
 
     module: Autoencoder | Classifier
@@ -29,6 +31,7 @@ class Subject:
     seed: int
     names: Classes = DIGITS
     progress: bool = False
+    ckpt: Path | None = None
 
 
 @dataclass(frozen=True)

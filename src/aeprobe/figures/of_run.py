@@ -17,7 +17,7 @@ from aeprobe.figures.charts import Array, Drawing
 from aeprobe.figures.classes import DIGITS, Classes
 from aeprobe.figures.curves import History
 from aeprobe.figures.diagram import Part, architecture
-from aeprobe.figures.pca import CHUNK, principal_components
+from aeprobe.figures.pca import CHUNK, VARIES, fitted, principal_components
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.variational import VariationalAutoencoder
@@ -27,10 +27,7 @@ EXTREMES = 10
 MISTAKES = 20
 SAMPLED = 50
 SHOWN_CODES = 2_000
-PCA_IMAGES = 20_000  # a third of MNIST: the test MSE differs from that of all 60,000 by 0.1 %
-PCA_NUMBERS, PCA_LEAST = 40_000_000, 2_000  # fewer images where each has many numbers
 ROUNDING = 1e-20  # an MSE below it is what double precision leaves of nothing
-VARIES = 1e-12  # of all variance: a component with less is a direction that rounding chose
 Splits = Mapping[str, ImageDataset]
 Draw = Callable[[], Drawing | None]  # None: there is nothing to draw
 Figures = Iterable[tuple[str, Draw]]  # each figure's name and what draws it, in the page's order
@@ -195,12 +192,8 @@ def _sampled(module: VariationalAutoencoder) -> Drawing:
 
 
 def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing:
-    train, test = splits["train"].images.flatten(1), splits["test"]
-    most = min(PCA_IMAGES, max(PCA_LEAST, PCA_NUMBERS // train.shape[1]))
-    train = train[:: max(1, round(len(train) / most))]
-    components = module.code_size
-    mean, axes, shares = principal_components(train, components)
-    axes = axes[:, shares > VARIES]
+    test = splits["test"]
+    mean, axes, fitted_to = fitted(splits["train"].images, module.code_size)
     images, lost = test.images[: len(errors)].flatten(1), 0.0
     for chunk in images.split(CHUNK):
         rest = chunk - mean
@@ -211,7 +204,7 @@ def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing
     linear = (mean + (images[indices] - mean) @ axes @ axes.T).view(-1, *test.images.shape[1:]) / 255
     ours = shown(reconstruct(module, test, indices))
     both, linear = (mse, float(errors.mean())), linear.clamp(0, 1)
-    return pictures.pca_baseline(pixels(test, indices), shown(linear), ours, both, axes.shape[1], len(train))
+    return pictures.pca_baseline(pixels(test, indices), shown(linear), ours, both, axes.shape[1], fitted_to)
 
 
 @torch.no_grad()

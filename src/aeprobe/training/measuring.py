@@ -81,9 +81,8 @@ def evaluate(experiment: Experiment, settings: TrainerConfig) -> Findings:
         data = experiment.data
         data.to("cpu")
         names = Classes.of(str(data.name), data.class_names)
-        subject = Subject(
-            experiment.module.eval().cpu(), data.splits, experiment.seed, names, shows_progress(settings)
-        )
+        module, progress = experiment.module.eval().cpu(), shows_progress(settings)
+        subject = Subject(module, data.splits, experiment.seed, names, progress, experiment.ckpt)
         for name, evaluation in experiment.evaluations.items():
             with torch.no_grad():
                 found = evaluation(subject)

@@ -1,0 +1,126 @@
+"""Codes to pictures, by the decoder of the run that made them.
+
+    aeprobe decode RUN codes.npz -o DIR
+
+DIR, which must not be there or be empty, gets a PNG for each code, called as its image was.
+"""
+
+import argparse
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from aeprobe.data.datamodule import PART
+from aeprobe.errors import AeprobeError, tell
+from aeprobe.files import UMASK, checksum
+from aeprobe.inference import codes_file
+from aeprobe.inference.module import loaded
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.output import printing
+from aeprobe.paths import home, shortest
+
+MOST_LETTERS = 60  # of a picture's name: 240 bytes at most
+
+
+def decode(run: Path, file: Path, output: Path, plugins: Sequence[str] = ()) -> int:
+    """Writes the pictures of some codes into a directory, all or none; returns how many there are.
+
+    Args:
+        run: a run directory (of `stage=all`: its autoencoder), or a .ckpt file.
+        file: of codes, as `encode` writes it.
+        output: a directory that is empty, or not there.
+        plugins: packages of your own that a checkpoint may name classes of.
+
+    Raises:
+        AeprobeError: the directory holds something, the file is none of codes or of another run, or the run has no
+            decoder.
+    """
+    if output.is_symlink() or (output.exists() and not (output.is_dir() and not any(output.iterdir()))):
+        raise AeprobeError(f"{output} is there already and no empty directory: give another with -o")
+    codes = codes_file.read(file)
+    path, module = loaded(run, plugins)
+    if not isinstance(module, Autoencoder):
+        raise AeprobeError(f"{path} is a classifier's, which has no decoder: give the run of its autoencoder")
+    if checksum(path) != codes.run or codes.codes.shape[1] != module.code_size:
+        raise AeprobeError(
+            f"{file} was made by a checkpoint with SHA-256 {codes.run:.12}…, and {path} is another: give the run "
+            "that encoded it"
+        )
+    if module.shape[0] not in (1, 3):
+        raise AeprobeError(f"{path} is of images with {module.shape[0]} channels, which no PNG here has")
+    try:
+        _write(output, zip(_file_names(codes.names), _images(module, codes.codes), strict=True))
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise AeprobeError(f"{output} cannot be written ({why}): give another directory with -o") from error
+    return len(codes.names)
+
+
+@torch.no_grad()
+def _images(module: Autoencoder, codes: torch.Tensor) -> Iterator[NDArray[np.uint8]]:
+    """Reconstructions, each uint8 (height, width) or (height, width, 3)."""
+    for part in codes.split(PART):
+        pixels = module.decoder(part).mul(255).round().clamp(0, 255).byte()
+        yield from (pixels[:, 0] if module.shape[0] == 1 else pixels.movedim(1, 3)).numpy()
+
+
+def _write(output: Path, pictures: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
+    """Writes the pictures beside the directory, which takes its place when it is complete."""
+    with tempfile.TemporaryDirectory(
+        dir=output.absolute().parent, prefix=f".{output.name}.", ignore_cleanup_errors=True
+    ) as beside:
+        whole = Path(beside) / "pictures"
+        whole.mkdir()
+        for name, pixels in pictures:
+            with (whole / name).open("xb") as file:
+                Image.fromarray(pixels).save(file, "PNG")
+        whole.chmod(0o777 & ~UMASK)
+        whole.replace(output)
+
+
+def _file_names(names: Iterable[str]) -> Iterator[str]:
+    r"""A file's name for each image's: its own without folders, with a number where another has it.
+
+    >>> [*_file_names(["a/x.jpg", "x.png", "../../etc/passwd", "C:\\.hidden", "X", ""])]
+    ['x.png', 'x-2.png', 'passwd.png', 'hidden.png', 'X-3.png', 'image.png']
+    """
+    taken: set[str] = set()
+    last: dict[str, int] = {}
+    for name in names:
+        own = PurePosixPath(name.replace("\\", "/")).stem
+        stem = re.sub(r"[^\w. -]", "_", own).lstrip("-. ")[:MOST_LETTERS].rstrip(". ") or "image"
+        key, number = stem.casefold(), last.get(stem.casefold(), 1)
+        found = key
+        while found in taken:
+            number += 1
+            found = f"{key}-{number}"
+        taken.add(found)
+        last[key] = number
+        yield f"{stem}{found.removeprefix(key)}.png"
+
+
+@printing()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="aeprobe decode", description="Writes codes as pictures.")
+    parser.add_argument("run", metavar="RUN", help="the run that encoded them: a run directory, or a .ckpt file")
+    parser.add_argument("codes", metavar="FILE", help="a file of codes, as aeprobe encode writes it")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="an empty or a new directory")
+    parser.add_argument(
+        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        output = Path(home(given.output))
+        count = decode(Path(home(given.run)), Path(home(given.codes)), output, given.plugins)
+    except (AeprobeError, OSError) as error:  # of a path that cannot be: too long, or behind a closed door
+        tell(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error))
+        return 1
+    print(f"{shortest(output.resolve())}: {count:,} pictures")
+    return 0

@@ -1,0 +1,156 @@
+"""Images to codes, by the encoder of a finished run.
+
+    aeprobe encode RUN IMAGES … -o codes.npz [--bits 8]
+
+IMAGES are pictures (PNG, JPEG, WebP, BMP, GIF, TIFF, PPM), directories, of which all pictures below are taken in
+the order of their names, and IDX files of images. A picture of another size is resized as little as makes it
+cover the run's size, its middle is cut out, and it becomes grey or coloured as the run's images are.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aeprobe.data.datamodule import PART
+from aeprobe.data.idx_files import IMAGES, IdxFile
+from aeprobe.data.pictures import ENDS, decoded
+from aeprobe.data.pixels import as_pixels
+from aeprobe.errors import AeprobeError, tell
+from aeprobe.files import checksum, require_regular, write_atomically
+from aeprobe.inference import codes_file
+from aeprobe.inference.module import loaded
+from aeprobe.models.quantizer import MOST_BITS
+from aeprobe.output import printing
+from aeprobe.paths import home, shortest
+
+Image = NDArray[np.uint8]
+IDX = (".gz", "-ubyte", ".idx", ".idx3")
+
+
+def encode(
+    run: Path, images: Sequence[Path], output: Path, bits: int | None = None, plugins: Sequence[str] = ()
+) -> int:
+    """Writes the codes of some images into a file, complete or not at all; returns how many there are.
+
+    Args:
+        run: a run directory (of `stage=all`: its autoencoder), or a .ckpt file.
+        images: files and directories.
+        output: a file that is not there yet.
+        bits: of a number, 1 to 8; None: floats of 32 bits.
+        plugins: packages of your own that a checkpoint may name classes of.
+
+    Raises:
+        AeprobeError: the file is there, there is no such run, or one of the images cannot be read.
+    """
+    if output.exists() or output.is_symlink():
+        raise AeprobeError(f"{output} is there already: delete it, or give another file with -o")
+    path, module = loaded(run, plugins)
+    most = min(codes_file.MOST_IMAGES, codes_file.MOST_NUMBERS // module.code_size)
+    names: list[str] = []
+    parts: list[Tensor] = []
+    waiting: list[Image] = []
+
+    def encode_waiting() -> None:
+        with torch.no_grad():
+            parts.append(module.encode(as_pixels(torch.from_numpy(np.stack(waiting)))))
+        waiting.clear()
+
+    for name, image in _images(images, module.shape):
+        names.append(name)
+        waiting.append(image)
+        if len(names) > most:
+            raise AeprobeError(f"more than {most:,} images, which no file of codes holds: encode fewer at a time")
+        if len(waiting) == PART:
+            encode_waiting()
+    if waiting:
+        encode_waiting()
+    codes = torch.cat(parts)
+    if not codes.isfinite().all():
+        raise AeprobeError(f"{path}: its codes of these images are not finite")
+    content = codes_file.packed(names, checksum(path), codes, bits)
+    try:
+        write_atomically(output, content)
+    except OSError as error:
+        raise AeprobeError(f"{output} cannot be written ({error.strerror}): give another file with -o") from error
+    return len(names)
+
+
+def _images(paths: Sequence[Path], shape: tuple[int, ...]) -> Iterator[tuple[str, Image]]:
+    """Each image with its name, uint8 of the shape."""
+    for path in paths:
+        if not path.exists():
+            raise AeprobeError(f"{path}: there is no such file or directory")
+        if path.is_dir():
+            found = sorted(one for one in path.rglob("*") if one.name.lower().endswith(ENDS) and _shown(one, path))
+            if not found:
+                raise AeprobeError(f"{path}: the directory has no picture (of {' '.join(ENDS)})")
+            for one in found:
+                yield str(one.relative_to(path)), _picture(one, shape)
+        elif path.name.lower().endswith(IDX):
+            yield from _of_idx(path, shape)
+        else:
+            yield path.name, _picture(path, shape)
+
+
+def _shown(path: Path, below: Path) -> bool:
+    return not any(part.startswith(".") for part in path.relative_to(below).parts)
+
+
+def _picture(path: Path, shape: tuple[int, ...]) -> Image:
+    channels, height, width = shape
+    if channels not in (1, 3):
+        raise AeprobeError(f"{path}: the run is of images with {channels} channels, which no picture has")
+    try:
+        require_regular(path)
+        return decoded(path, channels, height, width)
+    except Exception as error:  # what a broken file ends in can be any
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+        raise AeprobeError(f"{path} cannot be read as a picture ({why:.100}): repair it or leave it out") from None
+
+
+def _of_idx(path: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, Image]]:
+    file = IdxFile(path, IMAGES)
+    if (1, *file.shape) != shape:
+        raise AeprobeError(f"{path} has images of {(1, *file.shape)}, and the run is of {shape}")
+    number = 0
+    for chunk in file.chunks():
+        for image in np.frombuffer(bytes(chunk), np.uint8).reshape(-1, *shape):
+            yield f"{path.name}-{number:05}", image
+            number += 1
+
+
+@printing()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="aeprobe encode", description="Writes the codes of images into a file.")
+    parser.add_argument("run", metavar="RUN", help="a run directory, or a .ckpt file")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGES", help="pictures, directories of pictures, and IDX files; resized"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="the file of codes, such as codes.npz"
+    )
+    parser.add_argument(
+        "--bits",
+        type=int,
+        choices=range(1, MOST_BITS + 1),
+        help="quantise each number to so many bits (default: floats of 32)",
+    )
+    parser.add_argument(
+        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        output = Path(home(given.output))
+        images = [Path(home(path)) for path in given.images]
+        count = encode(Path(home(given.run)), images, output, given.bits, given.plugins)
+    except (AeprobeError, OSError) as error:  # of a path that cannot be: too long, or behind a closed door
+        tell(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error))
+        return 1
+    print(f"{shortest(output.resolve())}: {count:,} codes")
+    return 0

@@ -1,0 +1,62 @@
+"""Codes in fewer bits: each number of a code as one of a few values."""
+
+import math
+
+import torch
+from torch import Tensor
+
+MOST_BITS = 8  # of a number: an index is a byte
+
+
+class Quantizer:
+    """A uniform scalar quantiser for each number of a code (Gersho & Gray, Vector Quantization, 1992, chapter 5).
+
+    The range of a number is cut into 2**bits cells of equal width, and the number becomes the middle of its cell:
+    inside of the range it changes by at most half a cell. What lies outside belongs to the cell at that end.
+
+    Args:
+        low: the lower end of each number's range, float (code,).
+        high: the upper end; the same as the lower one for a number that never changes.
+        bits: of a number, 1 to 8.
+
+    Raises:
+        ValueError: `bits` is out of range.
+    """
+
+    def __init__(self, low: Tensor, high: Tensor, bits: int) -> None:
+        require_bits(bits)
+        self.low, self.high, self.bits = low, high, bits
+        self._width: Tensor = (high.double() - low.double()) / 2**bits
+
+    def indices(self, codes: Tensor) -> Tensor:
+        """The cell of each number, uint8 (N, code), of codes, finite, (N, code)."""
+        above = (codes.double() - self.low.double()) / self._width.clamp_min(torch.finfo(torch.float64).tiny)
+        cells: Tensor = above.floor().clamp(0, 2**self.bits - 1).to(torch.uint8)
+        return cells
+
+    def values(self, indices: Tensor) -> Tensor:
+        """The middle of each cell, double (N, code), of indices, (N, code)."""
+        middles: Tensor = self.low.double() + (indices.double() + 0.5) * self._width
+        return middles
+
+
+def require_bits(bits: object) -> None:
+    """Raises ValueError for what is no number of bits."""
+    if type(bits) is not int or not 1 <= bits <= MOST_BITS:
+        raise ValueError(f"{bits} bits: must be whole numbers from 1 to {MOST_BITS}")
+
+
+def entropy(indices: Tensor) -> float:
+    """What a code needs in bits, if its numbers are coded each by itself and as well as possible.
+
+    The sum over the code's numbers of the entropy of the frequencies of its indices (Shannon, 1948). The table of
+    frequencies is not counted. Of few codes it is too low: n codes show at most log2(n) bits a number.
+
+    Args:
+        indices: uint8 (N, code).
+    """
+    bits = 0.0
+    for column in indices.T:
+        shares = column.bincount().double() / len(indices)
+        bits -= torch.xlogy(shares, shares).sum().item() / math.log(2)
+    return max(bits, 0.0)

@@ -1,0 +1,359 @@
+"""`aeprobe encode` and `aeprobe decode`: pictures to a file of codes and back, and files that are none."""
+
+import io
+import os
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, Result, train
+from images import write_folder
+from numpy.typing import NDArray
+from pictures_made import write_pictures
+from PIL import Image
+
+from aeprobe.__main__ import main as command_line
+from aeprobe.files import checksum
+from aeprobe.inference import codes_file, decode, encode
+from aeprobe.inference.decode import _file_names
+from aeprobe.models import checkpoints
+from aeprobe.models.autoencoder import Autoencoder
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@pytest.fixture
+def aeprobe(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """A command in this process."""
+
+    def call(name: str, *arguments: str | Path) -> Result:
+        status = {"encode": encode, "decode": decode}[name].main([*map(str, arguments)])
+        return Result(status, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage=all run on made-up grey images, and some of them as pictures, in `digits`."""
+    path = tmp_path_factory.mktemp("grey")
+    write_folder(path / "own")
+    done = train(*TINY, "data=folder", "data.root=own", "data.val_size=100", "hydra.run.dir=run", cwd=path)
+    assert done.status == 0, done.err
+    (path / "digits").mkdir()
+    pixels = np.frombuffer((path / "own" / "t10k-images-idx3-ubyte").read_bytes()[16:], np.uint8)
+    for i, image in enumerate(pixels.reshape(-1, 28, 28)[:7]):
+        Image.fromarray(image).save(path / "digits" / f"{i}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of stage 1, a convolutional one, on made-up pictures in colours."""
+    path = tmp_path_factory.mktemp("colours")
+    write_pictures(path / "own", 6)
+    chosen = ("data=images", "data.root=own", "data.size=16", "data.val_size=3")
+    own = ("stage=autoencoder", "network@autoencoder.network=conv", "autoencoder.batch_size=5")
+    done = train(*TINY, *chosen, *own, "hydra.run.dir=run", cwd=path)
+    assert done.status == 0, done.err
+    return path
+
+
+def module_of(run: Path) -> Autoencoder:
+    module = checkpoints.load(run)
+    assert isinstance(module, Autoencoder)
+    return module
+
+
+def pixels(files: list[Path]) -> torch.Tensor:
+    images = [np.atleast_3d(np.asarray(Image.open(file))).transpose(2, 0, 1) for file in files]
+    return torch.from_numpy(np.stack(images))
+
+
+def arrays(file: Path) -> Arrays:
+    """As others read it."""
+    with np.load(file, allow_pickle=False) as stored:  # noqa: TID251
+        return dict(stored)
+
+
+@torch.no_grad()
+def test_without_bits_a_picture_comes_back_as_its_reconstruction(
+    digits: Path, tmp_path: Path, aeprobe: Callable[..., Result]
+) -> None:
+    file, out = tmp_path / "codes.npz", tmp_path / "out"
+    done = aeprobe("encode", digits / "run", digits / "digits", "-o", file)
+    assert (done.status, done.err) == (0, "")
+    assert "codes.npz: 7 codes" in done.out
+    module = module_of(digits / "run" / "autoencoder")
+    own = pixels(sorted((digits / "digits").iterdir()))
+    stored = arrays(file)
+    assert torch.equal(torch.from_numpy(stored["codes"]), module.encode(own))
+    assert [*stored["names"]] == [f"{i}.png".encode() for i in range(7)]
+    done = aeprobe("decode", digits / "run", file, "-o", out)
+    assert (done.status, done.err) == (0, "")
+    made = sorted(out.iterdir())
+    assert [one.name for one in made] == [f"{i}.png" for i in range(7)]
+    assert ((pixels(made) / 255 - module(own)).abs() <= 0.5001 / 255).all()
+    assert {Image.open(one).mode for one in made} == {"L"}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_with_bits_a_code_takes_as_many_and_changes_by_half_a_cell(
+    bits: int, digits: Path, tmp_path: Path, aeprobe: Callable[..., Result]
+) -> None:
+    file = tmp_path / "codes.npz"
+    idx = digits / "own" / "t10k-images-idx3-ubyte"
+    assert aeprobe("encode", digits / "run", idx, "-o", file, "--bits", str(bits)).status == 0
+    module = module_of(digits / "run" / "autoencoder")
+    own = np.frombuffer(idx.read_bytes()[16:], np.uint8).reshape(-1, 1, 28, 28)
+    codes = module.encode(torch.from_numpy(own.copy()))
+    stored = arrays(file)["codes"]
+    assert (stored.dtype, stored.shape) == (np.uint8, (300, -(-30 * bits // 8)))
+    read = codes_file.read(file)
+    assert read.names[-1] == "t10k-images-idx3-ubyte-00299"
+    cell = (codes.amax(0) - codes.amin(0)) / 2**bits
+    error = (read.codes - codes).abs()
+    assert (error <= cell * 0.501 + 1e-6).all()
+    assert error.max() > cell.max() / 4
+
+
+def test_pictures_of_another_size_and_a_run_in_colours(
+    colours: Path, tmp_path: Path, aeprobe: Callable[..., Result]
+) -> None:
+    """A folder, its pictures by name, and a grey one that is twice as wide."""
+    wide = np.zeros((32, 64), np.uint8)
+    wide[:, 12:52] = 200  # the middle, and what its last pixels blend with
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    file, out = tmp_path / "codes.npz", tmp_path / "out"
+    run = colours / "run"
+    done = aeprobe("encode", run, tmp_path / "wide.png", colours / "own", tmp_path / "wide.png", "-o", file)
+    assert done.status == 0, done.err
+    read = codes_file.read(file)
+    assert len(read.names) == 20
+    assert (read.names[0], read.names[1], read.names[-1]) == ("wide.png", "blue sky/000.png", "wide.png")
+    grey = torch.full((1, 3, 16, 16), 200, dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.allclose(read.codes[:1], module_of(run).encode(grey), atol=1e-3)
+    assert torch.equal(read.codes[0], read.codes[-1])
+    assert aeprobe("decode", run, file, "-o", out).status == 0
+    names = {one.name for one in out.iterdir()}
+    assert {"wide.png", "wide-2.png", "000.png", "000-2.png", "000-3.png"} <= names
+    assert len(names) == 20
+    assert (Image.open(out / "wide.png").mode, Image.open(out / "wide.png").size) == ("RGB", (16, 16))
+
+
+def test_a_classifier_encodes_alike_and_does_not_decode(
+    digits: Path, tmp_path: Path, aeprobe: Callable[..., Result]
+) -> None:
+    file = tmp_path / "codes.npz"
+    assert aeprobe("encode", digits / "run" / "classifier", digits / "digits", "-o", file).status == 0
+    assert aeprobe("encode", digits / "run", digits / "digits", "-o", tmp_path / "both.npz").status == 0
+    read = codes_file.read(file)
+    assert torch.equal(read.codes, codes_file.read(tmp_path / "both.npz").codes)
+    said = refused(aeprobe("decode", digits / "run" / "classifier", file, "-o", tmp_path / "out"))
+    assert "is a classifier's, which has no decoder: give the run of its autoencoder" in said
+    (checkpoint,) = [
+        one for one in (digits / "run" / "classifier" / "checkpoints").iterdir() if checksum(one) == read.run
+    ][:1]
+    assert checkpoint.suffix == ".ckpt"
+
+
+def refused(done: Result) -> str:
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), done.err
+    assert done.err.startswith("error: ")
+    return done.err
+
+
+def test_what_cannot_be_encoded_is_said_in_a_line_and_nothing_written(
+    digits: Path, tmp_path: Path, aeprobe: Callable[..., Result]
+) -> None:
+    broken, good, run = tmp_path / "broken.png", digits / "digits" / "0.png", digits / "run"
+    broken.write_bytes(good.read_bytes()[:200])
+    (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    small = write_folder(tmp_path / "small", side=9)
+    (tmp_path / "old.npz").write_text("mine")
+    file = tmp_path / "new.npz"
+    for images, output, said in (
+        ([good, broken], file, "broken.png cannot be read as a picture"),
+        ([tmp_path / "none.png"], file, "none.png: there is no such file or directory"),
+        ([tmp_path / "empty"], file, "the directory has no picture"),
+        ([tmp_path / "pipe.png"], file, "it is no regular file"),
+        (
+            [small / "t10k-images-idx3-ubyte"],
+            file,
+            "has images of (1, 9, 9), and the run is of (1, 28, 28)",
+        ),
+        ([small / "t10k-labels-idx1-ubyte"], file, "begins with magic number 2049"),
+        ([good], tmp_path / "old.npz", "old.npz is there already"),
+        ([good], tmp_path / "nowhere" / "a.npz", "cannot be written (No such file or directory)"),
+    ):
+        assert said in refused(aeprobe("encode", run, *images, "-o", output))
+    assert "File name too long" in refused(aeprobe("encode", run, "a" * 300, "-o", file))
+    assert "there is no such file" in refused(aeprobe("encode", tmp_path / "no", good, "-o", file))
+    assert not file.exists()
+    assert (tmp_path / "old.npz").read_text() == "mine"
+
+
+def test_codes_of_another_run_and_a_directory_that_holds_something_are_refused(
+    digits: Path, colours: Path, tmp_path: Path, aeprobe: Callable[..., Result]
+) -> None:
+    file, out = tmp_path / "codes.npz", tmp_path / "out"
+    assert aeprobe("encode", digits / "run", digits / "digits", "-o", file).status == 0
+    said = refused(aeprobe("decode", colours / "run", file, "-o", out))
+    assert f"was made by a checkpoint with SHA-256 {codes_file.read(file).run:.12}" in said
+    assert not out.exists()
+    out.mkdir()
+    (out / "0.png").write_text("mine")
+    assert "is there already and no empty directory" in refused(aeprobe("decode", digits / "run", file, "-o", out))
+    assert (out / "0.png").read_text() == "mine"
+    (out / "0.png").unlink()
+    assert aeprobe("decode", digits / "run", file, "-o", out).status == 0  # empty now
+    assert len([*out.iterdir()]) == 7
+    assert [*tmp_path.glob(".*")] == []
+
+
+def test_no_more_images_than_a_file_holds(
+    digits: Path, tmp_path: Path, aeprobe: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codes_file, "MOST_NUMBERS", 30 * 6)
+    file = tmp_path / "codes.npz"
+    said = refused(aeprobe("encode", digits / "run", digits / "digits", "-o", file))
+    assert "more than 6 images" in said
+    assert not file.exists()
+
+
+def test_what_fails_halfway_leaves_nothing(
+    digits: Path, tmp_path: Path, aeprobe: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, save, saved = tmp_path / "codes.npz", Image.Image.save, []
+    assert aeprobe("encode", digits / "run", digits / "digits", "-o", file).status == 0
+
+    def fails(image: Image.Image, *arguments: Any) -> None:
+        saved.append(1)
+        if len(saved) == 4:
+            raise OSError(28, "No space left on device")
+        save(image, *arguments)
+
+    monkeypatch.setattr(Image.Image, "save", fails)
+    said = refused(aeprobe("decode", digits / "run", file, "-o", tmp_path / "out"))
+    assert "cannot be written (No space left on device)" in said
+    assert {one.name for one in tmp_path.iterdir()} == {"codes.npz"}
+
+
+def test_a_name_leads_nowhere_and_hides_no_other() -> None:
+    hostile = [
+        "../../a.png",
+        "/etc/a",
+        "C:\\a.txt",
+        "A",
+        "a-2",
+        ".a",
+        "-a",
+        "..",
+        "",
+        "a/..",
+        "\0\x1b[31m",
+        "é" * 300,
+    ]
+    names = [*_file_names(hostile)]
+    assert len({name.casefold() for name in names}) == len(hostile)
+    for name in names:
+        assert Path(name).name == name
+        assert name[0] not in ".-"
+        assert name.isprintable()
+        assert len(name.encode()) < 200
+    assert names[:4] == ["a.png", "a-2.png", "a-3.png", "A-4.png"]
+
+
+def npz(path: Path, arrays: Arrays, compression: int = zipfile.ZIP_STORED, **raw: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, array in arrays.items():
+            file = io.BytesIO()
+            np.lib.format.write_array(file, array)
+            archive.writestr(f"{name}.npy", raw.get(name, file.getvalue()))
+    return path
+
+
+def header(shape: tuple[int, ...], kind: str) -> bytes:
+    """An array that claims more than it holds."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+    return file.getvalue() + b"1234"
+
+
+def hostile(path: Path) -> dict[str, Path]:
+    """Files that are none of codes, by what they try."""
+    codes = np.zeros((2, 3), np.float32)
+    honest: Arrays = {"codes": codes, "names": np.array([b"a", b"b"]), "run": np.array("0" * 64)}
+    bits: Arrays = {"low": codes[0], "high": codes[0] + 1, "bits": np.array(8, np.uint8)}
+    bits = honest | {"codes": np.zeros((2, 3), np.uint8)} | bits
+    assert codes_file.read(npz(path / "honest.npz", honest)).names == ["a", "b"]
+    assert codes_file.read(npz(path / "quantised.npz", bits)).codes.shape == (2, 3)
+    changed: dict[str, Arrays] = {
+        "a pickle": honest | {"names": np.array([{"a": 1}, None], object)},
+        "not finite": honest | {"codes": codes + np.float32("nan")},
+        "doubles": honest | {"codes": codes.astype(float)},
+        "big-endian": honest | {"codes": codes.astype(">f4")},
+        "columns first": honest | {"codes": np.asfortranarray(np.ones((2, 3), np.float32))},
+        "more names": honest | {"names": np.array([b"a", b"b", b"c"])},
+        "long names": honest | {"names": np.array([b"a" * 300, b"b"])},
+        "no code": honest | {"codes": codes[:0], "names": honest["names"][:0]},
+        "one dimension": honest | {"codes": codes[:, 0]},
+        "another array": honest | {"more": codes},
+        "an array less": {"codes": codes, "names": honest["names"]},
+        "no bits": bits | {"bits": np.array(0, np.uint8)},
+        "200 bits": bits | {"bits": np.array(200, np.uint8)},
+        "more ranges": bits | {"low": np.zeros(4, np.float32), "high": np.ones(4, np.float32)},
+        "ends that differ": bits | {"high": np.ones(4, np.float32)},
+        "upside down": bits | {"high": codes[0] - 1},
+        "a range without an end": bits | {"high": codes[0] + np.float32("inf")},
+    }
+    found = {what: npz(path / f"{i}.npz", arrays) for i, (what, arrays) in enumerate(changed.items())}
+    bomb = honest | {"codes": np.zeros((10**6, 30), np.float32)}
+    found["a bomb"] = npz(path / "bomb.npz", bomb, zipfile.ZIP_DEFLATED)
+    claims = {"codes": header((10**12, 3), "<f4"), "run": header((), "<U64"), "names": header((10**12,), "|S1")}
+    for name, content in claims.items():
+        found[f"claims in {name}"] = npz(path / f"claims_{name}.npz", honest, **{name: content})
+    found["negative"] = npz(path / "negative.npz", honest, codes=header((-1, -1), "<f4"))
+    found["a code as header"] = npz(path / "code.npz", honest, codes=b"\x93NUMPY\x01\x00\x10\x00__import__('os')")
+    content = bytearray((path / "honest.npz").read_bytes())
+    content[content.index(b"codes.npy") + 150] ^= 1
+    (path / "flipped.npz").write_bytes(content)
+    (path / "cut.npz").write_bytes(content[:300])
+    (path / "text.npz").write_text("mine")
+    os.mkfifo(path / "pipe.npz")
+    return found | {name: path / f"{name}.npz" for name in ("flipped", "cut", "text", "pipe", "absent")}
+
+
+def test_files_of_somebody_else_are_data(
+    digits: Path, tmp_path: Path, aeprobe: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for what, file in hostile(tmp_path).items():
+        said = refused(aeprobe("decode", digits / "run", file, "-o", tmp_path / "out"))
+        assert file.name in said, what
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(codes_file, "MOST_NUMBERS", 5)
+    for name in ("honest.npz", "quantised.npz"):
+        said = refused(aeprobe("decode", digits / "run", tmp_path / name, "-o", tmp_path / "out"))
+        assert "2 names and 2 codes of 3 numbers" in said
+    monkeypatch.setattr(codes_file, "MOST_BYTES", 100)
+    said = refused(aeprobe("decode", digits / "run", tmp_path / "honest.npz", "-o", tmp_path / "out"))
+    assert "has more than 100 bytes" in said
+
+
+@pytest.mark.parametrize("name", ["encode", "decode"])
+def test_the_commands_are_there(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["aeprobe", name, "--help"])
+    with pytest.raises(SystemExit) as end:
+        command_line()
+    assert end.value.code == 0
+    assert f"usage: aeprobe {name}" in capsys.readouterr().out
