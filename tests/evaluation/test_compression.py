@@ -26,7 +26,9 @@ from aeprobe.figures.rates import compression
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.conv import ConvAutoencoder
+from aeprobe.models.networks import MLPAutoencoder
 from aeprobe.models.quantizer import Quantizer, entropy
+from aeprobe.models.variational import VariationalAutoencoder
 from aeprobe.report.evaluations import words
 from aeprobe.runs.stage_run import StageRun
 
@@ -149,6 +151,15 @@ def test_images_of_any_shape_and_a_convolutional_network(shape: tuple[int, int, 
     drawing = compression(numbers)
     assert "3 bytes at 8 bits" in drawing.alt
     assert ("PNG loses nothing" in drawing.alt) == (shape[0] != 2)
+
+
+def test_the_code_of_a_variational_autoencoder_is_its_mean() -> None:
+    module = VariationalAutoencoder(network=MLPAutoencoder([1, 9, 9], [81, 4], "ReLU"), shape=(1, 9, 9))
+    numbers = found(module, 1, 9, 9)
+    test = images(60, 1, 9, 9, seed=1).images
+    with torch.no_grad():
+        mse = (module(test) - test / 255).square().mean().item()
+    assert numbers["rates"][-1]["mse"] == pytest.approx(mse, rel=1e-5)
 
 
 def test_images_that_are_all_alike() -> None:
