@@ -7,12 +7,22 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY, metrics, run_here, scalars
+from torch.distributions import Categorical
+from torch.nn.functional import kl_div
 
 from aeprobe.data.augmentation import randomly_deformed
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
-from aeprobe.models.regularizers import ClusterAgreement, mutual_information
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.networks import MLPAutoencoder
+from aeprobe.models.regularizers import (
+    ClusterAgreement,
+    InformationMaximization,
+    divergence,
+    entropy,
+    mutual_information,
+)
 
 CLUSTERS = "regularizer@autoencoder.regularizer=clusters"
 CLUSTERED = ("stage=autoencoder", *TINY, CLUSTERS, "trainer.limit_epochs=4", "autoencoder.max_epochs=4")
@@ -63,13 +73,15 @@ def test_every_image_is_deformed_its_own_way_and_none_far() -> None:
     assert torch.equal(randomly_deformed(images), made)
 
 
-def test_clusters_see_no_label(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["clusters", "information"])
+def test_clusters_see_no_label(kind: str, root: Path, tmp_path: Path) -> None:
     class Unlabelled(MNISTDataModule):
         def setup(self, stage: str | None = None) -> None:
             super().setup(stage)
             self.splits["train"].labels = torch.zeros_like(self.splits["train"].labels)
 
-    settings = [*CLUSTERED, "autoencoder.regularizer.weight=0.01", f"data.root={root}"]
+    chosen = f"regularizer@autoencoder.regularizer={kind}"
+    settings = [*CLUSTERED, chosen, "autoencoder.regularizer.weight=0.01", f"data.root={root}"]
     run_here(tmp_path / "labelled", settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("aeprobe.training.data.MNISTDataModule", Unlabelled)
@@ -104,10 +116,48 @@ def test_clusters_are_weighted_less_and_less_and_the_loss_stays_the_mse(root: Pa
     assert len(scalars(tmp_path / "run")["train/agreement_step"]) == 20
 
 
+def test_divergence_and_entropy_are_those_of_torch() -> None:
+    torch.manual_seed(0)
+    target, found = torch.randn(2, 6, 3, dtype=torch.float64).softmax(2)
+    assert divergence(target, found).item() == pytest.approx(
+        kl_div(found.log(), target, reduction="batchmean").item(), abs=1e-9
+    )
+    assert entropy(target).item() == pytest.approx(Categorical(target).entropy().mean().item(), abs=1e-9)
+    assert entropy(torch.eye(3)).item() == pytest.approx(0, abs=1e-6)
+    assert math.isfinite(divergence(torch.eye(3), torch.eye(3).roll(1, 0)).item())
+
+
+def test_adversarial_noise_has_its_length_and_changes_the_clusters_more_than_any_other(root: Path) -> None:
+    torch.manual_seed(0)
+    data = MNISTDataModule(root=str(root))
+    data.setup()
+    images, _ = data.splits["train"][torch.arange(50)]
+    module = Autoencoder(MLPAutoencoder([1, 28, 28], [784, 100, 30], "SiLU"))
+    regularizer = InformationMaximization(weight=1.0, radius=1.3)
+
+    def clusters_of(changed: torch.Tensor) -> torch.Tensor:
+        return (20 * regularizer._clusters(module.encode(changed)).log()).softmax(1)
+
+    target = clusters_of(images).detach()
+    noise = regularizer._adversarial(images, target, clusters_of)
+    assert noise.flatten(1).norm(dim=1).tolist() == pytest.approx([1.3] * 50, abs=1e-4)
+    assert not noise.requires_grad
+    changed = divergence(target, clusters_of(images + noise))
+    for _ in range(10):
+        other = torch.randn_like(images)
+        other *= 1.3 / other.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        assert divergence(target, clusters_of(images + other)) < changed / 2
+    assert all(p.grad is None for p in module.parameters())
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
         ("autoencoder.regularizer.weight=-1", "autoencoder.regularizer: weight=-1.* above 0"),
+        (
+            "regularizer@autoencoder.regularizer=information autoencoder.regularizer.radius=0",
+            "autoencoder.regularizer: radius=0: must be above 0",
+        ),
         ("autoencoder.regularizer.clusters=31", "autoencoder.regularizer: clusters=31: a code has 30 numbers"),
         ("autoencoder.regularizer.clusters=1", "autoencoder.regularizer: .*clusters=1.* 2 clusters or more"),
         ("++autoencoder.regularizer.cluster=1", "takes no such argument; did you mean clusters?"),
@@ -119,6 +169,6 @@ def test_what_clusters_cannot_be_is_refused_before_anything_is_written(
     typed: str, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(AeprobeError, match=said) as caught:
-        run_here(tmp_path / "run", [*CLUSTERED, f"data.root={tmp_path / 'data'}", typed])
+        run_here(tmp_path / "run", [*CLUSTERED, f"data.root={tmp_path / 'data'}", *typed.split()])
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
