@@ -9,21 +9,23 @@ from torch import Tensor, nn
 
 
 class Gaussian(nn.Module):
-    """Adds normal noise to every pixel; they may leave [0, 1].
+    """Adds normal noise to every pixel.
 
     Args:
         std: its standard deviation, above 0, of pixels in [0, 1].
+        clip: whether pixels that leave [0, 1] are set to its ends, as an image file has them.
     """
 
-    def __init__(self, std: float) -> None:
+    def __init__(self, std: float, clip: bool = False) -> None:
         super().__init__()
         if not std > 0:
             raise ValueError(f"std={std}: must be above 0")
-        self.std = std
+        self.std, self.clip = std, clip
 
     def forward(self, images: Tensor) -> Tensor:
         """Noisy images of the same shape, any."""
-        return images + self.std * torch.randn_like(images)
+        noisy = images + self.std * torch.randn_like(images)
+        return noisy.clamp(0, 1) if self.clip else noisy
 
 
 class Masking(nn.Module):

@@ -3,14 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from aeprobe.report import compression
+from aeprobe.report import compression, denoising, probing
 from aeprobe.report.tables import Table
 from aeprobe.runs.stage_run import StageRun
 
 Blocks = Iterator["Table | tuple[str, str]"]  # a table, or a heading and its sentence
 # Of each evaluation: its figures, and what is said of its numbers, which are those of one run.
-FIGURES: dict[str, Sequence[str]] = {}
-WORDS: dict[str, Callable[[dict[str, Any]], Blocks]] = {"compression": compression.words}
+FIGURES: dict[str, Sequence[str]] = {"denoising": ("denoising", "denoising_psnr")}
+WORDS: dict[str, Callable[[dict[str, Any]], Blocks]] = {
+    "compression": compression.words,
+    "denoising": denoising.words,
+    "probe": probing.words,
+}
 
 
 def words(run: StageRun, name: str) -> list[Table | tuple[str, str]]:

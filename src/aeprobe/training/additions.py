@@ -1,5 +1,6 @@
 """What a person adds to a stage by nodes of the configuration, beside what every run has."""
 
+import logging
 import math
 import os
 import warnings
@@ -18,9 +19,12 @@ from aeprobe.config.schema import Config, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Evaluation
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.consistency import require_monitored
 
+log = logging.getLogger("aeprobe")
 PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}  # that Lightning's loggers need
 
 
@@ -78,11 +82,14 @@ def metrics(config: Config, stage: str, shape: Sequence[int], classes: int) -> d
     return made
 
 
-def evaluations(config: Config) -> dict[str, Evaluation]:
+def evaluations(
+    config: Config, module: Autoencoder | Classifier, typed: Mapping[str, str]
+) -> dict[str, Evaluation]:
     """What is asked of a finished module, by name: of an autoencoder, or with stage=probe of an encoder.
 
     Raises:
-        AeprobeError: one cannot be made, or its package is not installed.
+        AeprobeError: one cannot be made or asked of the module, or its package is not installed. One that nobody
+            typed is left out then.
     """
     probed = config.stage == Stage.probe
     named = {"probe": config.probe} if probed else config.autoencoder.evaluations
@@ -93,7 +100,12 @@ def evaluations(config: Config) -> dict[str, Evaluation]:
         assert evaluation is not None, "checked by validate"
         if evaluation.package and find_spec(evaluation.package[0]) is None:
             package, extra = evaluation.package
-            raise AeprobeError(f"{key}: {package} is not installed: pip install 'aeprobe[{extra}]'")
+            missing = f"{key}: {package} is not installed: pip install 'aeprobe[{extra}]'"
+            if probed or config.trainer.evaluate or any("evaluations" in owner for owner in typed):
+                raise AeprobeError(missing)
+            log.warning("left out: %s", missing)
+            continue
+        evaluation.require(module)
         made[name] = evaluation
     return made
 

@@ -62,7 +62,6 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
         building.require_memory(building.rehearse("autoencoder", kept))
     optimization = _optimization(config, "autoencoder", data, stored)
     added = additions.callbacks(config, "autoencoder", data)
-    evaluations = additions.evaluations(config) if config.trainer.evaluate else {}
     aeprobe.runtime.seed(config.seed)
     training = {"corruption": corruption, "regularizer": regularizer, "optimization": optimization}
     module = building.autoencoder(kept, mean_image=None if source else data.mean_image, **training)
@@ -72,6 +71,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     except ValueError as error:
         raise AeprobeError(f"autoencoder.regularizer: {error}") from error
     module.add_metrics(additions.metrics(config, "autoencoder", data.shape, data.classes))
+    evaluations = additions.evaluations(config, module, {}) if config.trainer.evaluate else {}
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
         _optimization(config, "classifier", data, stored)
         additions.callbacks(config, "classifier", data)
@@ -162,7 +162,7 @@ def build_finished(config: Config, typed: Mapping[str, str], ckpt: str | Path) -
         require_classes(module, data)
         classes = module.classes
     module.add_metrics(additions.metrics(config, module.stage, data.shape, classes))
-    asked = additions.evaluations(config) if probed or isinstance(module, Autoencoder) else {}
+    asked = additions.evaluations(config, module, typed) if probed or isinstance(module, Autoencoder) else {}
     whose, steps = other_data(config.data, typed, source), source["global_step"]
     return Experiment(
         str(config.stage), module, data, seed, None, path, steps, encoder_data=whose, evaluations=asked
