@@ -147,6 +147,8 @@ def check_data(data: DataConfig) -> None:
 def _check_typed(stage: Stage, typed: Mapping[str, str]) -> None:
     for key, override in typed.items():
         owner, _, name = key.partition(".")
+        if owner == "probe" and stage != Stage.probe:
+            raise AeprobeError(f"{override}: has no effect with stage={stage}; drop it, or use stage=probe")
         # What a checkpoint fixes is held against it, once it is read.
         measured = stage == Stage.test and name.partition(".")[0] in ("metrics", "evaluations")
         if (

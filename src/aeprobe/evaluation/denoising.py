@@ -18,7 +18,6 @@ from aeprobe.figures.charts import Drawing
 from aeprobe.figures.pca import fitted
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.classifier import Classifier
 from aeprobe.models.corruption import Gaussian, Masking
 
 Denoiser = Callable[[Tensor], Tensor]  # images in [0, 1], float (N, channels, height, width), to such images
@@ -70,11 +69,11 @@ class Denoising(Evaluation):
         if plain and not isinstance(self.plain, Autoencoder):
             raise AeprobeError(f"denoising.plain={plain}: holds a classifier: give an autoencoder's run")
 
-    def require(self, module: Autoencoder | Classifier) -> None:
+    def require(self, subject: Subject) -> None:
         """As `Evaluation`: the plain autoencoder must be one of such images."""
-        if self.plain is not None and self.plain.shape != module.shape:
+        if self.plain is not None and self.plain.shape != (shape := subject.module.shape):
             raise AeprobeError(
-                f"denoising.plain: its images are {self.plain.shape}, but those of this run {module.shape}"
+                f"denoising.plain: its images are {self.plain.shape}, but those of this run {shape}"
             )
 
     def __call__(self, subject: Subject) -> Findings:

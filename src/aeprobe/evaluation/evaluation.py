@@ -58,8 +58,8 @@ class Evaluation(ABC):
 
     package: ClassVar[tuple[str, str] | tuple[()]] = ()
 
-    def require(self, module: Autoencoder | Classifier) -> None:  # noqa: B027 - most can be asked of any
-        """Raises AeprobeError where it cannot be asked of the module; before anything is written."""
+    def require(self, subject: Subject) -> None:  # noqa: B027 - most can be asked of any
+        """Raises AeprobeError where it cannot be asked, before anything is written."""
 
     @abstractmethod
     def __call__(self, subject: Subject) -> Findings:

@@ -57,6 +57,11 @@ class Probe(Evaluation):
         self.labels = sorted(labels, key=lambda count: count or 2**63)
         self.draws, self.neighbours = draws, neighbours
 
+    def require(self, subject: Subject) -> None:
+        """As `Evaluation`: there must be so many labels of each class."""
+        for count in self.labels:
+            self._chosen(subject.splits["train"].labels, count, subject.seed)
+
     def __call__(self, subject: Subject) -> Findings:
         """Fits and tests all of them, on as many threads as torch has."""
         from threadpoolctl import threadpool_limits

@@ -18,9 +18,7 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, StageConfig
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation.evaluation import Evaluation
-from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.classifier import Classifier
+from aeprobe.evaluation.evaluation import Evaluation, Subject
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.consistency import require_monitored
 
@@ -82,9 +80,7 @@ def metrics(config: Config, stage: str, shape: Sequence[int], classes: int) -> d
     return made
 
 
-def evaluations(
-    config: Config, module: Autoencoder | Classifier, typed: Mapping[str, str]
-) -> dict[str, Evaluation]:
+def evaluations(config: Config, subject: Subject, typed: Mapping[str, str]) -> dict[str, Evaluation]:
     """What is asked of a finished module, by name: of an autoencoder, or with stage=probe of an encoder.
 
     Raises:
@@ -105,7 +101,7 @@ def evaluations(
                 raise AeprobeError(missing)
             log.warning("left out: %s", missing)
             continue
-        evaluation.require(module)
+        evaluation.require(subject)
         made[name] = evaluation
     return made
 

@@ -14,6 +14,7 @@ from aeprobe.config.schema import Config, StageConfig, every_node, module_node
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
+from aeprobe.evaluation.evaluation import Subject
 from aeprobe.models import building, checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
@@ -71,7 +72,8 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     except ValueError as error:
         raise AeprobeError(f"autoencoder.regularizer: {error}") from error
     module.add_metrics(additions.metrics(config, "autoencoder", data.shape, data.classes))
-    evaluations = additions.evaluations(config, module, {}) if config.trainer.evaluate else {}
+    subject = Subject(module, data.splits, config.seed)
+    evaluations = additions.evaluations(config, subject, {}) if config.trainer.evaluate else {}
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
         _optimization(config, "classifier", data, stored)
         additions.callbacks(config, "classifier", data)
@@ -162,7 +164,10 @@ def build_finished(config: Config, typed: Mapping[str, str], ckpt: str | Path) -
         require_classes(module, data)
         classes = module.classes
     module.add_metrics(additions.metrics(config, module.stage, data.shape, classes))
-    asked = additions.evaluations(config, module, typed) if probed or isinstance(module, Autoencoder) else {}
+    subject = Subject(module, data.splits, seed)
+    if probed:
+        require_labels(data, "train", "test")
+    asked = additions.evaluations(config, subject, typed) if probed or isinstance(module, Autoencoder) else {}
     whose, steps = other_data(config.data, typed, source), source["global_step"]
     return Experiment(
         str(config.stage), module, data, seed, None, path, steps, encoder_data=whose, evaluations=asked
