@@ -77,14 +77,17 @@ def test_it_has_a_row_for_each_of_four_features_and_two_methods(probed: Path) ->
     assert pixels[200] > pixels[10] + 0.1
     final = metrics(probed)["final"]
     ours = {(row["method"], row["labels"]): row["mean"] for row in rows(probed) if row["features"] == "codes"}
-    assert final == {f"test/{method}_{labels}": mean for (method, labels), mean in ours.items()}
+    short = {"neighbours": "knn", "logistic": "logistic"}
+    assert final == {f"test/{short[method]}_accuracy_{labels}": mean for (method, labels), mean in ours.items()}
 
 
 def test_table_page_and_figure_show_it(probed: Path) -> None:
     (row,) = summarize(find_runs([probed]))
-    assert row["metrics"]["test/logistic_200"]["mean"] == metrics(probed)["final"]["test/logistic_200"]
+    name = "test/logistic_accuracy_200"
+    assert row["metrics"][name]["mean"] == metrics(probed)["final"][name]
     page = made(probed)
-    assert "What the codes tell" in page.text
+    assert "What an encoder's codes tell of the classes, on MNIST" in page.text
+    assert "Logistic regression on the codes" in page.text
     assert "Accuracy of nearest neighbours" in page.text
     figure = json.loads((probed / "figures" / "probe.json").read_text())
     assert figure["data"]["logistic, PCA"][0][0] == 10
@@ -101,13 +104,14 @@ def test_all_labels_are_one_draw(trained: Path, root: Path, tmp_path: Path) -> N
 
 
 REFUSED = {
-    "probe.labels=[5]": "probe.labels: labels=5: there are 10 classes",
-    "probe.labels=[60000]": "probe.labels: labels=60000: class . has .* training images, fewer than its share",
+    "probe.labels=[5]": "probe.labels=5: the labels have 10 classes",
+    "probe.labels=[60000]": "probe.labels=60000: class . has .* training images, fewer than its share",
     "probe.labels=[]": r"probe: labels=\[\]: must be numbers above 0",
     "probe.labels=[0]": r"probe: labels=\[0\]: must be numbers above 0",
-    "probe.draws=0": "probe: draws=0: must be 1 or more",
-    "probe.neighbours=1.5": "probe: neighbours=1.5: must be 1 or more",
+    "probe.draws=0": "probe: draws=0: must be from 1 to 1000",
+    "probe.neighbours=1.5": "probe: neighbours=1.5: must be from 1 to 1000",
     "++probe.neighbour=3": "takes no such argument; did you mean neighbours?",
+    "trainer.precision=bf16-mixed": "has no effect with stage=probe",
     "autoencoder.batch_size=3": "stage=probe does not train the autoencoder",
 }
 
@@ -115,7 +119,7 @@ REFUSED = {
 @pytest.mark.parametrize("typed", REFUSED)
 def test_what_cannot_be_is_refused(typed: str, trained: Path, root: Path, tmp_path: Path) -> None:
     with pytest.raises(AeprobeError, match=REFUSED[typed]) as caught:
-        run_here(tmp_path / "run", ["stage=probe", f"ckpt={trained}", f"data.root={root}", typed])
+        run_here(tmp_path / "run", ["stage=probe", f"ckpt={trained}", f"data.root={root}", *typed.split()])
     assert "\n" not in str(caught.value)
     assert not any(tmp_path.iterdir())
 

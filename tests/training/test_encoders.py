@@ -146,8 +146,8 @@ REFUSED = {
     "classifier.encoder_lr=1e-4 ckpt={0}": "has no effect with classifier.encoder=frozen",
     "classifier.encoder=random classifier.encoder_lr=1e-4": "has no effect with classifier.encoder=random",
     "classifier.encoder=finetuned": "stage=classifier needs ckpt=",
-    "classifier.encoder=random data.labels=5": "data.labels=5: there are 10 classes",
-    "classifier.encoder=random data.labels=54000": "class . has ....? training images, .* give 4....? or fewer",
+    "classifier.encoder=random data.labels=5": "data.labels=5: the labels have 10 classes",
+    "classifier.encoder=random data.labels=54000": "class . has 4... training images, fewer than",
     "classifier.encoder=random data.labels=0": "data.labels=0: must be",
     "classifier.encoder=random data.labels=100 classifier.monitor=val/accuracy": (
         "classifier.monitor=val/accuracy: has no effect with data.labels=100"

@@ -167,6 +167,8 @@ def _idle() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
     yield "classifier.encoder_lr", "classifier.encoder", lambda encoder: not Encoder(encoder).trains
     yield "classifier.monitor", "data.labels", lambda labels: labels is not None
     yield "data.labels", "stage", lambda stage: not stage.trains("classifier")
+    for key in ("trainer.limit_test_batches", "trainer.profiler", "trainer.precision"):
+        yield key, "stage", lambda stage: stage == Stage.probe  # no batch of it is Lightning's
     yield "trainer.figure_epochs", "trainer.figures", lambda drawn: not drawn
     yield "trainer.figure_epochs", "stage", lambda stage: stage == Stage.classifier  # it reconstructs nothing
     yield "trainer.gradient_clip_algorithm", "trainer.gradient_clip_val", lambda value: value is None

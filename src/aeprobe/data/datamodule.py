@@ -1,5 +1,6 @@
 """The images: read from their source and checked once, kept as uint8 in memory, handed out in whole batches."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from aeprobe.data.sampler import EpochBatches, batches_in_order, loader, seeded_
 from aeprobe.data.sources import Source, checked
 from aeprobe.errors import AeprobeError
 
+log = logging.getLogger("aeprobe")
 PART = 1_000  # images whose pixels and activations are floats at one time: 10 MB
 
 
@@ -142,6 +144,9 @@ class MNISTDataModule(L.LightningDataModule):
         self.labels, self._epoch = count, len(train)
         chosen = labelled(train.labels, count, seed)
         self.splits["train"] = ImageDataset(train.images[chosen], train.labels[chosen])
+        few, *_, many = self.splits["train"].labels.unique(return_counts=True)[1].sort().values.tolist()
+        if few != many:
+            log.info("data.labels=%s: %s labels of some classes, %s of the others", count, few, many)
 
     @property
     def epoch_size(self) -> int:

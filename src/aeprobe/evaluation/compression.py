@@ -105,7 +105,8 @@ class Compression(Evaluation):
         numbers |= {"picture_files": count, "files": files}
         finest = ours[len(self.bits) - 1]
         final = {f"test/mse_{finest['bits']}_bits": finest["mse"]}
-        return Findings(numbers, [("compression", lambda: rates.compression(numbers))], final)
+        better = dict.fromkeys((name.removeprefix("test/") for name in final), False)
+        return Findings(numbers, [("compression", lambda: rates.compression(numbers))], final, better)
 
     def _rates(
         self, coder: Coder, train: Tensor, test: ImageDataset, classifier: Classifier | None = None

@@ -42,11 +42,13 @@ class Findings:
         numbers: plain values; what metrics.json says below `evaluations`, by the evaluation's name.
         figures: each one's name, and what draws it.
         final: the numbers among them that a table of runs shows, by their names, such as "test/accuracy".
+        higher_is_better: of each of these, by its name without "test/".
     """
 
     numbers: dict[str, Any]
     figures: Sequence[tuple[str, Callable[[], Drawing]]] = ()
     final: Mapping[str, float] = field(default_factory=dict)
+    higher_is_better: Mapping[str, bool] = field(default_factory=dict)
 
 
 class Evaluation(ABC):

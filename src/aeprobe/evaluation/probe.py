@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from aeprobe.data.datamodule import PART
 from aeprobe.data.labels import labelled
-from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Evaluation, Findings, Subject
 from aeprobe.figures import probing
 from aeprobe.figures.pca import fitted
 from aeprobe.models import building
 
 Array = NDArray[Any]
+MOST_DRAWS = 1_000  # so that those of one seed are none of the next one's
+SHORT = {"neighbours": "knn", "logistic": "logistic"}  # in a table of runs
 ITERATIONS = 200  # of logistic regression at most: on all pixels, accuracy no longer changes then
 
 
@@ -52,8 +53,8 @@ class Probe(Evaluation):
         if wrong or not labels or len({*labels}) != len(labels):
             raise ValueError(f"labels={[*labels]}: must be numbers above 0, each another, or null for all")
         for name, value in (("draws", draws), ("neighbours", neighbours)):
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name}={value}: must be 1 or more")
+            if type(value) is not int or not 1 <= value <= MOST_DRAWS:
+                raise ValueError(f"{name}={value}: must be from 1 to {MOST_DRAWS}")
         self.labels = sorted(labels, key=lambda count: count or 2**63)
         self.draws, self.neighbours = draws, neighbours
 
@@ -81,19 +82,17 @@ class Probe(Evaluation):
         images = {"train": len(train), "test": len(test)}
         numbers = {"neighbours": self.neighbours, "images": images, "rows": rows}
         final = {
-            f"test/{row['method']}_{row['labels'] or 'all'}": row["mean"]
+            f"test/{SHORT[row['method']]}_accuracy" + (f"_{row['labels']}" if row["labels"] else ""): row["mean"]
             for row in rows
             if row["features"] == "codes"
         }
-        return Findings(numbers, [("probe", lambda: probing.probe(numbers))], final)
+        better = dict.fromkeys((name.removeprefix("test/") for name in final), True)
+        return Findings(numbers, [("probe", lambda: probing.probe(numbers))], final, better)
 
     def _chosen(self, labels: Tensor, count: int | None, seed: int) -> list[Array]:
         if count is None:
             return [np.arange(len(labels))]
-        try:
-            return [labelled(labels, count, 1000 * seed + draw).numpy() for draw in range(self.draws)]
-        except AeprobeError as error:
-            raise AeprobeError(f"probe.labels: {str(error).removeprefix('data.')}") from error
+        return [labelled(labels, count, 1000 * seed + draw, "probe.labels").numpy() for draw in range(self.draws)]
 
     def _rows(
         self,

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from aeprobe.config.choices import Stage
 from aeprobe.config.schema import STAGES, Config
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.paths import typed_in
@@ -90,6 +91,8 @@ def require_as_started(config: Config, typed: Mapping[str, str]) -> None:
         AeprobeError: they contradict what was typed, or a batch is smaller than the number of processes.
     """
     trainer, place = config.trainer, launched()
+    if config.stage == Stage.probe and (trainer.strategy == "ddp" or (place and place.world > 1)):
+        raise AeprobeError("stage=probe: computes in one process, with several threads; drop trainer=ddp")
     if trainer.strategy != "ddp":
         several = [f"trainer.{name}={n}" for name in ("devices", "num_nodes") if (n := getattr(trainer, name)) > 1]
         many = [f"{place.world} processes were started"] if place and place.world > 1 else []

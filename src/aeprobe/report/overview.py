@@ -9,7 +9,7 @@ from aeprobe.report.comparison import Comparison, compare, form_of, of_the_repor
 from aeprobe.report.runs import FINISHED, Runs, spread
 from aeprobe.report.scores import interval, tested
 from aeprobe.runs.stage_run import StageRun
-from aeprobe.wording import NONE
+from aeprobe.wording import NONE, percent
 
 LIMITS = [f"trainer.limit_{what}" for what in ("train_batches", "val_batches", "test_batches", "epochs")]
 UNFINISHED = {
@@ -38,6 +38,7 @@ def warnings(runs: Runs) -> list[str]:
         if status != "completed":
             wanted = run.setting(f"{run.stage}.max_epochs")
             done = f"{len(run.epochs)} of {wanted} epochs are here" if run.epochs else "no epoch was finished"
+            done = "it has no results" if run.stage in FINISHED else done
             error = run.metrics.get("error")
             why = f": {error}" if error and status == "failed" else ""
             sentences.append(f"{subject} {UNFINISHED.get(status, status)}; {done}{why}")
@@ -65,6 +66,8 @@ def title(runs: Runs) -> str:
     """The page's heading."""
     first = _every(runs)[0]
     images = "MNIST" if of_the_report(first) else f"the images of {first.dataset}"
+    if first.stage == "probe":
+        return f"What an encoder's codes tell of the classes, on {images}"
     if first.stage in FINISHED:
         return f"A finished run, looked at again on {images}"
     if not runs["classifier"]:
@@ -78,6 +81,9 @@ def trained(runs: Runs) -> list[str]:
     """One sentence for each stage."""
     sentences = []
     for run in (of_stage[0] for of_stage in runs.values() if of_stage):
+        if run.stage == "probe":
+            sentences.append(f"Simple classifiers on the codes of the encoder in {run.metrics.get('ckpt')}.")
+            continue
         if run.stage in FINISHED:
             sentences.append(f"The {run.stage} of {run.metrics.get('ckpt')}.")
             continue
@@ -112,7 +118,29 @@ def cards(runs: Runs) -> list[Card]:
                 wilsons = interval(mean.mean, images)
                 detail = f"95\u00a0% Wilson interval {wilsons}, on {images:,} test images"
             found.append(Card(title, value, what, detail, comparisons))
-    return found
+    return found + _probed(runs["probe"])
+
+
+def _probed(runs: Sequence[StageRun]) -> list[Card]:
+    """What simple classifiers read from the codes, with as many labels as they were given at most."""
+    cards = []
+    for title, name in (("Nearest neighbours", "knn"), ("Logistic regression", "logistic")):
+        prefix = f"test/{name}_accuracy"
+        found = {
+            _labels(key.removeprefix(prefix)): shown(values, percent, len(runs))
+            for key in (runs[0].metrics["final"] if runs else ())
+            if key.startswith(prefix) and (values := spread(run.last(key) for run in runs))
+        }
+        if found:
+            labels, value = found.popitem()
+            fewer = ", ".join(f"{of} with {count}" for count, of in found.items())
+            cards.append(Card(f"{title} on the codes", value, f"test accuracy, {labels}", fewer, []))
+    return cards
+
+
+def _labels(suffix: str) -> str:
+    count = suffix.removeprefix("_")
+    return f"{int(count):,} labels" if count.isdecimal() else "all labels"
 
 
 def facts(runs: Runs) -> list[tuple[str, str]]:

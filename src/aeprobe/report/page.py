@@ -105,8 +105,9 @@ def _fill(parts: Sequence[tuple[Section, Blocks]]) -> set[str]:
 
 def _data(runs: Sequence[StageRun]) -> Blocks:
     yield tables.data(runs)
-    yield _figure(runs, "class_histogram", "Figure 2")
-    yield _figure(runs, "samples", "Figure 3")
+    if runs[0].stage not in FINISHED:  # which draw them no second time
+        yield _figure(runs, "class_histogram", "Figure 2")
+        yield _figure(runs, "samples", "Figure 3")
 
 
 def _autoencoder(runs: Sequence[StageRun]) -> Blocks:

@@ -96,6 +96,7 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
     """What makes two jobs of one name the same: all that can change a number of the stages that they train."""
     stage = Stage(config["stage"])
     idle = tuple(f"{name}." for name in STAGES if not stage.trains(name))
+    idle += () if stage == Stage.probe else ("probe.",)
     settings = {k: v for k, v in flat(config).items() if changes_a_number(k) and not k.startswith(idle)}
     mnist = config["data"]["name"] == "mnist"
     return settings if mnist else settings | {"data.root": config["data"]["root"]}

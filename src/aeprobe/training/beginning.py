@@ -12,9 +12,10 @@ import aeprobe.runtime
 import torch
 from lightning.pytorch.loggers import Logger
 
+from aeprobe.config.choices import Stage
 from aeprobe.config.overrides import override
 from aeprobe.config.rules import THREADS_ANYWHERE
-from aeprobe.config.schema import Config, plain
+from aeprobe.config.schema import STAGES, Config, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints, stored
 from aeprobe.paths import shortest
@@ -22,6 +23,7 @@ from aeprobe.processes import collectives
 from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
 from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.runs.stage_run import StageRun
 from aeprobe.training import additions
 from aeprobe.training.consistency import require_files
 from aeprobe.training.experiment import Experiment
@@ -72,7 +74,7 @@ def _complete(found: Metrics, config: Config) -> bool:
     """Whether a run has nothing left to do; more epochs may be asked of it than it had."""
     if found.get("status") != "completed" or found.get("not_drawn", {}) is None:  # null: ended while it drew
         return False
-    settings = getattr(config, found["stage"], None)
+    settings = getattr(config, found["stage"]) if found["stage"] in STAGES else None
     asked = found["config"].get(found["stage"], {}).get("max_epochs", 0)  # a callback may have stopped it early
     return settings is None or settings.epochs(config.trainer) <= max(asked, len(found["epochs"]))
 
@@ -164,6 +166,7 @@ def write_header(
             processes=here().world,
             ckpt=str(experiment.ckpt) if experiment.ckpt else None,
             encoder_data=experiment.encoder_data,
+            **({"of": _settings_of(experiment.ckpt)} if config["stage"] == Stage.probe else {}),
             checkpoint="best" if experiment.keeps_best else "last",
             seconds={"total": None, "fit": None, "figures": None},
             epochs=[],
@@ -176,7 +179,18 @@ def write_header(
     log.info("%s", experiment.describe())
     if experiment.encoder_data:
         log.info("images: %s; the encoder was trained on %s", experiment.data.name, experiment.encoder_data)
+    if experiment.stage == Stage.probe:
+        log.info("probing the encoder of the %s in %s", experiment.module.stage, experiment.ckpt)
     log.info("on %s with %d thread%s%s, %s %s", device, threads, "s"[: threads > 1], each, where, directory.path)
+
+
+def _settings_of(ckpt: Path | None) -> Metrics | None:
+    """What the run of a checkpoint was trained with, so that seeds of it fold; None for a file without its run."""
+    with suppress(AeprobeError):
+        if ckpt and len(ckpt.parents) > 1:
+            run = StageRun(ckpt.parents[1], read_metrics(ckpt.parents[1]))
+            return run.settings() | ({"ckpt": run.setting("ckpt")} if run.setting("ckpt") else {})
+    return None
 
 
 def loggers(directory: RunDirectory, experiment: Experiment, config: Config) -> list[Logger]:

@@ -77,6 +77,7 @@ def evaluate(experiment: Experiment, settings: TrainerConfig) -> Findings:
     numbers: dict[str, Any] = {}
     figures: list[tuple[str, Callable[[], Drawing]]] = []
     final: dict[str, float] = {}
+    better: dict[str, bool] = {}
     if experiment.evaluations and here().first:
         data = experiment.data
         data.to("cpu")
@@ -89,7 +90,8 @@ def evaluate(experiment: Experiment, settings: TrainerConfig) -> Findings:
             numbers[name] = found.numbers
             figures += found.figures
             final |= found.final
-    return Findings(numbers, figures, final)
+            better |= found.higher_is_better
+    return Findings(numbers, figures, final, better)
 
 
 def show(

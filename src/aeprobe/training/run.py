@@ -168,6 +168,7 @@ def _run_stage(
         found = evaluate(experiment, request.config.trainer)
         results["final"] |= found.final
         results["evaluations"] = found.numbers
+        results["higher_is_better"] = experiment.higher_is_better | dict(found.higher_is_better)
         seconds = spent | {"total": spent["total"] + time.perf_counter() - started, "figures": None}
         directory.write(status="completed", seconds=seconds, not_drawn=None, **results)
         began = time.perf_counter()
