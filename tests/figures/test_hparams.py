@@ -22,7 +22,8 @@ BOTH |= {"callbacks": {"x": {"_target_": "a.Stopping", "patience": 3}}, "monitor
 CHANGES: dict[str, dict[str, Any]] = {
     "autoencoder": BOTH | {"_target_": "a.Module"},
     "classifier": BOTH
-    | {"standardize": True, "code_noise": 0.2, "loss_on": "softmax", "class_weights": "balanced"},
+    | {"standardize": True, "code_noise": 0.2, "loss_on": "softmax", "class_weights": "balanced"}
+    | {"encoder": "finetuned", "encoder_lr": 1e-4},
     "trainer": {
         **{"strategy": "ddp", "devices": 2, "num_nodes": 2, "precision": "64-true", "deterministic": True},
         **{"limit_train_batches": 1, "limit_val_batches": 1.0, "limit_test_batches": 2, "gradient_clip_val": 0.5},

@@ -44,6 +44,7 @@ def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | f
         "ckpt": config.ckpt or "-",
         "data": data.name if data.name == "mnist" else f"{data.name} {data.root}",
         "val_size": int(data.val_size),
+        "labels": str(config.data.labels or "all") if experiment.stage == "classifier" else "-",
         "mean": experiment.module.hparams["mean"],
         "std": experiment.module.hparams["std"],
     }
