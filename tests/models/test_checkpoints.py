@@ -23,7 +23,11 @@ def test_a_new_process_measures_the_same_numbers(trained: Path, tmp_path: Path, 
         result = train("stage=test", *arguments, f"outputs={stage}", cwd=tmp_path)
         assert result.status == 0, result.err
         run, again = metrics(trained / stage), metrics(only(tmp_path / stage / "test"))
-        assert again["final"] == {k: v for k, v in run["final"].items() if k.startswith("test/")}
+        of_evaluations = {"test/mse_8_bits"} if stage == "autoencoder" else set()  # which a training is not asked
+        assert {k: v for k, v in again["final"].items() if k not in of_evaluations} == {
+            k: v for k, v in run["final"].items() if k.startswith("test/")
+        }
+        assert of_evaluations <= again["final"].keys()
         assert again["seed"] == run["seed"] == 3
         assert again["epochs"] == []
         assert again.get("confusion_matrix") == run.get("confusion_matrix")
