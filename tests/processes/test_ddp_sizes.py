@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from conftest import metrics, run_here, train
 from images import write_folder
-from launches import TORCHRUN, TRAIN, together
+from launches import DOUBLE, TORCHRUN, TRAIN, together
 
 SHORT = (
     "data=folder",
+    DOUBLE,
     "trainer.accelerator=cpu",
     "trainer.figures=false",
     "trainer.limit_epochs=2",
@@ -41,9 +42,9 @@ def agree(one: Path, several: Path) -> None:
     for stage in ("autoencoder", "classifier"):
         a, b = metrics(one / stage), metrics(several / stage)
         assert (a["status"], b["status"]) == ("completed", "completed")
-        assert b["final"] == pytest.approx(a["final"], abs=1e-5)
+        assert b["final"] == pytest.approx(a["final"], abs=1e-6)
         for row, other in zip(a["epochs"], b["epochs"], strict=True):
-            assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, abs=1e-5)
+            assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, abs=1e-6)
     for key in ("confusion_matrix", "test_batch_accuracy"):
         assert a[key] == b[key]
 
@@ -67,7 +68,7 @@ def test_torchruns_processes_and_later_stages_may_have_none(cwd: Path, monkeypat
     own = (*SHORT, "data.val_size=1", "data.root=one")
     monkeypatch.chdir(cwd)
     run_here(Path("alone"), own)
-    for number, typed in ((2, own), (3, ("stage=test", "ckpt=alone", *SHORT[1:3]))):
+    for number, typed in ((2, own), (3, ("stage=test", "ckpt=alone", *SHORT[1:4]))):
         command = [
             *TORCHRUN,
             f"--nproc-per-node={number}",
@@ -80,5 +81,5 @@ def test_torchruns_processes_and_later_stages_may_have_none(cwd: Path, monkeypat
         assert result.status == 0, result.err
     agree(cwd / "alone", cwd / "t2")
     tested, trained = metrics(cwd / "t3"), metrics(cwd / "alone" / "classifier")
-    assert tested["final"]["test/loss"] == pytest.approx(trained["final"]["test/loss"], abs=1e-5)
+    assert tested["final"]["test/loss"] == pytest.approx(trained["final"]["test/loss"], abs=1e-6)
     assert tested["confusion_matrix"] == trained["confusion_matrix"]
