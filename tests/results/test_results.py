@@ -1,4 +1,5 @@
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -111,6 +112,69 @@ def test_a_table_for_a_document_shows_what_was_asked_for(sweep: Path, capsys: py
     ]
     assert main([str(sweep), "--markdown", "--show", "nothing"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "| autoencoder.optimizer.lr | n |"
+
+
+def write_experiments(path: Path) -> None:
+    """Two rates and two seeds, of both stages, and of stage 1 alone with many settings that vary."""
+    names = [f"{split}/{name}" for split in ("train", "val", "test") for name in ("loss", "mse", "accuracy")]
+    for lr in ("1e-3", "3e-3"):
+        typed, long = [f"autoencoder.optimizer.lr={lr}"], {f"a_long_name_{number}": lr for number in range(4)}
+        for seed in (0, 1):
+            for number, stage in enumerate(("autoencoder", "classifier")):
+                final = {name: 2 * number + i / 7 + seed / 100 + float(lr) for i, name in enumerate(names)}
+                write_run(path / "both" / f"{lr}-{seed}" / stage, typed, seed, stage, final=final)
+            config = {"stage": "autoencoder", "autoencoder": {"optimizer": {"lr": float(lr)}}, "trainer": long}
+            final = {name: 5 + i / 7 + seed / 100 + float(lr) for i, name in enumerate(names)}
+            write_run(path / f"{lr}-{seed}", typed, seed, final=final, config=config)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_no_number_is_cut_off_on_a_narrow_screen(
+    columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_experiments(tmp_path)
+    assert main([str(tmp_path), "--json"]) == 0
+    numbers = [
+        f"{value['mean']:.{5 if value['mean'] < 0.1 else 4}f}"
+        for row in json.loads(capsys.readouterr().out)["rows"]
+        for name, value in row["metrics"].items()
+        if "train/" not in name
+    ]
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main([str(tmp_path)]) == 0
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    cells = [cell.split(" ±") for line in out.splitlines() for cell in line.split("│") if "±" in cell]
+    assert sorted(mean.strip() for mean, _ in cells) == sorted(numbers)
+    assert len(numbers) == 6 * (2 + 2 + 2)
+    lines = out.splitlines()
+    assert max(len(line) for line in lines if not line.startswith("row ")) <= columns
+    assert [line for line in lines if line.startswith("stage=")] == ["stage=autoencoder", "stage=all"]
+    assert [line.count("a_long_name_") for line in lines if line.startswith("row ")][:2] == [4, 4]
+    assert main([str(tmp_path), "--metric", "test/loss"]) == 0  # one metric is one order, in one table
+    assert "stage=" not in re.sub("row .*", "", capsys.readouterr().out)
+
+
+def test_a_column_is_there_while_one_of_its_settings_alone_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "one", ["autoencoder.optimizer.lr=1e-3"], 0)
+    write_run(tmp_path / ":100:", ["autoencoder.optimizer.lr=3e-3"], 0, status="running", final={})
+    assert main([str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    assert "autoencoder.optimizer.lr" in table
+    assert "0.001 " in table
+    assert f"running: {tmp_path / ':100:'}" in table
+
+
+def test_an_mse_that_is_the_loss_stands_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, mse in ((0, 0.02), (1, 0.02), (2, 0.03)):
+        write_run(tmp_path / f"{mse}-{seed}", [], seed, final={"val/loss": 0.02, "val/mse": mse})
+    for folder, shown in (("0.02-*", 1), ("*", 2)):
+        assert main([*map(str, tmp_path.glob(folder))]) == 0
+        assert len(re.findall("val/(?:loss|mse)", capsys.readouterr().out)) == shown
+    assert main([str(tmp_path / "0.02-0"), "--show", "mse"]) == 0
+    assert "val/mse" in capsys.readouterr().out
 
 
 def test_a_thousand_runs_need_no_torch(tmp_path: Path) -> None:

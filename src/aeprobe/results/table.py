@@ -4,23 +4,24 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from aeprobe.config import objective
-from aeprobe.errors import AeprobeError, tell
-from aeprobe.output import printing
+from aeprobe.output import command
 from aeprobe.paths import home
 from aeprobe.results.folding import Run, find_runs, order_of, summarize
+from aeprobe.wording import distinct
 
 
 def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """A row's settings, its number of runs, and each metric as "mean ± sd"."""
-    cells = [*row["settings"].values(), str(row["n"])]
+    """A row's number of runs, and each metric as "mean ± sd"."""
+    cells = [str(row["n"])]
     for found in map(row["metrics"].get, names):
         digits = 5 if found and abs(found["mean"]) < 0.1 else 4
         words = [f"{number:.{digits}f}" for number in found.values() if number is not None] if found else ["-"]
@@ -52,26 +53,86 @@ def _write_csv(rows: list[dict[str, Any]], settings: list[str], names: list[str]
 
 def _write_markdown(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:
     head = [*settings, "n", *names]
-    for line in (head, ["---"] * len(head), *(_cells(row, names) for row in rows)):
+    for line in (head, ["---"] * len(head), *([*row["settings"].values(), *_cells(row, names)] for row in rows)):
         print(f"| {' | '.join(line)} |")
     for remark in _remarks(rows):
         print(f"\n{remark}")
 
 
-def _write_table(rows: list[dict[str, Any]], settings: list[str], names: list[str], unfinished: list[Run]) -> None:
-    shown = names if len(names) == 1 else [name for name in names if "train/" not in name]
-    table = Table(*settings, "n", *(name.replace(" ", "\n") for name in shown))
-    for row in rows:
-        table.add_row(*_cells(row, shown))
-    console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
-    console.print(table)
-    for remark in _remarks(rows):
-        console.print(remark, soft_wrap=True)
-    for run in unfinished:
-        console.print(f"{run.status}: {run.path}  {run.error or ''}", soft_wrap=True)
+def _table(rows: Sequence[dict[str, Any]], keys: Sequence[str] | None, names: Sequence[str]) -> Table:
+    """Of some settings and metrics; without keys its rows have numbers instead of settings."""
+    heads = [*(["row"] if keys is None else keys), "n", *(name.replace(" ", "\n") for name in names)]
+    table = Table(*(Column(head, overflow="fold") for head in heads))
+    for number, row in enumerate(rows, start=1):
+        first = [str(number)] if keys is None else row["settings"].values()
+        table.add_row(*first, *_cells(row, names))
+    return table
 
 
-@printing()
+def _tables(rows: Sequence[dict[str, Any]], names: Sequence[str], console: Console) -> Iterator[Table | str]:
+    """The rows in tables as wide as the screen: no number is cut off, and each table says which rows they are.
+
+    Settings that would take more than half of the width have lines of their own, below.
+    """
+
+    def width(names: Sequence[str]) -> int:
+        return console.measure(_table(rows, keys, names), options=unlimited).maximum
+
+    unlimited = console.options.update(max_width=10_000)
+    keys: list[str] | None = list(rows[0]["settings"])
+    if width([]) > console.width // 2:
+        keys = None
+    shown: list[str] = []
+    for name in names:
+        if shown and width([*shown, name]) > console.width:
+            yield _table(rows, keys, shown)
+            shown = []
+        shown.append(name)
+    yield _table(rows, keys, shown)
+    for number, row in enumerate(rows if keys is None else [], start=1):
+        yield f"row {number}: " + " ".join(f"{key}={value}" for key, value in row["settings"].items())
+
+
+def _write_tables(runs: Sequence[Run], given: argparse.Namespace, console: Console) -> None:
+    """A table for each stage, as they have other metrics; where one key or metric is asked for, one for all."""
+    together = given.by is not None or given.metric is not None
+    stages: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        stages["" if together else run.settings["stage"]].append(run)
+    for stage, alike in stages.items():
+        if not (rows := summarize(alike, given.by, given.metric)):
+            continue
+        if len(stages) > 1:
+            console.print(f"stage={stage}")
+        for part in _tables(rows, _of_the_screen(rows, given.show), console):
+            console.print(part, soft_wrap=isinstance(part, str))
+        for line in filter(None, [*_remarks(rows), _said_of_order(alike, rows, given.metric)]):
+            console.print(line, soft_wrap=True)
+    for run in runs:
+        if run.status != "completed":
+            console.print(f"{run.status}: {run.path}  {run.error or ''}", soft_wrap=True)
+
+
+def _measured(rows: Sequence[dict[str, Any]], show: str = "") -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row["metrics"] if show in name))
+
+
+def _of_the_screen(rows: Sequence[dict[str, Any]], show: str) -> list[str]:
+    """Of several metrics those that are not of training, an MSE that is the loss but once."""
+    names = _measured(rows, show)
+    if len(names) == 1:
+        return names
+    of_rows = ({name: row["metrics"][name]["mean"] for name in names if name in row["metrics"]} for row in rows)
+    kept = {name for values in of_rows for name in distinct(values)}
+    return [name for name in names if name in kept and "train/" not in name]
+
+
+def _said_of_order(runs: Sequence[Run], rows: Sequence[dict[str, Any]], metric: str | None) -> str | None:
+    held_out = [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
+    return objective.said_of_order(order_of(runs, _measured(rows), metric), held_out)
+
+
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser("aeprobe results", description="One table over many runs.")
@@ -84,26 +145,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form.add_argument("--markdown", dest="form", action="store_const", const="markdown")
     form.add_argument("--json", dest="form", action="store_const", const="json")
     given = parser.parse_args(arguments)
-    try:
-        runs = find_runs(Path(home(directory)) for directory in given.directories)
-        rows = summarize(runs, given.by, given.metric)
-    except AeprobeError as error:
-        tell(str(error))
-        return 1
-    measured = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
-    names, settings = [name for name in measured if given.show in name], list(rows[0]["settings"]) if rows else []
-    unfinished = [run for run in runs if run.status != "completed"]
+    runs = find_runs(Path(home(directory)) for directory in given.directories)
+    if given.form is None:
+        _write_tables(runs, given, Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False))
+        return 0
+    rows = summarize(runs, given.by, given.metric)
+    names, settings = _measured(rows, given.show), list(rows[0]["settings"]) if rows else []
     if given.form == "json":
+        unfinished = [run for run in runs if run.status != "completed"]
         left = [{"path": str(run.path), "status": run.status, "error": run.error} for run in unfinished]
         print(json.dumps({"rows": rows, "unfinished": left}, indent=1))
     elif given.form == "csv":
         _write_csv(rows, settings, names)
-    elif given.form == "markdown":
-        _write_markdown(rows, settings, names)
     else:
-        _write_table(rows, settings, names, unfinished)
-    held_out = [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
-    if said := objective.said_of_order(order_of(runs, measured, given.metric), held_out):
+        _write_markdown(rows, settings, names)
+    if said := _said_of_order(runs, rows, given.metric):
         # Below what is read, and apart from what a program reads.
-        print(said, file=sys.stderr if given.form in ("json", "csv") else sys.stdout)
+        print(said, file=sys.stdout if given.form == "markdown" else sys.stderr)
     return 0
