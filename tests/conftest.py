@@ -1,7 +1,6 @@
 """The real command line, the real images, few steps."""
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -53,7 +52,7 @@ def train(*arguments: str, cwd: Path, environment: dict[str, str] | None = None)
     if not environment and warm().environment == surroundings():
         return Result(*warm().run([*arguments], cwd))
     command = [sys.executable, str(REPO / "train.py"), *arguments]
-    env = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"} | (environment or {})
+    env = surroundings() | (environment or {})
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
     return Result(done.returncode, done.stdout, done.stderr)
 
@@ -109,6 +108,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     result = train("seed=3", *TINY, f"data.root={root}", cwd=cwd)
     assert result.status == 0, result.err
     return only(cwd / "outputs" / "all")
+
+
+@pytest.fixture(scope="session")
+def knows_digits(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """The directory of a `stage=all` run that knows most digits. Not to be written into."""
+    cwd = tmp_path_factory.mktemp("knows")
+    typed = ("autoencoder.max_epochs=1", "trainer.limit_train_batches=400", "classifier.max_epochs=3")
+    done = train(
+        *typed,
+        "classifier.encoder=finetuned",
+        "trainer.figures=false",
+        f"data.root={root}",
+        "hydra.run.dir=run",
+        cwd=cwd,
+    )
+    assert done.status == 0, done.err
+    return cwd / "run"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -53,6 +53,7 @@ def test_the_whole_process_has_a_target_where_denormal_numbers_hurt(
     assert line.split()[-1] == ("must" if target[0] else "only")
 
 
+@pytest.mark.slow
 def test_a_loop_that_fails_says_why() -> None:
     loop = Contender("ours", "classifier", None, {"batches": 1, "ckpt": "nowhere", "outputs": "unused"})
     with pytest.raises(AeprobeError, match=r"the loop 'ours' failed: .*there is no such file"):

@@ -13,9 +13,9 @@ FLOORS = (
     *(
         "cli",
         "sweeps",
+        "inference",
         "report",
         "results",
-        "inference",
         "training",
         "evaluation",
         "figures",

@@ -1,16 +1,20 @@
 """The project as it is shipped."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO
+from conftest import REPO, metrics
+from PIL import Image, ImageDraw
+
+from aeprobe.__main__ import COMMANDS
 
 
 @pytest.mark.slow
-def test_the_wheel_installed_elsewhere_finds_its_data(tmp_path: Path) -> None:
+def test_all_works_from_the_wheel_in_an_empty_directory(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(REPO)]
     subprocess.run(build, check=True, capture_output=True)
@@ -19,15 +23,47 @@ def test_the_wheel_installed_elsewhere_finds_its_data(tmp_path: Path) -> None:
     site = tmp_path / "site"
     install = [*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
-    code = (
-        "import aeprobe; from aeprobe.data.datamodule import MNISTDataModule as D; d = D();"
-        "d.prepare_data(); d.setup();"
-        "print(aeprobe.__file__, len(d.splits['train']))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(site)}, capture_output=True, text=True
-    )
-    assert done.stdout.split() == [str(site / "aeprobe" / "__init__.py"), "55000"], done.stderr
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    def aeprobe(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "aeprobe", *words],
+            cwd=empty,
+            env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(empty)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), words
+        return done.stdout
+
+    assert [line.split()[0] for line in aeprobe("--help").splitlines() if line.startswith("  ")] == [*COMMANDS]
+    (empty / "mine" / "experiment").mkdir(parents=True)
+    (empty / "mine" / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
+    tiny = ("trainer=debug", "trainer.limit_train_batches=5", "hydra.run.dir=run")
+    said = aeprobe("train", "--config-dir", "mine", *tiny, "experiment=mine").splitlines()
+    assert "55,000 train, 5,000 val, 10,000 test" in said[0]
+    assert "next: aeprobe train stage=test ckpt=run" in said
+    assert {path.name for path in (empty / "run").iterdir()} >= {"report.html", "playground.html"}
+    assert metrics(empty / "run" / "classifier")["seed"] == 7
+    shutil.copytree(site / "aeprobe" / "conf", empty / "whole")
+    (empty / "whole" / "experiment" / "other.yaml").write_text("# @package _global_\nseed: 8\n")
+    shown = aeprobe("train", "--config-path", "whole", "--cfg", "job", "experiment=other")
+    assert "seed: 8" in shown.splitlines()
+    digit = Image.new("L", (200, 200), "white")
+    ImageDraw.Draw(digit).line([(60, 40), (140, 40), (90, 170)], fill="black", width=12)
+    digit.save(empty / "digit.png")
+    assert "digit.png" in aeprobe("predict", "run", "digit.png")
+    aeprobe("encode", "run", "digit.png", "-o", "codes.npz")
+    assert '"n": 1' in aeprobe("results", "run", "--json")
+    aeprobe("probe", "run", "probe.labels=[10]", "probe.draws=1")
+    assert not (site / "aeprobe" / "conf" / "__pycache__").exists()
+    (empty / "whole").rename(empty / "conf")
+    shutil.copy(REPO / "train.py", empty)  # a checkout's train.py, where the wheel is installed
+    typo, variables = [sys.executable, "train.py", "experiment=other", "zzz=1"], {"PYTHONPATH": str(site)}
+    told = subprocess.run(typo, cwd=empty, env=variables, capture_output=True, text=True, check=False).stderr
+    assert "`python train.py --cfg job` lists the keys" in told
 
 
 def test_every_yaml_says_in_one_line_what_it_is_for() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO, TINY, train
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from aeprobe.inference import encode
 
@@ -53,6 +53,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     cwd = tmp_path_factory.mktemp("readme")
     result = train(*TINY, f"data.root={root}", "hydra.run.dir=outputs/all/RUN", cwd=cwd)
     assert result.status == 0, result.err
+    digit = Image.new("L", (200, 200), "white")
+    ImageDraw.Draw(digit).line([(60, 40), (140, 40), (90, 170)], fill="black", width=12)
+    digit.save(cwd / "digit.png")
     return cwd
 
 

@@ -18,6 +18,7 @@ from typing import Any
 REPO = Path(__file__).parent.parent
 TRAIN = str(REPO / "train.py")
 LIMIT = 300  # seconds for a command
+PUT_THERE = ("PYTEST", "PL_", "MPLBACKEND", "MLFLOW_LOGGING_LEVEL", "AEPROBE_FULL_ERROR", "HYDRA_FULL_ERROR")
 
 
 class Warm:
@@ -28,7 +29,10 @@ class Warm:
         self.folder = tempfile.mkdtemp()
         self.path = f"{self.folder}/socket"
         self.process = subprocess.Popen(
-            [sys.executable, __file__, self.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, __file__, self.path],
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert self.process.stdout
         self.process.stdout.readline()
@@ -57,8 +61,8 @@ class Warm:
 
 
 def surroundings() -> dict[str, str]:
-    """The environment that a command would get, less what pytest says in it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    """The environment that a command would get, less what pytest and a run in this process have put there."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PUT_THERE)}
 
 
 def serve(path: str) -> None:

@@ -1,28 +1,85 @@
 """An autoencoder on MNIST, and a probe on its frozen encoder.
 
-Importing the package costs nothing: torch and Lightning are imported by the modules that compute.
+    import aeprobe
+
+    run = aeprobe.train("experiment=speedrun", "seed=1")
+    run.metrics["classifier"]["final"]["test/accuracy"]
+    aeprobe.load(run).predict(images)["label"]
+
+Importing the package costs nothing: torch and Lightning are imported by what computes.
 """
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from aeprobe.errors import AeprobeError as Error
 
 if TYPE_CHECKING:
+    from aeprobe.cli.api import Run
     from aeprobe.models.autoencoder import Autoencoder
     from aeprobe.models.classifier import Classifier
 
+__all__ = ["Error", "load", "results", "train"]
 
-def load(run: "str | Path", plugins: Sequence[str] = ()) -> "Autoencoder | Classifier":
-    """The trained module of a run, in eval mode on the CPU.
+
+def train(*overrides: str, child: bool = False) -> "Run":
+    """Trains as `python train.py` does, prints the same lines, and returns the run.
+
+    Ctrl-C leaves a run that `train("resume=DIR")` goes on with. What a run changes of this process (logging,
+    warnings, signal handlers, environment) is put back. Where torch has computed in parallel before, its threads
+    keep their way with denormal numbers: the run says so, and may be slow from its third epoch on.
 
     Args:
-        run: a run directory (of `stage=all`: its classifier), or a .ckpt file.
+        overrides: what one types after the command, such as "stage=autoencoder" or "resume=DIR"; of one run.
+        child: whether to train in a process of its own: with the speed and the last bits of the command line.
+
+    Returns:
+        The run: its `path`, the `metrics` of each stage, and `frame()`, its epochs as a pandas DataFrame.
+
+    Raises:
+        Error: in one line, what is wrong; of several processes in this one, too.
+        KeyboardInterrupt: it was interrupted; its text says how to go on.
+    """
+    from aeprobe.cli.api import train as train_here
+
+    return train_here(overrides, child)
+
+
+def load(run: "str | os.PathLike[str]", plugins: Sequence[str] = ()) -> "Autoencoder | Classifier":
+    """The trained module of a run, in eval mode on the CPU.
+
+    Its `predict` takes any number of images, uint8 or floats in [0, 1], (N, channels, height, width), and returns
+    by name, of an autoencoder "code" and "reconstruction", of a classifier "code", "probabilities" and "label".
+
+    Args:
+        run: a run, its directory (of `stage=all`: its classifier), or a .ckpt file.
         plugins: packages of your own that a checkpoint may name classes of, such as ["mine"].
 
     Raises:
-        AeprobeError: there is no such checkpoint, it is not one of this project, or it names a class that
-            is not trusted.
+        Error: there is no such checkpoint, it is not one of this project, or it names a class that is not trusted.
     """
     from aeprobe.models.checkpoints import load as load_checkpoint
 
-    return load_checkpoint(run, plugins)
+    return load_checkpoint(os.fspath(run), plugins)
+
+
+def results(*directories: "str | os.PathLike[str]", by: str | None = None) -> list[dict[str, Any]]:
+    """One row for each setting of all runs below some directories, seeds folded, the best first.
+
+    Args:
+        directories: of runs, or of sweeps.
+        by: a single key to group by, instead of all that vary.
+
+    Returns:
+        Rows of {"settings": {…}, "n": …, "seeds": […], "metrics": {name: {"mean": …, "sd": …}}, …}; sd is None
+        for a single run.
+
+    Raises:
+        Error: there is no run below them, or none has that key.
+    """
+    from pathlib import Path
+
+    from aeprobe.results.folding import find_runs, summarize
+
+    return summarize(find_runs(map(Path, directories)), by)

@@ -1,13 +1,24 @@
-"""`aeprobe COMMAND …`, or `python -m aeprobe COMMAND …`: what is done with finished runs."""
+"""`aeprobe COMMAND …`, or `python -m aeprobe COMMAND …`: trains, and does what is done with finished runs."""
 
 import sys
 from importlib import import_module
 
+# Each one's module and function, how it is called, and what it does.
 COMMANDS = {
-    "results": ("aeprobe.results.table", "one table over many runs: aeprobe results DIR"),
-    "report": ("aeprobe.report.write", "one page from finished runs: aeprobe report RUN …"),
-    "encode": ("aeprobe.inference.encode", "images as codes: aeprobe encode RUN IMAGES … -o codes.npz"),
-    "decode": ("aeprobe.inference.decode", "codes as pictures: aeprobe decode RUN codes.npz -o DIR"),
+    "train": ("aeprobe.cli.train", "main", "[KEY=VALUE …]", "train, as python train.py"),
+    "results": ("aeprobe.results.table", "main", "DIR …", "one table over many runs"),
+    "report": ("aeprobe.report.write", "main", "RUN …", "one page from finished runs"),
+    "probe": ("aeprobe.cli.train", "probe", "RUN", "simple classifiers on the codes, with few labels and many"),
+    "predict": ("aeprobe.inference.predict", "main", "RUN PICTURES …", "what a run says of pictures: which digit"),
+    "export": (
+        "aeprobe.inference.export",
+        "main",
+        "RUN [-o DIR]",
+        "a run as ONNX and torch.export files, checked",
+    ),
+    "encode": ("aeprobe.inference.encode", "main", "RUN IMAGES … -o codes.npz", "images as codes"),
+    "decode": ("aeprobe.inference.decode", "main", "RUN codes.npz -o DIR", "codes as pictures"),
+    "playground": ("aeprobe.inference.playground", "main", "RUN", "one page to draw on and play with"),
 }
 
 
@@ -15,9 +26,12 @@ def main() -> int:
     """Hands the arguments to the command that is named first; returns the exit status."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in COMMANDS:
-        status: int = import_module(COMMANDS[name][0]).main(sys.argv[2:])
+        module, function, *_ = COMMANDS[name]
+        status: int = getattr(import_module(module), function)(sys.argv[2:])
         return status
-    lines = [f"  {command:8} {what}" for command, (_, what) in COMMANDS.items()]
+    calls = {f"{command} {arguments}": what for command, (*_, arguments, what) in COMMANDS.items()}
+    width = max(map(len, calls))
+    lines = [f"  {call:{width}}  {what}" for call, what in calls.items()]
     text = "\n".join(["usage: aeprobe COMMAND …", "", *lines, "", "Each has its own --help."])
     if name in ("-h", "--help"):
         print(text)

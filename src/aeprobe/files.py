@@ -6,8 +6,8 @@ import math
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,19 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def folder_beside(path: Path, inside: bool = False) -> Iterator[Path]:
+    """A new folder next to a path, or inside of it, for what is moved there when complete; the rest is removed."""
+    path = path.absolute()
+    with tempfile.TemporaryDirectory(
+        dir=path if inside else path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True
+    ) as beside:
+        whole = Path(beside) / "whole"
+        whole.mkdir()
+        whole.chmod(0o777 & ~UMASK)
+        yield whole
 
 
 def require_regular(path: Path) -> None:

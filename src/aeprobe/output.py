@@ -3,11 +3,12 @@
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, TextIO
 
-from aeprobe.errors import tell
+from aeprobe.errors import AeprobeError, tell
 
 NAMES = ("stdin", "stdout", "stderr")
 
@@ -87,6 +88,25 @@ def printing() -> Iterator[None]:
         _silence(sys.stdout)
         tell(f"standard output cannot be written ({error.strerror})")
         sys.exit(1)
+
+
+def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
+    """Around a command's main: it prints as within `printing`; an expected failure is one line and status 1."""
+
+    @wraps(main)
+    @printing()
+    def told(arguments: Sequence[str] | None = None) -> int:
+        try:
+            return main(arguments)
+        except AeprobeError as error:
+            tell(str(error))
+        except OSError as error:  # of a path that cannot be: too long, or behind a closed door
+            if error.filename is None:
+                raise
+            tell(f"{error.filename}: {error.strerror}")
+        return 1
+
+    return told
 
 
 def _silence(stream: TextIO) -> None:

@@ -1,6 +1,7 @@
 """Paths as a person types them: what a leading `~` means, and where relative ones begin."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,13 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from aeprobe.errors import AeprobeError
+
+PACKAGE = Path(__file__).parent
+SHIPPED = (PACKAGE / "conf").is_dir()  # in a wheel; a checkout has its own conf/ and train.py
+CONF = PACKAGE / "conf" if SHIPPED else PACKAGE.parents[1] / "conf"
+# What a person types next: what was typed now; a notebook's reader has train.py in a checkout alone.
+TYPED = Path(sys.argv[0]).name
+TRAIN = "python train.py" if TYPED == "train.py" or (not SHIPPED and TYPED != "aeprobe") else "aeprobe train"
 
 # The keys of a command line that take a path.
 PATHS = ("outputs", "ckpt", "resume", "data.root", "hydra.run.dir", "hydra.sweep.dir")
@@ -81,3 +89,4 @@ def shortest(path: Path) -> Path:
 
 
 OmegaConf.register_new_resolver("aeprobe.home", home, replace=True)
+OmegaConf.register_new_resolver("aeprobe.train", lambda: TRAIN, replace=True)

@@ -44,18 +44,40 @@ def _import_torchvision() -> None:
 _OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 _import_torchvision()
 
-for name in ("utilities.rank_zero", "trainer.connectors.signal_connector", "accelerators.cuda"):
-    logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # a run outside of the queue
-warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # trainer.accelerator=cpu was typed
-warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the data are in memory
-warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode.*")  # a frozen encoder is
-warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # training.Recorder logs
-warnings.filterwarnings("ignore", message=".*self.log\\('train/.*sync_dist.*")  # the Recorder's, equal everywhere
-warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # torch 2.6 has no other name for it
-warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # of a resumed run
-warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported.*")  # make_trainer refuses it
-warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # inside Lightning 2.6
+UNSAID = (
+    ".*`srun` command is available.*",  # a run outside of the queue
+    ".*GPU available but not used.*",  # trainer.accelerator=cpu was typed
+    ".*does not have many workers.*",  # the data are in memory
+    r"Found \d+ module\(s\) in eval mode.*",  # a frozen encoder is
+    ".*smaller than the logging interval.*",  # training.Recorder logs
+    ".*self.log\\('train/.*sync_dist.*",  # the Recorder's, equal everywhere
+    ".*broadcast_buffers.*",  # torch 2.6 has no other name for it
+    ".*exists and is not empty.*",  # of a resumed run
+    ".*AMP with fp16 is not supported.*",  # make_trainer refuses it
+    ".*treespec, LeafSpec.*",  # inside Lightning 2.6
+)
+
+
+def quieten() -> None:
+    """Turns down what Lightning and matplotlib say, and warn of."""
+    for name in ("utilities.rank_zero", "trainer.connectors.signal_connector", "accelerators.cuda"):
+        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # which tells that it made its cache
+    for message in UNSAID:
+        warnings.filterwarnings("ignore", message=message)
+
+
+quieten()
+
+
+def flushes_denormals() -> bool:
+    """Whether every thread of a parallel matrix product takes denormal numbers for zero.
+
+    One that torch started before this module was imported does not.
+    """
+    size = 512  # large enough to be divided among threads
+    products = torch.full((size, size), 1e-20) @ torch.full((size, size), 1e-21)  # each a sum below 1.2e-38
+    return not bool(products.view(torch.int32).any())
 
 
 def seed(value: int) -> None:

@@ -47,6 +47,29 @@ def counted(count: int, kind: str) -> str:
     return f"{count:,} {kind} image{'' if count == 1 else 's'}"
 
 
+def epochs(count: int, part: int | float | None) -> str:
+    r"""So many epochs, and how much of each was trained on: a number of batches, a fraction of them, or None: all.
+
+    >>> epochs(1, None), epochs(6, 0.4), epochs(2, 20)
+    ('1 epoch', '6 epochs of 40\xa0% of the batches', '2 epochs of 20 batches')
+    """
+    of = ""
+    if isinstance(part, float) and part < 1:
+        of = f" of {100 * part:g}{PERCENT} of the batches"
+    elif isinstance(part, int):
+        of = f" of {part:,} batch{'' if part == 1 else 'es'}"
+    return f"{count} epoch{'' if count == 1 else 's'}{of}"
+
+
+def of_labels(count: int | None) -> str:
+    """So many labels; None: all.
+
+    >>> of_labels(1), of_labels(1000), of_labels(None)
+    ('1 label', '1,000 labels', 'all labels')
+    """
+    return "all labels" if count is None else f"{count:,} label{'' if count == 1 else 's'}"
+
+
 Words = tuple[str, str, str]  # for less, as much, more
 
 

@@ -177,7 +177,7 @@ def test_a_configuration_is_accepted_or_refused_in_one_line(here: Path, typed: l
         accepted.append(config)
         return {stage: {"final": {}} for stage in STAGES}
 
-    with new_directory(here), patch.object(cli, "_execute", execute):
+    with new_directory(here), patch.object(cli, "execute", execute):
         result = command(*typed)
     FIGURES["configurations tried"] += 1
     if result.status:

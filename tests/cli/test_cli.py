@@ -1,6 +1,8 @@
 """The command line as a person meets it: help, wrong input, quoting, directories."""
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,13 @@ def test_help_and_the_printed_configuration_need_no_torch(tmp_path: Path) -> Non
     assert "val_size: 0" in printed.out
     refused = train("seed=-1", cwd=tmp_path, environment=path)
     assert "seed=-1" in refused.err
+
+
+def test_advice_begins_with_what_was_typed(tmp_path: Path) -> None:
+    assert "`python train.py --cfg job`" in train("zzz=1", cwd=tmp_path).err
+    typed = [str(Path(sys.executable).with_name("aeprobe")), "train", "zzz=1"]
+    done = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "`aeprobe train --cfg job`" in done.stderr
 
 
 def test_an_accelerator_that_is_not_here(tmp_path: Path, root: Path) -> None:

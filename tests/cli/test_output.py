@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from conftest import REPO, TINY, metrics, train
 from finished_runs import write_run
+
+from aeprobe.__main__ import COMMANDS
 
 SHORT = [*TINY, "stage=autoencoder", "trainer.figures=false", "hydra.run.dir=run"]
 OLD_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -36,6 +39,7 @@ def test_a_run_goes_on_without_its_output(tmp_path: Path, root: Path, ending: st
     assert metrics(tmp_path / "run")["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_table_whose_reader_has_gone_ends_silently(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / f"run{seed}", seed) for seed in range(3)]
     names = " ".join(map(str, runs))
@@ -64,6 +68,35 @@ def test_a_path_that_the_locale_cannot_say_is_refused_in_a_line(tmp_path: Path) 
     assert done.status == 1
     (line,) = done.err.splitlines()
     assert r"\udcc3\udca9: " in line
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_path_that_no_disk_can_hold_is_refused_in_a_line_by_every_command(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One command asks for a run, another for pictures: each is given the same for both."""
+    monkeypatch.chdir(tmp_path)
+    module, function, *_ = COMMANDS[name]
+    long = "a" * 300
+    typed = {
+        "train": ["stage=test", f"ckpt={long}"],
+        "predict": [long, "digit.png"],
+        "encode": [long, "digit.png", "-o", "codes.npz"],
+        "decode": [long, "codes.npz", "-o", "pictures"],
+    }
+    (tmp_path / "codes.npz").write_bytes(b"")
+    if name in ("train", "probe"):  # they change what the process is
+        done = subprocess.run(
+            [sys.executable, "-m", "aeprobe", name, *typed.get(name, [long])],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        status, err = done.returncode, done.stderr
+    else:
+        status, err = getattr(import_module(module), function)(typed.get(name, [long])), capfd.readouterr().err
+    assert (status, err.count("\n"), err[:7]) == (1, 1, "error: "), err
+    assert [path.name for path in tmp_path.iterdir()] == ["codes.npz"]
 
 
 @pytest.mark.parametrize("value", ["", "0"])
@@ -120,6 +153,7 @@ def test_too_little_memory_ends_in_a_line(tmp_path: Path, root: Path, kilobytes:
     assert (status, len(err.splitlines())) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"garbage" * 1000], ids=["empty", "garbage"])
 def test_a_study_that_is_none(tmp_path: Path, root: Path, content: bytes) -> None:
     (tmp_path / "sweep").mkdir()

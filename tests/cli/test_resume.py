@@ -69,6 +69,7 @@ def resumed(path: Path, *more: str) -> str:
     return result.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "epoch", "index", "how", "status"),
     [
@@ -162,6 +163,7 @@ def test_a_run_that_is_interrupted_before_its_first_word_is_resumed(
     assert run_here(tmp_path / "run", overrides, resume=True)["autoencoder"]["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_lengthened(tmp_path: Path, root: Path) -> None:
     short = ["stage=autoencoder", "trainer.limit_train_batches=10", "trainer.figures=false", f"data.root={root}"]
     run_here(tmp_path / "long", [*short, "autoencoder.max_epochs=3"])

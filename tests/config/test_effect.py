@@ -45,6 +45,7 @@ def last(run: Path) -> dict[str, Any]:
     return checkpoints.read(run / "checkpoints" / "last.ckpt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if not name.startswith("report")])
 def test_the_betas_of_a_preset_are_those_that_train(name: str, tmp_path: Path, few: Path) -> None:
     batches = ["autoencoder.batch_size=20", "classifier.batch_size=20"]

@@ -76,6 +76,7 @@ def test_keys_of_an_earlier_version_become_nodes() -> None:
     assert now["corruption"] == {"_target_": "torch.nn.Dropout", "p": 0.2}
 
 
+@pytest.mark.slow
 def test_a_fingerprint_stays_when_a_neutral_key_comes_and_changes_with_every_other() -> None:
     whole = composed("experiment=report")
     data = whole["data"]

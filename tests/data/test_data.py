@@ -81,6 +81,7 @@ def test_the_loader_asks_for_whole_batches(root: Path) -> None:
         "train": Spy(torch.arange(25.0), torch.arange(25)),
         "val": Spy(torch.zeros(45), torch.arange(45)),
     }
+    module.epoch_size = 25
     batches = iter(module.train_dataloader())
     assert asked == [], "a batch is made when its step comes"
     labels = torch.cat([labels for _, labels in batches])
@@ -108,6 +109,7 @@ def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
     assert seeded_permutation(10, 2**32 - 1, 2**20 - 1).sort().values.tolist() == list(range(10))
 
 
+@pytest.mark.slow
 def test_two_processes_unpack_at_once(tmp_path: Path) -> None:
     code = "import pathlib, sys; from aeprobe.data.idx_files import unpack; unpack(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(tmp_path / "MNIST" / "raw")]

@@ -103,6 +103,7 @@ def test_other_data_are_refused_by_name(made: tuple[Path, Path], tmp_path: Path,
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_another_folder_is_refused_and_a_moved_one_is_not(made: tuple[Path, Path], tmp_path: Path) -> None:
     folder, run = made
     moved = folder.rename(tmp_path / "moved")

@@ -184,6 +184,7 @@ def test_a_classifier_alone_is_refused() -> None:
         Compression()(Subject(module, splits, 0))
 
 
+@pytest.mark.slow
 def test_measured_again_from_the_command_line(tmp_path: Path) -> None:
     write_folder(tmp_path / "own")
     few = ("data=folder", "data.root=own", "data.val_size=100", "trainer.limit_test_batches=null")

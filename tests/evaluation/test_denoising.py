@@ -29,10 +29,10 @@ CHOSEN = ("evaluation@autoencoder.evaluations=denoising", *FEW)
 
 @pytest.fixture(scope="module")
 def tested(tmp_path_factory: pytest.TempPathFactory, trained: Path, root: Path) -> Path:
-    """`stage=test` of an autoencoder, beside itself as the plain one."""
+    """`stage=test` of an autoencoder, beside itself as the plain one: that of a `stage=all`."""
     path = tmp_path_factory.mktemp("denoising")
     typed = ("stage=test", f"ckpt={trained}/autoencoder", f"data.root={root}", *CHOSEN)
-    done = train(*typed, f"{NODE}.plain={trained}/autoencoder", "hydra.run.dir=test", cwd=path)
+    done = train(*typed, f"{NODE}.plain={trained}", "hydra.run.dir=test", cwd=path)
     assert (done.status, done.err) == (0, "")
     return path / "test"
 
@@ -114,11 +114,7 @@ def test_a_training_may_ask_it_at_its_end(root: Path, tmp_path: Path) -> None:
     typed = ("experiment=denoising", "stage=autoencoder", "trainer=debug", f"data.root={root}", *FEW)
     done = train(*typed, "hydra.run.dir=run", cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
-    assert "this autoencoder" in made_page(tmp_path / "run")
-
-
-def made_page(run: Path) -> str:
-    return made(run).text
+    assert "this autoencoder" in made(tmp_path / "run").text
 
 
 @pytest.mark.slow

@@ -281,6 +281,7 @@ def tiny_folder(path: Path, classes: int) -> list[str]:
     return ["trainer=debug", "data=folder", f"data.root={path}"]
 
 
+@pytest.mark.slow
 def test_tiny_runs_with_other_widths_and_few_classes_draw_everything(tmp_path: Path) -> None:
     own = [*tiny_folder(tmp_path / "images", 3), "classifier.head.widths=[1,7]"]
     limits = ["data.val_size=0", "trainer.limit_test_batches=1", "data.eval_batch_size=30"]

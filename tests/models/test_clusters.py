@@ -73,6 +73,7 @@ def test_every_image_is_deformed_its_own_way_and_none_far() -> None:
     assert torch.equal(randomly_deformed(images), made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["clusters", "information"])
 def test_clusters_see_no_label(kind: str, root: Path, tmp_path: Path) -> None:
     class Unlabelled(MNISTDataModule):

@@ -27,6 +27,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, An
     return checkpoints.read(run / "checkpoints" / "last.ckpt")
 
 
+@pytest.mark.slow
 def test_hostile_checkpoints_are_refused_within_the_limits(tmp_path: Path, honest: dict[str, Any]) -> None:
     files = hostile.checkpoints(tmp_path, honest)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -44,6 +45,7 @@ WRONG = [None, True, -1, 2**70, 1.5, float("nan"), "text", "", [], [1], {}, {"a"
 GONE = object()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_wrong_types_is_none_of_ours(tmp_path: Path, honest: dict[str, Any]) -> None:
     """Every field of its first two levels, replaced by every kind of plain value, or gone."""
     file = tmp_path / "wrong.ckpt"

@@ -5,6 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from aeprobe.data.datamodule import ImageDataset
+from aeprobe.figures.of_run import reconstruct
+from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.conv import ConvAutoencoder
 from aeprobe.models.networks import ACTIVATIONS, MLP, MLPAutoencoder
 from aeprobe.models.structure import structure
@@ -117,6 +120,36 @@ def test_shapes_and_ranges_of_what_the_modules_return() -> None:
     codes = classifier.encode(images)
     assert torch.equal(classifier(codes), classifier(images))
     assert torch.equal(classifier.encode(codes), codes)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2_345])
+def test_predict_takes_any_number_of_images_and_drops_nothing_of_them(count: int) -> None:
+    images = torch.randint(256, (count, 1, 28, 28), dtype=torch.uint8)
+    for module in (modules.autoencoder(WIDTHS), modules.classifier(WIDTHS, [30, 20, 10], code_noise=1.0)):
+        module.train()
+        made = module.predict(images)
+        assert all(len(values) == count for values in made.values())
+        again = module.predict(images / 255)
+        for name in {*made} - {"label"}:
+            torch.testing.assert_close(again[name], made[name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(made["code"], module.encode(images), rtol=1e-4, atol=1e-5)
+        assert module.training
+
+
+def test_predicting_and_drawing_change_nothing_in_a_module_that_trains() -> None:
+    module = Autoencoder(
+        MLPAutoencoder(modules.SHAPE, WIDTHS, dropout=0.5, batch_norm=True), modules.SHAPE
+    ).train()
+    module.encoder[-1].eval()  # a layer that a person has frozen
+    images = torch.randint(256, (9, 1, 28, 28), dtype=torch.uint8)
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    modes = [layer.training for layer in module.modules()]
+    drawn = reconstruct(module, ImageDataset(images, torch.zeros(9, dtype=torch.int64)), range(9))
+    torch.testing.assert_close(module.predict(images)["reconstruction"], drawn, rtol=1e-4, atol=1e-5)
+    with pytest.raises(RuntimeError):
+        module.predict(images[..., :5])
+    assert [layer.training for layer in module.modules()] == modes
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
 
 
 def test_the_encoder_stays_frozen_whatever_lightning_calls() -> None:

@@ -1,81 +1,24 @@
 """The page in a real browser, from disk, on a desktop's and a phone's width."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import CONTRASTS, HEIGHT, IN_BROWSER, Opened, chromium
 from finished_runs import metrics, write_run, write_stage
 
 from aeprobe.report.write import write_report
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not here: install the extra dev")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no browser is here: apt-get install chromium"),
-]
-HEIGHT = 780
-
-# Every element with text of its own, its colour and the first background below it that is not transparent.
-CONTRASTS = r"""() => {
-  const channels = colour => {
-    const [r, g, b, a] = colour.match(/[\d.]+/g).map(Number);
-    return [r, g, b, a ?? 1];
-  };
-  const luminance = colour => {
-    const [r, g, b] = channels(colour).slice(0, 3).map(v => v / 255)
-      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const background = element => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = getComputedStyle(e).backgroundColor;
-      if (channels(colour)[3] > 0) return colour;
-    }
-    return 'rgb(255, 255, 255)';
-  };
-  const found = [];
-  for (const element of document.querySelectorAll('body *')) {
-    const own = [...element.childNodes].some(n => n.nodeType === 3 && n.data.trim());
-    for (const pseudo of [null, '::before', '::marker']) {
-      const style = getComputedStyle(element, pseudo);
-      const written = pseudo === '::marker' ? element.tagName === 'LI'
-        : pseudo ? !['none', 'normal'].includes(style.content) : own;
-      if (!written || !element.getClientRects().length) continue;
-      const [a, b] = [luminance(style.color), luminance(background(element))];
-      const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-      found.push([ratio, element.tagName + (pseudo ?? ''), element.textContent.trim().slice(0, 40)]);
-    }
-  }
-  return found;
-}"""
-
-
-class Opened:
-    """A page that was opened from disk, with what went wrong meanwhile."""
-
-    def __init__(self, browser: Any, file: Path, width: int) -> None:
-        self.file, self.width = file, width
-        self.failures: list[str] = []
-        self.requests: list[str] = []
-        self.page = browser.new_page(viewport={"width": width, "height": HEIGHT})
-        self.page.on("console", lambda message: self.failures.append(message.text))
-        self.page.on("pageerror", lambda error: self.failures.append(str(error)))
-        self.page.on("requestfailed", lambda request: self.failures.append(request.url[:100]))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(file.as_uri())
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module", params=["one", "several", "unfinished"])
@@ -112,10 +55,7 @@ def test_every_picture_has_loaded(opened: Opened) -> None:
 
 
 def test_no_horizontal_scroll(opened: Opened) -> None:
-    assert opened.page.evaluate("document.documentElement.scrollWidth") <= opened.width
-    right = f"e => e.getBoundingClientRect().right > {opened.width}"
-    outside = f"[...document.querySelectorAll('body *')].filter({right}).map(e => e.outerHTML.slice(0, 80))"
-    assert opened.page.evaluate(outside) == []
+    assert opened.outside() == []
 
 
 def test_text_has_contrast(opened: Opened) -> None:

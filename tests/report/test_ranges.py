@@ -74,3 +74,19 @@ def test_ranges_refuse_what_is_no_set_of_seeds(tmp_path: Path, capsys: pytest.Ca
         assert report.main(["--ranges", "report", *map(str, given)]) == 1
         assert re.fullmatch(r"error: --ranges: .* expected .*\n", capsys.readouterr().err)
     assert (tmp_path / "ranges.yaml").read_text() == "# head\n{}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "cut"),
+    [({}, []), ({"limit_test_batches": 2}, ["0.4", "2"]), ({"limit_train_batches": 0.3}, ["0.3"])],
+)
+def test_a_part_of_each_epoch_may_be_the_recipe(tmp_path: Path, typed: dict[str, float], cut: list[str]) -> None:
+    fast = {"trainer__limit_train_batches": 0.4}
+    runs = [write_run(tmp_path / f"seed{seed}", seed, **fast) for seed in range(2)]
+    assert report.main(["--ranges", "speedrun", *map(str, runs)]) == 0
+    run = write_run(tmp_path / "run", **(fast | {f"trainer__{key}": value for key, value in typed.items()}))
+    text = made(run).text
+    assert text.count("not a result to compare") == 2 * bool(cut)
+    assert all(f"={value}" in text.partition("not a result")[0] for value in cut)
+    percent = round(100 * typed.get("limit_train_batches", 0.4))
+    assert f"trained for 10 epochs of {percent} % of the batches." in text

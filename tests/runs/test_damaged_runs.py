@@ -62,6 +62,7 @@ def test_a_damaged_figure(finished: tuple[Path, Path], damage: Damage) -> None:
         shutil.copy(original / name, run / name)
 
 
+@pytest.mark.slow
 @given(damage=damages(), name=st.sampled_from(["config.yaml", "overrides.yaml"]))
 def test_a_damaged_configuration(
     trained: Path, tmp_path_factory: pytest.TempPathFactory, damage: Damage, name: str

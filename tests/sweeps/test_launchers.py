@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO, TINY, Result, metrics, train
+from launches import DOUBLE
 from same_runs import wait_for
 
 from aeprobe.results import table as results
@@ -128,13 +129,14 @@ def test_what_the_queue_refuses_is_told_and_counts_as_a_job_without_a_result(
 
 @pytest.mark.slow
 def test_srun_starts_the_processes_of_one_run(tmp_path: Path, root: Path, queue: dict[str, str]) -> None:
-    command = ["srun", "-n2", "--overcommit", sys.executable, str(REPO / "train.py"), "trainer=ddp", *TINY[1:]]
-    command += ["trainer.limit_epochs=1", "stage=autoencoder", f"data.root={root}", "hydra.run.dir=run"]
+    typed = [DOUBLE, *TINY[1:], "trainer.limit_epochs=1", "stage=autoencoder", f"data.root={root}"]
+    program = [sys.executable, str(REPO / "train.py"), "trainer=ddp"]
+    command = ["srun", "-n2", "--overcommit", *program, *typed, "hydra.run.dir=run"]
     done = subprocess.run(
         command, cwd=tmp_path, env=os.environ | queue, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    alone = train(*TINY, "stage=autoencoder", f"data.root={root}", "hydra.run.dir=alone", cwd=tmp_path)
+    alone = train(*typed, "hydra.run.dir=alone", cwd=tmp_path)
     assert alone.status == 0, alone.err
     two, one = metrics(tmp_path / "run"), metrics(tmp_path / "alone")
     assert (two["processes"], one["processes"]) == (2, 1)

@@ -30,6 +30,7 @@ def weights(path: Path) -> int:
     return (path / "checkpoints" / "last.ckpt").stat().st_mtime_ns
 
 
+@pytest.mark.slow
 def test_a_grid_outlives_a_refused_and_a_failing_job_and_trains_only_what_is_missing(
     tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

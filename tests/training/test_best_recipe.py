@@ -86,6 +86,7 @@ def test_every_epoch_draws_by_seed_and_epoch_alone() -> None:
     assert draw(0, 3) != draw(0, 3, rank=1)
 
 
+@pytest.mark.slow
 def test_standardised_codes_use_the_training_images_alone_and_travel_in_the_checkpoint(
     root: Path, tmp_path: Path, trained: Path
 ) -> None:

@@ -37,6 +37,7 @@ def last(run: Path) -> dict[str, object]:
     return checkpoints.read(run / "checkpoints" / "last.ckpt")
 
 
+@pytest.mark.slow
 def test_they_go_on_to_the_same_bits_and_do_what_they_say(tmp_path: Path, root: Path) -> None:
     typed = [*SHORT, f"data.root={root}", STOPPING, "autoencoder.callbacks.every_n_epochs.n=2"]
     run_here(tmp_path / "whole", [*typed, "autoencoder.max_epochs=4"])
@@ -56,6 +57,7 @@ def test_they_go_on_to_the_same_bits_and_do_what_they_say(tmp_path: Path, root: 
     assert files == {"best.ckpt", "last.ckpt", "epoch_2.ckpt", "epoch_4.ckpt"}
 
 
+@pytest.mark.slow
 def test_the_average_is_what_is_tested_and_handed_on(tmp_path: Path, root: Path) -> None:
     typed = [*SHORT, f"data.root={root}", "autoencoder.max_epochs=2", "callbacks@autoencoder.callbacks=ema"]
     run_here(tmp_path / "run", [*typed, "autoencoder.callbacks.ema.decay=0.5"])

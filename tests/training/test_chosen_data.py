@@ -128,6 +128,7 @@ def test_a_resumed_run_has_the_same_bits_and_a_changed_folder_is_refused(
     assert "give that file back, or train anew" in line
 
 
+@pytest.mark.slow
 def test_two_folders_are_never_two_seeds_of_one_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +157,7 @@ def test_two_folders_are_never_two_seeds_of_one_experiment(
         assert [(row["n"], row["seeds"]) for row in rows] == [(2, ["0", "1"])] * 2, kind
 
 
+@pytest.mark.slow
 def test_a_class_of_one_s_own_in_any_shape(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     typed = ("data.name=mine", "data.source={_target_: mine.Stripes, count: 40}", "data.val_size=0.2")

@@ -52,6 +52,7 @@ def assert_same_curves(found: Curves, run: Path) -> None:
         assert [value for _, value in found[tag]] == pytest.approx([value for _, value in values], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["csv", "mlflow"])
 def test_the_same_metrics_at_the_same_steps_also_of_a_resumed_run(name: str, tmp_path: Path, root: Path) -> None:
     if name == "mlflow":

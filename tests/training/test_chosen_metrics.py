@@ -97,6 +97,7 @@ def test_the_table_is_sorted_by_the_metric_s_own_direction(tmp_path: Path, root:
     assert losses == sorted(losses)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_follows_the_metric_that_is_chosen(tmp_path: Path, root: Path) -> None:
     typed = [
         "stage=autoencoder",
@@ -121,6 +122,7 @@ def test_a_run_goes_on_to_the_same_numbers(tmp_path: Path, root: Path) -> None:
     assert metrics(tmp_path / "run")["final"] == metrics(tmp_path / "whole")["final"]
 
 
+@pytest.mark.slow
 def test_one_that_is_no_number_costs_no_run(tmp_path: Path, root: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     own = "+classifier.metrics.never={_target_: mine.Never}"

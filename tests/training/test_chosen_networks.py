@@ -92,11 +92,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, Path
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_run_goes_on_to_the_same_bits(name: str, runs: dict[str, Path], root: Path, tmp_path: Path) -> None:
     write_own(tmp_path)
     first = [argument for argument in typed(name, root) if not argument.startswith(("classifier.", "head@"))]
-    done = train(*first, "autoencoder.max_epochs=1", "stage=autoencoder", cwd=tmp_path)
+    first += ["autoencoder.max_epochs=1", "stage=autoencoder", "trainer.figures=false"]
+    done = train(*first, cwd=tmp_path)
     assert done.status == 0, done.err
     if name == "own":
         (line,) = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path).err.splitlines()
@@ -143,7 +145,7 @@ def test_what_was_measured_is_what_a_loaded_module_gives(
 def test_a_finished_run_is_tested_again_and_tells_what_it_is(name: str, runs: dict[str, Path], root: Path) -> None:
     path = runs[name]
     arguments = ["stage=test", "ckpt=run", "plugins=[mine]", "hydra.run.dir=test", f"data.root={root}"]
-    done = train(*arguments, cwd=path)
+    done = train(*arguments, "trainer.figures=false", cwd=path)
     assert done.status == 0, done.err
     again, before = metrics(path / "test")["final"], metrics(path / "run" / "classifier")["final"]
     assert again["test/accuracy"] == before["test/accuracy"]

@@ -50,6 +50,7 @@ def test_its_weights_are_those_of_stage_1_or_new_and_change_or_stay(runs: Path, 
     assert moved["finetuned"] <= 10 * 1.1e-3 < moved["random"]  # ten steps of Adam, of 1e-3 each
 
 
+@pytest.mark.slow
 def test_a_random_encoder_is_the_seed_s_and_stays(runs: Path, root: Path, tmp_path: Path) -> None:
     more = [*FEW, "classifier.encoder=random", f"data.root={root}", "classifier.max_epochs=1"]
     run_here(tmp_path / "alone", more)  # without ckpt: of the configured network, the same one here

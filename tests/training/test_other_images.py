@@ -21,6 +21,7 @@ def folder(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_stage_2_and_a_test_take_images_that_are_typed_and_say_whose_encoder_it_is(
     trained: Path, folder: Path, tmp_path: Path
 ) -> None:

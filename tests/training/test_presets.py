@@ -53,6 +53,7 @@ def test_the_ranges_on_file_are_those_of_the_experiment_as_it_is(name: str) -> N
         assert on_file[name][stage]["settings"] == fingerprint(run.settings())
 
 
+@pytest.mark.slow
 def test_twenty_steps_of_both_stages_equal_a_plain_loop(root: Path, tmp_path: Path) -> None:
     """The reference: images as floats, plain Adam written out per layer, no Trainer, no cache of codes."""
     run_here(tmp_path / "run", ["seed=5", *WHOLE, f"data.root={root}"])

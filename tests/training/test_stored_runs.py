@@ -46,6 +46,7 @@ def take_away(directory: Path, keys: tuple[str, ...]) -> None:
         (part / "metrics.json").write_text(json.dumps(found))
 
 
+@pytest.mark.slow
 def test_a_run_from_before_a_key_existed_resumes_and_folds(tmp_path: Path, root: Path) -> None:
     settings_of = [*SHORT, f"data.root={root}"]
     run_here(tmp_path / "runs" / "long", [*settings_of, "autoencoder.max_epochs=2"])
@@ -75,6 +76,7 @@ def test_a_sweep_from_before_a_key_existed_trains_nothing_twice(tmp_path: Path, 
     assert (job / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_was_changed_on_resuming_stays_for_whoever_looks(tmp_path: Path, root: Path) -> None:
     short = [*FEW, f"data.root={root}"]
     path = tmp_path / "run"
@@ -122,6 +124,7 @@ def test_a_lengthened_run_that_is_killed_goes_on_to_its_new_length(tmp_path: Pat
     assert metrics(path)["final"] == metrics(tmp_path / "whole")["final"]
 
 
+@pytest.mark.slow
 def test_each_stage_has_callbacks_of_its_own_and_an_early_stop_is_complete(tmp_path: Path, root: Path) -> None:
     overrides = [*FEW, f"data.root={root}", "autoencoder.max_epochs=8", "classifier.max_epochs=6"]
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
@@ -137,6 +140,7 @@ def test_each_stage_has_callbacks_of_its_own_and_an_early_stop_is_complete(tmp_p
     assert "nothing is left to do" in train("resume=run", cwd=tmp_path).out
 
 
+@pytest.mark.slow
 def test_a_run_of_manual_optimization_goes_on_with_its_number_of_steps(tmp_path: Path, root: Path) -> None:
     """The layout of an earlier version: blocks of batches, and its steps counted in another place."""
     short = [*SHORT, f"data.root={root}", "scheduler@autoencoder.scheduler=exponential"]

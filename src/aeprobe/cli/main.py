@@ -25,9 +25,10 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.hints import unknown_option
 from aeprobe.config.overrides import as_typed, as_typed_text, check_groups, override
 from aeprobe.config.schema import Config
+from aeprobe.config.trust import trusted_in
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.output import outlive_readers
-from aeprobe.paths import coming_from, shortest
+from aeprobe.paths import TRAIN, coming_from, shortest
 from aeprobe.processes import launch
 from aeprobe.processes.signals import Interrupted, Interruption, cut_short
 from aeprobe.runs.checks import check
@@ -41,6 +42,7 @@ from aeprobe.sweeps.jobs import Jobs, UnfinishedError, is_search
 from aeprobe.wording import numbers
 
 log = logging.getLogger("aeprobe")
+PAGES = {"report": "page", "playground": "playground"}
 EARLIER = {
     "completed": "completed before, with the same settings",
     "interrupted": "was interrupted, goes on",
@@ -61,10 +63,10 @@ def run(main: Callable[[], object]) -> int:
         return 2  # as argparse does
     Jobs.ended.clear()
     try:
-        sys.argv[1:] = arguments = _checked(sys.argv[1:])
+        sys.argv[1:] = arguments = checked(sys.argv[1:])
         if any(argument.startswith("resume=") for argument in arguments):  # a stored configuration, without Hydra
             logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
-            _execute(**vars(resume(arguments)), resume=True)
+            execute(**vars(resume(arguments)), resume=True)
         else:
             check_groups(arguments)
             if not launch.here().first:
@@ -87,7 +89,7 @@ def run(main: Callable[[], object]) -> int:
     return 1 if Jobs.unfinished() else 0
 
 
-def _checked(arguments: Sequence[str]) -> list[str]:
+def checked(arguments: Sequence[str]) -> list[str]:
     """The arguments, quoted as Hydra's grammar needs them, if nothing is wrong that Hydra would not notice."""
     if sys.flags.optimize:
         raise AeprobeError(
@@ -120,7 +122,7 @@ def job(cfg: DictConfig) -> float | None:
             before = earlier.status(directory, config) if multirun else None
             if before:
                 log.info("%s: %s", directory.name, EARLIER[before])
-            metrics = _execute(config, directory, overrides, resume=before is not None, anew=before == "failed")
+            metrics = execute(config, directory, overrides, resume=before is not None, anew=before == "failed")
             return objective.value(config, metrics)
         except Interrupted as error:
             if not multirun or hydra.launcher._target_.endswith("BasicLauncher"):
@@ -147,7 +149,7 @@ def _failed(error: Exception, cfg: DictConfig, directory: Path, overrides: Seque
         earlier.refuse(directory, cfg, overrides, one_line(error))
 
 
-def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: Any) -> dict[str, Metrics]:
+def execute(config: Config, directory: Path, overrides: Sequence[str], **how: Any) -> dict[str, Metrics]:
     """Runs the stages, in several processes where that was asked for; `how` is what else a `Request` says."""
     first, several = launch.here().first, config.trainer.devices * config.trainer.num_nodes > 1
     processes = config.trainer.devices if launch.launched() is None else 1  # that this command starts
@@ -175,7 +177,7 @@ def _execute(config: Config, directory: Path, overrides: Sequence[str], **how: A
                 if not result.worked:
                     log.info("%s is completed: nothing is left to do", directory)
                 elif first:
-                    _say_result(config.stage, directory, result.metrics)
+                    _say_result(config, directory, result.metrics)
         except (AeprobeError, Interrupted) as error:
             if not first:
                 sys.exit(getattr(error, "status", 1))  # the first process says it, for all
@@ -189,23 +191,33 @@ def _advice(directory: Path, devices: int) -> str:
     """What to type to go on with a run that was interrupted; a directory that it has not used is removed."""
     if any(directory.rglob("metrics.json")):
         several = "" if devices == 1 else f" trainer.devices={devices}"  # which a stored file may not ask for
-        return f"; go on with: python train.py {override('resume', str(directory))}{several}"
+        return f"; go on with: {TRAIN} {override('resume', str(directory))}{several}"
     discard_unused(directory)
     return ""
 
 
-def _say_result(stages: Stage, directory: Path, metrics: dict[str, Metrics]) -> None:
-    """The final numbers, where they are, and what to type next; a whole experiment gets its page."""
+def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) -> None:
+    """The final numbers, where they are, and what to type next; a whole experiment gets its pages."""
+    stages = config.stage
     for stage, of_stage in metrics.items():
         log.info("%s (%s checkpoint)  %s", stage, of_stage["checkpoint"], numbers(of_stage["final"]))
     log.info("run directory: %s", directory)
     if not stages.trains_nothing:
         following = "test" if "classifier" in metrics else "classifier"
-        log.info("next: python train.py stage=%s %s", following, override("ckpt", str(directory)))
+        log.info("next: %s stage=%s %s", TRAIN, following, override("ckpt", str(directory)))
+    if stages == Stage.all:  # first, so that the page has a link to it
+        from aeprobe.inference.playground import write_playground
+
+        _write("playground", lambda: write_playground(directory, plugins=trusted_in(config)), directory)
     if stages == Stage.all or any(of_stage.get("evaluations") for of_stage in metrics.values()):
         from aeprobe.report.write import write_report
 
-        try:
-            log.info("page: %s", write_report([directory]))
-        except Exception as error:  # the run has its results, and keeps them
-            log.warning("no page: %s; aeprobe report %s tries again", error, directory)
+        _write("report", lambda: write_report([directory]), directory)
+
+
+def _write(command: str, write: Callable[[], Path], directory: Path) -> None:
+    """Writes a page, or says why there is none: the run has its results, and keeps them."""
+    try:
+        log.info("%s: %s", PAGES[command], write())
+    except Exception as error:
+        log.warning("no %s: %s; aeprobe %s %s tries again", PAGES[command], error, command, directory)

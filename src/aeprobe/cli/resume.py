@@ -22,7 +22,7 @@ from aeprobe.config.settings import roles, upgraded
 from aeprobe.config.stored import read_config, read_overrides
 from aeprobe.config.trust import require_trusted
 from aeprobe.errors import AeprobeError
-from aeprobe.paths import from_here
+from aeprobe.paths import CONF, from_here
 from aeprobe.processes.launch import launched
 from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import read_metrics
@@ -130,7 +130,8 @@ def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config
 
 def _own_plugins() -> list[str]:
     """The packages that the person's own conf/config.yaml trusts; a stored one is not asked."""
-    file = Path(sys.argv[0]).parent / "conf" / "config.yaml"
+    beside = Path(sys.argv[0]).parent / "conf" / "config.yaml"  # train.py's
+    file = beside if beside.is_file() else CONF / "config.yaml"
     own: Any = OmegaConf.load(file) if file.is_file() else {}
     return list(own.get("plugins") or [])
 

@@ -48,11 +48,20 @@ def override(key: str, value: str) -> str:
     >>> print(override("ckpt", "a b=c"))
     'ckpt="a b=c"'
     """
+    text = argument(key, value)
+    return text if re.fullmatch(r"[\w./+@=-]+", text) else shlex.quote(text)
+
+
+def argument(key: str, value: str) -> str:
+    """The same for a process, which no shell reads.
+
+    >>> print(argument("ckpt", "a b=c"))
+    ckpt="a b=c"
+    """
     if key in PATHS and value.startswith("~"):  # a folder of that name
         value = f"./{value}"
     plain = bool(re.fullmatch(r"[A-Za-z0-9_./+@-]+", value))
-    argument = f"{key}={value if plain and _parsed(value) == value else quote(literal(value))}"
-    return argument if re.fullmatch(r"[\w./+@=-]+", argument) else shlex.quote(argument)
+    return f"{key}={value if plain and _parsed(value) == value else quote(literal(value))}"
 
 
 def quote(text: str) -> str:

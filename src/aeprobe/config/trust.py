@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from aeprobe.config.schema import Config, every_node
 from aeprobe.errors import AeprobeError
 
 WRITES = re.compile("dir|path|file|uri|url")  # in the name of an argument that says where something is written
@@ -19,6 +20,17 @@ TRUSTED = (
     "lightning.pytorch.callbacks",
     *(f"lightning.pytorch.loggers.{name}" for name in ("CSVLogger", "WandbLogger", "MLFlowLogger")),
 )
+
+
+def trusted_in(config: Config, stored: bool = False) -> list[str]:
+    """What a checkpoint may name for a run: the person's plugins, and each class that they named for it.
+
+    Args:
+        config: as `validate` returned it.
+        stored: whether it came with a file, and its own names say nothing.
+    """
+    named = () if stored else (node["_target_"] for _, node, _ in every_node(config))
+    return [*config.plugins, *filter(None, named)]
 
 
 def require_trusted(nodes: Iterable[tuple[str, Any]], plugins: Sequence[str], source: object) -> None:

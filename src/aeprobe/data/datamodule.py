@@ -67,8 +67,9 @@ class MNISTDataModule(L.LightningDataModule):
         splits: "train", "val" and "test", after `setup`.
         shape: of an image: channels, height and width.
         class_names: of the labels 0, 1, …; empty where classes are called by their numbers.
-        labels: how many training images have labels; None: all. An epoch is as long as with all labels: so few
-            images come repeatedly.
+        labels: how many training images have labels; None: all.
+        epoch_size: how many images an epoch of training takes, after `setup`: as many as there are, with or
+            without labels, so that few come repeatedly.
         files: "bytes" and "sha256" of each file by its name, as it was read by `setup`; checkpoints keep them.
     """
 
@@ -96,7 +97,7 @@ class MNISTDataModule(L.LightningDataModule):
         self.shape: tuple[int, ...] = ()
         self.class_names: list[str] = []
         self.labels: int | None = None
-        self._epoch: int | None = None
+        self.epoch_size = 0
 
     def prepare_data(self) -> None:
         """Puts the files in place and checks them.
@@ -128,6 +129,7 @@ class MNISTDataModule(L.LightningDataModule):
             )
         self.files |= files
         self.splits = {"train": train, "val": val if self.val_size else test, "test": test}
+        self.epoch_size = len(train)
         of_them = {"val_size": self.val_size, "class_names": self.class_names}
         self.identity |= of_them
         self.hparams.update(of_them | {"files": self.files})
@@ -141,17 +143,12 @@ class MNISTDataModule(L.LightningDataModule):
         if count is None:
             return
         train = self.splits["train"]
-        self.labels, self._epoch = count, len(train)
+        self.labels = count
         chosen = labelled(train.labels, count, seed)
         self.splits["train"] = ImageDataset(train.images[chosen], train.labels[chosen])
-        few, *_, many = self.splits["train"].labels.unique(return_counts=True)[1].sort().values.tolist()
-        if few != many:
+        sizes = train.labels[chosen].unique(return_counts=True)[1].tolist()
+        if (few := min(sizes)) != (many := max(sizes)):
             log.info("data.labels=%s: %s labels of some classes, %s of the others", count, few, many)
-
-    @property
-    def epoch_size(self) -> int:
-        """How many images an epoch of training takes."""
-        return self._epoch or len(self.splits["train"])
 
     def to(self, device: torch.device | str) -> None:
         """Keeps the splits on a device, as they are: a batch is gathered, and becomes float, where it is used."""

@@ -39,8 +39,19 @@ def labelled(labels: Tensor, count: int, seed: int, key: str = "data.labels") ->
         )
     wanted = torch.full_like(sizes, share)
     wanted[more] += 1
-    shuffled = seeded_permutation(len(places), seed)
-    by_class = shuffled[owners[shuffled].argsort(stable=True)]
-    number = torch.arange(len(places)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)  # within its class
+    by_class, number = shuffled_by_class(owners, seed)
     chosen: Tensor = places[by_class[number < wanted.repeat_interleave(sizes)]]
     return chosen.sort().values
+
+
+def shuffled_by_class(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """The places of all labels, int64 (N,), class after class and shuffled within it, and each one's number there.
+
+    >>> by_class, number = shuffled_by_class(torch.tensor([1, 0, 1, 1]), seed=0)
+    >>> by_class[0].item(), sorted(by_class[1:].tolist()), number.tolist()
+    (1, [0, 2, 3], [0, 0, 1, 2])
+    """
+    sizes = labels.unique(return_counts=True)[1]
+    shuffled = seeded_permutation(len(labels), seed)
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    return by_class, torch.arange(len(labels)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)

@@ -11,17 +11,16 @@ from torch import Tensor
 from aeprobe.data.datamodule import PART, ImageDataset
 from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation.evaluation import Evaluation, Findings, Subject
+from aeprobe.evaluation.evaluation import Evaluation, Findings, Subject, in_parts
 from aeprobe.evaluation.picture_files import measured, psnr
 from aeprobe.figures import rates
-from aeprobe.figures.pca import fitted
+from aeprobe.figures.pca import ROUNDING, fitted
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.quantizer import Quantizer, entropy, require_bits
 
 log = logging.getLogger("aeprobe")
-ROUNDING = 1e-20  # an MSE below it is what double precision leaves of nothing
 Row = dict[str, Any]
 
 
@@ -39,14 +38,14 @@ class Coder:
 
     def codes(self, images: Tensor) -> Tensor:
         """The codes of all images."""
-        return torch.cat([self.encode(part) for part in images.split(PART)])
+        return in_parts(self.encode, images)
 
     def ranges(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The least and the largest value of each number of their codes, each (code,)."""
         low, high = self.encode(images[:1]).aminmax(dim=0)
         for part in images.split(PART):
             codes = self.encode(part)
-            # In place: small new tensors between large ones would keep half a gigabyte from being used again.
+            # In place, as in `in_parts`.
             torch.minimum(low, codes.amin(0), out=low)
             torch.maximum(high, codes.amax(0), out=high)
         return low, high
@@ -105,8 +104,7 @@ class Compression(Evaluation):
         numbers |= {"picture_files": count, "files": files}
         finest = ours[len(self.bits) - 1]
         final = {f"test/mse_{finest['bits']}_bits": finest["mse"]}
-        better = dict.fromkeys((name.removeprefix("test/") for name in final), False)
-        return Findings(numbers, [("compression", lambda: rates.compression(numbers))], final, better)
+        return Findings(numbers, [("compression", lambda: rates.compression(numbers))], final, False)
 
     def _rates(
         self, coder: Coder, train: Tensor, test: ImageDataset, classifier: Classifier | None = None
@@ -119,8 +117,8 @@ class Compression(Evaluation):
             row = {"bits": bits, "kind": kind, "bytes": bits * codes.shape[1] / 8, "entropy_bytes": needed}
             row |= {"mse": mse, "psnr": psnr(mse)}
             if classifier is not None:
-                right = [classifier(part).argmax(1) for part in values.split(PART)]
-                row["accuracy"] = (torch.cat(right) == test.labels).double().mean().item()
+                labels = in_parts(classifier, values).argmax(1)
+                row["accuracy"] = (labels == test.labels).double().mean().item()
             rows.append(row)
 
         for bits in self.bits:
@@ -139,12 +137,8 @@ def _learned(module: Autoencoder) -> Coder:
 
 
 def _linear(train: Tensor, components: int) -> Coder:
-    mean, axes, _ = fitted(train, components)
-    shape = train.shape[1:]
-    return Coder(
-        lambda images: (images.flatten(1).double() - mean) @ axes,
-        lambda codes: (mean + codes @ axes.T).view(-1, *shape) / 255,
-    )
+    code, shape = fitted(train, components), train.shape[1:]
+    return Coder(code.encode, lambda codes: code.decode(codes).view(-1, *shape))
 
 
 def _classifier(subject: Subject, module: Autoencoder) -> Classifier | None:

@@ -1,7 +1,6 @@
 """What comes back of noisy images, beside PCA and the filters that one would use instead."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,7 +64,7 @@ class Denoising(Evaluation):
         if not self.noises:
             raise ValueError("stds=[] shares=[]: must have one level of noise or more")
         self.images, self.tuned_on = images, tuned_on
-        self.plain = checkpoints.load(Path(plain)) if plain else None
+        self.plain = checkpoints.load(plain, stage="autoencoder") if plain else None
         if plain and not isinstance(self.plain, Autoencoder):
             raise AeprobeError(f"denoising.plain={plain}: holds a classifier: give an autoencoder's run")
 
@@ -109,11 +108,10 @@ class Denoising(Evaluation):
 
     def _learned(self, module: Autoencoder, train: Tensor) -> dict[str, Denoiser]:
         """What needs no setting, by name."""
-        mean, axes, _ = fitted(train, module.code_size)
+        code = fitted(train, module.code_size)
 
         def linear(images: Tensor) -> Tensor:
-            rows = 255 * images.flatten(1).double() - mean
-            return ((rows @ axes @ axes.T + mean) / 255).clamp(0, 1).float().view_as(images)
+            return code.decode(code.encode(255 * images)).clamp(0, 1).float().view_as(images)
 
         found: dict[str, Denoiser] = {"noisy": lambda images: images, "autoencoder": module}
         if isinstance(self.plain, Autoencoder):

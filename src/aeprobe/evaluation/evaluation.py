@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from aeprobe.data.datamodule import ImageDataset
+from torch import Tensor
+
+from aeprobe.data.datamodule import PART, ImageDataset
 from aeprobe.figures.charts import Drawing
 from aeprobe.figures.classes import DIGITS, Classes
 from aeprobe.models.autoencoder import Autoencoder
@@ -42,13 +44,13 @@ class Findings:
         numbers: plain values; what metrics.json says below `evaluations`, by the evaluation's name.
         figures: each one's name, and what draws it.
         final: the numbers among them that a table of runs shows, by their names, such as "test/accuracy".
-        higher_is_better: of each of these, by its name without "test/".
+        higher_is_better: of all of these.
     """
 
     numbers: dict[str, Any]
     figures: Sequence[tuple[str, Callable[[], Drawing]]] = ()
     final: Mapping[str, float] = field(default_factory=dict)
-    higher_is_better: Mapping[str, bool] = field(default_factory=dict)
+    higher_is_better: bool = True
 
 
 class Evaluation(ABC):
@@ -66,3 +68,15 @@ class Evaluation(ABC):
     @abstractmethod
     def __call__(self, subject: Subject) -> Findings:
         """Asks it."""
+
+
+def in_parts(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """`function(images)`, some images at a time, (N, …); at least one image.
+
+    Written into one tensor: small new ones between large ones would keep half a gigabyte from being used again.
+    """
+    first = function(images[:1])
+    whole = first.new_empty(len(images), *first.shape[1:])
+    for part, target in zip(images.split(PART), whole.split(PART), strict=True):
+        target.copy_(function(part))
+    return whole

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from aeprobe.data.datamodule import PART
 from aeprobe.data.labels import labelled
-from aeprobe.evaluation.evaluation import Evaluation, Findings, Subject
+from aeprobe.evaluation.evaluation import Evaluation, Findings, Subject, in_parts
 from aeprobe.figures import probing
 from aeprobe.figures.pca import fitted
 from aeprobe.models import building
@@ -60,8 +59,8 @@ class Probe(Evaluation):
 
     def require(self, subject: Subject) -> None:
         """As `Evaluation`: there must be so many labels of each class."""
-        for count in self.labels:
-            self._chosen(subject.splits["train"].labels, count, subject.seed)
+        for count in filter(None, self.labels):
+            labelled(subject.splits["train"].labels, count, subject.seed, "probe.labels")
 
     def __call__(self, subject: Subject) -> Findings:
         """Fits and tests all of them, on as many threads as torch has."""
@@ -86,8 +85,7 @@ class Probe(Evaluation):
             for row in rows
             if row["features"] == "codes"
         }
-        better = dict.fromkeys((name.removeprefix("test/") for name in final), True)
-        return Findings(numbers, [("probe", lambda: probing.probe(numbers))], final, better)
+        return Findings(numbers, [("probe", lambda: probing.probe(numbers))], final)
 
     def _chosen(self, labels: Tensor, count: int | None, seed: int) -> list[Array]:
         if count is None:
@@ -130,19 +128,15 @@ def _features(subject: Subject) -> Iterator[tuple[str, Callable[[Tensor], Array]
     module = subject.module
 
     def codes(encoder: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Array]:
-        return lambda images: torch.cat([encoder(part) for part in images.split(PART)]).float().numpy()
+        return lambda images: in_parts(encoder, images).float().numpy()
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(subject.seed)
         random = building.BUILDERS[module.stage](dict(module.hparams)).encoder.eval()
-    mean, axes, _ = fitted(subject.splits["train"].images, module.code_size)
-
-    def projected(part: Tensor) -> Tensor:
-        return (part.flatten(1).double() - mean) @ axes
-
+    linear = fitted(subject.splits["train"].images, module.code_size)
     yield "codes", codes(module.encode)
     yield "pixels", lambda images: images.flatten(1).numpy().astype(np.float32)
-    yield "pca", codes(projected)
+    yield "pca", codes(linear.encode)
     yield "random", codes(lambda part: random(module.normalize(part)))
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from aeprobe.figures.charts import DARK, DPI, GREY, ORANGE, Array, Drawing
+from aeprobe.figures.charts import DARK, GREY, ORANGE, Array, Drawing
+from aeprobe.figures.panels import LETTERS, legend, panels
 from aeprobe.figures.tiles import Row, grid
 
 KINDS = {"gaussian": "standard deviation of the noise", "masking": "share of black pixels"}
@@ -21,7 +20,6 @@ STYLES = {
     "noisy": ("noisy", "black", "x-"),
 }
 LEARNED = ("noisy", "autoencoder", "plain")
-LETTERS = 11
 
 
 def images(rows: Mapping[str, Array], std: float, numbers: Mapping[str, Any]) -> Drawing:
@@ -51,14 +49,9 @@ def curves(numbers: Mapping[str, Any]) -> Drawing:
     """The PSNR over the noise, a panel for each kind of it."""
     levels = numbers["levels"]
     kinds = [kind for kind in KINDS if any(level["kind"] == kind for level in levels)]
-    figure = Figure(figsize=(8.2, 4.6), dpi=DPI)
-    title = "How much of noisy test images is found again"
-    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.02, ha="left")
-    first: Axes | None = None
+    figure, every = panels("How much of noisy test images is found again", [KINDS[kind] for kind in kinds])
     data: dict[str, list[list[float]]] = {}
-    for i, kind in enumerate(kinds):
-        axes = figure.add_axes((0.085 + 0.46 * i, 0.27, 0.43, 0.61), sharey=first)
-        first = first or axes
+    for kind, axes in zip(kinds, every, strict=True):
         for name, (words, colour, form) in STYLES.items():
             points = [
                 (level["level"], method["psnr"])
@@ -69,14 +62,9 @@ def curves(numbers: Mapping[str, Any]) -> Drawing:
             if points:
                 axes.plot(*zip(*sorted(points), strict=True), form, color=colour, ms=5, lw=1.6, label=words)
                 data[f"{kind}, {name}"] = [list(point) for point in sorted(points)]
-        axes.set_xlabel(KINDS[kind], fontsize=LETTERS)
-        axes.tick_params(labelsize=10, labelleft=i == 0)
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y", color="#e4e4e4")
-        axes.spines[["top", "right"]].set_visible(False)
-    assert first
-    first.set_ylabel("PSNR (dB)", fontsize=LETTERS)
-    figure.legend(*first.get_legend_handles_labels(), frameon=False, fontsize=10, loc="lower center", ncols=4)
+    every[0].yaxis.set_major_locator(MaxNLocator(integer=True))
+    every[0].set_ylabel("PSNR (dB)", fontsize=LETTERS)
+    legend(figure, every[0])
     return Drawing([], "PSNR over the noise", _said(levels), figure, data)
 
 

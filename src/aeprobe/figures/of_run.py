@@ -17,9 +17,10 @@ from aeprobe.figures.charts import Array, Drawing
 from aeprobe.figures.classes import DIGITS, Classes
 from aeprobe.figures.curves import History
 from aeprobe.figures.diagram import Part, architecture
-from aeprobe.figures.pca import CHUNK, VARIES, fitted, principal_components
+from aeprobe.figures.pca import CHUNK, ROUNDING, VARIES, fitted, principal_components
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
+from aeprobe.models.structure import evaluating
 from aeprobe.models.variational import VariationalAutoencoder
 
 SAMPLES = 5
@@ -27,7 +28,6 @@ EXTREMES = 10
 MISTAKES = 20
 SAMPLED = 50
 SHOWN_CODES = 2_000
-ROUNDING = 1e-20  # an MSE below it is what double precision leaves of nothing
 Splits = Mapping[str, ImageDataset]
 Draw = Callable[[], Drawing | None]  # None: there is nothing to draw
 Figures = Iterable[tuple[str, Draw]]  # each figure's name and what draws it, in the page's order
@@ -128,8 +128,9 @@ def _samples(train: ImageDataset, seed: int, names: Classes) -> Drawing:
 
 @torch.no_grad()
 def reconstruct(module: Autoencoder, split: ImageDataset, indices: Any) -> Tensor:
-    """Reconstructions, float (n, channels, height, width) in [0, 1]."""
-    made: Tensor = module(_inputs(module, split, indices))
+    """Reconstructions, float (n, channels, height, width) in [0, 1]; a module that trains stays as it is."""
+    with evaluating(module):
+        made: Tensor = module(_inputs(module, split, indices))
     return made.float().cpu()
 
 
@@ -193,18 +194,17 @@ def _sampled(module: VariationalAutoencoder) -> Drawing:
 
 def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing:
     test = splits["test"]
-    mean, axes, fitted_to = fitted(splits["train"].images, module.code_size)
-    images, lost = test.images[: len(errors)].flatten(1), 0.0
+    code = fitted(splits["train"].images, module.code_size)
+    images, lost = test.images[: len(errors)], 0.0
     for chunk in images.split(CHUNK):
-        rest = chunk - mean
-        lost += (rest - rest @ axes @ axes.T).square().sum().item()
-    mse = lost / images.numel() * (1 / 255) ** 2  # of pixels in [0, 1], as the loss
+        lost += (code.decode(code.encode(chunk)) - chunk.flatten(1).double() / 255).square().sum().item()
+    mse = lost / images.numel()
     mse = mse if mse > ROUNDING else 0.0
     indices = one_of_each(test.labels[: len(errors)], 0)
-    linear = (mean + (images[indices] - mean) @ axes @ axes.T).view(-1, *test.images.shape[1:]) / 255
+    linear = code.decode(code.encode(images[indices])).view(-1, *test.images.shape[1:])
     ours = shown(reconstruct(module, test, indices))
     both, linear = (mse, float(errors.mean())), linear.clamp(0, 1)
-    return pictures.pca_baseline(pixels(test, indices), shown(linear), ours, both, axes.shape[1], fitted_to)
+    return pictures.pca_baseline(pixels(test, indices), shown(linear), ours, both, code.axes.shape[1], code.images)
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """Principal components: the linear baseline beside the autoencoder, and the plane on which codes are shown."""
 
+from dataclasses import dataclass
+
 import aeprobe.runtime  # noqa: F401
 
 import torch
@@ -10,25 +12,47 @@ FEW = 2_000  # features whose products with each other are computed, in 32 MB; o
 MORE, PASSES = 10, 8  # directions beside the wanted ones, and how often they are turned towards the strongest
 IMAGES = 20_000  # a third of MNIST: the test MSE differs from that of all 60,000 by 0.1 %
 NUMBERS, LEAST = 40_000_000, 2_000  # fewer images where each has many numbers
+ROUNDING = 1e-20  # an MSE of pixels below it is what double precision leaves of nothing
 VARIES = 1e-12  # of all variance: a component with less is a direction that rounding chose
 
 
-def fitted(images: Tensor, components: int) -> tuple[Tensor, Tensor, int]:
+@dataclass(frozen=True)
+class LinearCode:
+    """What an image is as principal components.
+
+    Attributes:
+        mean: of pixels in [0, 255], (features,).
+        axes: the components as columns, (features, components).
+        images: how many it was fitted to.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    images: int
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes, double (N, components), of images with pixels in [0, 255], (N, channels, height, width)."""
+        codes: Tensor = (images.flatten(1).double() - self.mean) @ self.axes
+        return codes
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Pixels, double (N, features), in about [0, 1]."""
+        pixels: Tensor = (self.mean + codes @ self.axes.T) / 255
+        return pixels
+
+
+def fitted(images: Tensor, components: int) -> LinearCode:
     """The linear code of some of the training images, for all others.
 
     Args:
         images: uint8 (N, channels, height, width).
         components: numbers of the code; fewer are used where the images do not vary in as many directions.
-
-    Returns:
-        The mean, (features,), and the directions as columns, (features, components), both of pixels in
-        [0, 255], and how many images they were fitted to.
     """
     rows = images.flatten(1)
     most = min(IMAGES, max(LEAST, NUMBERS // rows.shape[1]))
     rows = rows[:: max(1, round(len(rows) / most))]
     mean, axes, shares = principal_components(rows, components)
-    return mean, axes[:, shares > VARIES], len(rows)
+    return LinearCode(mean, axes[:, shares > VARIES], len(rows))
 
 
 def principal_components(rows: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:

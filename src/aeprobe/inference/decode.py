@@ -7,7 +7,6 @@ DIR, which must not be there or be empty, gets a PNG for each code, called as it
 
 import argparse
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aeprobe.data.datamodule import PART
-from aeprobe.errors import AeprobeError, tell
-from aeprobe.files import UMASK, checksum
+from aeprobe.errors import AeprobeError
+from aeprobe.files import checksum, folder_beside
 from aeprobe.inference import codes_file
 from aeprobe.inference.module import loaded
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.output import printing
+from aeprobe.output import command
 from aeprobe.paths import home, shortest
 
 MOST_LETTERS = 60  # of a picture's name: 240 bytes at most
@@ -72,15 +71,10 @@ def _images(module: Autoencoder, codes: torch.Tensor) -> Iterator[NDArray[np.uin
 
 def _write(output: Path, pictures: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
     """Writes the pictures beside the directory, which takes its place when it is complete."""
-    with tempfile.TemporaryDirectory(
-        dir=output.absolute().parent, prefix=f".{output.name}.", ignore_cleanup_errors=True
-    ) as beside:
-        whole = Path(beside) / "pictures"
-        whole.mkdir()
+    with folder_beside(output) as whole:
         for name, pixels in pictures:
             with (whole / name).open("xb") as file:
                 Image.fromarray(pixels).save(file, "PNG")
-        whole.chmod(0o777 & ~UMASK)
         whole.replace(output)
 
 
@@ -105,7 +99,7 @@ def _file_names(names: Iterable[str]) -> Iterator[str]:
         yield f"{stem}{found.removeprefix(key)}.png"
 
 
-@printing()
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="aeprobe decode", description="Writes codes as pictures.")
@@ -116,11 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
     )
     given = parser.parse_args(arguments)
-    try:
-        output = Path(home(given.output))
-        count = decode(Path(home(given.run)), Path(home(given.codes)), output, given.plugins)
-    except (AeprobeError, OSError) as error:  # of a path that cannot be: too long, or behind a closed door
-        tell(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error))
-        return 1
+    output = Path(home(given.output))
+    count = decode(Path(home(given.run)), Path(home(given.codes)), output, given.plugins)
     print(f"{shortest(output.resolve())}: {count:,} pictures")
     return 0

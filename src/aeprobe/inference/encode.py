@@ -13,22 +13,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from aeprobe.data.datamodule import PART
 from aeprobe.data.idx_files import IMAGES, IdxFile
-from aeprobe.data.pictures import ENDS, decoded
+from aeprobe.data.pictures import below
 from aeprobe.data.pixels import as_pixels
-from aeprobe.errors import AeprobeError, tell
-from aeprobe.files import checksum, require_regular, write_atomically
+from aeprobe.errors import AeprobeError
+from aeprobe.files import checksum, write_atomically
 from aeprobe.inference import codes_file
 from aeprobe.inference.module import loaded
+from aeprobe.inference.pictures import Image, batched, picture
 from aeprobe.models.quantizer import MOST_BITS
-from aeprobe.output import printing
+from aeprobe.output import command
 from aeprobe.paths import home, shortest
 
-Image = NDArray[np.uint8]
 IDX = (".gz", "-ubyte", ".idx", ".idx3")
 
 
@@ -53,22 +52,12 @@ def encode(
     most = min(codes_file.MOST_IMAGES, codes_file.MOST_NUMBERS // module.code_size)
     names: list[str] = []
     parts: list[Tensor] = []
-    waiting: list[Image] = []
-
-    def encode_waiting() -> None:
-        with torch.no_grad():
-            parts.append(module.encode(as_pixels(torch.from_numpy(np.stack(waiting)))))
-        waiting.clear()
-
-    for name, image in _images(images, module.shape):
-        names.append(name)
-        waiting.append(image)
+    for part in batched(_images(images, module.shape), PART):
+        names += [name for name, _ in part]
         if len(names) > most:
             raise AeprobeError(f"more than {most:,} images, which no file of codes holds: encode fewer at a time")
-        if len(waiting) == PART:
-            encode_waiting()
-    if waiting:
-        encode_waiting()
+        with torch.no_grad():
+            parts.append(module.encode(as_pixels(torch.from_numpy(np.stack([image for _, image in part])))))
     codes = torch.cat(parts)
     if not codes.isfinite().all():
         raise AeprobeError(f"{path}: its codes of these images are not finite")
@@ -83,34 +72,13 @@ def encode(
 def _images(paths: Sequence[Path], shape: tuple[int, ...]) -> Iterator[tuple[str, Image]]:
     """Each image with its name, uint8 of the shape."""
     for path in paths:
-        if not path.exists():
-            raise AeprobeError(f"{path}: there is no such file or directory")
-        if path.is_dir():
-            found = sorted(one for one in path.rglob("*") if one.name.lower().endswith(ENDS) and _shown(one, path))
-            if not found:
-                raise AeprobeError(f"{path}: the directory has no picture (of {' '.join(ENDS)})")
-            for one in found:
-                yield str(one.relative_to(path)), _picture(one, shape)
-        elif path.name.lower().endswith(IDX):
+        if path.is_file() and path.name.lower().endswith(IDX):
             yield from _of_idx(path, shape)
-        else:
-            yield path.name, _picture(path, shape)
-
-
-def _shown(path: Path, below: Path) -> bool:
-    return not any(part.startswith(".") for part in path.relative_to(below).parts)
-
-
-def _picture(path: Path, shape: tuple[int, ...]) -> Image:
-    channels, height, width = shape
-    if channels not in (1, 3):
-        raise AeprobeError(f"{path}: the run is of images with {channels} channels, which no picture has")
-    try:
-        require_regular(path)
-        return decoded(path, channels, height, width)
-    except Exception as error:  # what a broken file ends in can be any
-        why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
-        raise AeprobeError(f"{path} cannot be read as a picture ({why:.100}): repair it or leave it out") from None
+            continue
+        try:
+            yield from ((name, picture(file, shape)) for name, file in below([path]))
+        except ValueError as error:
+            raise AeprobeError(str(error)) from None
 
 
 def _of_idx(path: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, Image]]:
@@ -124,7 +92,7 @@ def _of_idx(path: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, Image]]:
             number += 1
 
 
-@printing()
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="aeprobe encode", description="Writes the codes of images into a file.")
@@ -145,12 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
     )
     given = parser.parse_args(arguments)
-    try:
-        output = Path(home(given.output))
-        images = [Path(home(path)) for path in given.images]
-        count = encode(Path(home(given.run)), images, output, given.bits, given.plugins)
-    except (AeprobeError, OSError) as error:  # of a path that cannot be: too long, or behind a closed door
-        tell(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error))
-        return 1
+    output = Path(home(given.output))
+    images = [Path(home(path)) for path in given.images]
+    count = encode(Path(home(given.run)), images, output, given.bits, given.plugins)
     print(f"{shortest(output.resolve())}: {count:,} codes")
     return 0

@@ -1,19 +1,58 @@
-"""The module of a finished run, for the commands."""
+"""The modules of a finished run, for the commands."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aeprobe.errors import printable
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.runs.metrics import find_checkpoint
+from aeprobe.paths import shortest
+from aeprobe.runs.metrics import find_checkpoint, read_metrics
 
 
-def loaded(run: Path, plugins: Sequence[str] = ()) -> tuple[Path, Autoencoder | Classifier]:
-    """The checkpoint file of a run, of `stage=all` that of its autoencoder, and its module in eval mode.
+def loaded(
+    run: Path, plugins: Sequence[str] = (), stage: str = "autoencoder"
+) -> tuple[Path, Autoencoder | Classifier]:
+    """The checkpoint file of a run, and its module in eval mode.
+
+    Args:
+        run: a run directory, or a .ckpt file.
+        plugins: packages of your own that a checkpoint may name classes of.
+        stage: which to take of `stage=all`.
 
     Raises:
         AeprobeError: as `aeprobe.load`.
     """
-    path = find_checkpoint(run, "autoencoder")
+    path = usable_checkpoint(run, stage)
     return path, checkpoints.restore(checkpoints.read(path), path, plugins)
+
+
+def stages(run: Path) -> tuple[str, ...]:
+    """The stages that a path has: both of `stage=all`, else one, which may be either."""
+    whole = (run / "autoencoder" / "metrics.json").exists() and (run / "classifier").is_dir()
+    return ("autoencoder", "classifier") if whole else ("autoencoder",)
+
+
+def usable_checkpoint(run: Path, stage: str) -> Path:
+    """As `find_checkpoint`; of a run that did not end, its best one, or its last, which is said.
+
+    Raises:
+        AeprobeError: there is none.
+    """
+    part = run / stage if (run / stage / "metrics.json").exists() else run
+    metrics = read_metrics(part, missing_ok=True) if part.is_dir() else {}
+    if metrics.get("status", "completed") == "completed":
+        return find_checkpoint(run, stage)
+    for name in ("best", "last"):
+        if (file := part / "checkpoints" / f"{name}.ckpt").is_file():
+            epochs = len(metrics["epochs"])
+            note(f"{shortest(part)} is {metrics['status']} after {epochs} epochs: its {name} checkpoint is used")
+            return file
+    return find_checkpoint(run, stage)
+
+
+def note(text: str) -> None:
+    """Says on standard error what a person should know."""
+    print(f"note: {printable(text)}", file=sys.stderr)

@@ -40,9 +40,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read(Path(path))
 
 
-def load(run: str | Path, plugins: Sequence[str] = ()) -> Autoencoder | Classifier:
-    """As `aeprobe.load`, which imports torch only when it is called."""
-    path = find_checkpoint(run, "classifier")
+def load(run: str | Path, plugins: Sequence[str] = (), stage: str = "classifier") -> Autoencoder | Classifier:
+    """As `aeprobe.load`, which imports torch only when it is called; `stage` is the one to take of `stage=all`."""
+    path = find_checkpoint(run, stage)
     return restore(read(path), path, plugins)
 
 

@@ -11,10 +11,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from aeprobe.data.sampler import Batch
 from aeprobe.models.networks import MLP, GaussianNoise, Normalize, Standardize
 from aeprobe.models.optimization import Optimization
-from aeprobe.models.stage import StageModule
-from aeprobe.models.structure import Structure, output_of, structure
-
-AT_ONCE = 1_000  # images whose activations are in memory together
+from aeprobe.models.stage import AT_ONCE, StageModule
+from aeprobe.models.structure import Structure, evaluating, output_of, structure
 
 
 class Classifier(StageModule):
@@ -109,10 +107,8 @@ class Classifier(StageModule):
             inputs: codes, (N, code), or images, uint8 (N, *shape), which the encoder encodes as it is now.
         """
         if isinstance(self.head[0], Standardize):
-            mode = self.encoder.training
-            self.encoder.eval()
-            self.head[0].fit(torch.cat([self.encode(part) for part in inputs.split(AT_ONCE)]))
-            self.encoder.train(mode)
+            with evaluating(self.encoder):
+                self.head[0].fit(torch.cat([self.encode(part) for part in inputs.split(AT_ONCE)]))
 
     def fit_class_weights(self, labels: Tensor) -> None:
         """Takes the weight of each class, N / (classes · its images), from the training labels, int64 (N,)."""
@@ -180,9 +176,10 @@ class Classifier(StageModule):
         self.confusion_matrix.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
-        """Class probabilities in [0, 1], (N, classes), and the most probable labels, int64 (N,)."""
-        probabilities = self(batch[0]).softmax(1)
-        return {"probabilities": probabilities, "label": probabilities.argmax(1)}
+        """Codes, (N, code), probabilities in [0, 1], (N, classes), and the most probable labels, int64 (N,)."""
+        code = self.encode(batch[0])
+        probabilities = self.head(code).softmax(1)
+        return {"code": code, "probabilities": probabilities, "label": probabilities.argmax(1)}
 
 
 def _classes(head: nn.Module, numbers: int) -> int:

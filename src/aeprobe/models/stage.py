@@ -12,7 +12,10 @@ from torchmetrics import Metric, MetricCollection
 
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.quick_hooks import QuickModule
+from aeprobe.models.structure import evaluating
 from aeprobe.processes.collectives import gather_in_sample_order
+
+AT_ONCE = 1_000  # images whose activations are in memory together
 
 
 class SampleMean(Metric):
@@ -112,6 +115,17 @@ class StageModule(QuickModule):
         window = min(accumulate, int(trainer.num_training_batches) - batch // accumulate * accumulate)
         weight = trainer.train_dataloader.sampler.share(batch) * accumulate / window  # type: ignore[union-attr]
         (loss if weight == 1 else loss * weight).backward()
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        """What `predict_step` gives, of any number of images, on the module's device, and in eval mode.
+
+        Args:
+            images: uint8, or floats in [0, 1], (N, channels, height, width).
+        """
+        with evaluating(self):
+            found = [self.predict_step((part.to(self.device), part)) for part in images.split(AT_ONCE)]
+        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 
     def configure_optimizers(self) -> Any:
         """All that is not frozen trains."""

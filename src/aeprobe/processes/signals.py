@@ -60,7 +60,8 @@ class Interruption:
         self._unraisable = sys.unraisablehook
 
     def __enter__(self) -> "Interruption":
-        self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        hears = threading.current_thread() is threading.main_thread()  # no other thread does
+        self._before = {number: signal.signal(number, self._hear) for number in SIGNALS} if hears else {}
         self._unraisable, sys.unraisablehook = sys.unraisablehook, self._hear_again
         return self
 

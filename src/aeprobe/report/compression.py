@@ -1,16 +1,16 @@
 """What the page says of quantised codes: a table of rates, one of files of pictures, and a sentence on both."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aeprobe.report.tables import BEYOND, Table
+from aeprobe.report.tables import BEYOND, Blocks, Table
 from aeprobe.wording import NONE, NOTHING, beside, counted, number, percent
 
 MOST = 20  # rows of a table
 
 
-def words(numbers: Mapping[str, Any]) -> "Iterator[Table | tuple[str, str]]":
+def words(numbers: Mapping[str, Any]) -> Blocks:
     """The blocks below the evaluation's name, of what `Compression` found."""
     rows, files = numbers["rates"][:MOST], numbers["files"][:MOST]
     uniform = [row for row in rows if row["kind"] == "uniform"]

@@ -1,9 +1,9 @@
 """What the page says of noisy images: a table of one level of noise, and a sentence."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from aeprobe.report.tables import BEYOND, Table
+from aeprobe.report.tables import BEYOND, Blocks, Table
 from aeprobe.wording import NONE, counted, number
 
 SHOWN = ("gaussian", 0.5)
@@ -11,7 +11,7 @@ LEARNED = ("noisy", "autoencoder", "plain", "PCA")
 NAMES = {"autoencoder": "this autoencoder", "plain": "the plain autoencoder"}
 
 
-def words(numbers: Mapping[str, Any]) -> "Iterator[Table | tuple[str, str]]":
+def words(numbers: Mapping[str, Any]) -> Blocks:
     """The blocks below the evaluation's name, of what `Denoising` found."""
     levels = numbers["levels"]
     level = next((one for one in levels if (one["kind"], one["level"]) == SHOWN), levels[0])

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aeprobe.config.overrides import OF_A_MULTIRUN
+from aeprobe.paths import TRAIN
+from aeprobe.report import ranges
 from aeprobe.report.comparison import Comparison, compare, form_of, of_the_report, shown
 from aeprobe.report.runs import FINISHED, Runs, spread
 from aeprobe.report.scores import interval, tested
 from aeprobe.runs.stage_run import StageRun
-from aeprobe.wording import NONE, percent
+from aeprobe.wording import NONE, epochs, of_labels, percent
 
 LIMITS = [f"trainer.limit_{what}" for what in ("train_batches", "val_batches", "test_batches", "epochs")]
 UNFINISHED = {
@@ -45,7 +47,8 @@ def warnings(runs: Runs) -> list[str]:
         elif run.metrics.get("not_drawn", {}) is None:
             still = "it is still drawing, or was ended; resume= draws them"
             sentences.append(f"{subject} has no figures yet: {still}")
-        if limits := [f"{key}={value}" for key in LIMITS if (value := run.setting(key))]:
+        limits = [f"{key}={value}" for key in LIMITS if (value := run.setting(key))]
+        if limits and not ranges.find(run, "val/loss"):  # of a measured preset they are its recipe
             purpose = "a look at the whole path, not a result to compare"
             sentences.append(f"{subject} was cut short by {', '.join(limits)}: {purpose}")
     halves = [run for run in runs["autoencoder"] if run.setting("stage") == "all"]
@@ -89,8 +92,7 @@ def trained(runs: Runs) -> list[str]:
             continue
         network = "encoder" if run.stage == "autoencoder" else "head"
         layers, sizes = run.layers(network) or "of unknown layers", run.sizes(network)
-        epochs = max(len(r.epochs) for r in runs[run.stage])
-        length = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+        length = epochs(max(len(r.epochs) for r in runs[run.stage]), run.setting("trainer.limit_train_batches"))
         if run.stage == "autoencoder":
             code = f" to a code of {sizes[-1]} numbers and back" if sizes else ""
             sentences.append(f"An autoencoder {layers}{code}, trained for {length}.")
@@ -127,7 +129,7 @@ def _probed(runs: Sequence[StageRun]) -> list[Card]:
     for title, name in (("Nearest neighbours", "knn"), ("Logistic regression", "logistic")):
         prefix = f"test/{name}_accuracy"
         found = {
-            _labels(key.removeprefix(prefix)): shown(values, percent, len(runs))
+            of_labels(_count(key.removeprefix(f"{prefix}_"))): shown(values, percent, len(runs))
             for key in (runs[0].metrics["final"] if runs else ())
             if key.startswith(prefix) and (values := spread(run.last(key) for run in runs))
         }
@@ -138,9 +140,8 @@ def _probed(runs: Sequence[StageRun]) -> list[Card]:
     return cards
 
 
-def _labels(suffix: str) -> str:
-    count = suffix.removeprefix("_")
-    return f"{int(count):,} labels" if count.isdecimal() else "all labels"
+def _count(suffix: str) -> int | None:
+    return int(suffix) if suffix.isdecimal() else None
 
 
 def facts(runs: Runs) -> list[tuple[str, str]]:
@@ -204,7 +205,7 @@ def _measured(runs: Sequence[StageRun], name: str, what: str) -> tuple[str, str,
 
 def _command(overrides: Sequence[str], seeds: Sequence[str]) -> str:
     """The seeds of a multirun in one command; "" stands for the seed of the configuration."""
-    words = ["python", "train.py"]
+    words = TRAIN.split()
     if len(seeds) > 1:
         return shlex.join([*words, "-m", f"seed={','.join(seed or '0' for seed in seeds)}", *overrides])
     return shlex.join([*words, *overrides, *([f"seed={seeds[0]}"] if seeds[0] else [])])
@@ -228,8 +229,8 @@ def origins(runs: Runs) -> list[list[str]]:
     rows = []
     for run in _every(runs):
         metrics, seconds = run.metrics, run.metrics["seconds"]
-        epochs = spread(run.series("seconds"))
-        times = [seconds.get("total"), seconds.get("fit"), epochs.mean if epochs else None, seconds.get("figures")]
+        each = spread(run.series("seconds"))
+        times = [seconds.get("total"), seconds.get("fit"), each.mean if each else None, seconds.get("figures")]
         shown_times = [NONE if t is None else f"{t:.1f}" for t in times]
         rows.append([str(run.path), str(metrics["seed"]), str(metrics["status"]), *shown_times])
     return rows

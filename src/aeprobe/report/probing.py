@@ -1,16 +1,16 @@
 """What the page says of simple classifiers on codes: a table of accuracies, and a sentence."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from aeprobe.report.tables import BEYOND, Table
-from aeprobe.wording import percent
+from aeprobe.report.tables import BEYOND, Blocks, Table
+from aeprobe.wording import of_labels, percent
 
 METHODS = {"neighbours": "nearest neighbours", "logistic": "logistic regression"}
 NAMES = {"codes": "code", "pca": "PCA", "pixels": "pixels", "random": "random encoder"}
 
 
-def words(numbers: Mapping[str, Any]) -> "Iterator[Table | tuple[str, str]]":
+def words(numbers: Mapping[str, Any]) -> Blocks:
     """The blocks below the evaluation's name, of what `Probe` found."""
     found = {(row["features"], row["method"], row["labels"]): row for row in numbers["rows"][:200]}
     counts = list(dict.fromkeys(labels for *_, labels in found))[:10]
@@ -20,7 +20,7 @@ def words(numbers: Mapping[str, Any]) -> "Iterator[Table | tuple[str, str]]":
     theirs = max(row["mean"] for row in few if row["features"] != "codes")
     yield (
         "What the code tells",
-        f"With {_labels(fewest)} the better of two simple classifiers is right for {percent(ours)} of the test "
+        f"With {of_labels(fewest)} the better of two simple classifiers is right for {percent(ours)} of the test "
         f"images on the code, and for {percent(theirs)} on the best of the others.",
     )
     for method, name in METHODS.items():
@@ -33,11 +33,7 @@ def words(numbers: Mapping[str, Any]) -> "Iterator[Table | tuple[str, str]]":
         )
         if method == "neighbours":
             note += f" {numbers['neighbours']} neighbours vote, fewer with fewer labels of a class."
-        yield Table(BEYOND, f"Accuracy of {name}", ["", *map(_labels, counts)], rows, note, numeric=True)
-
-
-def _labels(count: Any) -> str:
-    return "all labels" if count is None else f"{count:,} label{'' if count == 1 else 's'}"
+        yield Table(BEYOND, f"Accuracy of {name}", ["", *map(of_labels, counts)], rows, note, numeric=True)
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:

@@ -1,6 +1,6 @@
 """The page's tables of settings: what was trained on what, beside the report, as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,10 @@ class Table:
     note: str = ""
     marked: set[int] = field(default_factory=set)
     numeric: bool = False
+
+
+Block = Table | tuple[str, str]  # a table, or a heading and its sentence
+Blocks = Iterator[Block]
 
 
 def data(runs: Sequence[StageRun]) -> Table:

@@ -10,16 +10,19 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from aeprobe.errors import AeprobeError, tell
+from aeprobe.errors import AeprobeError
 from aeprobe.files import write_atomically
-from aeprobe.output import printing
+from aeprobe.output import command
 from aeprobe.paths import home, shortest
 from aeprobe.report import overview, ranges
 from aeprobe.report.comparison import report
 from aeprobe.report.page import sections
 from aeprobe.report.runs import Runs, gather, require_seeds
+
+OWN = "aeprobe</title>"
+PLAYGROUND = "playground.html"  # that of `aeprobe playground`
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
@@ -39,26 +42,32 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
     found = gather(runs)
     require_seeds(found)
-    page = render(found, f"{shortest(runs[0].resolve())}{more}")
     file = output or runs[0] / "report.html"
-    _require_own(file)
+    beside = file.parent.resolve() == runs[0].resolve() and (runs[0] / PLAYGROUND).is_file()
+    page = render(found, f"{shortest(runs[0].resolve())}{more}", PLAYGROUND if beside else None)
+    require_own(file, OWN, "page of this project")
+    write_page(file, page)
+    return file
+
+
+def require_own(file: Path, mark: str, what: str) -> None:
+    """Raises AeprobeError where a page would replace something else than an earlier one, which has the mark."""
+    if file.is_dir() or not file.exists():  # a directory is told where it cannot be written
+        return
+    if not file.is_file() or (file.stat().st_size and mark not in file.read_text(errors="replace")):
+        raise AeprobeError(f"{file} is there already, and no {what}: choose another --output")
+
+
+def write_page(file: Path, page: str) -> None:
+    """Writes a page, complete or not at all; raises AeprobeError where it cannot be written."""
     try:
         write_atomically(file, page.encode())
     except OSError as error:
         raise AeprobeError(f"{file} cannot be written ({error.strerror}): choose another --output") from error
-    return file
 
 
-def _require_own(file: Path) -> None:
-    """Raises AeprobeError where the page would replace something else."""
-    if file.is_dir() or not file.exists():  # a directory is told where it cannot be written
-        return
-    if not file.is_file() or (file.stat().st_size and "aeprobe</title>" not in file.read_text(errors="replace")):
-        raise AeprobeError(f"{file} is there already, and no page of this project: choose another --output")
-
-
-def render(runs: Runs, name: str) -> str:
-    """The page as text; `name` tells it from others in a browser's tabs."""
+def template(name: str) -> Template:
+    """A page's template, by its path below assets/: what it is given is escaped, and must all be given."""
     environment = Environment(
         loader=PackageLoader("aeprobe", "assets"),
         autoescape=True,
@@ -66,8 +75,14 @@ def render(runs: Runs, name: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(name)
+
+
+def render(runs: Runs, name: str, playground: str | None = None) -> str:
+    """The page as text; `name` tells it from others in a browser's tabs, `playground` is a page beside it."""
+    return template("report.html.j2").render(
         name=name,
+        playground=playground,
         title=overview.title(runs),
         report=report(),
         warnings=overview.warnings(runs),
@@ -82,7 +97,7 @@ def render(runs: Runs, name: str) -> str:
     )
 
 
-@printing()
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="aeprobe report", description="Makes one page of one or more runs.")
@@ -93,12 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--ranges", metavar="NAME", help="instead of a page, put the runs' ranges on file under NAME"
     )
     given = parser.parse_args(arguments)
-    try:
-        runs = [Path(home(run)) for run in given.runs]
-        output = Path(home(given.output)) if given.output else None
-        file = ranges.write(given.ranges, runs) if given.ranges else write_report(runs, output)
-    except AeprobeError as error:
-        tell(str(error))
-        return 1
+    runs = [Path(home(run)) for run in given.runs]
+    output = Path(home(given.output)) if given.output else None
+    file = ranges.write(given.ranges, runs) if given.ranges else write_report(runs, output)
     print(shortest(file.resolve()))
     return 0

@@ -15,6 +15,7 @@ from aeprobe.config.settings import changes_a_number, flat, upgraded
 from aeprobe.config.stored import read_config
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum
+from aeprobe.paths import TRAIN
 from aeprobe.processes import launch
 from aeprobe.runs.metrics import SCHEMA, read_metrics
 from aeprobe.runs.ownership import require_unused
@@ -118,7 +119,7 @@ def require_one_process(arguments: Sequence[str]) -> None:
 
 ONE_PROCESS = (
     "a job of a multirun has one process; drop -m and launch each setting by itself, "
-    "for example python train.py trainer=ddp trainer.devices=2 seed=1"
+    f"for example {TRAIN} trainer=ddp trainer.devices=2 seed=1"
 )
 
 
@@ -150,7 +151,7 @@ def require_extras(arguments: Sequence[str]) -> None:
     """
     search = [argument for argument in arguments if argument.startswith("search=")]
     if search and not {"-m", "--multirun"} & {*arguments}:
-        raise AeprobeError(f"{search[0]}: a search has many runs: python train.py -m {search[0]} sweep=NAME")
+        raise AeprobeError(f"{search[0]}: a search has many runs: {TRAIN} -m {search[0]} sweep=NAME")
     for argument, package in EXTRAS.items():
         if argument in arguments and find_spec(package) is None:
             raise AeprobeError(

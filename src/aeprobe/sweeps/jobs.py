@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.schema import STAGES
 from aeprobe.errors import AeprobeError, tell
+from aeprobe.paths import TRAIN
 from aeprobe.processes.signals import Interrupted
 from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import read_metrics
@@ -152,7 +153,7 @@ class Jobs:
         """This command once more, with the sweep's name."""
         given = sys.argv[1:]
         named = any(argument.startswith(("sweep=", "hydra.sweep.dir=")) for argument in given)
-        return shlex.join(["python", "train.py", *given, *([] if named else [f"sweep={self.config.sweep}"])])
+        return shlex.join([*TRAIN.split(), *given, *([] if named else [f"sweep={self.config.sweep}"])])
 
     @classmethod
     def unfinished(cls) -> list[str]:

@@ -10,7 +10,8 @@ from torch import nn
 
 from aeprobe.config import nodes
 from aeprobe.config.choices import Stage
-from aeprobe.config.schema import Config, StageConfig, every_node, module_node
+from aeprobe.config.schema import Config, StageConfig, module_node
+from aeprobe.config.trust import trusted_in
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
@@ -57,7 +58,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     data = build_data(config, config.seed, settings.batch_size, source, resumed, stored=stored)
     data.augmentation = augmentation
     if source and resumed:
-        checkpoints.restore(source, resumed, _trusted(config, stored))  # so that it fits, and is trusted
+        checkpoints.restore(source, resumed, trusted_in(config, stored))  # so that it fits, and is trusted
     kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data.shape)
     if source is None and not kind.shape:
         building.require_memory(building.rehearse("autoencoder", kept))
@@ -127,7 +128,7 @@ def build_classifier(
     settings = config.classifier
     path = find_checkpoint(ckpt, "autoencoder") if ckpt else None
     source = checkpoints.read(path) if path else None
-    trained = checkpoints.restore(source, path, _trusted(config, stored)) if source and path else None
+    trained = checkpoints.restore(source, path, trusted_in(config, stored)) if source and path else None
     if trained and not resuming and not isinstance(trained, Autoencoder):
         raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
     if source and path:
@@ -149,12 +150,13 @@ def build_classifier(
     return Experiment("classifier", module, data, config.seed, settings, path, encoder_data=whose, callbacks=added)
 
 
-def build_finished(config: Config, typed: Mapping[str, str], ckpt: str | Path) -> Experiment:
-    """The module of a finished run, to be looked at again on the data that it was made for."""
+def build_finished(config: Config, typed: Mapping[str, str]) -> Experiment:
+    """The module of a finished run, `config.ckpt`, to be looked at again on the data that it was made for."""
     probed = config.stage == Stage.probe
-    path = find_checkpoint(ckpt, "autoencoder" if probed else "classifier")
+    assert config.ckpt, "checked by validate"
+    path = find_checkpoint(config.ckpt, "autoencoder" if probed else "classifier")
     source = checkpoints.read(path)
-    module = checkpoints.restore(source, path, _trusted(config, stored=False))
+    module = checkpoints.restore(source, path, trusted_in(config))
     require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
     seed = config.seed if "seed" in typed else source["datamodule_hyper_parameters"]["seed"]
     data = build_data(config, seed, 1, source, path, typed)
@@ -172,12 +174,6 @@ def build_finished(config: Config, typed: Mapping[str, str], ckpt: str | Path) -
     return Experiment(
         str(config.stage), module, data, seed, None, path, steps, encoder_data=whose, evaluations=asked
     )
-
-
-def _trusted(config: Config, stored: bool) -> list[str]:
-    """What a checkpoint may name besides: the person's plugins, and each class that they named for this run."""
-    named = () if stored else (node["_target_"] for _, node, _ in every_node(config))
-    return [*config.plugins, *filter(None, named)]
 
 
 def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: bool) -> Optimization:

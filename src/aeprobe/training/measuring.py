@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import lightning as L
 import torch
@@ -11,7 +10,7 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, TrainerConfig
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation.evaluation import Findings, Subject
+from aeprobe.evaluation.evaluation import Subject
 from aeprobe.figures import tensorboard
 from aeprobe.figures.charts import REPORT_BATCH, Drawing
 from aeprobe.figures.classes import Classes
@@ -72,26 +71,27 @@ def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, re
     return results
 
 
-def evaluate(experiment: Experiment, settings: TrainerConfig) -> Findings:
-    """Asks a finished module each evaluation, on the CPU; the first process alone does."""
-    numbers: dict[str, Any] = {}
-    figures: list[tuple[str, Callable[[], Drawing]]] = []
-    final: dict[str, float] = {}
-    better: dict[str, bool] = {}
-    if experiment.evaluations and here().first:
-        data = experiment.data
-        data.to("cpu")
-        names = Classes.of(str(data.name), data.class_names)
-        module, progress = experiment.module.eval().cpu(), shows_progress(settings)
-        subject = Subject(module, data.splits, experiment.seed, names, progress, experiment.ckpt)
-        for name, evaluation in experiment.evaluations.items():
-            with torch.no_grad():
-                found = evaluation(subject)
-            numbers[name] = found.numbers
-            figures += found.figures
-            final |= found.final
-            better |= found.higher_is_better
-    return Findings(numbers, figures, final, better)
+def evaluate(experiment: Experiment, settings: TrainerConfig, results: Metrics) -> Figures:
+    """Asks a finished module each evaluation, on the CPU; the first process alone does.
+
+    What is found goes to the results; what can be drawn of it is returned.
+    """
+    results["evaluations"], results["higher_is_better"] = {}, experiment.higher_is_better
+    figures: list[tuple[str, Callable[[], Drawing | None]]] = []
+    if not (experiment.evaluations and here().first):
+        return figures
+    data, module = experiment.data, experiment.module.eval().cpu()
+    data.to("cpu")
+    names = Classes.of(str(data.name), data.class_names)
+    subject = Subject(module, data.splits, experiment.seed, names, shows_progress(settings), experiment.ckpt)
+    for name, evaluation in experiment.evaluations.items():
+        with torch.no_grad():
+            found = evaluation(subject)
+        results["evaluations"][name] = found.numbers
+        results["final"] |= found.final
+        results["higher_is_better"] |= {tag.removeprefix("test/"): found.higher_is_better for tag in found.final}
+        figures += found.figures
+    return figures
 
 
 def show(

@@ -103,10 +103,7 @@ def _run_stages(request: Request, result: Result) -> None:
     typed, resume = typed_values(request.overrides), request.resume
     ckpt = Path(config.ckpt) if config.ckpt else None
     if config.stage.trains_nothing:
-        finished = ckpt or Path()  # of which there is one: checked by validate
-        _run_stage(
-            str(config.stage), request, directory, result, lambda _: build_finished(config, typed, finished)
-        )
+        _run_stage(str(config.stage), request, directory, result, lambda _: build_finished(config, typed))
         return
     both = config.stage == Stage.all
     if both and not resume:  # each stage claims a directory of its own below it
@@ -165,14 +162,11 @@ def _run_stage(
             if len(recorder.epochs) < (trainer.max_epochs or 0):
                 log.info("%s ended after %d of %d epochs", name, len(recorder.epochs), trainer.max_epochs)
         results = test(trainer, experiment, directory, recorder)
-        found = evaluate(experiment, request.config.trainer)
-        results["final"] |= found.final
-        results["evaluations"] = found.numbers
-        results["higher_is_better"] = experiment.higher_is_better | dict(found.higher_is_better)
+        figures = evaluate(experiment, request.config.trainer, results)
         seconds = spent | {"total": spent["total"] + time.perf_counter() - started, "figures": None}
         directory.write(status="completed", seconds=seconds, not_drawn=None, **results)
         began = time.perf_counter()
-        not_drawn = show(trainer, experiment, request.config, recorder, results, gallery, found.figures)
+        not_drawn = show(trainer, experiment, request.config, recorder, results, gallery, figures)
         request.interruption.act()  # what it cut short may have been taken for a figure's own fault
         seconds["figures"] = time.perf_counter() - began if gallery else 0.0
         seconds["total"] = spent["total"] + time.perf_counter() - started

@@ -1,0 +1,85 @@
+// Where the image comes from: a drawing, a test image, or a picture that is opened, pasted or dropped.
+
+// Takes pixels, which are prepared as the training images were.
+function takeFrom(pixels, name, drawing = false) {
+  mark(-1);
+  try {
+    take(prepared(pixels), `${name}, brought to the form of the training images`, drawing);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    write("source", `${name}: nothing is drawn on it`);
+  }
+}
+
+const drawing = new Drawing(at("paper"), unfinished => {
+  const any = drawing.strokes.length > 0;
+  at("undo").disabled = at("clear").disabled = !any;
+  at("invitation").hidden = any;
+  if (!any) return choose(state.chosen);
+  takeFrom(drawing.image, "Your drawing", unfinished);
+});
+at("undo").addEventListener("click", () => drawing.undo());
+at("clear").addEventListener("click", () => choose(state.chosen));
+
+function choose(index) {
+  state.chosen = index;
+  drawing.clear();
+  at("undo").disabled = at("clear").disabled = true;
+  at("invitation").hidden = false;
+  mark(index);
+  const label = data.labels[index];
+  take(images[index], `Test image ${index + 1} of ${images.length}${label < 0 ? "" : `: ${nameOf(label)}`}`);
+}
+
+async function open(file) {
+  const name = file.name || "Your picture";
+  let picture;
+  try {
+    picture = await createImageBitmap(file);
+  } catch {
+    write("source", `${name} is no picture that this browser can read`);
+    return;
+  }
+  if (picture.width * picture.height > MOST_PIXELS) {
+    write("source", `${name} has more than ${MOST_PIXELS.toLocaleString("en")} pixels: give a smaller one`);
+    return;
+  }
+  drawing.clear(picture);
+  at("clear").disabled = false;
+  at("undo").disabled = at("invitation").hidden = true;
+  takeFrom(pixelsOf(picture), name);
+}
+at("file").addEventListener("change", event => {
+  if (event.target.files.length) open(event.target.files[0]);
+  event.target.value = ""; // so that the same file can be opened again
+});
+addEventListener("paste", event => {
+  const file = [...event.clipboardData.files].find(one => one.type.startsWith("image/"));
+  if (file) open(file);
+});
+addEventListener("dragover", event => event.preventDefault());
+addEventListener("drop", event => {
+  event.preventDefault();
+  if (event.dataTransfer.files.length) open(event.dataTransfer.files[0]);
+});
+
+const gallery = at("gallery");
+const tiles = images.map((pixels, i) => {
+  const label = data.labels[i];
+  const tile = element(gallery, "canvas", { id: `image-${i}`, role: "option", title: label < 0 ? "" : nameOf(label) });
+  tile.setAttribute("aria-label", `${i + 1}: ${label < 0 ? "test image" : nameOf(label)}`);
+  tile.addEventListener("click", () => choose(i));
+  paint(tile, pixels);
+  return tile;
+});
+function mark(index) {
+  tiles.forEach((tile, i) => tile.setAttribute("aria-selected", i === index));
+  if (index >= 0) gallery.setAttribute("aria-activedescendant", `image-${index}`);
+}
+gallery.addEventListener("keydown", event => {
+  const row = tiles.filter(tile => tile.offsetTop === tiles[0].offsetTop).length;
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row, Home: -tiles.length, End: tiles.length };
+  if (!(event.key in steps)) return;
+  event.preventDefault();
+  choose(Math.min(Math.max(state.chosen + steps[event.key], 0), tiles.length - 1));
+});

@@ -1,0 +1,60 @@
+// Images: rows of numbers from 0, black, to 1, channel after channel, and the canvases that show them.
+
+function paint(canvas, pixels) {
+  const [channels, height, width] = data.shape, area = height * width;
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const image = new ImageData(width, height);
+  for (let i = 0; i < area; i++) {
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = 255 * pixels[channels === 3 ? c * area + i : i];
+    image.data[4 * i + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+function meanSquaredError(a, b) {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] - b[i]) ** 2;
+  return sum / a.length;
+}
+
+const mixed = (a, b, share) => a.map((value, i) => (1 - share) * value + share * b[i]);
+
+// Independent normal numbers of standard deviation 1 (Box and Muller, 1958).
+const normal = count => Float32Array.from({ length: count }, () =>
+  Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()));
+
+const withNoise = (pixels, noise, std) => pixels.map((value, i) => Math.min(Math.max(value + std * noise[i], 0), 1));
+
+// Each number as the middle of its cell: its range is cut into 2 ** bits of them.
+const quantized = (code, bits) => code.map((value, i) => {
+  const cells = 2 ** bits, width = (high[i] - low[i]) / cells;
+  const cell = width ? Math.min(Math.max(Math.floor((value - low[i]) / width), 0), cells - 1) : 0;
+  return low[i] + (cell + 0.5) * width;
+});
+
+// A picture from elsewhere as pixels on white; of a large one, a smaller copy.
+const MOST_PIXELS = 2 ** 26, MOST_SIDE = 1024;
+
+function pixelsOf(picture) {
+  const scale = Math.min(1, MOST_SIDE / Math.max(picture.width, picture.height));
+  const [width, height] = [picture.width, picture.height].map(side => Math.max(1, Math.round(side * scale)));
+  const context = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
+  Object.assign(context, { fillStyle: "#fff", imageSmoothingQuality: "high" });
+  context.fillRect(0, 0, width, height);
+  context.drawImage(picture, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
+}
+
+// Pixels, RGBA, as an image of the networks' shape: grey ones as MNIST's makers would have had them; of others, what
+// covers the image. Throws a RangeError where nothing is drawn.
+function prepared({ width, height, data: rgba }) {
+  const [channels, tall, wide] = data.shape;
+  const weights = channels === 3 ? [[1, 0, 0], [0, 1, 0], [0, 0, 1]] : [[0.299, 0.587, 0.114]];
+  const parts = weights.map(([red, green, blue]) => grey(height, width, (_, i) =>
+    Math.round(red * rgba[4 * i] + green * rgba[4 * i + 1] + blue * rgba[4 * i + 2]) / 255));
+  if (channels === 1 && tall === wide) return preparedGrey(parts[0], tall);
+  const scale = Math.min(height / tall, width / wide), rows = Math.round(tall * scale), columns = Math.round(wide * scale);
+  const top = (height - rows) >> 1, left = (width - columns) >> 1;
+  return Float32Array.from(parts.flatMap(part =>
+    [...resized(cut(part, top, top + rows, left, left + columns), tall, wide).values]));
+}

@@ -1,0 +1,59 @@
+"""The images that a finished run was trained and tested on."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from aeprobe.config import nodes
+from aeprobe.config.trust import require_trusted
+from aeprobe.data.datamodule import ImageDataset
+from aeprobe.data.idx_files import BUNDLE
+from aeprobe.data.mnist import MNIST, IdxFolder
+from aeprobe.data.sources import Source, checked
+from aeprobe.errors import AeprobeError
+from aeprobe.models.checkpoints import Checkpoint
+
+
+def images_of(checkpoint: Checkpoint, path: Path, split: str, plugins: Sequence[str] = ()) -> ImageDataset:
+    """The images of a checkpoint's source.
+
+    Args:
+        checkpoint: as `checkpoints.read` returned it.
+        path: of its file.
+        split: "test"; or "train", with those that were held out, all in the source's order.
+        plugins: packages of which it may name classes, too.
+
+    Raises:
+        AeprobeError: the images are not there any more, or it names a class that is not trusted.
+    """
+    with _quietly():
+        images, labels, _ = checked(_source(checkpoint, path, plugins), split)
+    return ImageDataset(images, labels)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Meanwhile, what training has said of these files is not said again, such as that one is broken."""
+    log = logging.getLogger("aeprobe")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _source(checkpoint: Checkpoint, path: Path, plugins: Sequence[str]) -> Source:
+    """Where they are read from; nothing is written: MNIST that is not there is read as it is bundled."""
+    kept = checkpoint["datamodule_hyper_parameters"]
+    require_trusted([("data.source", kept["source"])], plugins, f"ckpt={path}")
+    source = nodes.build(kept["source"], "data.source", Source, root=kept["root"])  # type: ignore[type-abstract]
+    if source is None:
+        raise AeprobeError(f"ckpt={path}: names no source of its images")
+    missing = source.missing()
+    if missing and isinstance(source, MNIST) and BUNDLE.is_dir():
+        return IdxFolder(str(BUNDLE))
+    if missing:
+        raise AeprobeError(f"the images of {path} are not there: {missing} is missing; type this where they are")
+    return source

@@ -1,0 +1,71 @@
+"""Files with pictures, as the images of a run. Needs no torch."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from aeprobe.data.pictures import decoded, grey
+from aeprobe.errors import AeprobeError
+from aeprobe.files import require_regular
+from aeprobe.inference.preparation import LARGEST, prepared
+
+Image = NDArray[np.uint8]
+Item = TypeVar("Item")
+
+
+def picture(path: Path, shape: tuple[int, ...]) -> Image:
+    """A picture as the run's images are: resized, its middle, uint8 of the shape.
+
+    Raises:
+        AeprobeError: it cannot be read.
+    """
+    channels, height, width = shape
+    if channels not in (1, 3):
+        raise AeprobeError(f"{path}: the run is of images with {channels} channels, which no picture has")
+    with readable(path):
+        return decoded(path, channels, height, width)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Around what reads a picture: whatever a broken file ends in is one line."""
+    try:
+        require_regular(path)
+        yield
+    except Exception as error:
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+        raise AeprobeError(f"{path} cannot be read as a picture ({why:.100}): repair it or leave it out") from None
+
+
+def digit(path: Path, shape: tuple[int, ...]) -> Image:
+    """A drawn or photographed digit as MNIST's makers would have had it, uint8 of the run's shape.
+
+    Raises:
+        AeprobeError: it cannot be read, or nothing is drawn on it.
+    """
+    with readable(path):
+        found = grey(path, 2 * LARGEST)
+    try:
+        return prepared(found, shape[1])[None]
+    except ValueError as error:
+        raise AeprobeError(f"{path}: {error}") from None
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of so many items, in their order; the last may be shorter: itertools.batched, of Python 3.12."""
+    rest = iter(items)
+    while part := [*islice(rest, size)]:
+        yield part
+
+
+def square(picture: Image, side: int) -> Image:
+    """A picture in grey, (height, width), fitted into a square of so many pixels, on a middle grey."""
+    found: Image = np.asarray(ImageOps.pad(Pillow.fromarray(picture), (side, side), color=128))
+    return found

@@ -1,0 +1,140 @@
+"""A trained run as one page to play with, in any browser and without a connection.
+
+    aeprobe playground RUN [-o FILE]
+
+On it one draws a digit, moves the numbers of its code, and sees what the networks make of that. The networks are
+in the file, as 16-bit floats; what they compute is computed by the page.
+"""
+
+import argparse
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aeprobe.errors import AeprobeError
+from aeprobe.inference import playground_data, playground_words
+from aeprobe.inference.images import images_of
+from aeprobe.inference.module import usable_checkpoint
+from aeprobe.models import checkpoints
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
+from aeprobe.output import command
+from aeprobe.paths import home, shortest
+from aeprobe.report import overview
+from aeprobe.report.runs import Runs, gather
+from aeprobe.report.write import PLAYGROUND, require_own, template, write_page
+
+MOST_BYTES = 4_000_000  # of the page
+SCRIPTS = ("network.js", "pictures.js", "prepare.js", "drawing.js", "page.js", "input.js", "sections.js")
+OWN = "playground · aeprobe</title>"
+
+
+def write_playground(run: Path, output: Path | None = None, plugins: Sequence[str] = ()) -> Path:
+    """Writes the page of a run, complete or not at all, and returns its path.
+
+    Args:
+        run: the directory of a run of `stage=all`, or of an autoencoder's, whose page names no digit.
+        output: the file; `playground.html` in the run's directory by default.
+        plugins: packages of your own that a checkpoint may name classes of.
+
+    Raises:
+        AeprobeError: it is no such run, its networks have layers that the page cannot compute, its images are not
+            there, the page would be too large, or the file cannot be written.
+    """
+    file = output or run / PLAYGROUND
+    runs = gather([run])
+    if not runs["autoencoder"]:
+        found = next(stage for stage, of_stage in runs.items() if of_stage)
+        raise AeprobeError(f"{run} is a run of stage={found}, which decodes nothing: give one of stage=all")
+    require_own(file, OWN, "playground")
+    page = _page(runs, str(shortest(run.resolve())), plugins)
+    if (size := len(page.encode())) > MOST_BYTES:
+        raise AeprobeError(
+            f"{run}: its networks make a page of {size / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}: "
+            "a playground is of smaller ones"
+        )
+    write_page(file, page)
+    return file
+
+
+def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
+    """The page as text; `name` tells it from others in a browser's tabs."""
+    (run,) = runs["autoencoder"]
+    path = usable_checkpoint(run.path, "autoencoder")
+    checkpoint = checkpoints.read(path)
+    module = checkpoints.restore(checkpoint, path, plugins)
+    if not isinstance(module, Autoencoder):
+        raise AeprobeError(f"ckpt={path}: is a classifier's, in an autoencoder's run")
+    classifier, without = _classifier(runs, module, plugins)
+    train, test = (images_of(checkpoint, path, split, plugins) for split in ("train", "test"))
+    content: dict[str, Any] = playground_data.networks(module, classifier)
+    content |= playground_data.ranges(module, train.images)
+    content |= playground_data.pictures(test, int(run.metrics["seed"]))
+    count = classifier.classes if classifier else 1 + int(test.labels.max())
+    content["names"] = [run.class_name(label) for label in range(count)]
+    content["answers"] = classifier and playground_data.answers(
+        runs["classifier"][0].metrics.get("confusion_matrix")
+    )
+    script, style = _asset(*SCRIPTS), _asset("playground.css")
+    return template("playground/playground.html.j2").render(
+        name=name,
+        words=playground_words.words(runs, module, classifier, without),
+        warnings=playground_words.warnings(runs),
+        commands=overview.commands(runs),
+        content=content,
+        script=script,
+        style=style,
+        policy=f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}",
+    )
+
+
+def _classifier(runs: Runs, autoencoder: Autoencoder, plugins: Sequence[str]) -> tuple[Classifier | None, str]:
+    """The run's classifier if it reads the autoencoder's codes, or None and why there is none."""
+    if not runs["classifier"]:
+        return None, "the run has none"
+    (run,) = runs["classifier"]
+    try:
+        path = usable_checkpoint(run.path, "classifier")
+    except AeprobeError:
+        return None, "the run has none yet"
+    module = checkpoints.restore(checkpoints.read(path), path, plugins)
+    if not isinstance(module, Classifier):
+        raise AeprobeError(f"ckpt={path}: is an autoencoder's, in a classifier's run")
+    ours, theirs = autoencoder.encoder.state_dict(), module.encoder.state_dict()
+    if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
+        return None, "the run's has an encoder of its own, and does not read the autoencoder's numbers"
+    return module, ""
+
+
+def _asset(*names: str) -> str:
+    folder = files("aeprobe") / "assets" / "playground"
+    return "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
+
+
+def _hash(text: str) -> str:
+    """The one script or style that a browser may run, for the page's Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="aeprobe playground", description="Makes a page to play with a run.")
+    parser.add_argument("run", metavar="RUN", help="the directory of a run of stage=all, or of an autoencoder's")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="the page (default: playground.html in the directory)"
+    )
+    parser.add_argument(
+        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
+    )
+    given = parser.parse_args(arguments)
+    output = Path(home(given.output)) if given.output else None
+    file = write_playground(Path(home(given.run)), output, given.plugins)
+    size = file.stat().st_size
+    print(f"{shortest(file.resolve())}: {size / 1e6:.1f} MB")
+    return 0

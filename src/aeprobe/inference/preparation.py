@@ -1,0 +1,180 @@
+"""A drawn or photographed digit as MNIST's makers would have had it: light ink on black, of one size and place.
+
+The page of `aeprobe playground` does the same in JavaScript (assets/playground/prepare.js): change both.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Grey = NDArray[np.float32]
+LARGEST = 320  # pixels of a side that are looked at; a digit has 20 in the end
+FAINT = 0.05  # of full ink: what is less is none, and a line of pixels with less than that of the fullest is empty
+FRAME = 0.85  # of each side of a frame differs from what is outside of it
+LEVEL = 14.0  # where MNIST's centres of mass lie, of rows and columns counted from 0, give or take half a pixel
+RIDGE = np.float32(1e-3) * np.eye(3, dtype=np.float32)  # for a picture of one line
+THIN = 1.6  # pixels of a stroke at the final size, below which it is widened; MNIST's strokes have 2 to 3
+
+
+def prepared(grey: NDArray[Any], side: int = 28) -> NDArray[np.uint8]:
+    """The digit in a picture as an image of MNIST's form, uint8 (side, side), as LeCun et al. (1998) describe it.
+
+    The ground becomes black and the ink light, whichever was darker; a frame around it and the light's slope are
+    removed; the box of the ink is fitted to 20/28 of the side, in its proportions, and its centre of mass is moved
+    to the centre. An image that is so already stays as it is.
+
+    Args:
+        grey: (height, width), uint8, or floats in [0, 1].
+        side: of the image, in pixels.
+
+    Raises:
+        ValueError: nothing is drawn on it.
+    """
+    picture = _reduced(grey.astype(np.float32) / np.float32(255 if grey.dtype == np.uint8 else 1))
+    ink = _ink(_without_frame(picture))
+    top, bottom, left, right = _box(ink)
+    ink = ink[top:bottom, left:right]
+    box = round(side * 20 / 28)
+    scale = box / max(ink.shape)
+    ink = _widened(ink, scale)
+    if max(ink.shape) != box:
+        height, width = (max(1, round(n * scale)) for n in ink.shape)
+        ink = _resized(ink, height, width)
+    ink = np.clip(ink / _strong(ink), 0, 1)
+    return _placed(ink, side)
+
+
+def _reduced(picture: Grey) -> Grey:
+    """No side is longer than `LARGEST`."""
+    height, width = picture.shape
+    if max(height, width) <= LARGEST:
+        return picture
+    scale = LARGEST / max(height, width)
+    return _resized(picture, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def _resized(picture: Grey, height: int, width: int) -> Grey:
+    """By a triangle that is as wide as a pixel of the result, or of the picture where that is larger."""
+    image = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+    found: Grey = np.asarray(image, np.float32)
+    return found
+
+
+def _ring(picture: NDArray[Any]) -> list[NDArray[Any]]:
+    """The outermost pixels: upper, lower, left and right."""
+    return [picture[:1], picture[-1:], picture[:, :1], picture[:, -1:]]
+
+
+def _without_frame(picture: Grey) -> Grey:
+    """What is within a frame, or on a sheet that lies on another ground."""
+    for _ in range(8):  # a thick line is left by its outer and its inner edge
+        ground = float(np.median(np.concatenate([part.ravel() for part in _ring(picture)])))
+        differs = np.abs(picture - ground)
+        if differs.max() < FAINT:
+            break
+        other = differs > differs.max() / 4
+        rows, columns = other.any(1).nonzero()[0], other.any(0).nonzero()[0]
+        inner = other[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        large = all(2 * n >= whole for n, whole in zip(inner.shape, picture.shape, strict=True))
+        blurred = inner[1:-1, 1:-1]  # where the outermost pixels are between both
+        if not large or max(map(_least_of_ring, (inner, blurred))) < FRAME:
+            break
+        edge = 1 + min(inner.shape) // 50  # which is neither inside nor outside
+        found = picture[rows[0] + edge : rows[-1] + 1 - edge, columns[0] + edge : columns[-1] + 1 - edge]
+        if min(found.shape) < 8:
+            break
+        picture = found
+    return picture
+
+
+def _least_of_ring(marked: NDArray[np.bool_]) -> float:
+    """The share of pixels that are marked on that side where they are fewest."""
+    return min(float(part.mean()) for part in _ring(marked)) if min(marked.shape, default=0) > 2 else 0.0
+
+
+def _ink(picture: Grey) -> Grey:
+    """How much ink there is on each pixel, in [0, 1], less what the ground's light and roughness are."""
+    differs = picture - _ground(picture)
+    if -differs.min() > differs.max():  # the ink is darker
+        differs = -differs
+    around = np.concatenate([part.ravel() for part in _ring(differs)])
+    rough = 4 * float(np.median(np.abs(around)))  # 2.7 standard deviations of normal noise
+    ink = np.maximum(differs - rough, 0)
+    if ink.max() < FAINT:
+        raise ValueError("nothing is drawn on it")
+    whole: Grey = np.minimum(ink / _strong(ink), 1)
+    whole[whole < FAINT] = 0
+    return whole
+
+
+def _ground(picture: Grey) -> Grey:
+    """The plane that the ground's brightness is: fitted to all that is near it, ever nearer."""
+    step = 1 + max(picture.shape) // 32
+    sampled = picture[::step, ::step]
+    terms, values = _terms(*sampled.shape), sampled.ravel()
+    plane = np.array([np.median(np.concatenate([part.ravel() for part in _ring(picture)])), 0, 0], np.float32)
+    for part in (2, 4, 8, 16):
+        far = np.abs(values - terms @ plane)
+        near = far <= max(far.max() / part, FAINT)
+        if near.sum() < 3:
+            break
+        some = terms[near]
+        plane = np.linalg.solve(some.T @ some + RIDGE, some.T @ values[near])
+    rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in picture.shape)
+    one, down, across = plane
+    ground: Grey = (one + down * rows)[:, None] + across * columns
+    return ground
+
+
+@lru_cache(maxsize=64)  # pictures often have one size
+def _terms(height: int, width: int) -> Grey:
+    """1, y and x of each pixel, from -1 to 1: (height · width, 3)."""
+    down, across = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in (height, width)), indexing="ij")
+    return np.stack([np.ones_like(down), down, across], -1).reshape(-1, 3)
+
+
+def _strong(ink: Grey) -> float:
+    """The value of full ink: nearly the largest."""
+    return float(np.quantile(ink[ink > ink.max() / 2], 0.9))
+
+
+def _box(ink: Grey) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of what is drawn; a line of pixels with hardly any ink is dirt."""
+    ends: list[int] = []
+    for axis in (1, 0):
+        total = ink.sum(axis)
+        full = (total > FAINT * total.max()).nonzero()[0]
+        ends += [int(full[0]), int(full[-1]) + 1]
+    return ends[0], ends[1], ends[2], ends[3]
+
+
+def _widened(ink: Grey, scale: float) -> Grey:
+    """The strokes of a thin pen, which would be faint at the final size, as wide as the thinnest of MNIST's."""
+    drawn = ink > 0.5
+    padded = np.pad(drawn, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:] & drawn
+    edge = int(drawn.sum()) - int(inner.sum())
+    wide = 2 * int(drawn.sum()) / max(edge, 1) * scale
+    more = round((THIN - wide) / scale / 2)
+    if wide >= THIN or more < 1:
+        return ink
+    ink = np.pad(ink, more)
+    for axis in (0, 1):
+        ink = np.max([np.roll(ink, shift, axis) for shift in range(-more, more + 1)], axis=0)
+    return ink
+
+
+def _placed(ink: Grey, side: int) -> NDArray[np.uint8]:
+    """On black, with the centre of mass in the middle, as far as that keeps all of it."""
+    image, place = np.zeros((side, side), np.uint8), []
+    ink = ink[:side, :side]
+    for axis, n in enumerate(ink.shape):
+        mass = ink.sum(1 - axis)
+        centre = float((mass * np.arange(n)).sum() / mass.sum())
+        place.append(int(np.clip(round(side * LEVEL / 28 - centre), 0, side - n)))
+    (top, left), (height, width) = place, ink.shape
+    image[top : top + height, left : left + width] = np.round(255 * ink)
+    return image
