@@ -1,6 +1,8 @@
 """Who a process is, what its part of a batch is, and how many threads it has."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,3 +88,23 @@ def test_threads_are_divided(variables: dict[str, str], monkeypatch: pytest.Monk
         assert runtime.threads(None, 2) == 4
     finally:
         torch.set_num_threads(before)
+
+
+ENDS = """
+import os, signal, subprocess, sys
+from aeprobe.processes import launch
+stays = "kept = b'x' * 200_000_000; print(flush=True); input()"  # what takes a moment to be given back
+launch._children.append(launch.Child([sys.executable, "-c", stays], {}, stdout=subprocess.PIPE))
+launch._children[0].stdout.readline()
+os.kill(launch._children[0].pid, signal.SIGSTOP)
+print(launch._children[0].pid)
+launch.end(3)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="stops a process")
+def test_no_process_outlives_the_one_that_started_it() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (3, "")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)

@@ -216,9 +216,12 @@ def started(number: int) -> Iterator[None]:
 
 
 def end(status: int) -> NoReturn:
-    """Ends this process at once, and those that it has started, also one that is stopped."""
+    """Ends this process at once, and before it those that it has started, also one that is stopped."""
     for child in _children:
         child.kill()
+    for child in _children:
+        with suppress(subprocess.TimeoutExpired):  # with a timeout, since another thread may wait for it already
+            child.wait(timeout=5)
     sys.stdout.flush()
     os._exit(status)
 
