@@ -15,6 +15,10 @@ IN_BROWSER = [
     pytest.mark.skipif(CHROMIUM is None, reason="no browser is here: apt-get install chromium"),
 ]
 HEIGHT = 780
+PAUSE = 200  # milliseconds after which the playground shows what can wait
+SETTLED = """pause => new Promise(done => setTimeout(
+  () => requestAnimationFrame(() => requestAnimationFrame(done)), pause
+))"""
 
 # Every element with text of its own, its colour and the first background below it that is not transparent.
 CONTRASTS = r"""() => {
@@ -64,6 +68,10 @@ class Opened:
         self.page.on("requestfailed", lambda request: self.failures.append(request.url[:100]))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(file.as_uri())
+
+    def settle(self) -> None:
+        """Waits until the page shows what was asked of it, however long a slow machine takes for a frame."""
+        self.page.evaluate(SETTLED, PAUSE)
 
     def outside(self) -> list[str]:
         """The elements that reach beyond the right edge, or the page where it scrolls sideways."""
