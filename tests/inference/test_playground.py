@@ -98,6 +98,28 @@ def test_its_four_sentences_have_the_numbers_of_the_run(run: Path) -> None:
     assert "784-500-200-100-30" in about
 
 
+def test_images_that_were_not_all_tested_are_not_counted(run: Path) -> None:
+    final = metrics(run / "classifier")
+    for stage in ("autoencoder", "classifier"):
+        config = metrics(run / stage)["config"]
+        change(run / stage, config=config | {"trainer": config["trainer"] | {"limit_test_batches": 2}})
+    change(run / "classifier", confusion_matrix=np.eye(10, dtype=int).tolist(), final=final["final"])
+    (about,) = re.findall(r'<p class="about">(.*?)</p>', write_playground(run).read_text())
+    assert "On test images, which" in about
+    assert "of 10 test images rightly" in about
+    assert "10,000" not in about
+
+
+@pytest.mark.parametrize(("size", "said"), [(1, "1 number keeps"), (2, "2 numbers keep")])
+def test_a_code_of_one_number_is_spoken_of_so(size: int, said: str, root: Path, tmp_path: Path) -> None:
+    small = ("stage=autoencoder", f"autoencoder.network.widths=[784,8,{size}]", "hydra.run.dir=run")
+    done = train(*TINY, *small, f"data.root={root}", cwd=tmp_path)
+    assert done.status == 0, done.err
+    text = write_playground(tmp_path / "run").read_text()
+    assert said in text
+    assert "1 numbers" not in text
+
+
 def test_names_of_classes_are_text(run: Path) -> None:
     hostile = [
         "</script><script>alert(1)</script>",
@@ -132,7 +154,8 @@ def test_an_autoencoder_alone_has_a_page_without_answers(run: Path, aeprobe: Cal
     assert content(page)["head"] is None
     text = page.read_text()
     assert 'id="answer"' not in text
-    assert "No digit is named here: the run has none." in text
+    assert "is not there" not in text  # it is, beside this part
+    assert "No digit is named here. The run has no classifier." in text
     shutil.rmtree(run / "classifier")
     assert content(write_playground(run))["head"] is None
 
@@ -206,8 +229,13 @@ def test_nothing_but_a_playground_is_replaced(run: Path, aeprobe: Callable[..., 
     assert done.err == f"error: {page} is there already, and no playground: choose another --output\n"
     assert page.read_text() == "mine"
     page.unlink()
-    assert aeprobe(run).status == 0
-    assert aeprobe(run).status == 0
+    (run / "report.html").write_text("a page without a link")
+    for _ in range(2):
+        done = aeprobe(run)
+        assert done.status == 0
+        assert done.out.splitlines()[1:] == [
+            f"{run}/report.html does not link to it yet: type aeprobe report {run}"
+        ]
     assert not [*run.glob(".*html*")]
 
 
@@ -219,6 +247,7 @@ def test_nothing_but_a_playground_is_replaced(run: Path, aeprobe: Callable[..., 
         (["run", "-o", "nowhere/page.html"], "cannot be written (No such file or directory)"),
         (["run", "-o", "run"], "cannot be written (Is a directory)"),
         (["empty"], "empty is no run directory"),
+        (["run/autoencoder/checkpoints/last.ckpt"], "is a file: a playground is of a run directory"),
     ],
 )
 def test_what_it_cannot_do_is_one_line(

@@ -48,12 +48,18 @@ SHOWN = """id => {
   copy.drawImage(canvas, 0, 0);
   return [...copy.getImageData(0, 0, width, height).data].filter((_, i) => i % 4 === 0);
 }"""
+SHOWN_PAPER = "document.getElementById('paper').toDataURL()"
 SEEN, CODE = "aeprobe.state.pixels", "aeprobe.state.code"
 PREPARED = """([text, height, width]) => {
   const grey = Uint8Array.from(atob(text), c => c.charCodeAt(0));
   const data = Uint8ClampedArray.from([...grey].flatMap(value => [value, value, value, 255]));
   return [...window.aeprobe.prepared({ height, width, data })].map(value => Math.round(255 * value));
 }"""
+SHIFTED = """() => new Promise(done => {
+  new PerformanceObserver(list => done(list.getEntries().reduce((sum, entry) => sum + entry.value, 0)))
+    .observe({ type: "layout-shift", buffered: true });
+  setTimeout(() => done(0), 300); // there was none
+})"""  # how far things moved while the page was opened; Chromium's "good" ends at 0.1
 NAMELESS = """[...document.querySelectorAll('input, select, button')]
   .filter(e => !e.ariaLabel && !e.labels?.length && !e.textContent.trim()).map(e => e.outerHTML)"""
 FOCUSED = "document.activeElement"
@@ -148,6 +154,7 @@ def answer(opened: Opened) -> str:
 
 def draw(opened: Opened, *points: tuple[float, float]) -> None:
     """A stroke through points in the unit square, by the mouse."""
+    opened.page.locator("#paper").scroll_into_view_if_needed()
     box = opened.page.locator("#paper").bounding_box()
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
     opened.page.mouse.move(*places[0])
@@ -202,15 +209,27 @@ def test_fingers_draw_and_drag_without_scrolling_the_page(best: Path, browser: A
     page.locator("#number-0").scroll_into_view_if_needed()
     opened.settle()
     shown, before = page.evaluate(SHOWN, "edited"), page.evaluate("scrollY")
-    touch("Start", place("#number-0", 0.5, 0.5))
-    for share in (0.6, 0.7, 0.8, 0.9):
-        touch("Move", place("#number-0", share, 0.5))
+    own = page.evaluate("[...aeprobe.state.edited]")
+    low, high = (float(page.get_attribute("#number-0", end)) for end in ("min", "max"))
+    knob = (own[0] - low) / (high - low)
+    touch("Start", place("#number-0", knob, 0.5))
+    for way in (0.25, 0.5, 0.75, 1):
+        touch("Move", place("#number-0", knob + way * (0.9 - knob), 0.5))
     touch("End")
     opened.settle()
-    low, high = (float(page.get_attribute("#number-0", end)) for end in ("min", "max"))
     assert abs((page.evaluate("aeprobe.state.edited[0]") - low) / (high - low) - 0.9) < 0.05
+    changed = page.evaluate("[...aeprobe.state.edited]")
+    assert changed[1:] == own[1:]
     assert page.evaluate(SHOWN, "edited") != shown
     assert page.evaluate("scrollY") == before
+    touch(
+        "Start", place("#number-2", 0.97, 0.5)
+    )  # beside the knob: scrolls the page, as a finger does that means to
+    for up in (0, -1, -2, -3):
+        touch("Move", place("#number-2", 0.97, up))
+    touch("End")
+    opened.settle()
+    assert page.evaluate("[...aeprobe.state.edited]") == changed
     assert opened.failures == []
     page.close()
 
@@ -228,6 +247,85 @@ def test_strokes_can_be_taken_back(opened: Opened) -> None:
     opened.settle()
     assert opened.page.evaluate(SHOWN, "input") == before
     assert opened.page.is_disabled("#clear")
+
+
+def test_a_box_is_a_drawing_and_no_frame(opened: Opened) -> None:
+    draw(opened, (0.25, 0.1), (0.75, 0.1), (0.75, 0.9), (0.25, 0.9), (0.25, 0.1))
+    assert "Your drawing, brought" in opened.page.text_content("#source")
+    seen = np.array(opened.page.evaluate(SHOWN, "input")).reshape(28, 28)
+    assert (np.ptp((seen > 0).any(1).nonzero()[0]) + 1, (seen[14] > 128).sum() >= 2) == (20, True)
+
+
+WATCHED = """() => {
+  window.said = [];
+  const note = () => said.push(document.getElementById("source").textContent);
+  new MutationObserver(note).observe(document.getElementById("source"), { childList: true, characterData: true });
+}"""
+
+
+def test_a_tap_leaves_a_dot_and_no_stroke_begins_with_a_complaint(opened: Opened) -> None:
+    opened.page.evaluate(WATCHED)
+    draw(opened, (0.5, 0.5))
+    draw(opened, *ONE)
+    assert {words.partition(",")[0] for words in opened.page.evaluate("said")} == {"Your drawing"}
+
+
+def test_a_stroke_that_is_taken_back_while_it_is_drawn_is_over(opened: Opened) -> None:
+    box = opened.page.locator("#paper").bounding_box()
+    opened.page.mouse.move(box["x"] + 50, box["y"] + 50)
+    opened.page.mouse.down()
+    opened.page.mouse.move(box["x"] + 90, box["y"] + 90)
+    opened.page.keyboard.press("Tab")
+    opened.page.focus("#undo")
+    opened.page.keyboard.press("Enter")
+    opened.page.mouse.move(box["x"] + 120, box["y"] + 60)
+    opened.page.mouse.up()
+    opened.settle()
+    assert "Test image" in opened.page.text_content("#source")
+    assert opened.page.evaluate("document.activeElement.id") == "gallery"  # the button is off now
+
+
+SLOW = """() => {
+  const read = createImageBitmap;
+  window.isAsked = new Promise(asked => {
+    window.createImageBitmap = file => new Promise(done => {
+      window.goOn = async () => done(await read(file));
+      asked();
+    });
+  });
+}"""
+
+
+def test_a_picture_that_is_read_slowly_replaces_no_later_choice(opened: Opened, tmp_path: Path) -> None:
+    Image.fromarray(np.pad(np.zeros((20, 9), np.uint8), 30, constant_values=255)).save(tmp_path / "slow.png")
+    opened.page.evaluate(SLOW)
+    opened.page.set_input_files("#file", tmp_path / "slow.png")
+    opened.page.evaluate("isAsked")
+    opened.page.click("#image-91")
+    opened.page.evaluate("goOn()")
+    opened.settle()
+    assert "Test image 92" in opened.page.text_content("#source")
+
+
+def test_a_picture_comes_back_when_what_is_drawn_over_it_is_taken_back(opened: Opened, tmp_path: Path) -> None:
+    Image.fromarray(np.pad(np.zeros((20, 9), np.uint8), 30, constant_values=255)).save(tmp_path / "one.png")
+    opened.page.set_input_files("#file", tmp_path / "one.png")
+    opened.page.locator("#source", has_text="one.png").wait_for()
+    opened.settle()
+    paper = opened.page.evaluate(SHOWN_PAPER)
+    opened.page.emulate_media(color_scheme="dark")
+    opened.settle()
+    opened.page.emulate_media(color_scheme="light")
+    opened.settle()
+    assert opened.page.evaluate(SHOWN_PAPER) == paper
+    draw(opened, *SEVEN)
+    assert "Your drawing" in opened.page.text_content("#source")
+    opened.page.click("#undo")
+    opened.settle()
+    assert "one.png" in opened.page.text_content("#source")
+    assert opened.page.evaluate(SHOWN_PAPER) == paper
+    opened.page.click("#clear")
+    assert "Test image" in opened.page.text_content("#source")
 
 
 def test_a_picture_is_opened_and_one_that_is_none_is_named(opened: Opened, tmp_path: Path, best: Path) -> None:
@@ -262,6 +360,14 @@ def test_a_test_image_is_chosen_by_the_keyboard(opened: Opened) -> None:
     selected = opened.page.locator('#gallery [aria-selected="true"]')
     assert selected.get_attribute("id") == f"image-{chosen}"
     assert opened.page.get_attribute("#gallery", "aria-activedescendant") == f"image-{chosen}"
+    draw(opened, *SEVEN)
+    opened.page.focus("#gallery")
+    before = opened.page.evaluate("scrollY")
+    opened.page.keyboard.press("Alt+ArrowLeft")
+    assert "Your drawing" in opened.page.text_content("#source")
+    opened.page.keyboard.press("Space")
+    assert f"Test image {chosen + 1} of" in opened.page.text_content("#source")
+    assert opened.page.evaluate("scrollY") == before
 
 
 @torch.no_grad()
@@ -307,9 +413,11 @@ def test_pictures_are_prepared_as_by_predict(opened: Opened, best: Path) -> None
         assert np.abs(found - prepared(pixels).astype(int)).max() <= 2
 
 
-def test_a_picture_in_colours_of_an_autoencoder_alone(browser: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_other_images_and_an_autoencoder_alone(channels: int, browser: Any, tmp_path: Path) -> None:
     write_pictures(tmp_path / "own", 6)
     chosen = ("data=images", "data.root=own", "data.size=16", "data.val_size=3", "autoencoder.batch_size=5")
+    chosen += (f"data.source.channels={channels}",)
     stage = ("stage=autoencoder", "network@autoencoder.network=conv", "hydra.run.dir=run")
     done = train(*TINY, *chosen, *stage, cwd=tmp_path)
     assert done.status == 0, done.err
@@ -323,11 +431,14 @@ def test_a_picture_in_colours_of_an_autoencoder_alone(browser: Any, tmp_path: Pa
     module = checkpoints.load(tmp_path / "run")
     assert isinstance(module, Autoencoder)
     seen, back = (torch.tensor(opened.page.evaluate(f"[...{what}]")) for what in (SEEN, f"aeprobe.decode({CODE})"))
-    own = decoded(tmp_path / "own" / "red" / "000.png", 3, 16, 16)
-    assert (seen.view(3, 16, 16) * 255 - torch.from_numpy(own)).abs().max() <= 2
-    expected = module.predict(seen.view(1, 3, 16, 16))["reconstruction"]
+    own = decoded(tmp_path / "own" / "red" / "000.png", channels, 16, 16).copy()
+    assert (seen.view(channels, 16, 16) * 255 - torch.from_numpy(own)).abs().max() <= 2
+    expected = module.predict(seen.view(1, channels, 16, 16))["reconstruction"]
     assert (back - expected.flatten()).abs().max() <= 2e-3
     draw(opened, *SEVEN)
+    seen = torch.tensor(opened.page.evaluate(f"[...{SEEN}]"))
+    ground, ink = seen.median(), seen[seen.sub(seen.median()).abs().argmax()]
+    assert (ground < 0.01 and ink > 0.5) or (ground > 0.99 and ink < 0.5), (ground, ink)  # as it was drawn
     assert opened.failures == []
     opened.page.close()
 
@@ -344,6 +455,8 @@ def test_between_noise_and_compression_show_what_they_say(opened: Opened, best: 
     assert (torch.tensor(page.evaluate(SHOWN, "by-code")) - expected).abs().max() <= 1
     expected = torch.lerp(images[30], images[80], 0.25).flatten() * 255
     assert (torch.tensor(page.evaluate(SHOWN, "by-pixels")) - expected).abs().max() <= 0.51
+    assert page.get_attribute("#way", "aria-valuetext") == "25 %"
+    assert "Between the codes taken for" in page.text_content("#spoken")
     page.locator("#std").fill("0")
     opened.settle()
     assert page.text_content("#noisy-number") == "MSE 0.0000"
@@ -360,6 +473,7 @@ def test_between_noise_and_compression_show_what_they_say(opened: Opened, best: 
     image = autoencoder.decoder(low + (cells + 0.5) * (high - low) / 4)
     mse = (image - images[20:21]).square().mean().item()
     assert page.text_content("#coarse-number") == f"7.5 bytes, MSE {mse:.4f}"
+    assert page.text_content("#spoken") == f"From its code 7.5 bytes, MSE {mse:.4f}"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -369,6 +483,7 @@ def test_it_can_be_read_at_every_width_and_in_both_schemes(
 ) -> None:
     opened = Opened(browser, best / "playground.html", width, color_scheme=scheme)
     opened.settle()
+    assert opened.page.evaluate(SHIFTED) < 0.1
     assert opened.outside() == []
     contrasts = opened.page.evaluate(CONTRASTS)
     assert len(contrasts) > 100

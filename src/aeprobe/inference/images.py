@@ -27,9 +27,17 @@ def images_of(checkpoint: Checkpoint, path: Path, split: str, plugins: Sequence[
     Raises:
         AeprobeError: the images are not there any more, or it names a class that is not trusted.
     """
-    with _quietly():
-        images, labels, _ = checked(_source(checkpoint, path, plugins), split)
+    source, root = _source(checkpoint, path, plugins), Path(checkpoint["datamodule_hyper_parameters"]["root"])
+    try:
+        with _quietly():
+            images, labels, _ = checked(source, split)
+    except AeprobeError as error:
+        raise error if root.exists() else _absent(path, root) from None
     return ImageDataset(images, labels)
+
+
+def _absent(path: Path, missing: Path) -> AeprobeError:
+    return AeprobeError(f"the images of {path} are not there: {missing} is missing; type this where they are")
 
 
 @contextmanager
@@ -55,5 +63,5 @@ def _source(checkpoint: Checkpoint, path: Path, plugins: Sequence[str]) -> Sourc
     if missing and isinstance(source, MNIST) and BUNDLE.is_dir():
         return IdxFolder(str(BUNDLE))
     if missing:
-        raise AeprobeError(f"the images of {path} are not there: {missing} is missing; type this where they are")
+        raise _absent(path, missing)
     return source

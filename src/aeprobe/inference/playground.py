@@ -46,6 +46,8 @@ def write_playground(run: Path, output: Path | None = None, plugins: Sequence[st
         AeprobeError: it is no such run, its networks have layers that the page cannot compute, its images are not
             there, the page would be too large, or the file cannot be written.
     """
+    if run.is_file():
+        raise AeprobeError(f"{run} is a file: a playground is of a run directory, with its numbers; give that")
     file = output or run / PLAYGROUND
     runs = gather([run])
     if not runs["autoencoder"]:
@@ -77,6 +79,7 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
     content |= playground_data.pictures(test, int(run.metrics["seed"]))
     count = classifier.classes if classifier else 1 + int(test.labels.max())
     content["names"] = [run.class_name(label) for label in range(count)]
+    content["digits"] = checkpoint["datamodule_hyper_parameters"]["name"] == "mnist"  # as in `answers.Oracle`
     content["answers"] = classifier and playground_data.answers(
         runs["classifier"][0].metrics.get("confusion_matrix")
     )
@@ -94,20 +97,20 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
 
 
 def _classifier(runs: Runs, autoencoder: Autoencoder, plugins: Sequence[str]) -> tuple[Classifier | None, str]:
-    """The run's classifier if it reads the autoencoder's codes, or None and why there is none."""
+    """The run's classifier if it reads the autoencoder's codes, or None and a sentence that says why."""
     if not runs["classifier"]:
-        return None, "the run has none"
+        return None, "The run has no classifier."
     (run,) = runs["classifier"]
     try:
         path = usable_checkpoint(run.path, "classifier")
     except AeprobeError:
-        return None, "the run has none yet"
+        return None, "Its classifier is not trained yet."
     module = checkpoints.restore(checkpoints.read(path), path, plugins)
     if not isinstance(module, Classifier):
         raise AeprobeError(f"ckpt={path}: is an autoencoder's, in a classifier's run")
     ours, theirs = autoencoder.encoder.state_dict(), module.encoder.state_dict()
     if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
-        return None, "the run's has an encoder of its own, and does not read the autoencoder's numbers"
+        return None, "Its classifier has an encoder of its own, and does not read the autoencoder's numbers."
     return module, ""
 
 
@@ -137,4 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     file = write_playground(Path(home(given.run)), output, given.plugins)
     size = file.stat().st_size
     print(f"{shortest(file.resolve())}: {size / 1e6:.1f} MB")
+    report = file.with_name("report.html")
+    if file.name == PLAYGROUND and report.is_file() and f'href="{PLAYGROUND}"' not in report.read_text():
+        print(f"{shortest(report.resolve())} does not link to it yet: type aeprobe report {given.run}")
     return 0

@@ -69,10 +69,10 @@ def answers(matrix: Sequence[Sequence[int]] | None) -> list[list[int]] | None:
 
     Returns:
         For each answer: how many images got it, of how many it was wrong, which class these were most often, and
-        how many were of that one.
+        how many were of that one, 0 where several classes are equally frequent.
 
-    >>> answers([[8, 0, 1], [1, 9, 2], [0, 0, 7]])
-    [[9, 1, 1, 1], [9, 0, 0, 0], [10, 3, 1, 2]]
+    >>> answers([[8, 1, 1], [1, 9, 2], [0, 1, 7]])
+    [[9, 1, 1, 1], [11, 2, 0, 0], [10, 3, 1, 2]]
     """
     if not matrix:
         return None
@@ -80,5 +80,6 @@ def answers(matrix: Sequence[Sequence[int]] | None) -> list[list[int]] | None:
     for answer, column in enumerate(zip(*matrix, strict=True)):
         wrong = [0 if true == answer else count for true, count in enumerate(column)]
         most = max(wrong)
-        found.append([sum(column), sum(wrong), wrong.index(most), most])
+        clear = wrong.count(most) == 1
+        found.append([sum(column), sum(wrong), wrong.index(most), most if clear else 0])
     return found

@@ -7,6 +7,7 @@ from aeprobe.models.classifier import Classifier
 from aeprobe.report import overview
 from aeprobe.report.comparison import of_the_report
 from aeprobe.report.runs import Runs
+from aeprobe.report.scores import tested
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import counted, epochs, number, percent
 
@@ -20,21 +21,22 @@ def words(
         runs: as the page's.
         autoencoder: the networks that are on it.
         classifier: None where it has none.
-        without: why it has none, as the end of a sentence.
+        without: why it has none, as a sentence.
     """
     (run,) = runs["autoencoder"]
     thing = "digit" if of_the_report(run) else "image"
     size = " × ".join(map(str, autoencoder.shape[1:]))
-    lead = f"A network makes {autoencoder.code_size} numbers of every image of {size} pixels, and draws it again"
+    numbers, keep = f"{autoencoder.code_size:,} numbers", "keep"
+    if autoencoder.code_size == 1:
+        numbers, keep = "1 number", "keeps"
+    lead = f"A network makes {numbers} of every image of {size} pixels, and draws it again"
     second = "; a second, small one sees these numbers alone, and names the"
     lead += " from them." if classifier is None else f"{second} {thing}."
     return {
         "thing": thing,
-        "title": f"What {autoencoder.code_size} numbers keep of {'a digit' if thing == 'digit' else 'an image'}",
+        "title": f"What {numbers} {keep} of {'a digit' if thing == 'digit' else 'an image'}",
         "lead": lead,
-        "code": autoencoder.code_size,
-        "pixels": autoencoder.shape[0] * autoencoder.shape[1] * autoencoder.shape[2],
-        "size": size,
+        "numbers": numbers,
         "without": without,
         "sentences": [_learned(run, size), _tested(run), _read(runs, classifier, without), _here()],
     }
@@ -43,7 +45,7 @@ def words(
 def warnings(runs: Runs) -> list[str]:
     """What a visitor must know first; of an unfinished run also which checkpoint it is."""
     unfinished = [run for of_stage in runs.values() for run in of_stage if run.metrics["status"] != "completed"]
-    return overview.warnings(runs) + [
+    return overview.unfinished(runs) + [
         f"The {run.stage} computes here as it was in its {run.metrics.get('checkpoint')} checkpoint"
         for run in unfinished
     ]
@@ -52,7 +54,7 @@ def warnings(runs: Runs) -> list[str]:
 def _learned(run: StageRun, size: str) -> str:
     layers = run.layers("encoder")
     through = f", through layers of {layers} numbers and back" if layers else ""
-    images = "MNIST" if of_the_report(run) else run.dataset
+    images = "MNIST" if of_the_report(run) else run.called
     return (
         f"In {_trained(run)} over the training images of {images}, the autoencoder learned to make a code of each "
         f"image of {size} pixels and the image again of the code{through} (seed {run.metrics['seed']})."
@@ -72,7 +74,7 @@ def _tested(run: StageRun) -> str:
 
 def _read(runs: Runs, classifier: Classifier | None, without: str) -> str:
     if classifier is None:
-        return f"There is no classifier here: {without}."
+        return without
     (run,) = runs["classifier"]
     accuracy = run.last("test/accuracy")
     right = "" if accuracy is None else f", and names {percent(accuracy)} of {_of_test(run)} rightly"
@@ -94,6 +96,9 @@ def _trained(run: StageRun) -> str:
 
 
 def _of_test(run: StageRun) -> str:
+    """The test images that it was measured on, with their number where it is known."""
     images = run.data.get("images")
     count = images.get("test") if isinstance(images, dict) else None
-    return counted(count, "test") if isinstance(count, int) else "the test images"
+    if run.setting("trainer.limit_test_batches"):
+        count = tested(run) or None
+    return counted(count, "test") if isinstance(count, int) else "test images"

@@ -33,7 +33,15 @@ class Card:
 
 
 def warnings(runs: Runs) -> list[str]:
-    """What a reader must know before any number: runs that are not finished, or were cut short on purpose."""
+    """What a reader of the page must know before any number."""
+    if all(map(of_the_report, _every(runs))):
+        return unfinished(runs)
+    beside = "The report is about MNIST, these are other images: its settings stand here, not its results"
+    return [*unfinished(runs), beside]
+
+
+def unfinished(runs: Runs) -> list[str]:
+    """Runs that are not finished or absent, or were cut short on purpose, each as a sentence without its point."""
     sentences = []
     for run in _every(runs):
         status, subject = str(run.metrics["status"]), f"The {run.stage} in {run.path}"
@@ -56,19 +64,15 @@ def warnings(runs: Runs) -> list[str]:
     if there:
         absent = [run.path.parent for run in halves if run.path.parent not in there]
         sentences += [f"The classifier of {path} is not there" for path in absent]
-    elif halves:
+    elif any(not (run.path.parent / "classifier" / "metrics.json").exists() for run in halves):
         sentences.append("Both stages were to be trained, but the classifier is not there")
-    if not all(map(of_the_report, _every(runs))):
-        sentences.append(
-            "The report is about MNIST, these are other images: its settings stand here, not its results"
-        )
     return sentences
 
 
 def title(runs: Runs) -> str:
     """The page's heading."""
     first = _every(runs)[0]
-    images = "MNIST" if of_the_report(first) else f"the images of {first.dataset}"
+    images = "MNIST" if of_the_report(first) else f"the images of {first.called}"
     if first.stage == "probe":
         return f"What an encoder's codes tell of the classes, on {images}"
     if first.stage in FINISHED:
@@ -156,8 +160,9 @@ def facts(runs: Runs) -> list[tuple[str, str]]:
         rows.insert(0, ("Time, both stages", duration(total)))
     seeds = list(dict.fromkeys(str(run.metrics["seed"]) for run in every))
     rows.append(("Seed" if len(seeds) == 1 else "Seeds", ", ".join(seeds)))
-    places = (f"{run.metrics.get('device')}, {run.metrics.get('threads')} threads" for run in every)
-    rows.append(("Computed on", "; ".join(dict.fromkeys(places))))
+    places = ((run.metrics.get("device"), run.metrics.get("threads")) for run in every)
+    words = (f"{device}, {count} thread{'' if count == 1 else 's'}" for device, count in places)
+    rows.append(("Computed on", "; ".join(dict.fromkeys(words))))
     return rows
 
 

@@ -60,6 +60,11 @@ class StageRun:
         name = str(self.data.get("name"))
         return f"{name} {self.data.get('root')}" if name in ("folder", "images") else name
 
+    @property
+    def called(self) -> str:
+        """The dataset in a sentence: its name; of a person's own images, their folder."""
+        return f"the folder {self.data.get('root')}" if self.dataset != self.data.get("name") else self.dataset
+
     def class_name(self, label: int) -> str:
         """What a class is called: by its name, or its number."""
         names = self.data.get("class_names")

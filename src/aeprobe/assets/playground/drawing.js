@@ -11,6 +11,7 @@ class Drawing {
     this.copy = Object.assign(document.createElement("canvas"), { width: SIDE, height: SIDE });
     this.copy.getContext("2d", { willReadFrequently: true });
     this.pointer = null;
+    this.picture = null; // from elsewhere, shown while nothing is drawn
     this.scheme = matchMedia("(prefers-color-scheme: dark)");
     this.scheme.addEventListener("change", () => this.redraw());
     canvas.addEventListener("pointerdown", event => this.begin(event));
@@ -24,8 +25,8 @@ class Drawing {
     event.preventDefault();
     this.pointer = event.pointerId;
     this.canvas.setPointerCapture(event.pointerId);
-    if (!this.strokes.length) this.redraw(); // without a picture that may be there
     this.strokes.push([]);
+    if (this.strokes.length === 1) this.redraw(); // without a picture that may be there
     this.add([event]);
   }
 
@@ -52,6 +53,7 @@ class Drawing {
   }
 
   undo() {
+    this.pointer = null;
     this.strokes.pop();
     this.redraw();
     this.changed(false);
@@ -59,12 +61,8 @@ class Drawing {
 
   // Empties the paper; with a picture, shows it there.
   clear(picture = null) {
-    this.strokes = [];
+    Object.assign(this, { pointer: null, picture, strokes: [] });
     this.redraw();
-    if (!picture) return;
-    const { width } = this.canvas, scale = width / Math.max(picture.width, picture.height);
-    const [wide, tall] = [picture.width * scale, picture.height * scale];
-    this.canvas.getContext("2d").drawImage(picture, (width - wide) / 2, (width - tall) / 2, wide, tall);
   }
 
   redraw() {
@@ -75,7 +73,14 @@ class Drawing {
       context.fillStyle = paper;
       context.fillRect(0, 0, canvas.width, canvas.height);
     }
+    if (this.picture && !this.strokes.length) this.show(this.picture);
     for (const stroke of this.strokes) stroke.forEach((point, i) => this.line(stroke[Math.max(i - 1, 0)], point));
+  }
+
+  show(picture) {
+    const { width } = this.canvas, scale = width / Math.max(picture.width, picture.height);
+    const [wide, tall] = [picture.width * scale, picture.height * scale];
+    this.canvas.getContext("2d").drawImage(picture, (width - wide) / 2, (width - tall) / 2, wide, tall);
   }
 
   line(from, to) {
@@ -84,7 +89,7 @@ class Drawing {
       Object.assign(context, { strokeStyle: ink, lineWidth: INK * side, lineCap: "round" });
       context.beginPath();
       context.moveTo(from[0] * side, from[1] * side);
-      context.lineTo(to[0] * side, to[1] * side);
+      context.lineTo(to[0] * side + 0.01, to[1] * side); // a line without any length would leave no dot
       context.stroke();
     }
   }

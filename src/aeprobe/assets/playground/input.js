@@ -1,38 +1,50 @@
 // Where the image comes from: a drawing, a test image, or a picture that is opened, pasted or dropped.
 
+let asked = 0; // how often an image was asked for: a picture that is read slowly must not replace a later one
+let opened = null; // the picture from elsewhere that is on the paper, and its name
+
 // Takes pixels, which are prepared as the training images were.
-function takeFrom(pixels, name, drawing = false) {
+function takeFrom(pixels, name, { drawn = false, unfinished = false } = {}) {
+  asked++;
   mark(-1);
   try {
-    take(prepared(pixels), `${name}, brought to the form of the training images`, drawing);
+    take(prepared(pixels, drawn), `${name}, brought to the form of the training images`, unfinished);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    write("source", `${name}: nothing is drawn on it`);
+    write("source", `${name}: nothing is drawn on it. What you see is still the image before.`);
   }
+}
+function takeOpened() {
+  takeFrom(pixelsOf(opened.picture), opened.name);
 }
 
 const drawing = new Drawing(at("paper"), unfinished => {
-  const any = drawing.strokes.length > 0;
-  at("undo").disabled = at("clear").disabled = !any;
-  at("invitation").hidden = any;
-  if (!any) return choose(state.chosen);
-  takeFrom(drawing.image, "Your drawing", unfinished);
+  offer();
+  if (drawing.strokes.length) takeFrom(drawing.image, "Your drawing", { drawn: true, unfinished });
+  else if (drawing.picture) takeOpened();
+  else choose(state.chosen);
 });
+function offer() {
+  const any = drawing.strokes.length > 0, empty = !any && !drawing.picture;
+  enable("undo", any, "gallery");
+  enable("clear", !empty, "gallery");
+  at("invitation").hidden = !empty;
+}
 at("undo").addEventListener("click", () => drawing.undo());
 at("clear").addEventListener("click", () => choose(state.chosen));
 
 function choose(index) {
+  asked++;
   state.chosen = index;
   drawing.clear();
-  at("undo").disabled = at("clear").disabled = true;
-  at("invitation").hidden = false;
+  offer();
   mark(index);
   const label = data.labels[index];
   take(images[index], `Test image ${index + 1} of ${images.length}${label < 0 ? "" : `: ${nameOf(label)}`}`);
 }
 
 async function open(file) {
-  const name = file.name || "Your picture";
+  const name = file.name || "Your picture", number = ++asked;
   let picture;
   try {
     picture = await createImageBitmap(file);
@@ -40,21 +52,22 @@ async function open(file) {
     write("source", `${name} is no picture that this browser can read`);
     return;
   }
+  if (number !== asked) return;
   if (picture.width * picture.height > MOST_PIXELS) {
     write("source", `${name} has more than ${MOST_PIXELS.toLocaleString("en")} pixels: give a smaller one`);
     return;
   }
+  opened = { picture, name };
   drawing.clear(picture);
-  at("clear").disabled = false;
-  at("undo").disabled = at("invitation").hidden = true;
-  takeFrom(pixelsOf(picture), name);
+  offer();
+  takeOpened();
 }
 at("file").addEventListener("change", event => {
   if (event.target.files.length) open(event.target.files[0]);
   event.target.value = ""; // so that the same file can be opened again
 });
 addEventListener("paste", event => {
-  const file = [...event.clipboardData.files].find(one => one.type.startsWith("image/"));
+  const files = [...event.clipboardData.files], file = files.find(one => one.type.startsWith("image/")) ?? files[0];
   if (file) open(file);
 });
 addEventListener("dragover", event => event.preventDefault());
@@ -78,8 +91,9 @@ function mark(index) {
 }
 gallery.addEventListener("keydown", event => {
   const row = tiles.filter(tile => tile.offsetTop === tiles[0].offsetTop).length;
-  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row, Home: -tiles.length, End: tiles.length };
-  if (!(event.key in steps)) return;
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row, Home: -tiles.length, End: tiles.length,
+    Enter: 0, " ": 0 };
+  if (!(event.key in steps) || event.altKey || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   choose(Math.min(Math.max(state.chosen + steps[event.key], 0), tiles.length - 1));
 });

@@ -10,7 +10,7 @@ const numbers = data.shape.reduce((a, b) => a * b);
 const bytes = bytesOf(data.images);
 const images = data.labels.map((_, i) => Float32Array.from(bytes.subarray(i * numbers, (i + 1) * numbers), b => b / 255));
 const nameOf = label => data.names[label] ?? "an image";
-const short = value => (Math.round(10 * value) / 10 || 0).toFixed(1).replace("-", "−");
+const counted = (count, thing) => `${count.toLocaleString("en")} ${thing}${count === 1 ? "" : "s"}`;
 const percent = share => `${(100 * share).toFixed(1)} %`;
 const state = { pixels: images[0], code: null, edited: null, chosen: 0, noise: normal(numbers) };
 
@@ -41,6 +41,12 @@ function write(id, words) { // what is there already is not read aloud again
 function show(id, pixels, words = "") {
   paint(at(id), pixels);
   write(`${id}-number`, words);
+}
+// Switches a button on or off; the keyboard goes on to another element if it was there.
+function enable(id, on, next) {
+  const left = !on && document.activeElement === at(id);
+  at(id).disabled = !on;
+  if (left) at(next).focus({ preventScroll: true });
 }
 const mseWords = (a, b) => `MSE ${meanSquaredError(a, b).toFixed(4)}`;
 
@@ -92,12 +98,15 @@ function worth(answer) {
   if (!data.answers?.[answer]) return "";
   const [all, wrong, other, most] = data.answers[answer], count = n => n.toLocaleString("en");
   if (!all) return `None of the test images was taken for ${nameOf(answer)}.`;
-  const often = wrong ? `, most often ${nameOf(other)} (${count(most)})` : "";
-  return `Of ${count(all)} test images that it took for ${nameOf(answer)}, ${count(wrong)} ${wrong === 1 ? "was" : "were"} `
+  const often = most ? `, most often ${nameOf(other)} (${count(most)})` : "";
+  return `Of ${counted(all, "test image")} that it took for ${nameOf(answer)}, ${count(wrong)} ${wrong === 1 ? "was" : "were"} `
     + `something else${often}.`;
 }
 function speak() {
   if (!head) return;
   const shares = classify(state.edited), answer = best(shares);
   write("spoken", `Taken for ${nameOf(answer)}, ${percent(shares[answer])}`);
+}
+function sayOf(...ids) {
+  return () => write("spoken", ids.map(id => at(`${id}-caption`).textContent.trim().replace(/\s+/g, " ")).join("; "));
 }

@@ -17,6 +17,11 @@ function meanSquaredError(a, b) {
   return sum / a.length;
 }
 
+const onDark = () => {
+  const [, height, width] = data.shape;
+  return quantile(images.map(pixels => ringMedian(grey(height, width, (_, i) => pixels[i]))), 0.5) < 0.5;
+};
+
 const mixed = (a, b, share) => a.map((value, i) => (1 - share) * value + share * b[i]);
 
 // Independent normal numbers of standard deviation 1 (Box and Muller, 1958).
@@ -45,14 +50,16 @@ function pixelsOf(picture) {
   return context.getImageData(0, 0, width, height);
 }
 
-// Pixels, RGBA, as an image of the networks' shape: grey ones as MNIST's makers would have had them; of others, what
-// covers the image. Throws a RangeError where nothing is drawn.
-function prepared({ width, height, data: rgba }) {
+// Pixels, RGBA, as an image of the networks' shape: for MNIST as its makers would have had it, for others what covers
+// the image. A drawing has no frame; for images on a dark ground it is in light ink. Throws a RangeError where MNIST's
+// makers would have found nothing drawn.
+function prepared({ width, height, data: rgba }, drawn = false) {
   const [channels, tall, wide] = data.shape;
   const weights = channels === 3 ? [[1, 0, 0], [0, 1, 0], [0, 0, 1]] : [[0.299, 0.587, 0.114]];
   const parts = weights.map(([red, green, blue]) => grey(height, width, (_, i) =>
     Math.round(red * rgba[4 * i] + green * rgba[4 * i + 1] + blue * rgba[4 * i + 2]) / 255));
-  if (channels === 1 && tall === wide) return preparedGrey(parts[0], tall);
+  if (data.digits) return preparedGrey(parts[0], tall, !drawn);
+  if (drawn && onDark()) parts.forEach(part => part.values.forEach((value, i) => { part.values[i] = 1 - value; }));
   const scale = Math.min(height / tall, width / wide), rows = Math.round(tall * scale), columns = Math.round(wide * scale);
   const top = (height - rows) >> 1, left = (width - columns) >> 1;
   return Float32Array.from(parts.flatMap(part =>

@@ -32,8 +32,8 @@ function ring({ height, width, values }) {
 
 const ringMedian = picture => quantile(ring(picture).flatMap(part => [...part]), 0.5);
 
-function preparedGrey(picture, side) {
-  let ink = inkOf(withoutFrame(reduced(picture)));
+function preparedGrey(picture, side, framed) {
+  let ink = inkOf(framed ? withoutFrame(reduced(picture)) : picture);
   ink = cut(ink, ...boxOf(ink));
   const box = rounded(side * 20 / 28), scale = box / Math.max(ink.height, ink.width);
   ink = widened(ink, scale);

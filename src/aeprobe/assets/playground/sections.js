@@ -1,6 +1,8 @@
 // The sections below the drawing: the code, between two images, noise, and compression.
 
-// The code.
+// The code: each number with as many decimals as its range needs.
+const places = high.map((value, i) => Math.min(Math.max(1 - Math.floor(Math.log10(value - low[i] || 1)), 1), 4));
+const short = (value, i) => (Number(value.toFixed(places[i])) || 0).toFixed(places[i]).replace("-", "−");
 const sliders = [...low.keys()].map(i => {
   const row = element(at("numbers"), "div", { className: "slider" });
   element(row, "label", { htmlFor: `number-${i}`, textContent: i + 1 });
@@ -38,10 +40,10 @@ function showCode() {
     if (input.valueAsNumber !== value) input.value = value;
     input.style.setProperty("--from", `${100 * Math.min(...ends)}%`);
     input.style.setProperty("--to", `${100 * Math.max(...ends)}%`);
-    words.textContent = short(value);
-    input.setAttribute("aria-valuetext", short(value));
+    words.textContent = short(value, i);
+    input.setAttribute("aria-valuetext", short(value, i));
   });
-  at("reset").disabled = state.edited.every((value, i) => value === state.code[i]);
+  enable("reset", state.edited.some((value, i) => value !== state.code[i]), "number-0");
 }
 function shareOf(value, i) {
   return Math.min(Math.max((value - low[i]) / (high[i] - low[i] || 1), 0), 1);
@@ -60,7 +62,7 @@ function showStrip() {
   strip.forEach(({ canvas, words }, step) => {
     code[i] = low[i] + (high[i] - low[i]) * step / (STEPS - 1);
     paint(canvas, decode(code));
-    words.textContent = short(code[i]);
+    words.textContent = short(code[i], i);
   });
   markStrip();
 }
@@ -101,12 +103,17 @@ function showBetween() {
 function showWay() {
   const way = at("way").valueAsNumber, [a, b] = ends;
   write("way-value", `${Math.round(100 * way)} %`);
+  at("way").setAttribute("aria-valuetext", at("way-value").textContent);
   const code = mixed(a.code, b.code, way), pixels = mixed(a.pixels, b.pixels, way);
   const words = of => (head ? `taken for ${nameOf(best(classify(of)))}` : "");
   show("by-code", decode(code), words(code));
   show("by-pixels", pixels, words(encode(pixels)));
 }
-at("way").addEventListener("input", () => soon(showWay));
+const sayWay = sayOf("by-code", "by-pixels");
+at("way").addEventListener("input", () => {
+  soon(showWay);
+  later(sayWay);
+});
 
 // Noise.
 function showNoise() {
@@ -117,10 +124,15 @@ function showNoise() {
   show("noisy", noisy, mseWords(noisy, state.pixels));
   show("cleaned", cleaned, mseWords(cleaned, state.pixels) + taken);
 }
-at("std").addEventListener("input", () => soon(showNoise));
+const sayNoise = sayOf("noisy", "cleaned");
+function changeNoise() {
+  soon(showNoise);
+  later(sayNoise);
+}
+at("std").addEventListener("input", changeNoise);
 at("other-noise").addEventListener("click", () => {
   state.noise = normal(numbers);
-  soon(showNoise);
+  changeNoise();
 });
 
 // Compression.
@@ -132,7 +144,7 @@ function showCompression() {
     const pixels = decode(quantized(state.code, bits));
     paint(rates[i].canvas, pixels);
     rates[i].words.textContent = "";
-    for (const line of [`${bits} bits`, `${sizeOf(bits)} bytes`, mseWords(pixels, state.pixels)]) {
+    for (const line of [`${bits} bits`, counted(sizeOf(bits), "byte"), mseWords(pixels, state.pixels)]) {
       element(rates[i].words, "span", { textContent: line });
     }
   });
@@ -141,13 +153,18 @@ function showCompression() {
 function showRate() {
   const bits = at("bits").valueAsNumber, pixels = decode(quantized(state.code, bits)), size = sizeOf(bits);
   write("bits-value", bits);
-  show("original", state.pixels, `${numbers} bytes`);
-  show("coarse", pixels, `${size} bytes, ${mseWords(pixels, state.pixels)}`);
-  write("rate", `${low.length} numbers of ${bits} bits are ${size} bytes, ${Math.round(numbers / size)} times `
+  show("original", state.pixels, counted(numbers, "byte"));
+  show("coarse", pixels, `${counted(size, "byte")}, ${mseWords(pixels, state.pixels)}`);
+  const times = Math.round(numbers / size).toLocaleString("en");
+  write("rate", `${counted(low.length, "number")} of ${bits} bits: ${counted(size, "byte")}, ${times} times `
     + `fewer than the image has. With exact numbers: ${mseWords(decode(state.code), state.pixels)}.`);
   rates.forEach(({ tile }, i) => tile.classList.toggle("here", BITS[i] === bits));
 }
-at("bits").addEventListener("input", () => soon(showRate));
+const sayRate = sayOf("coarse");
+at("bits").addEventListener("input", () => {
+  soon(showRate);
+  later(sayRate);
+});
 
 choose(Math.floor(images.length * 0.2));
 window.aeprobe = { encode, decode, classify: head && classify, prepared, state, data }; // for the console, and for tests
