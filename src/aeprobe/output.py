@@ -2,7 +2,9 @@
 
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -97,7 +99,11 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     @printing()
     def told(arguments: Sequence[str] | None = None) -> int:
         try:
-            return main(arguments)
+            with _terminable():
+                return main(arguments)
+        except KeyboardInterrupt:
+            tell("interrupted; nothing is half-written")
+            return 130
         except AeprobeError as error:
             tell(str(error))
         except OSError as error:  # of a path that cannot be: too long, or behind a closed door
@@ -107,6 +113,20 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         return 1
 
     return told
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Meanwhile SIGTERM ends the command as an exception does: what is half-written is removed."""
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM)
+    if mine != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _silence(stream: TextIO) -> None:

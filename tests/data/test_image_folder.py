@@ -14,6 +14,7 @@ from PIL import Image
 from aeprobe.data import pictures
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.image_folder import ImageFolder
+from aeprobe.data.pictures import decoded
 from aeprobe.errors import AeprobeError
 
 NAMES = list(COLOURS)
@@ -88,6 +89,12 @@ def test_any_mode_and_form(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x112] = 6
     turned.save(red / "i.png", exif=exif)
+    Image.fromarray(wide.astype(">u2")).save(red / "j.tif")
+    Image.fromarray(wide.astype(np.float32) / 2**16).save(red / "k.tif")
+    Image.fromarray(wide).save(red / "l.png", transparency=30_000)
+    ink = np.zeros((60, 90, 4), np.uint8)
+    ink[:, 45:] = 255
+    Image.fromarray(ink).save(red / "m.png")  # white ink on nothing
     whole = ImageFolder(str(tmp_path / "own"), 40)
     colours = {}
     for path in whole._list():
@@ -98,30 +105,38 @@ def test_any_mode_and_form(tmp_path: Path) -> None:
         assert colours[name] == pytest.approx([210, 30, 30], abs=6), name
     assert colours["e.bmp"] == pytest.approx([84] * 3, abs=4)
     assert colours["f.png"] == [117] * 3  # 30,000 / 256
-    assert colours["g.png"] == [255] * 3
+    assert colours["j.tif"] == colours["k.tif"] == [117] * 3
+    assert colours["g.png"] == colours["l.png"] == [255] * 3
+    assert colours["m.png"] == pytest.approx([127.5] * 3, abs=4)
     assert colours["h.png"] == colours["i.png"] == [200] * 3
     grey = read(tmp_path / "own", size=8, channels=1)
     assert grey.shape == (1, 8, 8)
 
 
+def test_floats_of_another_scale_are_refused_as_such(tmp_path: Path) -> None:
+    Image.fromarray(np.full((9, 9), 30.0, np.float32)).save(tmp_path / "high.tif")
+    with pytest.raises(ValueError, match="not from 0 to 1: save it with 8 bits"):
+        decoded(tmp_path / "high.tif", 1, 9, 9)
+
+
 def test_they_are_decoded_once_and_again_when_a_picture_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded = []
+    seen = []
     decode = ImageFolder._decode
-    monkeypatch.setattr(ImageFolder, "_decode", lambda self, one: decoded.append(one.path) or decode(self, one))
+    monkeypatch.setattr(ImageFolder, "_decode", lambda self, one: seen.append(one.path) or decode(self, one))
     own = write_pictures(tmp_path / "own", 6)
     first = read(own, size=8)
-    assert len(decoded) == 18
+    assert len(seen) == 18
     assert read(own, size=8).files == first.files
-    assert len(decoded) == 18
+    assert len(seen) == 18
     picture((0, 0, 0)).save(own / "red" / "new.png")
     changed = read(own, size=8)
-    assert len(decoded) == 18 + 19
+    assert len(seen) == 18 + 19
     assert len(changed.splits["train"]) + len(changed.splits["test"]) == 19
     os.utime(own / "red" / "new.png", ns=(1, 1))
     read(own, size=8)
-    assert len(decoded) == 18 + 19 + 19
+    assert len(seen) == 18 + 19 + 19
     (own / "red" / "new.png").unlink()
     assert read(own, size=8).files == first.files
     read(own, size=9)

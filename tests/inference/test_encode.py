@@ -269,7 +269,7 @@ def test_a_name_leads_nowhere_and_hides_no_other() -> None:
         assert name[0] not in ".-"
         assert name.isprintable()
         assert len(name.encode()) < 200
-    assert names[:4] == ["a.png", "a-2.png", "a-3.png", "A-4.png"]
+    assert names[:4] == ["a.png", "a-2.png", "a.txt.png", "A-3.png"]
 
 
 def npz(path: Path, arrays: Arrays, compression: int = zipfile.ZIP_STORED, **raw: bytes) -> Path:
@@ -307,6 +307,8 @@ def hostile(path: Path) -> dict[str, Path]:
         "no code": honest | {"codes": codes[:0], "names": honest["names"][:0]},
         "one dimension": honest | {"codes": codes[:, 0]},
         "another array": honest | {"more": codes},
+        "no letters": honest | {"run": np.frombuffer(b"\xff" * 256, "<U64").reshape(())},
+        "no SHA-256": honest | {"run": np.array("z" * 64)},
         "an array less": {"codes": codes, "names": honest["names"]},
         "no bits": bits | {"bits": np.array(0, np.uint8)},
         "200 bits": bits | {"bits": np.array(200, np.uint8)},
@@ -321,6 +323,13 @@ def hostile(path: Path) -> dict[str, Path]:
     claims = {"codes": header((10**12, 3), "<f4"), "run": header((), "<U64"), "names": header((10**12,), "|S1")}
     for name, content in claims.items():
         found[f"claims in {name}"] = npz(path / f"claims_{name}.npz", honest, **{name: content})
+    old = (
+        np.lib.format.magic(1, 0)
+        + b"\x40\0"
+        + b"{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L)}".ljust(63)
+        + b"\n"
+    )
+    found["a header of Python 2"] = npz(path / "old.npz", honest, codes=old + codes.tobytes())
     found["negative"] = npz(path / "negative.npz", honest, codes=header((-1, -1), "<f4"))
     found["a code as header"] = npz(path / "code.npz", honest, codes=b"\x93NUMPY\x01\x00\x10\x00__import__('os')")
     content = bytearray((path / "honest.npz").read_bytes())

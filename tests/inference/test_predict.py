@@ -126,12 +126,18 @@ def test_the_grid_shows_what_was_seen(run: Path, digits: Path, tmp_path: Path, s
     tall, wide = digit.shape
     strips = [shown[top : top + tall, 124 : 124 + wide].astype(int) for top in range(shown.shape[0] - tall)]
     assert min(np.abs(strip - digit).mean() for strip in strips) < 3
-    output.write_text("mine")
-    done = say(run, digits, "--save", output)
-    assert (done.status, done.out) == (1, "")
-    assert "is there already, and no PNG" in done.err
-    assert output.read_text() == "mine"
-    assert "cannot be written" in say(run, digits, "--save", tmp_path / "no" / "grid.png").err
+    assert say(run, digits, "--save", output).status == 0  # it is an earlier one
+    for mine in (b"mine", (digits / "0.png").read_bytes()):
+        output.write_bytes(mine)
+        done = say(run, output, "--save", output)
+        assert (done.status, done.out) == (1, "")
+        assert "is there already, and not drawn by aeprobe predict" in done.err
+        assert output.read_bytes() == mine
+    assert "there is no directory" in say(run, digits, "--save", tmp_path / "no" / "grid.png").err
+    assert "ends in .png" in say(run, digits, "--save", tmp_path / "grid.jpg").err
+    Image.new("L", (3, 1000), 0).save(tmp_path / "thin.png")
+    done = say(run, tmp_path / "thin.png", "--as-is", "--save", tmp_path / "thin_grid.png")
+    assert (done.status, (tmp_path / "thin_grid.png").exists()) == (0, True)
 
 
 def test_broken_pictures_are_named_and_the_others_answered(
@@ -141,7 +147,8 @@ def test_broken_pictures_are_named_and_the_others_answered(
     Image.new("RGB", (90, 60), "white").save(tmp_path / "empty.png")
     Image.new("1", (12_000, 9_000)).save(tmp_path / "huge.png")
     (tmp_path / "nothing").mkdir()
-    done = say(run, *sorted(tmp_path.iterdir()), digits / "0.png", "nowhere.png", "--json")
+    odd = ["~$nobody.png", "n" * 300 + ".png"]
+    done = say(run, *sorted(tmp_path.iterdir()), *odd, digits / "0.png", "nowhere.png", "--json")
     assert done.status == 1
     assert [answer["file"] for answer in answers(done)] == [str(digits / "0.png")]
     lines = done.err.splitlines()
@@ -151,6 +158,8 @@ def test_broken_pictures_are_named_and_the_others_answered(
         "huge.png": "it has 12000 x 9000 pixels",
         "nothing": "no picture",
         "nowhere.png": "no such file or directory",
+        odd[0]: "is no home directory",
+        odd[1]: "File name too long",
     }
     unread = {Path(path).name: said for path, said in json.loads(done.out)["unread"].items()}
     assert unread.keys() == expected.keys()
@@ -175,6 +184,12 @@ def test_an_unfinished_run_answers_by_its_best_checkpoint(
     assert answers(done) == answers(say(run, digits, "--json"))
     for name in ("best", "last"):
         (file.parent / "checkpoints" / f"{name}.ckpt").unlink()
+    done = say(tmp_path / "run", digits, "--json")
+    assert (done.status, {answer["digit"] for answer in answers(done)}) == (0, {None})
+    assert all(answer["mse"] > 0 for answer in answers(done))
+    assert [line.partition(":")[0] for line in done.err.splitlines()] == ["note", "note"]
+    assert "has no best.ckpt" in done.err
+    shutil.rmtree(tmp_path / "run" / "autoencoder")
     done = say(tmp_path / "run", digits)
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
     done = say("nowhere", digits)

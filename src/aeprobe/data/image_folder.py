@@ -28,7 +28,7 @@ from aeprobe.paths import typed_in
 log = logging.getLogger("aeprobe")
 SPLITS = ("train", "test")
 MOST_SIDE = 1024
-FORM = 1  # of what is kept; another number makes it anew
+FORM = 2  # of what is kept; another number makes it anew
 
 
 class Picture(NamedTuple):

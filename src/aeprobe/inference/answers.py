@@ -75,8 +75,13 @@ class Oracle:
         self.autoencoder: Autoencoder | None = None
         self.classifier: Classifier | None = None
         self._plugins, self._path, self._checkpoint = plugins, Path(), Checkpoint()
+        absent: list[AeprobeError] = []
         for stage in stages(run):
-            path = usable_checkpoint(run, stage)
+            try:
+                path = usable_checkpoint(run, stage)
+            except AeprobeError as error:
+                absent.append(error)
+                continue
             checkpoint = checkpoints.read(path)
             module = checkpoints.restore(checkpoint, path, plugins)
             if isinstance(module, Classifier):
@@ -84,6 +89,10 @@ class Oracle:
             else:
                 self.autoencoder = module
             self._path, self._checkpoint = path, checkpoint
+        if not self.classifier and not self.autoencoder:
+            raise absent[0]
+        for why in absent:
+            note(str(why))
         self.shape = module.shape
         of_data = self._checkpoint["datamodule_hyper_parameters"]
         self.names = Classes.of(of_data["name"], of_data.get("class_names", ()))

@@ -2,6 +2,8 @@
 
 import io
 import math
+import re
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,7 +111,9 @@ def _array(content: bytes, name: str, kind: str, sides: int) -> NDArray[np.gener
     file = io.BytesIO(content)
     if npy.read_magic(file) != (1, 0):
         raise ValueError(f"{name} has another version")
-    shape, columns_first, dtype = npy.read_array_header_1_0(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy reads a header of Python 2, and says so
+        shape, columns_first, dtype = npy.read_array_header_1_0(file)
     alike = dtype.kind == "S" and 0 < dtype.itemsize <= MOST_NAME if kind == "S" else dtype.str == kind
     if not alike or columns_first or len(shape) != sides:
         raise ValueError(f"{name} has another type or shape")
@@ -119,11 +123,15 @@ def _array(content: bytes, name: str, kind: str, sides: int) -> NDArray[np.gener
 
 
 def _checked(arrays: dict[str, NDArray[np.generic]]) -> Codes:
-    names, run = [bytes(name).decode(errors="replace") for name in arrays["names"]], str(arrays["run"])
+    count, size = arrays["codes"].shape
+    size = len(arrays["low"]) if "bits" in arrays else size
+    if len(arrays["names"]) != count or count > MOST_IMAGES or count * size > MOST_NUMBERS:
+        raise ValueError(f"it has {len(arrays['names']):,} names and {count:,} codes of {size:,} numbers")
+    names = [bytes(name).decode(errors="replace") for name in arrays["names"]]
+    run = arrays["run"].tobytes().decode("utf-32-le", errors="replace")  # any numbers may stand there
+    if not re.fullmatch(r"[0-9a-f]{64}", run):
+        raise ValueError("its run is no SHA-256")
     stored = torch.from_numpy(arrays["codes"].copy())
-    size = len(arrays["low"]) if "bits" in arrays else stored.shape[1]
-    if len(names) != len(stored) or len(names) > MOST_IMAGES or len(stored) * size > MOST_NUMBERS:
-        raise ValueError(f"it has {len(names):,} names and {len(stored):,} codes of {size:,} numbers")
     codes = _unpacked(stored, arrays) if "bits" in arrays else stored
     if not codes.isfinite().all():
         raise ValueError("its codes are not finite")

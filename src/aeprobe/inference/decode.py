@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aeprobe.data.datamodule import PART
+from aeprobe.data.pictures import ENDS
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum, folder_beside
 from aeprobe.inference import codes_file
@@ -70,24 +71,30 @@ def _images(module: Autoencoder, codes: torch.Tensor) -> Iterator[NDArray[np.uin
 
 
 def _write(output: Path, pictures: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
-    """Writes the pictures beside the directory, which takes its place when it is complete."""
-    with folder_beside(output) as whole:
+    """Writes the pictures beside the directory, or in one that is there, and moves them when all are complete."""
+    there = output.is_dir()
+    with folder_beside(output, inside=there) as whole:
         for name, pixels in pictures:
             with (whole / name).open("xb") as file:
                 Image.fromarray(pixels).save(file, "PNG")
-        whole.replace(output)
+        if there:
+            for picture in whole.iterdir():
+                picture.replace(output / picture.name)
+        else:
+            whole.replace(output)
 
 
 def _file_names(names: Iterable[str]) -> Iterator[str]:
     r"""A file's name for each image's: its own without folders, with a number where another has it.
 
-    >>> [*_file_names(["a/x.jpg", "x.png", "../../etc/passwd", "C:\\.hidden", "X", ""])]
-    ['x.png', 'x-2.png', 'passwd.png', 'hidden.png', 'X-3.png', 'image.png']
+    >>> [*_file_names(["a/x.jpg", "x.png", "../../etc/passwd", "C:\\.hidden", "X", "", "v1.5"])]
+    ['x.png', 'x-2.png', 'passwd.png', 'hidden.png', 'X-3.png', 'image.png', 'v1.5.png']
     """
     taken: set[str] = set()
     last: dict[str, int] = {}
     for name in names:
-        own = PurePosixPath(name.replace("\\", "/")).stem
+        own = PurePosixPath(name.replace("\\", "/")).name
+        own = own[: -len(end)] if (end := PurePosixPath(own).suffix).lower() in ENDS else own
         stem = re.sub(r"[^\w. -]", "_", own).lstrip("-. ")[:MOST_LETTERS].rstrip(". ") or "image"
         key, number = stem.casefold(), last.get(stem.casefold(), 1)
         found = key

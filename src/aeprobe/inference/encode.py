@@ -58,6 +58,8 @@ def encode(
             raise AeprobeError(f"more than {most:,} images, which no file of codes holds: encode fewer at a time")
         with torch.no_grad():
             parts.append(module.encode(as_pixels(torch.from_numpy(np.stack([image for _, image in part])))))
+    if not parts:
+        raise AeprobeError("no image given: expected one or more")
     codes = torch.cat(parts)
     if not codes.isfinite().all():
         raise AeprobeError(f"{path}: its codes of these images are not finite")
@@ -85,10 +87,10 @@ def _of_idx(path: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, Image]]:
     file = IdxFile(path, IMAGES)
     if (1, *file.shape) != shape:
         raise AeprobeError(f"{path} has images of {(1, *file.shape)}, and the run is of {shape}")
-    number = 0
+    number, name = 0, path.name.removesuffix(".gz")
     for chunk in file.chunks():
         for image in np.frombuffer(bytes(chunk), np.uint8).reshape(-1, *shape):
-            yield f"{path.name}-{number:05}", image
+            yield f"{name}-{number:05}", image
             number += 1
 
 
@@ -112,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
     )
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     output = Path(home(given.output))
     images = [Path(home(path)) for path in given.images]
     count = encode(Path(home(given.run)), images, output, given.bits, given.plugins)

@@ -98,7 +98,7 @@ def export(
         module = checkpoints.restore(checkpoint, path, plugins)
         described = _metadata(path, checkpoint, module, images)
         for form in formats:
-            _require_own(directory / _name(module, form), form, described)
+            _require_own(directory / _name(module, form), form, described, own=output is None)
         found.append((path, checkpoint, module, described))
     files: dict[str, bytes] = {}
     done = []
@@ -122,6 +122,8 @@ def export(
 
 
 def _require_packages(formats: Sequence[str]) -> None:
+    if unknown := {*formats} - {*graphs.FORMATS}:
+        raise AeprobeError(f"format {min(unknown)}: must be one of {', '.join(graphs.FORMATS)}")
     missing = [name for name in graphs.PACKAGES if "onnx" in formats and find_spec(name) is None]
     if missing:
         said = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
@@ -132,7 +134,7 @@ def _name(module: Autoencoder | Classifier, form: str) -> str:
     return f"{module.stage}{graphs.FORMATS[form]}"
 
 
-def _require_own(file: Path, form: str, described: Metadata) -> None:
+def _require_own(file: Path, form: str, described: Metadata, own: bool) -> None:
     """Raises AeprobeError where an export would replace something else than an earlier one of the same run."""
     if not file.exists() and not file.is_symlink():
         return
@@ -140,8 +142,12 @@ def _require_own(file: Path, form: str, described: Metadata) -> None:
         found = graphs.metadata_of(read_file(file, MOST_BYTES), form)
     except OSError:  # it is no regular file, a link, or larger
         found = {}
-    if any(str(found.get(key)) != str(described.get(key)) for key in ("run", "stage", "seed")):
-        raise AeprobeError(f"{file} is there already, and no export of {described['run']}: give another -o")
+    keys = ["run", "stage", "seed"]
+    if not own:  # what lies in the run's own directory is of an earlier checkpoint of it at most
+        keys.append("checkpoint")
+    if any(str(found.get(key)) != str(described.get(key)) for key in keys):
+        what = described["run"] if found.get("run") != described["run"] else "this checkpoint"
+        raise AeprobeError(f"{file} is there already, and no export of {what}: give another -o")
 
 
 def _metadata(path: Path, checkpoint: Checkpoint, module: Autoencoder | Classifier, images: str) -> Metadata:
@@ -175,10 +181,7 @@ def _tried_on(
 ) -> Tensor:
     """The first 1,000 test images, uint8; where they are not there any more as many random ones, which is said."""
     try:
-        found = images_of(checkpoint, path, "test", plugins).images[:CHECKED]
-        if tuple(found.shape[1:]) == module.shape and len(found):
-            return found
-        why = f"those that are there now are not of {module.shape}"
+        return images_of(checkpoint, path, "test", plugins).images[:CHECKED]
     except AeprobeError as error:
         why = str(error)
     note(f"{path} is checked on random images, not on its test images: {why}")

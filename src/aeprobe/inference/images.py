@@ -4,11 +4,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from aeprobe.config import nodes
 from aeprobe.config.trust import require_trusted
 from aeprobe.data.datamodule import ImageDataset
 from aeprobe.data.idx_files import BUNDLE
+from aeprobe.data.image_folder import ImageFolder
 from aeprobe.data.mnist import MNIST, IdxFolder
 from aeprobe.data.sources import Source, checked
 from aeprobe.errors import AeprobeError
@@ -25,15 +27,30 @@ def images_of(checkpoint: Checkpoint, path: Path, split: str, plugins: Sequence[
         plugins: packages of which it may name classes, too.
 
     Raises:
-        AeprobeError: the images are not there any more, or it names a class that is not trusted.
+        AeprobeError: the images are not there any more, those that are there now have another shape, or it names a
+            class that is not trusted.
     """
     source, root = _source(checkpoint, path, plugins), Path(checkpoint["datamodule_hyper_parameters"]["root"])
     try:
-        with _quietly():
+        with _quietly(), _kept_nowhere(source):
             images, labels, _ = checked(source, split)
     except AeprobeError as error:
         raise error if root.exists() else _absent(path, root) from None
+    found, shape = tuple(images.shape[1:]), tuple(checkpoint["hyper_parameters"]["shape"])
+    if found != shape:
+        raise AeprobeError(f"the images in {root} are of {found} now, and those of {path} are of {shape}")
     return ImageDataset(images, labels)
+
+
+@contextmanager
+def _kept_nowhere(source: Source) -> Iterator[None]:
+    """Meanwhile, what a folder of pictures makes of them is kept where it is already, or not at all."""
+    if not isinstance(source, ImageFolder) or source.kept.exists():
+        yield
+        return
+    with TemporaryDirectory() as folder:
+        source.kept = Path(folder, source.kept.name)
+        yield
 
 
 def _absent(path: Path, missing: Path) -> AeprobeError:

@@ -30,9 +30,11 @@ def loaded(
 
 
 def stages(run: Path) -> tuple[str, ...]:
-    """The stages that a path has: both of `stage=all`, else one, which may be either."""
-    whole = (run / "autoencoder" / "metrics.json").exists() and (run / "classifier").is_dir()
-    return ("autoencoder", "classifier") if whole else ("autoencoder",)
+    """The stages that a path has: those there are of `stage=all`; of another, one, which may be either."""
+    there = [(run / stage / "metrics.json").exists() for stage in ("autoencoder", "classifier")]
+    if there == [False, True]:
+        return ("classifier",)
+    return ("autoencoder", "classifier") if there[0] and (run / "classifier").is_dir() else ("autoencoder",)
 
 
 def usable_checkpoint(run: Path, stage: str) -> Path:

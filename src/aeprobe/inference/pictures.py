@@ -1,5 +1,7 @@
 """Files with pictures, as the images of a run. Needs no torch."""
 
+import logging
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -9,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps
 
 from aeprobe.data.pictures import decoded, grey
 from aeprobe.errors import AeprobeError
@@ -36,12 +37,19 @@ def picture(path: Path, shape: tuple[int, ...]) -> Image:
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Around what reads a picture: whatever a broken file ends in is one line."""
+    log = logging.getLogger("PIL")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # what it says of a file besides, and warns of, helps nobody
     try:
         require_regular(path)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except Exception as error:
         why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
         raise AeprobeError(f"{path} cannot be read as a picture ({why:.100}): repair it or leave it out") from None
+    finally:
+        log.setLevel(level)
 
 
 def digit(path: Path, shape: tuple[int, ...]) -> Image:
@@ -67,5 +75,10 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def square(picture: Image, side: int) -> Image:
     """A picture in grey, (height, width), fitted into a square of so many pixels, on a middle grey."""
-    found: Image = np.asarray(ImageOps.pad(Pillow.fromarray(picture), (side, side), color=128))
+    scale = side / max(picture.shape)
+    height, width = (max(1, round(length * scale)) for length in picture.shape)
+    found: Image = np.full((side, side), 128, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    resized = Pillow.fromarray(picture).resize((width, height))
+    found[top : top + height, left : left + width] = np.asarray(resized)
     return found

@@ -24,7 +24,7 @@ import aeprobe.runtime  # noqa: F401
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch.utils.data import DataLoader, Dataset
 
 from aeprobe.data.pictures import below, grey
@@ -40,20 +40,23 @@ from aeprobe.wording import number
 COLUMNS = ("probability", "second", "second_probability", "mse", "warning")
 MANY = 200  # pictures, which several processes read
 SHOWN = 20  # pictures in the figure that --save draws
+MARK = "aeprobe predict"  # in such a figure, which may be replaced by another
 TILE = 56  # pixels of a picture's side in it
 UNLIKE = "does not look like what it was trained on"
 
 
 def read_all(
-    oracle: Oracle, paths: Sequence[Path], as_is: bool, unread: dict[str, str]
+    oracle: Oracle, paths: Sequence[str], as_is: bool, unread: dict[str, str]
 ) -> Iterator[tuple[str, Image]]:
     """Each picture's path and image; `unread` gets the paths of those that cannot be read, and why."""
     files: list[Path] = []
     for given in paths:
         try:
-            files += [path for _, path in below([given])]
-        except ValueError as error:
-            unread[str(given)] = str(error)
+            files += [path for _, path in below([_home(given)])]
+        except (AeprobeError, ValueError) as error:
+            unread[given] = str(error)
+        except OSError as error:
+            unread[given] = f"{given}: {error.strerror}"
     workers = (os.cpu_count() or 1) if len(files) > MANY else 0
     pictures = Pictures(files, oracle.reader(as_is))
     batches = DataLoader(pictures, batch_size=50, num_workers=workers, collate_fn=list)
@@ -62,6 +65,11 @@ def read_all(
             unread[str(path)] = found
         else:
             yield str(path), found
+
+
+def _home(path: str) -> Path:
+    """A path as typed if it is there, such as an editor's ~$draft.png, else with ~ as the home directory."""
+    return Path(path) if Path(path).exists() else Path(home(path))
 
 
 class Pictures(Dataset[Image | str]):
@@ -101,7 +109,7 @@ def row(oracle: Oracle, answer: Answer) -> dict[str, Any]:
 
 
 def _print_table(rows: Sequence[dict[str, Any]], noun: str) -> None:
-    table = Table("file", noun, "probability", "second guess", "MSE", "")
+    table = Table(Column("file", overflow="fold"), noun, "probability", "second guess", "MSE", "")
     for one in rows:
         second = "–" if one["second"] is None else f"{one['second']} ({one['second_probability']:.2%})"
         sure = "–" if one["probability"] is None else f"{one['probability']:.2%}"
@@ -135,7 +143,7 @@ def _drawn(oracle: Oracle, answers: Sequence[Answer]) -> bytes:
         words if likely else [f"MSE {number(one.mse)}" for one in first],
     )
     content = io.BytesIO()
-    figure.savefig(content, format="png")
+    figure.savefig(content, format="png", metadata={"Software": MARK})
     return content.getvalue()
 
 
@@ -160,10 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     unread: dict[str, str] = {}
     oracle = Oracle(Path(home(given.run)), given.plugins)
-    paths = [Path(home(path)) for path in given.pictures]
-    answers = [*oracle.answer(read_all(oracle, paths, given.as_is, unread))]
-    if given.save and answers:
-        _write(Path(home(given.save)), _drawn(oracle, answers))
+    figure = _place(given.save)
+    answers = [*oracle.answer(read_all(oracle, given.pictures, given.as_is, unread))]
     rows = [row(oracle, answer) for answer in answers]
     if given.json:
         print(json.dumps({"answers": rows, "unread": unread, "limit": oracle.limit}, indent=1))
@@ -171,6 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_csv(rows, oracle.names.noun)
     elif rows:
         _print_table(rows, oracle.names.noun)
+    if figure and answers:
+        _write(figure, _drawn(oracle, answers))
     if oracle.missing:
         note(oracle.missing)
     for why in unread.values():
@@ -178,9 +186,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if unread else 0
 
 
+def _place(save: str | None) -> Path | None:
+    """Where the figure goes, if one is wanted; nothing is replaced but an earlier one."""
+    if save is None:
+        return None
+    file = Path(home(save))
+    if file.suffix.lower() != ".png":
+        raise AeprobeError(f"--save {file}: a PNG is drawn: give a name that ends in .png")
+    if file.exists() and not (file.is_file() and MARK.encode() in file.read_bytes()[:1000]):
+        raise AeprobeError(f"--save {file}: is there already, and not drawn by {MARK}: give another file")
+    if not file.parent.is_dir():
+        raise AeprobeError(f"--save {file}: cannot be written (there is no directory {file.parent}): make it")
+    return file
+
+
 def _write(file: Path, content: bytes) -> None:
-    if file.exists() and not (file.is_file() and file.read_bytes()[:8] == content[:8]):
-        raise AeprobeError(f"--save {file}: is there already, and no PNG: give another file")
     try:
         write_atomically(file, content)
     except OSError as error:

@@ -38,13 +38,14 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning answers an interruption with sys.exit
         _end(directory, "interrupted", "interrupted")
         raise KeyboardInterrupt from error
-    except OSError as error:
-        what = f"{error.filename or directory.path}: cannot be written ({error.strerror}); make room, then resume="
-        if not directory.path.exists():
-            what = f"{directory.path}: is gone, it was removed or moved while the run wrote into it"
-        _end(directory, "interrupted", what)
-        raise AeprobeError(what) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # else a library's own, and of no disk
+            place = error.filename or directory.path
+            what = f"{place}: cannot be written ({error.strerror}); make room, then resume="
+            if not directory.path.exists():
+                what = f"{directory.path}: is gone, it was removed or moved while the run wrote into it"
+            _end(directory, "interrupted", what)
+            raise AeprobeError(what) from error
         what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         handler.emit(log.makeRecord("aeprobe", logging.ERROR, "", 0, what, (), sys.exc_info()))
         _end(directory, "failed", what)

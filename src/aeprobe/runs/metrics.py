@@ -128,7 +128,8 @@ def find_checkpoint(run: str | Path, stage: str) -> Path:
         path = path / stage
     if not (path / "checkpoints").is_dir():
         raise AeprobeError(f"ckpt={path}: the directory holds no checkpoint; give a run directory or a .ckpt file")
-    file = path / "checkpoints" / f"{read_metrics(path).get('checkpoint')}.ckpt"
+    kept = read_metrics(path).get("checkpoint") or "best"
+    file = path / "checkpoints" / f"{kept}.ckpt"
     if not file.is_file():
         raise AeprobeError(f"ckpt={path}: the run has no {file.name}; was it interrupted in its first epoch?")
     return file
