@@ -1,10 +1,15 @@
 """`aeprobe encode` and `aeprobe decode`: pictures to a file of codes and back, and files that are none."""
 
+import gzip
 import io
 import os
+import shutil
+import signal
+import struct
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +99,11 @@ def test_without_bits_a_picture_comes_back_as_its_reconstruction(
     stored = arrays(file)
     assert torch.equal(torch.from_numpy(stored["codes"]), module.encode(own))
     assert [*stored["names"]] == [f"{i}.png".encode() for i in range(7)]
+    out.mkdir()
+    number = out.stat().st_ino
     done = aeprobe("decode", digits / "run", file, "-o", out)
     assert (done.status, done.err) == (0, "")
+    assert out.stat().st_ino == number  # it may be one that is mounted, or shared
     made = sorted(out.iterdir())
     assert [one.name for one in made] == [f"{i}.png" for i in range(7)]
     assert ((pixels(made) / 255 - module(own)).abs() <= 0.5001 / 255).all()
@@ -217,6 +225,61 @@ def test_codes_of_another_run_and_a_directory_that_holds_something_are_refused(
     assert aeprobe("decode", digits / "run", file, "-o", out).status == 0  # empty now
     assert len([*out.iterdir()]) == 7
     assert [*tmp_path.glob(".*")] == []
+
+
+def test_images_of_an_idx_file_keep_their_numbers(
+    digits: Path, tmp_path: Path, aeprobe: Callable[..., Result]
+) -> None:
+    content = (digits / "own" / "t10k-images-idx3-ubyte").read_bytes()
+    head = struct.pack(">4I", 2051, 5, 28, 28)
+    (tmp_path / "few.gz").write_bytes(gzip.compress(head + content[16 : 16 + 5 * 784]))
+    few = [tmp_path / "few.gz", "-o", tmp_path / "few.npz"]
+    assert aeprobe("encode", digits / "run", *few).status == 0
+    assert aeprobe("decode", digits / "run", tmp_path / "few.npz", "-o", tmp_path / "few").status == 0
+    assert sorted(one.name for one in (tmp_path / "few").iterdir()) == [f"few-{i:05}.png" for i in range(5)]
+
+
+def test_links_that_lead_out_of_a_directory_are_left_out(
+    digits: Path, tmp_path: Path, aeprobe: Callable[..., Result]
+) -> None:
+    own = Path(shutil.copytree(digits / "digits", tmp_path / "own"))
+    (own / "out.png").symlink_to(digits / "digits" / "0.png")
+    (own / "in.png").symlink_to("1.png")
+    (own / "folder.png").mkdir()
+    assert aeprobe("encode", digits / "run", own, "-o", tmp_path / "codes.npz").status == 0
+    assert codes_file.read(tmp_path / "codes.npz").names == [*(f"{i}.png" for i in range(7)), "in.png"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing(
+    signum: int,
+    digits: Path,
+    tmp_path: Path,
+    aeprobe: Callable[..., Result],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert aeprobe("encode", digits / "run", digits / "digits", "-o", tmp_path / "codes.npz").status == 0
+    names = decode._file_names
+
+    def halfway(given: list[str]) -> Iterator[str]:
+        for number, name in enumerate(names(given)):
+            if number == 3:
+                os.kill(os.getpid(), signum)
+            yield name
+
+    monkeypatch.setattr(decode, "_file_names", halfway)
+    before = signal.getsignal(signal.SIGTERM)
+    command = partial(aeprobe, "decode", digits / "run", tmp_path / "codes.npz", "-o", tmp_path / "out")
+    if signum == signal.SIGTERM:
+        with pytest.raises(SystemExit) as ended:
+            command()
+        assert (ended.value.code, *capsys.readouterr()) == (143, "", "")
+    else:
+        done = command()
+        assert (done.status, done.err) == (130, "error: interrupted; nothing is half-written\n")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert [one.name for one in tmp_path.iterdir()] == ["codes.npz"]
 
 
 def test_no_more_images_than_a_file_holds(

@@ -223,6 +223,15 @@ def test_what_is_no_export_of_the_run_stays(exported: tuple[Path, Result], tmp_p
     assert "link is there already and no directory" in refused(call(run, "-o", tmp_path / "link"))
     assert "cannot be written (No such file" in refused(call(run, "-o", tmp_path / "a" / "b", "--format", "torch"))
     assert [*out.iterdir()] == [out / "autoencoder.pt2"]
+    shared = tmp_path / "shared"
+    assert call(run, "-o", shared, "--format", "torch").status == 0
+    other = Path(shutil.copytree(run, tmp_path / "elsewhere" / run.name))  # of the same name, stage and seed
+    file = other / "classifier" / "checkpoints" / "best.ckpt"
+    parts = checkpoints.read(file)
+    next(iter(parts["state_dict"].values())).add_(1e-3)
+    torch.save(parts, file)
+    said = refused(call(other, "-o", shared, "--format", "torch"))
+    assert "classifier.pt2 is there already, and no export of this checkpoint: give another -o" in said
 
 
 def test_files_of_somebody_else_are_data(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Result, metrics, train
+from conftest import TINY, Result, metrics, train
+from images import write_folder
 from pictures_made import write_pictures
 from PIL import Image, ImageOps
 
@@ -211,11 +212,27 @@ def test_own_pictures_have_their_classes_names(tmp_path: Path, say: Say, monkeyp
     assert {row["class"] for row in rows} <= {"blue sky", "green $1 and $2"} | hostile
     assert len(rows) == 24
     assert say("run", "own", "--save", "grid.png").status == 0
+    shutil.rmtree("data")
+    assert say("run", "own").status == 0
+    assert not Path("data").exists()  # what training keeps of pictures is kept by it alone
     shutil.rmtree("own")
     Image.new("RGB", (50, 20), "red").save("one.png")
     done = say("run", "one.png")
     assert done.status == 0
     assert done.err.startswith("note: no warnings of pictures that are unlike the test images: ")
+
+
+def test_test_images_that_have_another_shape_by_now_warn_of_nothing(tmp_path: Path, say: Say) -> None:
+    write_folder(tmp_path / "own", 60)
+    typed = (*TINY, "data=folder", "data.val_size=20", "hydra.run.dir=run", f"data.root={tmp_path}/own")
+    done = train(*typed, cwd=tmp_path)
+    assert done.status == 0, done.err
+    write_folder(tmp_path / "own", 60, side=20)
+    Image.new("L", (50, 20), 90).save(tmp_path / "one.png")
+    done = say(tmp_path / "run", tmp_path / "one.png")
+    assert done.status == 0
+    assert done.err.startswith("note: no warnings of pictures that are unlike the test images: the images in ")
+    assert "are of (1, 20, 20) now" in done.err
 
 
 @pytest.mark.slow
