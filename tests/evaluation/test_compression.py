@@ -193,8 +193,13 @@ def test_measured_again_from_the_command_line(tmp_path: Path) -> None:
     bits = "autoencoder.evaluations.compression.bits=[4,8]"
     done = train("stage=test", "ckpt=both/autoencoder", bits, "hydra.run.dir=run", cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
+    double = ("trainer.precision=64-true", "hydra.run.dir=double", "trainer.figures=false")
+    exact = train("stage=test", "ckpt=both/autoencoder", bits, *double, cwd=tmp_path)
+    assert (exact.status, exact.err) == (0, "")
+    there = metrics(tmp_path / "double")["evaluations"]["compression"]["rates"]
     run = metrics(tmp_path / "run")
     rows = {row["bits"]: row for row in run["evaluations"]["compression"]["rates"]}
+    assert [row["mse"] for row in there] == pytest.approx([row["mse"] for row in rows.values()], rel=1e-4)
     assert rows[32]["mse"] == pytest.approx(run["final"]["test/mse"], rel=1e-5)
     assert run["final"]["test/mse_8_bits"] == rows[8]["mse"]
     accuracy = metrics(tmp_path / "both" / "classifier")["final"]["test/accuracy"]

@@ -110,8 +110,10 @@ def test_the_page_shows_it(tested: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_may_ask_it_at_its_end(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+def test_a_training_may_ask_it_at_its_end(precision: str, root: Path, tmp_path: Path) -> None:
     typed = ("experiment=denoising", "stage=autoencoder", "trainer=debug", f"data.root={root}", *FEW)
+    typed += (f"trainer.precision={precision}",)
     done = train(*typed, "hydra.run.dir=run", cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
     assert "this autoencoder" in made(tmp_path / "run").text

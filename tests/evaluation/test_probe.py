@@ -16,6 +16,7 @@ from aeprobe import load
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.labels import labelled
 from aeprobe.errors import AeprobeError
+from aeprobe.evaluation.probe import _scaled
 from aeprobe.results.folding import find_runs, summarize
 
 FEW = ("probe.labels=[10,200]", "probe.draws=2", "trainer.progress=true")
@@ -91,6 +92,14 @@ def test_table_page_and_figure_show_it(probed: Path) -> None:
     assert "Accuracy of nearest neighbours" in page.text
     figure = json.loads((probed / "figures" / "probe.json").read_text())
     assert figure["data"]["logistic, PCA"][0][0] == 10
+
+
+@pytest.mark.parametrize("count", [7, 38, 51, 75])
+def test_features_are_divided_by_the_root_of_their_mean_variance(count: int) -> None:
+    known = np.random.default_rng(0).normal(3, 100, (count, 20)).astype(np.float32)
+    scaled, asked = _scaled(known.copy(), known[:3].copy())
+    assert np.sqrt(np.square(scaled).mean()) == pytest.approx(1, abs=1e-5)
+    assert np.allclose(scaled[:3], asked)
 
 
 @pytest.mark.slow

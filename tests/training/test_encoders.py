@@ -148,6 +148,7 @@ REFUSED = {
     "classifier.encoder=random classifier.encoder_lr=1e-4": "has no effect with classifier.encoder=random",
     "classifier.encoder=finetuned": "stage=classifier needs ckpt=",
     "classifier.encoder=random data.labels=5": "data.labels=5: the labels have 10 classes",
+    "stage=all data.labels=5": "data.labels=5: the labels have 10 classes",
     "classifier.encoder=random data.labels=54000": "class . has 4... training images, fewer than",
     "classifier.encoder=random data.labels=0": "data.labels=0: must be",
     "classifier.encoder=random data.labels=100 classifier.monitor=val/accuracy": (

@@ -117,7 +117,8 @@ class Compression(Evaluation):
             row = {"bits": bits, "kind": kind, "bytes": bits * codes.shape[1] / 8, "entropy_bytes": needed}
             row |= {"mse": mse, "psnr": psnr(mse)}
             if classifier is not None:
-                labels = in_parts(classifier, values).argmax(1)
+                weight = next(classifier.parameters())
+                labels = in_parts(lambda codes: classifier(codes.to(weight)), values).argmax(1)
                 row["accuracy"] = (labels == test.labels).double().mean().item()
             rows.append(row)
 
@@ -142,8 +143,8 @@ def _linear(train: Tensor, components: int) -> Coder:
 
 
 def _classifier(subject: Subject, module: Autoencoder) -> Classifier | None:
-    """The one of the same stage=all run, where there is one on this very encoder."""
-    if subject.ckpt is None:
+    """The one of the same stage=all run, where there is one on this very encoder, and the images have labels."""
+    if subject.ckpt is None or (subject.splits["test"].labels < 0).any():
         return None
     run = subject.ckpt.absolute().parent.parent.parent / "classifier"
     try:

@@ -113,10 +113,16 @@ class Denoising(Evaluation):
         def linear(images: Tensor) -> Tensor:
             return code.decode(code.encode(255 * images)).clamp(0, 1).float().view_as(images)
 
-        found: dict[str, Denoiser] = {"noisy": lambda images: images, "autoencoder": module}
+        found: dict[str, Denoiser] = {"noisy": lambda images: images, "autoencoder": _denoiser(module)}
         if isinstance(self.plain, Autoencoder):
-            found["plain"] = self.plain
+            found["plain"] = _denoiser(self.plain)
         return found | {"PCA": linear}
+
+
+def _denoiser(module: Autoencoder) -> Denoiser:
+    """Of a module in any precision, from and to images in single precision."""
+    weight = next(module.parameters())
+    return lambda images: module(images.to(weight)).float()
 
 
 def _corrupted(images: Tensor, corruption: nn.Module, stream: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aeprobe.data.labels import labelled
+from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Evaluation, Findings, Subject, in_parts
 from aeprobe.figures import probing
 from aeprobe.figures.pca import fitted
@@ -60,7 +61,10 @@ class Probe(Evaluation):
     def require(self, subject: Subject) -> None:
         """As `Evaluation`: there must be so many labels of each class."""
         for count in filter(None, self.labels):
-            labelled(subject.splits["train"].labels, count, subject.seed, "probe.labels")
+            try:
+                labelled(subject.splits["train"].labels, count, subject.seed, "probe.labels")
+            except AeprobeError as error:
+                raise AeprobeError(f"{error}; choose with probe.labels=[{count},…], null for all") from None
 
     def __call__(self, subject: Subject) -> Findings:
         """Fits and tests all of them, on as many threads as torch has."""
@@ -145,9 +149,8 @@ def _scaled(known: Array, asked: Array) -> tuple[Array, Array]:
     mean = known.mean(0, dtype=np.float64).astype(np.float32)
     known -= mean
     asked -= mean
-    spread = np.float32(
-        np.sqrt(np.mean([np.square(part).mean(dtype=np.float64) for part in np.array_split(known, 50)]))
-    )
+    squares = sum(np.square(part).sum(dtype=np.float64) for part in np.array_split(known, 50))
+    spread = np.float32(np.sqrt(squares / known.size))
     if spread > 0:
         known /= spread
         asked /= spread

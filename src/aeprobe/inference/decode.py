@@ -47,7 +47,9 @@ def decode(run: Path, file: Path, output: Path, plugins: Sequence[str] = ()) -> 
     path, module = loaded(run, plugins)
     if not isinstance(module, Autoencoder):
         raise AeprobeError(f"{path} is a classifier's, which has no decoder: give the run of its autoencoder")
-    if checksum(path) != codes.run or codes.codes.shape[1] != module.code_size:
+    if (size := codes.codes.shape[1]) != module.code_size:
+        raise AeprobeError(f"{file} has codes of {size} numbers, and {path} makes some of {module.code_size}")
+    if checksum(path) != codes.run:
         raise AeprobeError(
             f"{file} was made by a checkpoint with SHA-256 {codes.run:.12}…, and {path} is another: give the run "
             "that encoded it"

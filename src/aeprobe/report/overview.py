@@ -79,6 +79,8 @@ def title(runs: Runs) -> str:
         return f"A finished run, looked at again on {images}"
     if not runs["classifier"]:
         return f"An autoencoder on {images}"
+    if not runs["autoencoder"] and not first.metrics.get("ckpt"):
+        return f"A classifier with an encoder of new weights, on {images}"
     if not runs["autoencoder"]:
         return f"A small classifier on an autoencoder's code of {images}"
     return f"An autoencoder on {images}, and what a small classifier reads from its code"

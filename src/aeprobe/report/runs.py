@@ -86,10 +86,11 @@ def _stage_directories(path: Path) -> list[Path]:
 
 
 def _require_same_experiment(first: StageRun, other: StageRun) -> None:
-    left, right = first.settings(), other.settings()
+    left, right = ({**run.encoder_settings(), "ckpt": None, **run.settings()} for run in (first, other))
     for key in sorted(left.keys() | right.keys()):
         # One of the two may have been trained on an encoder of its own run, the other on ckpt=.
-        if left.get(key) != right.get(key) and key.startswith(("data.", "trainer.", f"{first.stage}.")):
+        compared = ("data.", "trainer.", f"{first.stage}.", *(("",) if first.stage == "probe" else ()))
+        if left.get(key) != right.get(key) and key.startswith(compared) and key != "ckpt":
             raise AeprobeError(
                 f"{first.path} has {key}={left.get(key)}, but {other.path} has {right.get(key)}: "
                 "expected seeds of one experiment"

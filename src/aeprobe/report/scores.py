@@ -55,7 +55,7 @@ def accuracy(runs: Sequence[StageRun]) -> Table:
 def _our_batch(run: StageRun) -> str:
     """What our number of an epoch's last batch stands for, beside the report's last batch of 100."""
     size, counts = run.setting(f"{run.stage}.batch_size"), run.data.get("images")
-    images = counts.get("train") if isinstance(counts, dict) else None
+    images = run.metrics.get("epoch_size") or (counts.get("train") if isinstance(counts, dict) else None)
     if size and isinstance(size, int) and isinstance(images, int):
         cut = run.setting("trainer.limit_train_batches")
         size = size if cut else images % size or size

@@ -70,13 +70,16 @@ def settings(runs: Sequence[StageRun]) -> Table:
         agrees = _class(regularizer.get("_target_")) == "ClusterAgreement"
         term = f"the agreement of {regularizer.get('clusters')} clusters" if agrees else "that of its regularizer"
         loss = f"{loss} {'less' if agrees else 'plus'} {_plain(weight)} times {term}, which fades"
+    rate = _plain(optimizer.get("lr"))
+    if (own := used.get("encoder_lr")) is not None and run.encoder in ("finetuned", "scratch"):
+        rate += f"; of the encoder {_plain(own)}"
     layers = run.layers("encoder" if stage == "autoencoder" else "head")
     rows = [
         ["Layers", layers or NONE, _widths(reported["widths"])],
         ["Activation", str(network.get("activation", NONE)), reported["activation"]],
         ["Loss", loss, reported["loss"]],
         ["Optimizer", _class(optimizer.get("_target_")), reported["optimizer"]],
-        ["Learning rate", _plain(optimizer.get("lr")), _plain(reported["lr"])],
+        ["Learning rate", rate, _plain(reported["lr"])],
         ["Weight decay", _plain(optimizer.get("weight_decay")), _plain(reported["weight_decay"])],
         ["Schedule", _class(scheduler.get("_target_")), reported["schedule"]],
         ["Batch size", _plain(used.get("batch_size")), _plain(reported["batch_size"])],

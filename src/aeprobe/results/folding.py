@@ -122,8 +122,8 @@ def _run(path: Path, stages: Sequence[StageRun]) -> Run:
         if part.metrics["status"] != "completed":
             run.status, run.error = part.metrics["status"], part.metrics.get("error")
     run.settings |= {"stage": stage, "ckpt": first.setting("ckpt")}
-    if isinstance(of := first.metrics.get("of"), dict):  # of a probe: what its encoder was trained with, not where
-        run.settings |= {"ckpt": None} | of
+    if first.stage == "probe":
+        run.settings |= {"ckpt": None} | first.encoder_settings()
     if both and len(stages) < len(STAGES) and run.status == "completed":
         run.status = "running"  # between the stages
     return run

@@ -60,6 +60,11 @@ class StageRun:
         name = str(self.data.get("name"))
         return f"{name} {self.data.get('root')}" if name in ("folder", "images") else name
 
+    def encoder_settings(self) -> dict[str, Any]:
+        """Of a probe, what its encoder was trained with; "encoder." stands before what the probe has itself."""
+        of, own = self.metrics.get("of"), self.settings()
+        return {f"encoder.{key}" if key in own else key: value for key, value in (of or {}).items()}
+
     @property
     def called(self) -> str:
         """The dataset in a sentence: its name; of a person's own images, their folder."""

@@ -166,6 +166,7 @@ def write_header(
             processes=here().world,
             ckpt=str(experiment.ckpt) if experiment.ckpt else None,
             encoder_data=experiment.encoder_data,
+            epoch_size=experiment.data.epoch_size if experiment.settings else None,
             **({"of": _settings_of(experiment.ckpt)} if config["stage"] == Stage.probe else {}),
             checkpoint="best" if experiment.keeps_best else "last",
             seconds={"total": None, "fit": None, "figures": None},

@@ -13,6 +13,7 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, StageConfig, module_node
 from aeprobe.config.trust import trusted_in
 from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.labels import labelled
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Subject
@@ -21,7 +22,7 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
-from aeprobe.runs.metrics import find_checkpoint
+from aeprobe.runs.metrics import find_checkpoint, read_metrics
 from aeprobe.training import additions
 from aeprobe.training.consistency import (
     batches_of,
@@ -81,6 +82,8 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
         later = building.classifier(_classifier_settings(config, kept, module, data))
         additions.metrics(config, "classifier", data.shape, later.classes)
         require_classes(later, data)
+        if config.data.labels:
+            labelled(data.splits["train"].labels, config.data.labels, config.seed)
     return Experiment("autoencoder", module, data, config.seed, settings, callbacks=added, evaluations=evaluations)
 
 
@@ -161,16 +164,18 @@ def build_finished(config: Config, typed: Mapping[str, str]) -> Experiment:
     seed = config.seed if "seed" in typed else source["datamodule_hyper_parameters"]["seed"]
     data = build_data(config, seed, 1, source, path, typed)
     classes = data.classes
-    if isinstance(module, Classifier):
+    if isinstance(module, Classifier) and not probed:
         require_labels(data, "test")
         require_classes(module, data)
         classes = module.classes
     module.add_metrics(additions.metrics(config, module.stage, data.shape, classes))
     subject = Subject(module, data.splits, seed)
     if probed:
-        require_labels(data, "train", "test")
+        require_two_classes(data, "train", "test")
     asked = additions.evaluations(config, subject, typed) if probed or isinstance(module, Autoencoder) else {}
     whose, steps = other_data(config.data, typed, source), source["global_step"]
+    if isinstance(module, Classifier) and path.parent.name == "checkpoints":  # it may have been of other images
+        whose = read_metrics(path.parent.parent, missing_ok=True).get("encoder_data") or whose
     return Experiment(
         str(config.stage), module, data, seed, None, path, steps, encoder_data=whose, evaluations=asked
     )

@@ -103,9 +103,9 @@ def require_labels(data: MNISTDataModule, *splits: str) -> None:
         )
 
 
-def require_two_classes(data: MNISTDataModule) -> None:
-    """Raises AeprobeError where images have no labels, or all training images are of one class."""
-    require_labels(data, *data.splits)
+def require_two_classes(data: MNISTDataModule, *splits: str) -> None:
+    """Raises AeprobeError where images (by default of all splits) have no labels, or all those of training one."""
+    require_labels(data, *(splits or data.splits))
     if len(data.splits["train"].labels.unique()) < 2:
         raise AeprobeError(
             f"data: all training images of {data.root} are of one class, and a classifier tells two or "

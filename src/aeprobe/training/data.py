@@ -81,7 +81,8 @@ def other_data(settings: DataConfig, typed: Mapping[str, str], source: Checkpoin
     elsewhere = "data.root" in typed and not _kind(settings.source).fetched and settings.root != kept["root"]
     source_class = settings.source["_target_"] != kept["source"]["_target_"]
     other = elsewhere or source_class or settings.name != kept["name"]
-    return str(kept["name"]) if other else None
+    name = str(kept["name"])
+    return (f"{name} {kept['root']}" if name in ("folder", "images") else name) if other else None
 
 
 def _kind(node: Mapping[str, Any]) -> type[Source]:
