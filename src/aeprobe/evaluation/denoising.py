@@ -32,10 +32,11 @@ class Denoising(Evaluation):
     `images`, how many test images (the first), `tuned_on`, how many validation images (the first), and `levels`,
     one for each `kind` ("gaussian", "masking") and `level` of noise. A level has `methods`, each with `name`;
     `mse`, per pixel in [0, 1], a mean over the images; `psnr`, in dB, the mean over the images of their own
-    10 log10(1 / MSE); `ssim`, structural similarity (Wang et al. 2004), null for sides below 11 pixels. The
-    methods are "noisy", the images as they are; "autoencoder", this one; "plain", that of another run, where one
-    is given; "PCA", as many components as a code has numbers; and scikit-image's "median", "total variation" and
-    "non-local means", whose `setting` is the best of `filters.SETTINGS` on the validation images.
+    10 log10(1 / MSE); `ssim`, structural similarity (Wang et al. 2004) by torchmetrics, whose windows reach over
+    the border into the mirrored image, null for sides below 11 pixels. The methods are "noisy", the images as they
+    are; "autoencoder", this one; "plain", that of another run, where one is given; "PCA", as many components as a
+    code has numbers; and scikit-image's "median", "total variation" and "non-local means", whose `setting` is the
+    best of `filters.SETTINGS` on the validation images.
 
     Args:
         stds: standard deviations of normal noise, each above 0.
