@@ -67,6 +67,11 @@ def imported(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
         module = aeprobe.load(runs[0])
         print("label", module.predict(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))["label"].tolist())
         (row,) = aeprobe.results("a", "b")
+        assert aeprobe.results("a", "b") == [row]
+        assert f"{runs[0]}" == str(runs[0].path)
+        pixels = torch.rand(3, 1, 28, 28)
+        same = [module.predict(one)["probabilities"] for one in (pixels, pixels.double(), pixels.numpy())]
+        assert torch.equal(same[0], same[1]) and torch.equal(same[0], same[2])
         print("row", row["n"], row["seeds"], row["repeated"])
         """,
         cwd,

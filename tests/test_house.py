@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from conftest import REPO
 
+import aeprobe
+
 SOURCE = REPO / "src" / "aeprobe"
 # From the top to the bottom: each uses only those after it. Files beside the folders stand below all of them.
 FLOORS = (
@@ -15,7 +17,7 @@ FLOORS = (
         "sweeps",
         "inference",
         "report",
-        "results",
+        "tables",
         "training",
         "evaluation",
         "figures",
@@ -83,3 +85,8 @@ def test_whatever_computes_prepares_its_process_first() -> None:
     for file in sorted(SOURCE.rglob("*.py")):
         if heavy.search(file.read_text()) and file.name != "runtime.py":
             assert prepared.search(file.read_text() + (file.parent / "__init__.py").read_text()), file
+
+
+def test_no_folder_hides_what_the_package_gives() -> None:
+    """A submodule that is imported takes its name in the package."""
+    assert not {*aeprobe.__all__} & {path.stem for path in SOURCE.iterdir()}

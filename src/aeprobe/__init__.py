@@ -60,8 +60,9 @@ def load(run: "str | os.PathLike[str]", plugins: Sequence[str] = ()) -> "Autoenc
         Error: there is no such checkpoint, it is not one of this project, or it names a class that is not trusted.
     """
     from aeprobe.models.checkpoints import load as load_checkpoint
+    from aeprobe.paths import home
 
-    return load_checkpoint(os.fspath(run), plugins)
+    return load_checkpoint(home(os.fspath(run)), plugins)
 
 
 def results(*directories: "str | os.PathLike[str]", by: str | None = None) -> list[dict[str, Any]]:
@@ -80,6 +81,7 @@ def results(*directories: "str | os.PathLike[str]", by: str | None = None) -> li
     """
     from pathlib import Path
 
-    from aeprobe.results.folding import find_runs, summarize
+    from aeprobe.paths import home
+    from aeprobe.tables.folding import find_runs, summarize
 
-    return summarize(find_runs(map(Path, directories)), by)
+    return summarize(find_runs(Path(home(os.fspath(directory))) for directory in directories), by)

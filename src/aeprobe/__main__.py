@@ -6,7 +6,7 @@ from importlib import import_module
 # Each one's module and function, how it is called, and what it does.
 COMMANDS = {
     "train": ("aeprobe.cli.train", "main", "[KEY=VALUE …]", "train, as python train.py"),
-    "results": ("aeprobe.results.table", "main", "DIR …", "one table over many runs"),
+    "results": ("aeprobe.tables.table", "main", "DIR …", "one table over many runs"),
     "report": ("aeprobe.report.write", "main", "RUN …", "one page from finished runs"),
     "probe": ("aeprobe.cli.train", "probe", "RUN", "simple classifiers on the codes, with few labels and many"),
     "predict": ("aeprobe.inference.predict", "main", "RUN PICTURES …", "what a run says of pictures: which digit"),

@@ -15,7 +15,7 @@ from aeprobe.config.overrides import override
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import home
 from aeprobe.report import write as report
-from aeprobe.results import table as results
+from aeprobe.tables import table as results
 
 SMALL = ("data=folder", "data.val_size=50", "trainer.limit_epochs=1", "trainer.figures=false")
 ONE = ("stage=autoencoder", *SMALL)

@@ -15,9 +15,9 @@ from aeprobe.config.schema import Config, plain
 from aeprobe.config.settings import experiment, fingerprint, flat, neutral, upgraded
 from aeprobe.report import ranges
 from aeprobe.report import write as report
-from aeprobe.results import folding
-from aeprobe.results import table as results
 from aeprobe.runs.stage_run import StageRun
+from aeprobe.tables import folding
+from aeprobe.tables import table as results
 
 
 def composed(*overrides: str) -> dict[str, Any]:

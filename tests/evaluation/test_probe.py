@@ -17,7 +17,7 @@ from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.labels import labelled
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.probe import _scaled
-from aeprobe.results.folding import find_runs, summarize
+from aeprobe.tables.folding import find_runs, summarize
 
 FEW = ("probe.labels=[10,200]", "probe.draws=2", "trainer.progress=true")
 

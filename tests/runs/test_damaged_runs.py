@@ -17,8 +17,8 @@ from refusals import refused
 
 from aeprobe.cli.resume import resume
 from aeprobe.report.write import write_report
-from aeprobe.results.folding import find_runs, summarize
 from aeprobe.runs.stage_run import StageRun
+from aeprobe.tables.folding import find_runs, summarize
 
 
 def damage_file(file: Path, original: Path, damage: Damage) -> None:

@@ -16,8 +16,8 @@ from aeprobe.cli.resume import resume
 from aeprobe.config.stored import read_config
 from aeprobe.errors import AeprobeError
 from aeprobe.report.write import write_report
-from aeprobe.results.table import main as results
 from aeprobe.runs.metrics import read_metrics
+from aeprobe.tables.table import main as results
 
 MOST_SECONDS = 30
 MOST_KB = 300 * 1024

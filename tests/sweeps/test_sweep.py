@@ -13,7 +13,7 @@ from same_runs import wait_for
 
 from aeprobe.config import objective
 from aeprobe.errors import AeprobeError
-from aeprobe.results import table as results
+from aeprobe.tables import table as results
 
 
 def sweep(cwd: Path, root: Path, *arguments: str) -> Result:

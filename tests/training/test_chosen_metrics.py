@@ -13,7 +13,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from aeprobe import load
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
-from aeprobe.results.folding import find_runs, summarize
+from aeprobe.tables.folding import find_runs, summarize
 
 FEW = ("trainer.limit_train_batches=20", "autoencoder.max_epochs=2", "classifier.max_epochs=2")
 CLASSIFICATION = "torchmetrics.classification"

@@ -16,7 +16,7 @@ from same_runs import same
 from aeprobe.config.checks import validate
 from aeprobe.models import checkpoints
 from aeprobe.report import write as report
-from aeprobe.results import folding
+from aeprobe.tables import folding
 from aeprobe.training import run as runner
 
 FEW = ("trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "trainer.figures=false")

@@ -48,6 +48,8 @@ class Run(os.PathLike[str]):
     def __fspath__(self) -> str:
         return str(self.path)
 
+    __str__ = __fspath__  # as in f"ckpt={run}"
+
     @property
     def metrics(self) -> dict[str, Metrics]:
         """metrics.json of each stage that there is, by the stage's name, as it is now (docs/RUNS.md has its keys).

@@ -123,6 +123,9 @@ class StageModule(QuickModule):
         Args:
             images: uint8, or floats in [0, 1], (N, channels, height, width).
         """
+        images = torch.as_tensor(images)  # such as NumPy's, whose floats are double
+        if images.is_floating_point():
+            images = images.to(next(self.parameters()).dtype)
         with evaluating(self):
             found = [self.predict_step((part.to(self.device), part)) for part in images.split(AT_ONCE)]
         return {name: torch.cat([one[name] for one in found]) for name in found[0]}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from aeprobe.results.folding import find_runs
-from aeprobe.results.table import main
+from aeprobe.tables.folding import find_runs
+from aeprobe.tables.table import main
 
 
 def write_run(path: Path, overrides: list[str], seed: int, stage: str = "autoencoder", **changes: Any) -> None:
@@ -184,7 +184,7 @@ def test_a_thousand_runs_need_no_torch(tmp_path: Path) -> None:
             tmp_path / str(number), [f"autoencoder.optimizer.lr={lr}e-4", f"autoencoder.batch_size={batch}"], seed
         )
     code = (
-        "import sys; from aeprobe.results.table import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+        "import sys; from aeprobe.tables.table import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(tmp_path), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from aeprobe.config import objective
 from aeprobe.output import command
 from aeprobe.paths import home
-from aeprobe.results.folding import Run, find_runs, order_of, summarize
+from aeprobe.tables.folding import Run, find_runs, order_of, summarize
 from aeprobe.wording import distinct
 
 
