@@ -40,16 +40,22 @@ def finite(value: Any) -> Any:
 
 
 @contextmanager
-def folder_beside(path: Path, inside: bool = False) -> Iterator[Path]:
-    """A new folder next to a path, or inside of it, for what is moved there when complete; the rest is removed."""
-    path = path.absolute()
+def filled(directory: Path) -> Iterator[Path]:
+    """A new folder for files, which are moved into the directory when all are complete; else they are removed."""
+    directory = directory.absolute()
+    there = directory.is_dir()
     with tempfile.TemporaryDirectory(
-        dir=path if inside else path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True
+        dir=directory if there else directory.parent, prefix=f".{directory.name}.", ignore_cleanup_errors=True
     ) as beside:
         whole = Path(beside) / "whole"
         whole.mkdir()
         whole.chmod(0o777 & ~UMASK)
         yield whole
+        if not there:
+            whole.replace(directory)
+            return
+        for file in whole.iterdir():
+            file.replace(directory / file.name)
 
 
 def require_regular(path: Path) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from aeprobe.data.datamodule import PART
 from aeprobe.data.pictures import ENDS
 from aeprobe.errors import AeprobeError
-from aeprobe.files import checksum, folder_beside
+from aeprobe.files import checksum, filled
 from aeprobe.inference import codes_file
 from aeprobe.inference.module import loaded
 from aeprobe.models.autoencoder import Autoencoder
@@ -74,16 +74,10 @@ def _images(module: Autoencoder, codes: torch.Tensor) -> Iterator[NDArray[np.uin
 
 def _write(output: Path, pictures: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
     """Writes the pictures beside the directory, or in one that is there, and moves them when all are complete."""
-    there = output.is_dir()
-    with folder_beside(output, inside=there) as whole:
+    with filled(output) as whole:
         for name, pixels in pictures:
             with (whole / name).open("xb") as file:
                 Image.fromarray(pixels).save(file, "PNG")
-        if there:
-            for picture in whole.iterdir():
-                picture.replace(output / picture.name)
-        else:
-            whole.replace(output)
 
 
 def _file_names(names: Iterable[str]) -> Iterator[str]:

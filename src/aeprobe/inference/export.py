@@ -32,7 +32,7 @@ from torch import Tensor
 from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError, printable
 from aeprobe.figures.classes import Classes
-from aeprobe.files import checksum, folder_beside, read_file, write_atomically
+from aeprobe.files import checksum, filled, read_file, write_atomically
 from aeprobe.inference import graphs
 from aeprobe.inference.graphs import Metadata
 from aeprobe.inference.images import images_of
@@ -191,15 +191,9 @@ def _tried_on(
 
 def _write(directory: Path, files: Mapping[str, bytes]) -> None:
     """Writes the files beside those that they replace, and moves them when all are complete."""
-    there = directory.is_dir()
-    with folder_beside(directory, inside=there) as whole:
+    with filled(directory) as whole:
         for name, content in files.items():
             write_atomically(whole / name, content)
-        if there:
-            for name in files:
-                (whole / name).replace(directory / name)
-        else:
-            whole.replace(directory)
 
 
 def _formats(text: str) -> list[str]:
