@@ -1,6 +1,7 @@
 import gzip
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from aeprobe.data import idx_files
 from aeprobe.data.datamodule import ImageDataset, MNISTDataModule
-from aeprobe.data.sampler import EpochBatches, batches_in_order, seeded_permutation
+from aeprobe.data.sampler import EpochBatches, batches_in_order, seeded_permutation, stream
 from aeprobe.errors import AeprobeError
 
 
@@ -106,7 +107,17 @@ def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
     first, second = (batches(0, 3, rank, 2) for rank in (0, 1))
     for batch, one, other in zip(batches(0, 3), first, second, strict=True):
         assert (batch[0::2], batch[1::2] or batch[:1]) == (one, other)  # of one image, both have it
-    assert seeded_permutation(10, 2**32 - 1, 2**20 - 1).sort().values.tolist() == list(range(10))
+
+
+def test_every_seed_epoch_rank_and_purpose_has_a_random_stream_of_its_own() -> None:
+    seeds = [*range(20), *(4096 * n + 1 for n in range(1, 4)), 2**32 - 1, 2**32, 2**40]
+    places = [*product(("order", "validation", "labels", "epoch"), seeds, (0, 1, 2, 9, 2**20), range(20))]
+    generator = torch.Generator()
+    drawn = {tuple(torch.rand(2, generator=generator.manual_seed(stream(*place))).tolist()) for place in places}
+    assert len(drawn) == len(places) == 10_400
+    orders = {tuple(seeded_permutation(100, seed, "order", e).tolist()) for seed in seeds for e in range(9)}
+    assert len(orders) == 9 * len(seeds)
+    assert seeded_permutation(100, 0, "order", 1).tolist() == seeded_permutation(100, 0, "order", 1).tolist()
 
 
 @pytest.mark.slow

@@ -191,7 +191,7 @@ def test_a_split_is_the_file_s_order_divided_by_the_permutation(
     stored = torch.frombuffer(bytearray((folder / IMAGES).read_bytes()[16:]), dtype=torch.uint8).view(
         300, 1, 28, 28
     )
-    order = seeded_permutation(300, 3)
+    order = seeded_permutation(300, 3, "validation")
     for name, part in (("val", order[:val_size]), ("train", order[val_size:])):
         if len(part):
             part = part.sort().values

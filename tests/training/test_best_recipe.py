@@ -84,6 +84,7 @@ def test_every_epoch_draws_by_seed_and_epoch_alone() -> None:
     assert draw(0, 3) != draw(0, 4)
     assert draw(0, 3) != draw(1, 3)
     assert draw(0, 3) != draw(0, 3, rank=1)
+    assert len({tuple(draw(seed, 3)) for seed in range(0, 4000, 4)}) == 1000
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ FINITE = Rule("a finite number", _finite)
 POSITIVE = Rule("a finite number above 0", lambda value: _finite(value) and value > 0)
 NOT_NEGATIVE = Rule("a finite number, 0 or more", lambda value: _finite(value) and value >= 0)
 COUNT = Rule("at least 1 and below 2147483648", lambda value: 1 <= value < 2**31)
-EPOCHS = Rule("at least 1 and below 1048576", lambda value: 1 <= value < 2**20)
+EPOCHS = Rule("at least 1", lambda value: value >= 1)
 EPOCH_NUMBERS = Rule("epochs, counted from 1", lambda epochs: all(epoch >= 1 for epoch in epochs))
 SEED = Rule("between 0 and 4294967295", lambda value: 0 <= value < 2**32)
 MOST_THREADS = 4 * (os.cpu_count() or 1)  # many more crash torch, or wait for each other without end

@@ -222,7 +222,7 @@ class MNISTDataModule(L.LightningDataModule):
             )
         self.val_size = held_out
         apart = torch.zeros(count, dtype=torch.bool)
-        apart[seeded_permutation(count, self.split_seed)[:held_out]] = True
+        apart[seeded_permutation(count, self.split_seed, "validation")[:held_out]] = True
         _move_to_the_end(apart, images, labels)
         sizes = [count - held_out, held_out]
         kept, out = (ImageDataset(*both) for both in zip(images.split(sizes), labels.split(sizes), strict=True))

@@ -137,7 +137,7 @@ class ImageFolder(Source):
     def _divided(self, own: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
         """A class's pictures for training and for test, one at least for each where there are two."""
         count = min(len(own) - 1, max(1, round(self.test_share * len(own))))
-        tested = {*seeded_permutation(len(own), self.split_seed)[:count].tolist()}
+        tested = {*seeded_permutation(len(own), self.split_seed, "test")[:count].tolist()}
         test = [p._replace(split="test") for i, p in enumerate(own) if i in tested]
         return [p for i, p in enumerate(own) if i not in tested], test
 

@@ -29,7 +29,7 @@ def labelled(labels: Tensor, count: int, seed: int, key: str = "data.labels") ->
             f"{key}={count}: the labels have {len(classes)} classes: give one image of each or more"
         )
     share, rest = divmod(count, len(classes))
-    order = seeded_permutation(len(classes), seed, stream=1)
+    order = seeded_permutation(len(classes), seed, "larger classes")
     more = order[sizes[order] > share][:rest]  # of the classes that have one more
     least = int(sizes.argmin())
     if sizes[least] < share or len(more) < rest:
@@ -52,6 +52,6 @@ def shuffled_by_class(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     (1, [0, 2, 3], [0, 0, 1, 2])
     """
     sizes = labels.unique(return_counts=True)[1]
-    shuffled = seeded_permutation(len(labels), seed)
+    shuffled = seeded_permutation(len(labels), seed, "labels")
     by_class = shuffled[labels[shuffled].argsort(stable=True)]
     return by_class, torch.arange(len(labels)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)

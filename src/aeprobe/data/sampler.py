@@ -1,5 +1,6 @@
-"""Which images stand in which batch: the order of an epoch, and the part of each of several processes."""
+"""Random streams, the order of the images in an epoch, and the part of each batch that a process takes."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,9 +11,25 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 Batch = tuple[Tensor, Tensor]  # images or codes, and labels
 
 
-def seeded_permutation(size: int, seed: int, stream: int = 0) -> Tensor:
-    """A permutation of 0 … size-1, int64 (size,), from its own generator: one for each (seed, stream)."""
-    generator = torch.Generator().manual_seed(seed * 2**20 + stream)
+def stream(purpose: str, seed: int, epoch: int = 0, rank: int = 0) -> int:
+    """Return the seed of a random stream of its own, 64 bits, for each (purpose, seed, epoch, rank).
+
+    torch's generator on a CPU keeps the lower 32 bits of a seed, so numbers packed side by side would lose some of
+    them; a hash (BLAKE2) spreads all of them over every bit.
+
+    Args:
+        purpose: what is drawn, such as "order".
+        seed: of the run.
+        epoch: counted from 0.
+        rank: of the process.
+    """
+    text = f"{purpose} {seed} {epoch} {rank}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def seeded_permutation(size: int, seed: int, purpose: str, epoch: int = 0) -> Tensor:
+    """Return a permutation of 0 … size-1, int64 (size,), drawn from the `stream` of these arguments."""
+    generator = torch.Generator().manual_seed(stream(purpose, seed, epoch))
     return torch.randperm(size, generator=generator)
 
 
@@ -48,7 +65,7 @@ class EpochBatches(Sampler[Tensor]):
 
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: when a run is resumed, Lightning asks for the iterator before it sets the epoch.
-        order = seeded_permutation(self.size, self.seed, self.epoch + 1)
+        order = seeded_permutation(self.size, self.seed, "order", self.epoch)
         if self.images < self.size:
             order %= self.images
         for batch in order.split(self.batch):

@@ -122,7 +122,7 @@ def _class_histogram(splits: Splits, names: Classes) -> Drawing | None:
 
 
 def _samples(train: ImageDataset, seed: int, names: Classes) -> Drawing:
-    indices = seeded_permutation(len(train), seed)[: min(SAMPLES, len(train))].numpy()
+    indices = seeded_permutation(len(train), seed, "samples")[: min(SAMPLES, len(train))].numpy()
     return pictures.samples(pixels(train, indices), train.labels[indices].numpy(), indices, names)
 
 
@@ -147,7 +147,7 @@ def shown(images: Tensor) -> Array:
 
 def one_of_each(labels: Tensor, seed: int) -> Array:
     """The index of a random image of each class, in their order; without labels, of any. At most ten."""
-    order = seeded_permutation(len(labels), seed).numpy()
+    order = seeded_permutation(len(labels), seed, "one of each").numpy()
     if (labels == NO_LABEL).all():
         return order[:10]
     first: Array = np.unique(labels.numpy()[order], return_index=True)[1]

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from aeprobe.data.sampler import stream
 from aeprobe.processes.signals import Interruption
 
 
@@ -19,7 +20,7 @@ class EpochSeed(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Each process draws its own."""
-        torch.manual_seed((self.seed * 2**20 + trainer.current_epoch) * 2**10 + trainer.global_rank)
+        torch.manual_seed(stream("epoch", self.seed, trainer.current_epoch, trainer.global_rank))
 
 
 class Stop(L.Callback):

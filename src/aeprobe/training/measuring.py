@@ -66,7 +66,7 @@ def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, re
     if isinstance(module, Classifier):
         results["confusion_matrix"] = module.confusion_matrix.compute().int().tolist()
         correct = torch.cat(module.test_outputs["correct"]).cpu().double()
-        shuffled = correct[seeded_permutation(len(correct), experiment.seed)]
+        shuffled = correct[seeded_permutation(len(correct), experiment.seed, "test batches")]
         results["test_batch_accuracy"] = [part.mean().item() for part in shuffled.split(REPORT_BATCH)]
     return results
 
