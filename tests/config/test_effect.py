@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 import pytest
-from conftest import REPO, metrics, run_here, train
+from conftest import REPO, metrics, run_here
 from hydra import compose, initialize_config_dir
 from images import write_folder
 from omegaconf import OmegaConf
@@ -16,7 +16,6 @@ from aeprobe.config.checks import validate
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.optimization import Optimization
-from aeprobe.sweeps.earlier import flat
 from aeprobe.training import run as runner
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
@@ -140,79 +139,6 @@ def test_a_run_that_was_made_before_goes_on_as_it_began(
     assert one["optimizer_states"][0]["param_groups"][0]["betas"][0] > 0.9
 
 
-NO_MOMENTUM = "autoencoder.optimizer.momentum=0 autoencoder.optimizer.nesterov=false"
-VAIN = [  # what is typed last, and the setting that leaves it without effect
-    (
-        "autoencoder.network.widths=[784,30] autoencoder.network.activation=Tanh",
-        "autoencoder.network.widths=[784, 30]",
-    ),
-    ("classifier.head.widths=[30,10] classifier.head.activation=Tanh", "classifier.head.widths=[30, 10]"),
-    ("trainer.figures=false trainer.figure_epochs=[2]", "trainer.figures=False"),
-    (
-        f"{SGD} {NO_MOMENTUM} +autoencoder.optimizer.dampening=0.5",
-        "autoencoder.optimizer.momentum=0",
-    ),
-    (f"{ONECYCLE} +autoencoder.scheduler.max_momentum=0.9", "autoencoder.scheduler.cycle_momentum=False"),
-    (f"{ONECYCLE} +autoencoder.scheduler.epochs=3", "autoencoder.scheduler.total_steps=auto"),
-    ("+autoencoder.scheduler.step_size=3", "without a schedule"),
-    ("+classifier.scheduler.interval=epoch", "without a schedule"),
-]
-
-
-@pytest.mark.parametrize(("typed", "words"), VAIN, ids=[typed for typed, _ in VAIN])
-def test_what_has_no_effect_is_refused(typed: str, words: str) -> None:
-    given = typed.split()
-    with pytest.raises(AeprobeError) as caught:
-        composed(*given)
-    assert str(caught.value).startswith(f"{given[-1]}: has no effect ")
-    assert words in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, few: Path) -> Path:
-    """The directory of a run of both stages."""
-    path = tmp_path_factory.mktemp("both") / "run"
-    run_here(path, [*SMALL, f"data.root={few}"])
-    return path
-
-
-TRAINS = (
-    "limit_train_batches=5 limit_val_batches=5 limit_epochs=2 gradient_clip_val=1 accumulate_grad_batches=2 "
-    "check_val_every_n_epoch=2 figure_epochs=[2]"
-)
-
-
-@pytest.mark.parametrize("typed", [*(f"trainer.{setting}" for setting in TRAINS.split()), "objective=val/loss"])
-def test_a_test_refuses_what_only_training_uses(typed: str, both: Path) -> None:
-    for stage in ("autoencoder", "classifier"):
-        with pytest.raises(AeprobeError, match="has no effect with stage=test"):
-            composed("stage=test", f"ckpt={both / stage}", typed)
-    composed("stage=test", f"ckpt={both}", "trainer=debug", "trainer.gradient_clip_val=null")  # none of it typed
-    composed("stage=autoencoder", typed)
-
-
-NEUTRAL = [
-    "experiment=best augmentation@autoencoder.augmentation=none",
-    "experiment=best autoencoder.regularizer.clusters=5",
-    "regularizer@autoencoder.regularizer=clusters autoencoder.regularizer.clusters=5",
-    f"{CYCLED} +autoencoder.scheduler.max_momentum=0.9",
-    "trainer.figures=false",
-]
-
-
-@pytest.mark.parametrize("typed", NEUTRAL)
-def test_what_has_an_effect_or_asks_for_none_is_accepted(typed: str) -> None:
-    composed(*typed.split())
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_no_value_of_a_preset_is_without_effect(name: str) -> None:
-    values = OmegaConf.to_container(OmegaConf.load(REPO / "conf" / "experiment" / f"{name}.yaml"))
-    assert isinstance(values, dict)
-    typed = [f"{key}={value}".replace(" ", "") for key, value in flat(values).items() if key != "defaults"]
-    composed(f"experiment={name}", *typed)
-
-
 @pytest.mark.parametrize(("step_size", "said"), [(2, True), (1, False)])
 def test_a_schedule_that_never_changes_the_rate_is_said(
     step_size: int, said: bool, tmp_path: Path, few: Path
@@ -222,13 +148,3 @@ def test_a_schedule_that_never_changes_the_rate_is_said(
     run_here(tmp_path / "run", [*RUN, *typed, f"data.root={few}"])
     words = f"StepLR(step_size={step_size}, gamma=0.1) does not change the rate in 2 epochs"
     assert (words in (tmp_path / "run" / "train.log").read_text()) is said
-
-
-@pytest.mark.slow
-def test_a_sweep_may_leave_a_setting_idle_in_some_of_its_jobs(tmp_path: Path, few: Path) -> None:
-    both = ["autoencoder.network.activation=Tanh", "autoencoder.network.widths=[784,30],[784,20,30]"]
-    done = train("-m", "sweep=s", *RUN, *both, f"data.root={few}", cwd=tmp_path)
-    assert (done.status, done.err) == (0, "")
-    composed("++autoencoder.optimizer.momentum=0", "++autoencoder.optimizer.dampening=0.5", swept=True)
-    with pytest.raises(AeprobeError, match="has no effect"):  # in all of them
-        composed("++autoencoder.optimizer.dampening=0.5", "seed=1", swept=True)

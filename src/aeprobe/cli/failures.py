@@ -12,7 +12,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error
-from aeprobe.config.hints import hint
+from aeprobe.config.hints import no_such_key
 from aeprobe.errors import AeprobeError, tell
 
 FULL_ERROR, OURS = "HYDRA_FULL_ERROR", "AEPROBE_FULL_ERROR"
@@ -118,7 +118,7 @@ def _uncomposed(text: str, cause: BaseException | None) -> str | None:
     key = key or re.search(r"^Override ([^\s=]+)=.* config group '\S+' does not exist", text)
     if key:
         name = key[key.lastindex or 0]
-        return f"{name}: no such key; {hint(name)}"
+        return no_such_key(name, getattr(cause, "parent_node", None))
     again = re.match(r"Multiple values for (\S+)\. To override a value use 'override \S+: (.*)'$", text)
     if again:
         return f"{again[1]}: is chosen already; without a + before it: {again[1]}={again[2]}"

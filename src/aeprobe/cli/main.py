@@ -22,7 +22,6 @@ from aeprobe.cli.failures import (
 from aeprobe.cli.resume import resume
 from aeprobe.config import objective
 from aeprobe.config.choices import Stage
-from aeprobe.config.hints import unknown_option
 from aeprobe.config.overrides import as_typed, as_typed_text, check_groups, override
 from aeprobe.config.schema import Config
 from aeprobe.config.trust import trusted_in
@@ -58,9 +57,6 @@ def run(main: Callable[[], object]) -> int:
     """
     outlive_readers()
     launch.follow()
-    if wrong := unknown_option(sys.argv[1:]):
-        tell_once(wrong)
-        return 2  # as argparse does
     Jobs.ended.clear()
     try:
         sys.argv[1:] = arguments = checked(sys.argv[1:])
@@ -116,7 +112,7 @@ def job(cfg: DictConfig) -> float | None:
         directory = shortest(Path(hydra.runtime.output_dir))
         overrides = as_typed(hydra.overrides.task)
         try:
-            config = check(cfg, overrides, swept=multirun)
+            config = check(cfg, overrides)
             if multirun and is_search(hydra):
                 require_held_out(config)
             before = earlier.status(directory, config) if multirun else None

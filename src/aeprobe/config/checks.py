@@ -1,16 +1,15 @@
 """Every check of the configuration that needs neither torch nor the data, so that a typo costs a second."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config import objective
-from aeprobe.config.choices import Encoder, Stage
-from aeprobe.config.hints import hint
+from aeprobe.config.choices import Stage
+from aeprobe.config.hints import choice, no_such_key
 from aeprobe.config.overrides import literal
 from aeprobe.config.rules import require
 from aeprobe.config.schema import (
@@ -31,8 +30,6 @@ from aeprobe.config.stage_checks import check_stages
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import from_here
 
-NODES = tuple(key for key, field in keys() if field.metadata.get("node") == "one")
-
 
 def typed_values(overrides: Sequence[str]) -> dict[str, str]:
     """The dotted keys that a person typed, with the override as typed; a group counts as its package.
@@ -44,13 +41,12 @@ def typed_values(overrides: Sequence[str]) -> dict[str, str]:
     return {o.package or o.key_or_group.replace("/", "."): str(o.input_line) for o in parsed}
 
 
-def validate(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False) -> Config:
+def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
     """Checks a composed configuration and returns it as plain dataclasses.
 
     Args:
         cfg: the composed configuration, without Hydra's own node.
         overrides: what the person typed for this run.
-        swept: whether it is one of a multirun's, for all of which some of them were typed.
 
     Raises:
         AeprobeError: an unknown or missing key, a wrong type, a value out of range, or two that contradict.
@@ -60,21 +56,20 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False
         values = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
         config: Config = OmegaConf.to_object(OmegaConf.merge(schema(), literal(values)))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise AeprobeError(config_error(error)) from error
+        raise AeprobeError(_as_typed(config_error(error, cfg), typed_values(overrides))) from error
     config.outputs, config.data.root = from_here(config.outputs), from_here(config.data.root)
     config.ckpt = config.ckpt and from_here(config.ckpt)
-    _check_keys(config)
+    _check_keys(config, cfg)
     check_ranges(config)
     _check_root(config)
     check_data(config.data)
     check_stages(config)
     typed = typed_values(overrides)
     _check_typed(config.stage, typed)
-    _check_effect(config, typed, swept)
     return config
 
 
-def _check_keys(config: Config) -> None:
+def _check_keys(config: Config, cfg: DictConfig) -> None:
     """Raises AeprobeError for a key that a stage does not have; a module of another class may have its own."""
     strange = {*vars(config.classifier)} - {item.name for item in fields(config.classifier)}
     unknown = [f"classifier.{name}" for name in strange]
@@ -83,7 +78,7 @@ def _check_keys(config: Config) -> None:
         unknown += [f"autoencoder.{name}" for name in module]
     if unknown:
         given = next(iter(flat({unknown[0]: value_of(plain(config), unknown[0])})), unknown[0])
-        raise AeprobeError(f"{given}: no such key; {hint(given)}")
+        raise AeprobeError(no_such_key(given, cfg))
 
 
 def check_ranges(config: object, prefix: str = "") -> None:
@@ -98,17 +93,23 @@ def check_ranges(config: object, prefix: str = "") -> None:
             rule.require(key, value)
 
 
-def config_error(error: OmegaConfBaseException) -> str:
-    """One line for an error of OmegaConf: the key, what is wrong, what to do."""
+def config_error(error: OmegaConfBaseException, config: Container | None = None) -> str:
+    """Return one line for an error of OmegaConf: the key, what is wrong, what to do."""
     key = error.full_key or str(error.key)
     what = str(error.msg or error).partition("\n")[0].rstrip(".")
     if "Cannot assign str to Dict" in what:
-        return f"{key}: is a group of settings; choose a file for it with {key.rpartition('.')[2]}@{key}=NAME"
+        return f"{key}: is a group of settings; choose a file for it with {choice(key)}"
     if "not in" in what:
-        return f"{key}: no such key; {hint(key)}"
+        return no_such_key(key, config)
     if "missing" in what.lower():
         return f"{key}: has no value; give one with {key}=VALUE"
     return f"{key}: {what}"
+
+
+def _as_typed(line: str, typed: Mapping[str, str]) -> str:
+    """Return an error's line that begins with what was typed instead of with its key alone."""
+    key, colon, what = line.partition(":")
+    return f"{typed.get(key, key)}{colon}{what}" if "no such key" not in what else line
 
 
 def _check_root(config: Config) -> None:
@@ -160,47 +161,3 @@ def _check_typed(stage: Stage, typed: Mapping[str, str]) -> None:
             raise AeprobeError(
                 f"{override}: stage={stage} does not train the {owner}; drop it, or use stage=all or stage={owner}"
             )
-
-
-def _idle() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
-    """Keys without effect: each with the key that makes it so, and whether that has such a value."""
-    yield "classifier.encoder_lr", "classifier.encoder", lambda encoder: not Encoder(encoder).trains
-    yield "classifier.monitor", "data.labels", lambda labels: labels is not None
-    yield "data.labels", "stage", lambda stage: not stage.trains("classifier")
-    for key in ("trainer.limit_test_batches", "trainer.profiler", "trainer.precision"):
-        yield key, "stage", lambda stage: stage == Stage.probe  # no batch of it is Lightning's
-    yield "trainer.figure_epochs", "trainer.figures", lambda drawn: not drawn
-    yield "trainer.figure_epochs", "stage", lambda stage: stage == Stage.classifier  # it reconstructs nothing
-    yield "trainer.gradient_clip_algorithm", "trainer.gradient_clip_val", lambda value: value is None
-    for key, field in keys():
-        if field.metadata.get("training"):
-            yield key, "stage", lambda stage: stage.trains_nothing
-    for stage in STAGES:
-        optimizer, scheduler = f"{stage}.optimizer", f"{stage}.scheduler"
-        network = f"{stage}.{NETWORKS[stage]}"
-        yield f"{network}.activation", f"{network}.widths", lambda widths: widths and len(widths) == 2  # one layer
-        yield f"{optimizer}.dampening", f"{optimizer}.momentum", lambda momentum: not momentum
-        for key in ("base_momentum", "max_momentum"):
-            yield f"{scheduler}.{key}", f"{scheduler}.cycle_momentum", lambda cycled: cycled is False
-        for key in ("epochs", "steps_per_epoch"):
-            yield f"{scheduler}.{key}", f"{scheduler}.total_steps", lambda total: total is not None
-
-
-def _check_effect(config: Config, typed: Mapping[str, str], swept: bool) -> None:
-    """Refuses what was typed in vain; a value that asks for nothing (null, 0, false, an empty list) is none."""
-    for key, by, idle in _idle():
-        if key not in typed or not value_of(config, key) or not idle(value_of(config, by)):
-            continue
-        if by.partition(".")[0] in STAGES and not config.stage.trains(by.partition(".")[0]):
-            continue  # held against a checkpoint
-        varies = {"experiment", by, by.rpartition(".")[0]} & typed.keys()
-        if not (swept and varies and by != "stage"):  # else some of the runs may use it
-            why = f"{by}={value_of(config, by)}"
-            raise AeprobeError(f"{typed[key]}: has no effect with {why}; drop it, or change {by}")
-    for node in NODES:
-        for key in typed if not value_of(config, f"{node}._target_") else ():
-            if key.startswith(f"{node}.") and value_of(config, key) and not (swept and node in typed):
-                group = node.rpartition(".")[2]
-                raise AeprobeError(
-                    f"{typed[key]}: has no effect without a {group}; choose one: {group}@{node}=NAME"
-                )

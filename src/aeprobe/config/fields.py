@@ -22,7 +22,6 @@ def key(
     role: Role | None = None,
     rule: Rule | None = None,
     ours: bool = False,
-    training: bool = False,
 ) -> Any:
     """A field of the schema.
 
@@ -31,9 +30,8 @@ def key(
         role: what it is for, where it changes no number.
         rule: what a value other than null must be.
         ours: whether it is no argument of Lightning's Trainer, among those of `trainer.*`.
-        training: whether it has no use where nothing is trained, with stage=test.
     """
-    metadata = {"role": role, "rule": rule, "ours": ours, "training": training}
+    metadata = {"role": role, "rule": rule, "ours": ours}
     if isinstance(neutral, list | dict):
         return field(default_factory=neutral.copy, metadata=metadata)
     return field(default=neutral, metadata=metadata)

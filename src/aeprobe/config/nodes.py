@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
@@ -53,7 +53,7 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> "pa
     anything = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
     for key in arguments:
         if key not in known and not anything:
-            raise AeprobeError(f"{name}.{key}: {target} takes no such argument; {nearest(key, known)}")
+            raise AeprobeError(f"{name}.{key}: {target} takes no such argument{_near(key, known)}")
     return partial(named, **{key: value for key, value in ours.items() if key in known} | arguments)
 
 
@@ -70,5 +70,10 @@ def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T |
         return make()
     except (TypeError, ValueError) as error:
         known = inspect.signature(make.func).parameters
-        strange = [f"; {nearest(key, known)}" for key in make.keywords if key not in known]  # it takes any
+        strange = [_near(key, known) for key in make.keywords if key not in known]  # it takes any
         raise AeprobeError(f"{name}: {str(error).partition(chr(10))[0]}{''.join(strange)}") from error
+
+
+def _near(key: str, known: Collection[str]) -> str:
+    close = nearest(key, known)
+    return f"; did you mean {close}?" if close else ""

@@ -9,7 +9,6 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import Any, get_type_hints
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from aeprobe.config.choices import Encoder, LossOn, Stage
@@ -116,23 +115,23 @@ class TrainerConfig:
     devices: int = key(1, rule=COUNT)
     num_nodes: int = key(1, rule=COUNT)
     precision: str = key("32-true", rule=one_of("32-true", "bf16-mixed", "16-mixed", "64-true"))
-    limit_train_batches: int | float | None = key(None, rule=BATCHES, training=True)
-    limit_val_batches: int | float | None = key(None, rule=BATCHES, training=True)
+    limit_train_batches: int | float | None = key(None, rule=BATCHES)
+    limit_val_batches: int | float | None = key(None, rule=BATCHES)
     limit_test_batches: int | float | None = key(None, rule=BATCHES)
-    gradient_clip_val: float | None = key(None, rule=Rule("null, or above 0", POSITIVE.holds), training=True)
-    gradient_clip_algorithm: str = key("norm", rule=one_of("norm", "value"), training=True)
-    accumulate_grad_batches: int = key(1, rule=COUNT, training=True)
+    gradient_clip_val: float | None = key(None, rule=Rule("null, or above 0", POSITIVE.holds))
+    gradient_clip_algorithm: str = key("norm", rule=one_of("norm", "value"))
+    accumulate_grad_batches: int = key(1, rule=COUNT)
     deterministic: bool = key(False)
     profiler: str | None = key(None, Role.display, one_of(None, "simple", "advanced"))
-    check_val_every_n_epoch: int = key(1, rule=COUNT, training=True)
-    limit_epochs: int | None = key(None, rule=COUNT, ours=True, training=True)
-    max_time: str | None = key(None, rule=DURATION, ours=True, training=True)
+    check_val_every_n_epoch: int = key(1, rule=COUNT)
+    limit_epochs: int | None = key(None, rule=COUNT, ours=True)
+    max_time: str | None = key(None, rule=DURATION, ours=True)
     threads: int | None = key(None, Role.place, THREADS, ours=True)
     matmul_precision: str = key("highest", rule=one_of("highest", "high", "medium"), ours=True)
     progress: str = key("auto", Role.display, one_of("auto", "true", "false"), ours=True)
     figures: bool = key(True, Role.display, ours=True)
-    evaluate: bool = key(False, Role.display, ours=True, training=True)
-    figure_epochs: list[int] = key([1, 5, 9], Role.display, EPOCH_NUMBERS, ours=True, training=True)
+    evaluate: bool = key(False, Role.display, ours=True)
+    figure_epochs: list[int] = key([1, 5, 9], Role.display, EPOCH_NUMBERS, ours=True)
 
 
 @dataclass
@@ -144,7 +143,7 @@ class Config:
     ckpt: str | None = key(None)
     outputs: str = key("outputs", Role.name, Rule("a directory", lambda path: bool(path.strip())))
     sweep: str = key("", Role.name)
-    objective: str | None = key(None, Role.name, training=True)
+    objective: str | None = key(None, Role.name)
     logger: dict[str, Any] = nodes_by_name(Role.display)
     plugins: list[str] = key([], Role.display, PACKAGES)
     probe: dict[str, Any] = node("aeprobe.evaluation.probe.Probe", required=True)
@@ -221,6 +220,3 @@ def interval(scheduler: Mapping[str, Any]) -> str:
 def depends_on_length(scheduler: Mapping[str, Any]) -> bool:
     """Whether a schedule is another one in a training of more epochs: OneCycleLR ends at its last step."""
     return "auto" in scheduler.values() or str(scheduler.get("_target_")).endswith(".OneCycleLR")
-
-
-ConfigStore.instance().store("schema", node=schema())
