@@ -39,7 +39,7 @@ lint: setup ## Check style, format and types
 	$(BIN)/mypy
 
 bench: setup ## Measure steps, epochs and start-up beside plain loops (ARGS="--quick", "--full", "--scale")
-	PYTHONPATH=tests $(BIN)/python -m benchmark $(ARGS)
+	$(BIN)/python -m bench $(ARGS)
 
 soak: setup ## Kill runs, damage files and try odd configurations for up to ten minutes (SEED=1)
 	$(BIN)/python -m pytest -m 'soak or not soak' tests/training/test_soak.py tests/models/test_damage.py tests/runs/test_damaged_runs.py \

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmark import __main__ as benchmark
-from benchmark import processes, scale, stages, table
-from benchmark.contender import Contender
+from bench import __main__ as benchmark
+from bench import processes, scale, stages, table
+from bench.contender import Contender
 
 from aeprobe.errors import AeprobeError
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from aeprobe.data.idx_files import BUNDLE, FILES
-from benchmark.processes import TRAIN, run
-from benchmark.stages import summary
+from bench.processes import TRAIN, run
+from bench.stages import summary
 
 SIZES = (15_000, 60_000, 600_000)
 PIXELS, HELD_OUT, EPOCHS = 784, 5_000, 2

@@ -88,7 +88,7 @@ def _serve(pipe: Connection, name: str, stage: str, threads: int | None, setting
     os.dup2(sink, sys.stderr.fileno())
     import aeprobe.runtime
 
-    from benchmark.loops import LOOPS
+    from bench.loops import LOOPS
 
     aeprobe.runtime.threads(threads)
     try:

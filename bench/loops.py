@@ -25,7 +25,7 @@ from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.models.networks import MLP
 from aeprobe.training import run as runner
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[1] / "conf"
 BATCH = 100
 ENCODER, HEAD = [784, 500, 200, 100, 30], [30, 20, 15, 10]
 

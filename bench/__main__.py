@@ -11,7 +11,7 @@ from typing import Any
 
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.files import write_atomically
-from benchmark import processes, scale, stages, table
+from bench import processes, scale, stages, table
 
 SCHEMA = 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmark.contender import Contender
+from bench.contender import Contender
 
 Round = dict[str, float]  # seconds by the loop's name
 EPOCH = 550  # steps: 55,000 images in batches of 100

@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.stages import drift
+from bench.stages import drift
 
 MB = 1e6
 WIDTH = 130  # where the output is no terminal

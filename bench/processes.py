@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from aeprobe.errors import AeprobeError
-from benchmark.stages import summary
+from bench.stages import summary
 
-TRAIN = Path(__file__).parents[2] / "train.py"
+TRAIN = Path(__file__).parents[1] / "train.py"
 IMPORTS = "import aeprobe.runtime, torch, torchvision, lightning"
 
 
@@ -81,7 +81,7 @@ def whole(pairs: int, threads: int | None) -> dict[str, Any]:
     """The experiment as a whole process, with figures and page, beside the report's loops, pair by pair."""
     limit = [] if threads is None else [f"trainer.threads={threads}"]
     report = f"import torch; torch.set_num_threads({threads}); " if threads else ""
-    report += "from benchmark import loops; loops.report_whole(10)"
+    report += "from bench import loops; loops.report_whole(10)"
     rounds, spent = [], []
     for _ in range(pairs):
         with tempfile.TemporaryDirectory() as folder:
