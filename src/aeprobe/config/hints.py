@@ -13,8 +13,8 @@ from aeprobe.paths import TRAIN
 def no_such_key(key: str, config: Container | None = None) -> str:
     """Return the line that refuses a key and names the nearest one, of a composed configuration or the schema."""
     root = config._get_root() if config is not None else OmegaConf.structured(Config)
-    groups = dict(_keys(root))
-    groups.pop(key, None)
+    of_hydra = key.startswith("hydra")
+    groups = {name: group for name, group in _keys(root) if name != key and name.startswith("hydra") == of_hydra}
     name = nearest(key.partition("@")[0].replace("/", "."), groups)
     if name is None:
         return f"{key}: no such key; `{TRAIN} --cfg job` lists the keys"
