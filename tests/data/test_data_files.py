@@ -13,12 +13,12 @@ import aeprobe.runtime  # noqa: F401
 import pytest
 import torch
 from conftest import REPO, metrics, run_here, train
-from images import write_folder
+from images import folder_data, write_folder
 from launches import TRAIN, slurm, together
 from same_runs import resume_here
 
 from aeprobe.data import idx_files
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.idx_files import FILES, IdxFile
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
@@ -54,7 +54,7 @@ def test_size_and_checksum_stand_in_the_run_and_its_checkpoints(made: tuple[Path
 
 
 def test_mnist_has_the_checksums_of_its_list(root: Path) -> None:
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     assert {name: file["sha256"] for name, file in data.files.items()} == idx_files.checksums()
 
@@ -186,7 +186,7 @@ def test_a_split_is_the_file_s_order_divided_by_the_permutation(
 ) -> None:
     folder = write_folder(tmp_path / "images", 300)
     monkeypatch.setattr(idx_files, "CHUNK", chunk)
-    data = MNISTDataModule("folder", str(folder), val_size, split_seed=3)
+    data = folder_data(folder, val_size, split_seed=3)
     data.setup()
     stored = torch.frombuffer(bytearray((folder / IMAGES).read_bytes()[16:]), dtype=torch.uint8).view(
         300, 1, 28, 28
@@ -226,7 +226,7 @@ def test_a_file_that_changes_while_it_is_read_is_one_line(
 
 def test_images_stay_when_their_files_are_cut_after_they_were_read(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "images", 300)
-    data = MNISTDataModule("folder", str(folder), 50)
+    data = folder_data(folder, 50)
     data.setup()
     before = {name: split.images.clone() for name, split in data.splits.items()}
     for name in NAMES:
@@ -236,9 +236,9 @@ def test_images_stay_when_their_files_are_cut_after_they_were_read(tmp_path: Pat
 
 PEAK = """
 import resource, sys
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-data = MNISTDataModule("folder", sys.argv[1], 5000)
+data = folder_data(sys.argv[1], 5000)
 data.setup()
 assert len(data.splits["train"]) == 195_000
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -12,7 +12,7 @@ from pictures_made import COLOURS, picture, write_pictures
 from PIL import Image
 
 from aeprobe.data import pictures
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.image_folder import ImageFolder
 from aeprobe.data.pictures import decoded
 from aeprobe.errors import AeprobeError
@@ -25,8 +25,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def read(root: str | Path, val_size: float = 0, **arguments: object) -> MNISTDataModule:
-    data = MNISTDataModule("images", str(root), val_size, source=ImageFolder(str(root), **arguments))  # type: ignore[arg-type]
+def read(root: str | Path, val_size: float = 0, **arguments: object) -> ImageDataModule:
+    data = ImageDataModule("images", str(root), val_size, source=ImageFolder(str(root), **arguments))  # type: ignore[arg-type]
     data.setup()
     return data
 
@@ -62,7 +62,7 @@ def test_one_folder_is_divided_class_by_class_and_for_every_seed_alike(tmp_path:
     }
     other = read(tmp_path / "own", size=8, split_seed=1)
     assert not torch.equal(other.splits["test"].images, data.splits["test"].images)
-    again = MNISTDataModule("images", ".", 0.2, split_seed=9, source=ImageFolder(str(tmp_path / "own"), 8))
+    again = ImageDataModule("images", ".", 0.2, split_seed=9, source=ImageFolder(str(tmp_path / "own"), 8))
     again.setup()
     assert again.files == data.files  # runs of other seeds are of the same images
     third = read(tmp_path / "own", size=8, test_share=1 / 3)

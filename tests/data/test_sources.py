@@ -13,7 +13,7 @@ from images import write_folder
 from pictures_made import LETTERS, idx, write_emnist
 from torchvision import datasets
 
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.idx_files import FILES
 from aeprobe.data.mnist import EMNIST, KMNIST, FashionMNIST, IdxFolder
 from aeprobe.data.sampler import seeded_permutation
@@ -39,8 +39,8 @@ class Made(Source):
         return self.change(split, images, labels) if self.change else (images, labels)
 
 
-def read(source: Source, val_size: float = 0, name: str = "made") -> MNISTDataModule:
-    data = MNISTDataModule(name, "here", val_size, source=source)
+def read(source: Source, val_size: float = 0, name: str = "made") -> ImageDataModule:
+    data = ImageDataModule(name, "here", val_size, source=source)
     data.prepare_data()
     data.setup()
     return data

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy, l1_loss, mse_loss
 
 from aeprobe import load
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
@@ -126,7 +126,7 @@ def test_what_was_measured_is_what_a_loaded_module_gives(
     classifier, autoencoder = load(run, plugins=["mine"]), load(run / "autoencoder", plugins=["mine"])
     assert isinstance(classifier, Classifier)
     assert isinstance(autoencoder, Autoencoder)
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     images, labels = data.splits["test"][torch.arange(10_000)]
     with torch.no_grad():
@@ -169,7 +169,7 @@ def test_the_variational_objective_is_that_of_the_paper(runs: dict[str, Path], r
     run = runs["variational"] / "run" / "autoencoder"
     module = load(run)
     assert isinstance(module, VariationalAutoencoder)
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     images = data.splits["test"][torch.arange(10_000)][0]
     with torch.no_grad():
