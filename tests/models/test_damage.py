@@ -61,7 +61,7 @@ def test_a_damaged_folder(
     assume(after != before)
     (folder / name).write_bytes(after)
     module = folder_data(folder, val_size=0)
-    if refused(module.setup, f"{folder / name} "):
+    if refused(module.setup, "data"):
         header = 16 if "images" in name else 8
         assert (len(after), after[:header]) == (len(before), before[:header])
         split = module.splits["train" if "train" in name else "test"]

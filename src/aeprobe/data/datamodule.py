@@ -23,11 +23,7 @@ PART = 1_000  # images whose pixels and activations are floats at one time: 10 M
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images or their codes, and labels, int64 (N,), in memory.
-
-    Images are uint8 (N, channels, height, width), codes float (N, code). A DataLoader
-    asks for a whole batch at a time, by a tensor of indices.
-    """
+    """Images, uint8 (N, channels, height, width), or their codes, float (N, code), and labels, int64 (N,)."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
@@ -36,7 +32,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, index: int | slice | Tensor) -> tuple[Tensor, Tensor]:
-        """One image, float (*shape) in [0, 1], and its label; for several indices a batch of them."""
+        """Return one image, float in [0, 1], and its label; for several indices, such as a tensor's, a batch."""
         if isinstance(index, Tensor):  # a seventh of the time of images[index]
             index = index.to(self.images.device)
             images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
@@ -46,9 +42,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class ImageDataModule(L.LightningDataModule):
-    """The images of a source, MNIST by default, split into train, val and test.
-
-    Batches are floats in [0, 1]: what an encoder makes of a pixel before its first layer is its own matter.
+    """The images of a source, MNIST by default, split into train, val and test. Batches are floats in [0, 1].
 
     Args:
         name: what the images are called.
@@ -68,11 +62,10 @@ class ImageDataModule(L.LightningDataModule):
         identity: what metrics.json says of the images, as do checkpoints.
         splits: "train", "val" and "test", after `setup`.
         shape: of an image: channels, height and width.
-        class_names: of the labels 0, 1, …; empty where classes are called by their numbers.
+        class_names: as of the source.
         labels: how many training images have labels; None: all.
-        epoch_size: how many images an epoch of training takes, after `setup`: as many as there are, with or
-            without labels, so that few come repeatedly.
-        files: "bytes" and "sha256" of each file by its name, as it was read by `setup`; checkpoints keep them.
+        epoch_size: how many images an epoch takes: as many as there are, so that few with labels come repeatedly.
+        files: "bytes" and "sha256" of each file by its name, as `setup` has read it; checkpoints keep them.
     """
 
     def __init__(
@@ -188,7 +181,7 @@ class ImageDataModule(L.LightningDataModule):
         return loader(split, batches_in_order(len(split), self.eval_batch_size, *self._place()))
 
     def _place(self) -> tuple[int, int]:
-        """This process, and the number of processes."""
+        """The rank of this process, and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -202,18 +195,17 @@ class ImageDataModule(L.LightningDataModule):
         return augmentation(batch[0]), batch[1]
 
     def _split(self, images: Tensor, labels: Tensor) -> tuple[ImageDataset, ImageDataset]:
-        """The images without those held out, and those held out; both in their order."""
-        count, held_out = len(images), self.val_size
-        if isinstance(held_out, float):
-            held_out = round(held_out * count)
+        """Return the images that are trained on, and those held out; both in their order."""
+        count = len(images)
+        held_out = round(self.val_size * count) if isinstance(self.val_size, float) else self.val_size
         if not 0 <= held_out < count:
             raise AeprobeError(
                 f"data.val_size={held_out}: {self.root} has {count} training images; hold out fewer, 0 or more"
             )
         self.val_size = held_out
-        training = torch.ones(count, dtype=torch.bool)
-        training[seeded_permutation(count, self.split_seed)[:held_out]] = False
-        return ImageDataset(images[training], labels[training]), ImageDataset(images[~training], labels[~training])
+        order = seeded_permutation(count, self.split_seed)
+        train, val = order[held_out:].sort().values, order[:held_out].sort().values
+        return ImageDataset(images.index_select(0, train), labels[train]), ImageDataset(images[val], labels[val])
 
 
 def _in_parts(split: ImageDataset) -> Iterator[Tensor]:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
-from torchvision.datasets.folder import find_classes, make_dataset
+from torchvision.datasets.folder import make_dataset
 from tqdm import tqdm
 
-from aeprobe.data.pictures import decoded, is_picture
+from aeprobe.data.pictures import ENDS, decoded, is_picture
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError, printable
@@ -85,8 +85,8 @@ class ImageFolder(Source):
             else:
                 labels.append(label)
         if split == "train" and (lost := {label for _, label in self._samples[split]} - {*labels}):
-            of_class = f" of class {self.class_names[min(lost)]}" if self.class_names else ""
-            raise AeprobeError(f"data: none of the training pictures{of_class} in {self.root} can be read")
+            name = self.class_names[min(lost)] if self.class_names else "any"
+            raise AeprobeError(f"data: no training picture of class {name} in {self.root} can be read")
         return torch.from_numpy(images), torch.tensor(labels) if self.class_names else None
 
     def _list(self) -> dict[str, Samples]:
@@ -94,15 +94,20 @@ class ImageFolder(Source):
         train, test = (self.root / split for split in SPLITS)
         if train.is_dir() != test.is_dir():
             raise AeprobeError(f"data: {self.root} has a folder train or test, but not the other")
-        divided = train.is_dir()
-        names = _classes(train if divided else self.root)
+        folder = train if train.is_dir() else self.root
+        names = _classes(folder)
         self.class_names = [*map(printable, filter(None, names))]
-        if divided:
+        pictures = _pictures(folder, names)
+        if empty := {*range(len(names))} - {label for _, label in pictures}:
+            raise AeprobeError(
+                f"data: {folder / names[min(empty)]} has no picture (of {' '.join(ENDS)}): give a folder with a "
+                "subfolder of pictures for each class, or with pictures alone, without labels"
+            )
+        if folder == train:
             if strange := {*_classes(test)} - {*names}:
                 raise AeprobeError(f"data: {test / min(strange)} is of a class that train does not have")
-            return {"train": _pictures(train, names), "test": _pictures(test, names, allow_empty=True)}
+            return {"train": pictures, "test": _pictures(test, names)}
         samples: dict[str, Samples] = {split: [] for split in SPLITS}
-        pictures = _pictures(self.root, names)
         for label in range(len(names)):
             of_class = [sample for sample in pictures if sample[1] == label]
             count = min(len(of_class) - 1, max(1, round(self.test_share * len(of_class))))
@@ -148,21 +153,14 @@ class ImageFolder(Source):
 
 def _classes(folder: Path) -> list[str]:
     """Name its subfolders in their order; of a folder that holds pictures alone, one empty name."""
-    if any(entry.is_dir() and entry.name[0] != "." for entry in folder.iterdir()):
-        return [name for name in find_classes(folder)[0] if name[0] != "."]
-    if not any(is_picture(entry, folder) for entry in folder.iterdir()):
-        raise AeprobeError(
-            f"data: {folder} has no subfolders and no picture: give it one subfolder for each class, with its "
-            "pictures, or pictures alone, without labels"
-        )
-    return [""]
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".") or [""]
 
 
-def _pictures(folder: Path, names: list[str], allow_empty: bool = False) -> Samples:
+def _pictures(folder: Path, names: list[str]) -> Samples:
     """List the regular files that are pictures in the classes' subfolders, with their labels."""
 
     def valid(path: str) -> bool:
         return is_picture(Path(path), folder) and Path(path).is_file()
 
     labels = {name: label for label, name in enumerate(names)}
-    return make_dataset(folder, labels, is_valid_file=valid, allow_empty=allow_empty)
+    return make_dataset(folder, labels, is_valid_file=valid, allow_empty=True)
