@@ -4,7 +4,9 @@ import hashlib
 import json
 import logging
 import warnings
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +89,7 @@ class ImageFolder(Source):
         if split == "train" and (lost := {label for _, label in self._samples[split]} - {*labels}):
             name = self.class_names[min(lost)] if self.class_names else "any"
             raise AeprobeError(f"data: no training picture of class {name} in {self.root} can be read")
-        return torch.from_numpy(images), torch.tensor(labels) if self.class_names else None
+        return torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64) if self.class_names else None
 
     def _list(self) -> dict[str, Samples]:
         """List the pictures of both splits, by class and name; give the classes their names."""
@@ -108,8 +110,8 @@ class ImageFolder(Source):
                 raise AeprobeError(f"data: {test / min(strange)} is of a class that train does not have")
             return {"train": pictures, "test": _pictures(test, names)}
         samples: dict[str, Samples] = {split: [] for split in SPLITS}
-        for label in range(len(names)):
-            of_class = [sample for sample in pictures if sample[1] == label]
+        for _, group in groupby(pictures, key=lambda sample: sample[1]):
+            of_class = [*group]
             count = min(len(of_class) - 1, max(1, round(self.test_share * len(of_class))))
             tested = {*seeded_permutation(len(of_class), self.split_seed)[:count].tolist()}
             for place, sample in enumerate(of_class):
@@ -127,7 +129,8 @@ class ImageFolder(Source):
 
     def _decode(self, key: str) -> None:
         """Keep the images of all pictures that can be read, and why the others cannot."""
-        images, faults = {}, {}
+        kept: dict[str, Any] = {}
+        faults = {}
         for split, samples in self._samples.items():
             pixels = np.empty((len(samples), self.channels, self.size, self.size), np.uint8)
             count = 0
@@ -139,9 +142,9 @@ class ImageFolder(Source):
                     count += 1
                 except Exception as error:  # what a broken file ends in can be any
                     faults[path] = printable(f"{str(error) or type(error).__name__:.200}")
-            images[split] = pixels[:count]
+            kept[split] = pixels[:count]
         with filled(self.cache.parent) as folder:
-            np.savez(folder / self.cache.name, key=np.array(key), faults=np.array(json.dumps(faults)), **images)
+            np.savez(folder / self.cache.name, key=key, faults=json.dumps(faults), **kept)
 
     def _load(self, key: str, split: str) -> tuple[np.ndarray, dict[str, str]]:
         """Return the kept images of a split, and why which pictures have none."""
@@ -163,4 +166,5 @@ def _pictures(folder: Path, names: list[str]) -> Samples:
         return is_picture(Path(path), folder) and Path(path).is_file()
 
     labels = {name: label for label, name in enumerate(names)}
-    return make_dataset(folder, labels, is_valid_file=valid, allow_empty=True)
+    samples: Samples = make_dataset(folder, labels, is_valid_file=valid, allow_empty=True)
+    return samples

@@ -1,6 +1,7 @@
 """Stage 1: an autoencoder that learns to reconstruct its images."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
@@ -144,7 +145,8 @@ class Autoencoder(StageModule):
 
 def _size_of_code(encoder: nn.Module, decoder: nn.Module, shape: tuple[int, ...]) -> int:
     """Encode and decode two images of zeros; return how many numbers a code has."""
-    code = reconstruction = None
+    code: Any = None
+    reconstruction: Any = None
     reason = "expected (2, numbers of a code) and the images' shape"
     try:
         code = output_of(encoder, shape)

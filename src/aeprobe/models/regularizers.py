@@ -122,7 +122,8 @@ class InformationMaximization(Clusters):
 
 def _of_length(noise: Tensor, length: float) -> Tensor:
     """Stretch each image's noise to a length."""
-    return noise * (length / (noise.flatten(1).norm(dim=1) + TINY).view(-1, 1, 1, 1))
+    stretched: Tensor = noise * (length / (noise.flatten(1).norm(dim=1) + TINY).view(-1, 1, 1, 1))
+    return stretched
 
 
 def divergence(target: Tensor, other: Tensor) -> Tensor:

@@ -56,16 +56,16 @@ def data_settings(
 
 def build_data(settings: Mapping[str, Any], seed: int, batch_size: int, eval_batch_size: int) -> ImageDataModule:
     """Build the data module of `data_settings`, read, split and held against the checkpoint; `seed` orders."""
-    source, node, path = _source(settings), settings["source"], settings["ckpt"]
-    own = (settings[key] for key in ("name", "root", "val_size", "split_seed"))
-    data = ImageDataModule(*own, batch_size, eval_batch_size, seed, source=source)
-    data.identity["source"] = data.hparams["source"] = node
+    source, path = _source(settings), settings["ckpt"]
+    name, root, val_size, split_seed = (settings[key] for key in ("name", "root", "val_size", "split_seed"))
+    data = ImageDataModule(name, root, val_size, split_seed, batch_size, eval_batch_size, seed, source=source)
+    data.identity["source"] = data.hparams["source"] = settings["source"]
     data.prepare_data()
     data.setup()
     require_files(data, settings["files"], path)
     if settings["shape"] and [*data.shape] != [*settings["shape"]]:
         raise AeprobeError(
-            f"data={data.name}: its images are {data.shape}, but the encoder of {path} takes "
+            f"data={name}: its images are {data.shape}, but the encoder of {path} takes "
             f"{tuple(settings['shape'])} (channels, height, width)"
         )
     return data
