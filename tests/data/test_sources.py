@@ -15,7 +15,7 @@ from torchvision import datasets
 
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.idx_files import FILES
-from aeprobe.data.mnist import EMNIST, KMNIST, FashionMNIST, IdxFolder
+from aeprobe.data.mnist import EMNIST, KMNIST, MNIST, FashionMNIST, IdxFolder
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
@@ -109,6 +109,19 @@ def test_class_names_are_texts_each_its_own(names: Any) -> None:
     source.class_names = names
     with pytest.raises(AeprobeError, match=r"class_names=.*: expected up to 4096 different texts"):
         read(source)
+
+
+def test_images_are_called_as_their_source_says(tmp_path: Path) -> None:
+    """With their folder where that alone tells them apart; their classes by the source's noun."""
+    folder = str(tmp_path)
+    own, clothes, digits = (
+        ImageDataModule(name, folder, source=source(folder))
+        for name, source in (("folder", IdxFolder), ("clothes", FashionMNIST), ("mnist", MNIST))
+    )
+    assert (own.title, clothes.title, digits.title) == (f"folder {folder}", "clothes", "mnist")
+    told = [(data.identity["noun"], data.identity["handwritten"]) for data in (own, clothes, digits)]
+    assert told == [("class", False), ("class", False), ("digit", True)]
+    assert digits.hparams["title"] == "mnist"
 
 
 def test_idx_files_packed_dotted_and_of_any_size(tmp_path: Path) -> None:
