@@ -21,7 +21,7 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from aeprobe.config.checks import validate
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.models.networks import MLP
 from aeprobe.training import run as runner
 
@@ -58,7 +58,7 @@ def floor(stage: str, tick: Tick, **_: Any) -> None:
 
 def bare(stage: str, tick: Tick, **_: Any) -> None:
     """The same step as a plain tensor loop with fused Adam: images, or the codes of a frozen encoder."""
-    data = MNISTDataModule()
+    data = ImageDataModule()
     data.prepare_data()
     data.setup()
     encoder = MLP(ENCODER)
@@ -100,7 +100,7 @@ def report_whole(epochs: int) -> None:
 
 
 def _report_epochs(stage: str, encoder: nn.Module) -> Iterator[float]:
-    MNISTDataModule().prepare_data()
+    ImageDataModule().prepare_data()
     transform = Compose([ToTensor(), Normalize((0.0,), (1.0,))])
     train = DataLoader(MNIST("data", train=True, transform=transform), batch_size=BATCH, shuffle=True)
     test = DataLoader(MNIST("data", train=False, transform=transform), batch_size=BATCH, shuffle=True)

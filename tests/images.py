@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 
 from aeprobe.data import idx_files
+from aeprobe.data.datamodule import ImageDataModule
+from aeprobe.data.mnist import IdxFolder
 
 
 def write_folder(root: Path, count: int = 300, labels: int | None = None, side: int = 28) -> Path:
@@ -20,3 +22,8 @@ def write_folder(root: Path, count: int = 300, labels: int | None = None, side: 
         n = count if labels is None else labels
         (root / labels_name).write_bytes(struct.pack(">2I", 2049, n) + bytes(i % 3 for i in range(n)))
     return root
+
+
+def folder_data(folder: Path, val_size: float = 0, split_seed: int = 0) -> ImageDataModule:
+    """The images of a folder of IDX files, not read yet."""
+    return ImageDataModule("folder", str(folder), val_size, split_seed, source=IdxFolder(str(folder)))

@@ -48,7 +48,6 @@ REFUSED = [
     ("autoencoder.optimizer=adamw", ["optimizer@autoencoder.optimizer=NAME"]),
     ("autoencoder.batch_size=0", ["autoencoder.batch_size=0", "at least 1"]),
     ("classifier.max_epochs=0", ["classifier.max_epochs=0", "at least 1"]),
-    ("data.val_size=60000", ["data.val_size=60000", "59999"]),
     ("data.val_size=-1", ["data.val_size=-1"]),
     ("data.std=0", ["data.std=0", "above 0"]),
     ("autoencoder.network.widths=[784]", ["autoencoder.network: widths=[784]", "two or more"]),

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import struct
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +10,14 @@ import aeprobe.runtime  # noqa: F401
 
 import pytest
 import torch
-from conftest import REPO, metrics, run_here, train
-from images import write_folder
+from conftest import metrics, run_here, train
+from images import folder_data, write_folder
 from launches import TRAIN, slurm, together
 from same_runs import resume_here
 
 from aeprobe.data import idx_files
-from aeprobe.data.datamodule import MNISTDataModule
-from aeprobe.data.idx_files import FILES, IdxFile
+from aeprobe.data.datamodule import ImageDataModule
+from aeprobe.data.idx_files import FILES
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
@@ -54,7 +52,7 @@ def test_size_and_checksum_stand_in_the_run_and_its_checkpoints(made: tuple[Path
 
 
 def test_mnist_has_the_checksums_of_its_list(root: Path) -> None:
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     assert {name: file["sha256"] for name, file in data.files.items()} == idx_files.checksums()
 
@@ -159,34 +157,10 @@ def test_the_command_says_it_in_one_line(made: tuple[Path, Path], tmp_path: Path
     assert not (tmp_path / "outputs").exists() or not [*(tmp_path / "outputs").rglob("*.json")]
 
 
-@pytest.mark.parametrize("kept", ["nothing", "some"])
-def test_a_run_without_checksums_goes_on_and_gets_them(made: tuple[Path, Path], kept: str) -> None:
-    folder, run = made
-    for file in run.glob("checkpoints/*.ckpt"):
-        content = checkpoints.read(file)
-        stored = content["datamodule_hyper_parameters"]
-        files = stored.pop("files")
-        if kept == "some":
-            stored["files"] = {IMAGES: files[IMAGES]}
-        torch.save(content, file)
-    said = metrics(run)
-    del said["data"]["files"]
-    (run / "metrics.json").write_text(json.dumps(said))
-    flip(folder / LABELS, 50)  # which it cannot know
-    resume_here(run, "autoencoder.max_epochs=2")
-    assert metrics(run)["data"]["files"] == identities(folder)
-    stored = checkpoints.read(run / "checkpoints" / "last.ckpt")["datamodule_hyper_parameters"]
-    assert stored["files"] == identities(folder)
-
-
 @pytest.mark.parametrize("val_size", [0, 1, 137, 299])
-@pytest.mark.parametrize("chunk", [1, 784 * 7, 784 * 300])
-def test_a_split_is_the_file_s_order_divided_by_the_permutation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, val_size: int, chunk: int
-) -> None:
+def test_a_split_is_the_file_s_order_divided_by_the_permutation(tmp_path: Path, val_size: int) -> None:
     folder = write_folder(tmp_path / "images", 300)
-    monkeypatch.setattr(idx_files, "CHUNK", chunk)
-    data = MNISTDataModule("folder", str(folder), val_size, split_seed=3)
+    data = folder_data(folder, val_size, split_seed=3)
     data.setup()
     stored = torch.frombuffer(bytearray((folder / IMAGES).read_bytes()[16:]), dtype=torch.uint8).view(
         300, 1, 28, 28
@@ -198,62 +172,6 @@ def test_a_split_is_the_file_s_order_divided_by_the_permutation(
             assert torch.equal(data.splits[name].images, stored[part])
             assert data.splits[name].labels.tolist() == (part % 3).tolist()
     assert data.files == identities(folder)
-
-
-@pytest.mark.parametrize("change", ["cut", "grown", "replaced", "removed"])
-def test_a_file_that_changes_while_it_is_read_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    path = write_folder(tmp_path / "images", 300) / IMAGES
-    monkeypatch.setattr(idx_files, "CHUNK", 784 * 50)
-    file = IdxFile(path, idx_files.IMAGES)
-    chunks = file.chunks()
-    if change in ("cut", "grown"):
-        next(chunks)
-        with path.open("r+b") as opened:
-            opened.truncate(16 + 784 * 100 if change == "cut" else 16 + 784 * 301)
-    elif change == "replaced":
-        content = path.read_bytes()
-        path.write_bytes(struct.pack(">4I", 2051, 299, 28, 28) + content[16:])
-    else:
-        path.unlink()
-    words = "cannot be read" if change == "removed" else "had 235216 bytes and was changed while it was read"
-    with pytest.raises(AeprobeError, match=words) as caught:
-        list(chunks)
-    assert "\n" not in str(caught.value)
-    assert file.identity == {}
-
-
-def test_images_stay_when_their_files_are_cut_after_they_were_read(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "images", 300)
-    data = MNISTDataModule("folder", str(folder), 50)
-    data.setup()
-    before = {name: split.images.clone() for name, split in data.splits.items()}
-    for name in NAMES:
-        (folder / name).write_bytes(b"")
-    assert all(torch.equal(split.images, before[name]) for name, split in data.splits.items())
-
-
-PEAK = """
-import resource, sys
-from aeprobe.data.datamodule import MNISTDataModule
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-data = MNISTDataModule("folder", sys.argv[1], 5000)
-data.setup()
-assert len(data.splits["train"]) == 195_000
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KB there")
-def test_reading_takes_the_memory_of_the_images_once(tmp_path: Path) -> None:
-    for count, (images, labels) in zip((200_000, 1000), FILES.values(), strict=True):
-        (tmp_path / images).write_bytes(struct.pack(">4I", 2051, count, 28, 28) + bytes(784) * count)
-        (tmp_path / labels).write_bytes(struct.pack(">2I", 2049, count) + bytes(count))
-    command = [sys.executable, "-c", PEAK, str(tmp_path)]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
-    assert int(done.stdout) * 1024 < 1.2 * 201_000 * 784  # 157 MB; with a second copy it would be 2.0
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from aeprobe import load
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import filters
 from aeprobe.models.corruption import Gaussian
@@ -46,7 +46,7 @@ def found(run: Path, kind: str = "gaussian") -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def images(root: Path) -> tuple[Tensor, Tensor]:
     """Thirty test images, and the same with the noise of standard deviation 0.5."""
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     clean, _ = data.splits["test"][torch.arange(30)]
     torch.manual_seed(0)

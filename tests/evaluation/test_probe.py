@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from aeprobe import load
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.labels import labelled
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.probe import _scaled
@@ -38,7 +38,7 @@ def rows(run: Path) -> list[dict[str, Any]]:
 
 
 def test_its_accuracies_are_those_of_scikit_learn(probed: Path, trained: Path, root: Path) -> None:
-    data = MNISTDataModule(root=str(root), split_seed=3)
+    data = ImageDataModule(root=str(root), split_seed=3)
     data.setup()
     module = load(trained / "autoencoder")
     train_, test = data.splits["train"], data.splits["test"]

@@ -15,7 +15,7 @@ from conftest import metrics, run_here
 from drawn_words import words
 from matplotlib.image import imread
 
-from aeprobe.data.datamodule import ImageDataset, MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule, ImageDataset
 from aeprobe.data.idx_files import FILES
 from aeprobe.errors import AeprobeError
 from aeprobe.figures import charts, of_run, pictures
@@ -227,7 +227,7 @@ def test_history_skips_epochs_that_were_not_validated() -> None:
 
 @pytest.mark.slow
 def test_titles_and_words_stay_inside_their_figures(root: Path) -> None:
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     module = modules.autoencoder([784, 40, 30]).eval()
     codes, errors = measured(module, data.splits["test"], 100)

@@ -11,7 +11,7 @@ from torch.distributions import Categorical
 from torch.nn.functional import kl_div
 
 from aeprobe.data.augmentation import randomly_deformed
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
@@ -76,7 +76,7 @@ def test_every_image_is_deformed_its_own_way_and_none_far() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["clusters", "information"])
 def test_clusters_see_no_label(kind: str, root: Path, tmp_path: Path) -> None:
-    class Unlabelled(MNISTDataModule):
+    class Unlabelled(ImageDataModule):
         def setup(self, stage: str | None = None) -> None:
             super().setup(stage)
             self.splits["train"].labels = torch.zeros_like(self.splits["train"].labels)
@@ -85,7 +85,7 @@ def test_clusters_see_no_label(kind: str, root: Path, tmp_path: Path) -> None:
     settings = [*CLUSTERED, chosen, "autoencoder.regularizer.weight=0.01", f"data.root={root}"]
     run_here(tmp_path / "labelled", settings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aeprobe.training.data.MNISTDataModule", Unlabelled)
+        patch.setattr("aeprobe.training.data.ImageDataModule", Unlabelled)
         run_here(tmp_path / "unlabelled", settings)
     one, other = (checkpoints.load(tmp_path / name).state_dict() for name in ("labelled", "unlabelled"))
     assert all(torch.equal(value, other[key]) for key, value in one.items())
@@ -130,7 +130,7 @@ def test_divergence_and_entropy_are_those_of_torch() -> None:
 
 def test_adversarial_noise_has_its_length_and_changes_the_clusters_more_than_any_other(root: Path) -> None:
     torch.manual_seed(0)
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     images, _ = data.splits["train"][torch.arange(50)]
     module = Autoencoder(MLPAutoencoder([1, 28, 28], [784, 100, 30], "SiLU"))

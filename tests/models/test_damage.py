@@ -9,12 +9,12 @@ from conftest import FIGURES, run_here
 from damage import Damage, damaged, damages
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from images import write_folder
+from images import folder_data, write_folder
 from refusals import refused
 from same_runs import same
 
 from aeprobe.data import idx_files
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.models import checkpoints
 
 
@@ -60,8 +60,8 @@ def test_a_damaged_folder(
     after = damaged(before, damage)
     assume(after != before)
     (folder / name).write_bytes(after)
-    module = MNISTDataModule("folder", str(folder), val_size=0)
-    if refused(module.setup, f"{folder / name} "):
+    module = folder_data(folder, val_size=0)
+    if refused(module.setup, "data"):
         header = 16 if "images" in name else 8
         assert (len(after), after[:header]) == (len(before), before[:header])
         split = module.splits["train" if "train" in name else "test"]
@@ -83,7 +83,7 @@ def test_a_damaged_mnist(root: Path, tmp_path_factory: pytest.TempPathFactory, d
     (raw / name).write_bytes(after)
     for other in idx_files.checksums().keys() - {name}:
         (raw / other).symlink_to(root / "MNIST" / "raw" / other)
-    module = MNISTDataModule(root=str(raw.parent.parent))
+    module = ImageDataModule(root=str(raw.parent.parent))
     assert not refused(module.prepare_data, f"{raw / name} has SHA-256 ")
     assert (raw / name).read_bytes() == after  # left for the person to look at
     FIGURES["damages refused in MNIST"] += 1

@@ -14,7 +14,7 @@ from images import write_folder
 from torch import nn
 from torchvision.transforms.v2.functional import to_dtype
 
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
@@ -91,7 +91,7 @@ def normalized(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 
 def test_a_loaded_model_is_the_trained_one(normalized: Path, root: Path) -> None:
     autoencoder, classifier = (checkpoints.load(normalized / stage) for stage in ("autoencoder", "classifier"))
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     pixels, labels = data.splits["test"][:2000]
     for given in (pixels, data.splits["test"].images[:2000]):

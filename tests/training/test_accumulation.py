@@ -9,10 +9,9 @@ import modules
 import pytest
 import torch
 from conftest import run_here, scalars, train
-from images import write_folder
+from images import folder_data, write_folder
 from torch.nn.functional import cross_entropy, mse_loss
 
-from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.sampler import EpochBatches
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
@@ -53,7 +52,7 @@ def arguments(case: str, folder: Path, stage: str) -> list[str]:
 def by_hand(case: str, folder: Path, encoder: Path | None = None) -> tuple[dict[str, torch.Tensor], int]:
     """The weights after so many epochs, in float64, and the number of optimizer steps."""
     _, size, accumulate, limit = CASES[case]
-    data = MNISTDataModule("folder", str(folder), 20, SEED)
+    data = folder_data(folder, 20, SEED)
     data.setup()
     images, labels = data.splits["train"].images.double() / 255, data.splits["train"].labels
     aeprobe.runtime.seed(SEED)

@@ -10,7 +10,7 @@ from conftest import TINY, run_here
 from torch import nn
 
 from aeprobe.data.augmentation import RandomShift
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
@@ -49,7 +49,7 @@ def test_a_shift_moves_every_image_by_itself_and_loses_nothing_inside() -> None:
 def test_only_training_images_of_the_first_epochs_are_shifted(root: Path, tmp_path: Path) -> None:
     seen: dict[str, int] = {}
 
-    class Spy(MNISTDataModule):
+    class Spy(ImageDataModule):
         def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
             assert self.trainer is not None
             if not self.trainer.training:
@@ -62,7 +62,7 @@ def test_only_training_images_of_the_first_epochs_are_shifted(root: Path, tmp_pa
             return after
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aeprobe.training.data.MNISTDataModule", Spy)
+        patch.setattr("aeprobe.training.data.ImageDataModule", Spy)
         settings = [f"{AUGMENTATION}=shift", "autoencoder.augmentation.epochs=2", "autoencoder.max_epochs=3"]
         run_here(
             tmp_path / "run",
@@ -95,7 +95,7 @@ def test_standardised_codes_use_the_training_images_alone_and_travel_in_the_chec
     run_here(tmp_path / "run", [*overrides, "classifier.code_noise=0.1"])
     classifier = checkpoints.load(tmp_path / "run")
     assert isinstance(classifier, Classifier)
-    data = MNISTDataModule(root=str(root), split_seed=3)
+    data = ImageDataModule(root=str(root), split_seed=3)
     data.setup()
     images, _ = data.splits["train"][:]
     codes = classifier.encode(images)
@@ -125,7 +125,7 @@ def test_a_feature_that_never_varies_is_only_shifted() -> None:
 
 
 def test_a_he_autoencoder_starts_at_the_mean_training_image(root: Path) -> None:
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     mean = data.mean_image()
     torch.testing.assert_close(mean, data.splits["train"].images.float().mean(0) / 255, rtol=1e-4, atol=1e-5)

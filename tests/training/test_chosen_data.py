@@ -182,8 +182,8 @@ WRONG = {
     "data.source.size=32": "data.source.size: aeprobe.data.mnist.MNIST takes no such argument",
     "data=images data.source.sise=3": "data.source.sise: .*ImageFolder takes no such argument; did you mean size?",
     "data=images data.source.channels=2": r"data.source: channels=2: must be 1 \(greyscale\) or 3 \(colours\)",
-    "data=images data.root=nowhere": "data: .*nowhere is no folder",
-    "data=images data.val_size=1.5": "data.val_size=1.5: must be between 0 and 2147483648, or a share below 1",
+    "data=images data.root=nowhere": "data.root=nowhere: .*No such file or directory",
+    "data=images data.val_size=1.5": "data.val_size=1.5: must be 0 or more, or a share below 1",
     "data.name=a/b": "data.name=a/b: must be a name of at most 40 letters",
 }
 

@@ -11,7 +11,7 @@ from torchmetrics.functional.classification import multiclass_f1_score
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from aeprobe import load
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.tables.folding import find_runs, summarize
 
@@ -47,7 +47,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 
 
 def test_they_are_right_and_everywhere(measured: Path, root: Path) -> None:
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     images, labels = data.splits["test"][torch.arange(10_000)]
     classifier, autoencoder = load(measured), load(measured / "autoencoder")

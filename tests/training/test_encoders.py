@@ -10,7 +10,7 @@ from page_reader import made
 from torch import Tensor
 
 from aeprobe import load
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.runs.stage_run import StageRun
@@ -64,7 +64,7 @@ def test_a_random_encoder_is_the_seed_s_and_stays(runs: Path, root: Path, tmp_pa
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_measured_is_what_a_loaded_classifier_gives(kind: str, runs: Path, root: Path) -> None:
     classifier, found = load(runs / kind), metrics(runs / kind)
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     images, labels = data.splits["test"][torch.arange(10_000)]
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_few_labels_are_equally_many_of_each_class_and_an_epoch_is_as_long(root:
 def test_the_labels_are_the_seed_s_in_every_epoch_and_for_every_encoder(root: Path) -> None:
     chosen = {}
     for seed in (0, 0, 1):
-        data = MNISTDataModule(root=str(root))
+        data = ImageDataModule(root=str(root))
         data.setup()
         data.keep_labels(100, seed)
         assert data.splits["train"].labels.bincount().tolist() == [10] * 10

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from aeprobe.config.checks import validate
 from aeprobe.config.schema import plain
 from aeprobe.config.settings import fingerprint
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import EpochBatches
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
@@ -57,7 +57,7 @@ def test_the_ranges_on_file_are_those_of_the_experiment_as_it_is(name: str) -> N
 def test_twenty_steps_of_both_stages_equal_a_plain_loop(root: Path, tmp_path: Path) -> None:
     """The reference: images as floats, plain Adam written out per layer, no Trainer, no cache of codes."""
     run_here(tmp_path / "run", ["seed=5", *WHOLE, f"data.root={root}"])
-    data = MNISTDataModule(root=str(root), split_seed=5)
+    data = ImageDataModule(root=str(root), split_seed=5)
     data.setup()
     train_split = data.splits["train"]
     images, labels = train_split.images.double() / 255, train_split.labels

@@ -11,12 +11,11 @@ import pytest
 import torch
 from conftest import REPO, TINY, metrics, run_here, train
 from hydra import compose, initialize_config_dir
-from images import write_folder
+from images import folder_data, write_folder
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.functional import cross_entropy, mse_loss
 
 from aeprobe.config.checks import validate
-from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.runs.metrics import find_checkpoint
@@ -102,7 +101,7 @@ def test_losses_are_means_over_samples_when_the_last_batch_is_smaller(tmp_path: 
     folder = write_folder(tmp_path / "own")
     data = ["data=folder", f"data.root={folder}", "data.val_size=50", "data.eval_batch_size=40"]
     run_here(tmp_path / "run", [*data, "trainer.limit_epochs=1"])
-    module = MNISTDataModule("folder", str(folder), val_size=50)
+    module = folder_data(folder, val_size=50)
     module.setup()
     for stage in ("autoencoder", "classifier"):
         model = checkpoints.load(tmp_path / "run" / stage)

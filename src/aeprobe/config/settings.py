@@ -176,11 +176,9 @@ def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -
     if stage == "classifier":
         settings["data.labels"] = value_of(config, "data.labels")
     settings = {key: _number(key, value) for key, value in settings.items() if changes_a_number(key)}
-    if data.get("name") != "mnist":  # images of one's own are told apart by their files, or else by their place
-        files = data.get("files")
-        sums = [str(file.get("sha256"))[:12] for file in files.values()] if isinstance(files, dict) else []
-        settings |= {"data.files": sums} if sums else {"data.root": data.get("root")}
-    return settings
+    files = data.get("files")
+    sums = [str(file.get("sha256"))[:12] for file in files.values()] if isinstance(files, dict) else []
+    return settings | ({"data.files": sums} if sums else {"data.root": data.get("root")})
 
 
 def _number(key: str, value: Any) -> Any:

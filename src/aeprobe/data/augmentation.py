@@ -1,4 +1,4 @@
-"""Images that look a little different each time, every one of a batch its own way, by torch's global generator."""
+"""Augmentations, by torch's global generator: each image of a batch is changed in its own way."""
 
 import math
 
@@ -8,12 +8,7 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 
 
 class RandomShift(nn.Module):
-    """Moves each image by up to some pixels along each axis, another way each time; zeros move in.
-
-    Args:
-        pixels: 1 to 14.
-        epochs: in how many epochs, from the first; None: in all.
-    """
+    """Moves each image by up to 1 to 14 pixels along each axis, in the first `epochs` or all; zeros move in."""
 
     def __init__(self, pixels: int, epochs: int | None = None) -> None:
         super().__init__()
@@ -24,7 +19,7 @@ class RandomShift(nn.Module):
         self.pixels, self.epochs = pixels, epochs
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shifted images, of images that are float (N, 1, height, width)."""
+        """Shift images, float (N, 1, height, width)."""
         most, (count, _, height, width) = self.pixels, images.shape
         # A view: (N, 1, shifts, shifts, height, width).
         windows = pad(images, [most] * 4).unfold(2, height, 1).unfold(3, width, 1)
@@ -33,13 +28,10 @@ class RandomShift(nn.Module):
 
 
 def randomly_deformed(images: Tensor) -> Tensor:
-    """Each image turned by up to 15°, slanted by up to 0.3, scaled by about a fifth, moved by about 2 pixels.
+    """Turn each image by up to 15°, slant it by up to 0.3, scale it by about a fifth, move it by about 2 pixels.
 
     One digit as two people write it differs by as much. Zeros move in; each axis has its own scale, which
-    stretches the move too.
-
-    Args:
-        images: float (N, channels, height, width).
+    stretches the move too. Images are float (N, channels, height, width).
     """
     count, _, _, width = images.shape
     most = torch.tensor([math.radians(15), 0.3, 0.2, 0.2, 4 / width, 4 / width])  # an image is 2 wide

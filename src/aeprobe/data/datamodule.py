@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from aeprobe.data.idx_files import Identity
 from aeprobe.data.labels import labelled
-from aeprobe.data.mnist import MNIST, IdxFolder
+from aeprobe.data.mnist import MNIST
 from aeprobe.data.pixels import as_pixels
 from aeprobe.data.sampler import EpochBatches, batches_in_order, loader, seeded_permutation
 from aeprobe.data.sources import Source, checked
@@ -23,11 +23,7 @@ PART = 1_000  # images whose pixels and activations are floats at one time: 10 M
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images or their codes, and labels, int64 (N,), in memory.
-
-    Images are uint8 (N, channels, height, width), codes float (N, code). A DataLoader
-    asks for a whole batch at a time, by a tensor of indices.
-    """
+    """Images, uint8 (N, channels, height, width), or their codes, float (N, code), and labels, int64 (N,)."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
@@ -36,7 +32,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, index: int | slice | Tensor) -> tuple[Tensor, Tensor]:
-        """One image, float (*shape) in [0, 1], and its label; for several indices a batch of them."""
+        """Return one image, float in [0, 1], and its label; for several indices, such as a tensor's, a batch."""
         if isinstance(index, Tensor):  # a seventh of the time of images[index]
             index = index.to(self.images.device)
             images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
@@ -45,10 +41,8 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return as_pixels(images), labels
 
 
-class MNISTDataModule(L.LightningDataModule):
-    """The images of a source, MNIST by default, split into train, val and test.
-
-    Batches are floats in [0, 1]: what an encoder makes of a pixel before its first layer is its own matter.
+class ImageDataModule(L.LightningDataModule):
+    """The images of a source, MNIST by default, split into train, val and test. Batches are floats in [0, 1].
 
     Args:
         name: what the images are called.
@@ -61,16 +55,17 @@ class MNISTDataModule(L.LightningDataModule):
         seed: the order of the training batches, with the epoch.
         augmentation: changes the training images, float (N, *shape) in [0, 1], anew in every epoch; where it has
             `epochs`, only in the first so many.
-        source: of the images; None: MNIST below the root, or with the name "folder" the root's IDX files.
+        source: of the images; None: MNIST below the root.
 
     Attributes:
+        title: what the images are called in tables: their name, with the root where that tells them apart.
+        identity: what metrics.json says of the images, as do checkpoints.
         splits: "train", "val" and "test", after `setup`.
         shape: of an image: channels, height and width.
-        class_names: of the labels 0, 1, …; empty where classes are called by their numbers.
+        class_names: as of the source.
         labels: how many training images have labels; None: all.
-        epoch_size: how many images an epoch of training takes, after `setup`: as many as there are, with or
-            without labels, so that few come repeatedly.
-        files: "bytes" and "sha256" of each file by its name, as it was read by `setup`; checkpoints keep them.
+        epoch_size: how many images an epoch takes: as many as there are, so that few with labels come repeatedly.
+        files: "bytes" and "sha256" of each file by its name, as `setup` has read it; checkpoints keep them.
     """
 
     def __init__(
@@ -87,10 +82,12 @@ class MNISTDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.name, self.root, self.val_size, self.split_seed = name, Path(root), val_size, split_seed
-        self.source = source or (IdxFolder if name == "folder" else MNIST)(root)
+        self.source = source or MNIST(root)
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.augmentation = augmentation
-        self.identity = {"name": name, "val_size": val_size, "split_seed": split_seed}
+        self.title = f"{name} {root}" if self.source.known_by_root else name
+        self.identity = {"name": name, "val_size": val_size, "split_seed": split_seed, "title": self.title}
+        self.identity |= {"noun": self.source.noun, "handwritten": self.source.handwritten}
         self.save_hyperparameters(self.identity | {"root": root, "seed": seed}, logger=False)
         self.splits: dict[str, ImageDataset] = {}
         self.files: dict[str, Identity] = {}
@@ -100,46 +97,32 @@ class MNISTDataModule(L.LightningDataModule):
         self.epoch_size = 0
 
     def prepare_data(self) -> None:
-        """Puts the files in place and checks them.
-
-        Raises:
-            AeprobeError: a file has another checksum, or the directory cannot be written.
-        """
+        """Put the files in place and check them."""
         self.source.prepare()
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads the images and splits them, once.
-
-        Raises:
-            AeprobeError: the source cannot read, or gives what no source should, or `val_size` leaves nothing to
-                train on.
-        """
+        """Read the images and split them, once."""
         if self.splits:
             return
         images, labels, self.files = checked(self.source, "train")
         self.class_names, self.shape = [*self.source.class_names], tuple(images.shape[1:])
         train, val = self._split(images, labels)
-        *of_test, files = checked(self.source, "test")
-        test = ImageDataset(*of_test)
-        if test.images.shape[1:] != self.shape or [*self.source.class_names] != self.class_names:
+        test_images, test_labels, test_files = checked(self.source, "test")
+        if test_images.shape[1:] != self.shape or [*self.source.class_names] != self.class_names:
             raise AeprobeError(
                 f"data.source ({type(self.source).__name__}): its training images are {self.shape} of "
-                f"{len(self.class_names)} named classes, its test images {tuple(test.images.shape[1:])} of "
+                f"{len(self.class_names)} named classes, its test images {tuple(test_images.shape[1:])} of "
                 f"{len(self.source.class_names)}: they must agree"
             )
-        self.files |= files
+        self.files |= test_files
+        test = ImageDataset(test_images, test_labels)
         self.splits = {"train": train, "val": val if self.val_size else test, "test": test}
         self.epoch_size = len(train)
-        of_them = {"val_size": self.val_size, "class_names": self.class_names}
-        self.identity |= of_them
-        self.hparams.update(of_them | {"files": self.files})
+        self.identity |= {"val_size": self.val_size, "class_names": self.class_names}
+        self.hparams.update(self.identity | {"files": self.files})
 
     def keep_labels(self, count: int | None, seed: int) -> None:
-        """Trains on so many images, equally many of each class, which the seed chooses; None: on all.
-
-        Raises:
-            AeprobeError: as `labelled`.
-        """
+        """Train on so many images, equally many of each class, which the seed chooses; None: on all."""
         if count is None:
             return
         train = self.splits["train"]
@@ -151,14 +134,14 @@ class MNISTDataModule(L.LightningDataModule):
             log.info("data.labels=%s: %s labels of some classes, %s of the others", count, few, many)
 
     def to(self, device: torch.device | str) -> None:
-        """Keeps the splits on a device, as they are: a batch is gathered, and becomes float, where it is used."""
+        """Keep the splits on a device, as they are: a batch is gathered, and becomes float, where it is used."""
         self._replace(tuple(self.splits), lambda split: (split.images.to(device), split.labels.to(device)))
 
     @torch.no_grad()
     def encode(
         self, encoder: Callable[[Tensor], Tensor], splits: Sequence[str] = ("train", "val", "test")
     ) -> None:
-        """Replaces the images of some splits by `encoder(images)`, computed once and kept as float."""
+        """Replace the images of some splits by `encoder(images)`, computed once and kept as float."""
         self._replace(splits, lambda split: (torch.cat([*map(encoder, _in_parts(split))]), split.labels))
 
     def _replace(self, names: Sequence[str], new: Callable[[ImageDataset], tuple[Tensor, Tensor]]) -> None:
@@ -198,11 +181,11 @@ class MNISTDataModule(L.LightningDataModule):
         return loader(split, batches_in_order(len(split), self.eval_batch_size, *self._place()))
 
     def _place(self) -> tuple[int, int]:
-        """This process, and the number of processes."""
+        """The rank of this process, and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augments the training images."""
+        """Augment the training images."""
         trainer, augmentation = self.trainer, self.augmentation
         if augmentation is None or not trainer or not trainer.training:
             return batch
@@ -212,34 +195,17 @@ class MNISTDataModule(L.LightningDataModule):
         return augmentation(batch[0]), batch[1]
 
     def _split(self, images: Tensor, labels: Tensor) -> tuple[ImageDataset, ImageDataset]:
-        """The images without those held out, and those held out; both in their order."""
-        count, held_out = len(images), self.val_size
-        if isinstance(held_out, float):
-            held_out = round(held_out * count)
+        """Return the images that are trained on, and those held out; both in their order."""
+        count = len(images)
+        held_out = round(self.val_size * count) if isinstance(self.val_size, float) else self.val_size
         if not 0 <= held_out < count:
             raise AeprobeError(
                 f"data.val_size={held_out}: {self.root} has {count} training images; hold out fewer, 0 or more"
             )
         self.val_size = held_out
-        apart = torch.zeros(count, dtype=torch.bool)
-        apart[seeded_permutation(count, self.split_seed, "validation")[:held_out]] = True
-        _move_to_the_end(apart, images, labels)
-        sizes = [count - held_out, held_out]
-        kept, out = (ImageDataset(*both) for both in zip(images.split(sizes), labels.split(sizes), strict=True))
-        return kept, out
-
-
-def _move_to_the_end(apart: Tensor, *tensors: Tensor) -> None:
-    """Moves the items to the end that a bool tensor marks; all keep their order, and the others are not copied.
-
-    An item moves to the front or stays, so that none is overwritten before it is read.
-    """
-    for tensor in tensors:
-        out, first = tensor[apart], 0
-        for part in (~apart).nonzero().squeeze(1).split(PART):
-            tensor[first : first + len(part)] = tensor[part]
-            first += len(part)
-        tensor[first:] = out
+        order = seeded_permutation(count, self.split_seed, "validation")
+        train, val = order[held_out:].sort().values, order[:held_out].sort().values
+        return ImageDataset(images.index_select(0, train), labels[train]), ImageDataset(images[val], labels[val])
 
 
 def _in_parts(split: ImageDataset) -> Iterator[Tensor]:

@@ -1,45 +1,31 @@
-"""A folder of pictures, one subfolder a class: each is decoded once, and all are kept in one file of bytes."""
+"""A folder of pictures, one subfolder a class: each is decoded once, and the images are kept in one file."""
 
 import hashlib
 import json
 import logging
-import os
-import stat
 import warnings
-import zlib
-from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import aeprobe.runtime
-
+import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
+from torchvision.datasets.folder import make_dataset
 from tqdm import tqdm
 
-from aeprobe.data.pictures import ENDS, decoded
+from aeprobe.data.pictures import ENDS, decoded, is_picture
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError, printable
-from aeprobe.files import require_regular, write_atomically
+from aeprobe.files import filled
 from aeprobe.paths import typed_in
 
 log = logging.getLogger("aeprobe")
 SPLITS = ("train", "test")
 MOST_SIDE = 1024
-FORM = 2  # of what is kept; another number makes it anew
-
-
-class Picture(NamedTuple):
-    """A file, as the folder lists it; `fault` says why it is not opened."""
-
-    path: str  # below the folder
-    split: str
-    label: int
-    bytes: int
-    changed: int
-    fault: str = ""
+Samples = list[tuple[str, int]]  # paths and labels
 
 
 class ImageFolder(Source):
@@ -60,7 +46,7 @@ class ImageFolder(Source):
         split_seed: chooses them; the same for runs of every seed, so that all are tested on the same images.
     """
 
-    fresh = True
+    known_by_root = True
 
     def __init__(
         self, root: str, size: int = 32, channels: int = 3, test_share: float = 1 / 6, split_seed: int = 0
@@ -75,158 +61,110 @@ class ImageFolder(Source):
         self.root, self.size, self.channels = Path(root), size, channels
         self.test_share, self.split_seed = test_share, split_seed
         place = json.dumps([str(self.root.resolve()), size, channels]).encode()
-        name = f"{self.root.resolve().name}-{hashlib.sha256(place).hexdigest()[:16]}.uint8"
-        self._listed: list[Picture] = []
-        self.kept = typed_in() / "data" / "images" / name
+        name = f"{self.root.resolve().name}-{hashlib.sha256(place).hexdigest()[:16]}.npz"
+        self.cache = typed_in() / "data" / "images" / name
+        self._samples: dict[str, Samples] = {}
 
     def read(self, split: str) -> tuple[Tensor, Tensor | None]:
-        """As `Source`; decodes the pictures where their images are not kept yet.
-
-        Raises:
-            AeprobeError: there is no such folder, a class has no picture that can be read, or the images cannot be
-                kept.
-        """
+        """As `Source`; decodes the pictures where their images are not kept yet."""
         try:
-            pictures = self._listed or self._list()
-            self._listed = pictures if split == "train" else []  # 60,000 take half a second
-            self.kept.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self.kept}.lock"):  # of several processes the first decodes
+            if split == "train" or not self._samples:  # a list of 60,000 takes half a second
+                self._samples = self._list()
+            key = self._key()
+            self.cache.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.cache}.lock"):  # of several processes the first decodes
                 try:
-                    images, faults = self._read_kept(pictures, split)
-                except (OSError, LookupError, TypeError, ValueError):  # absent, of other pictures, or damaged
-                    self._decode_all(pictures)
-                    images, faults = self._read_kept(pictures, split)
+                    images, faults = self._load(key, split)
+                except Exception:  # absent, of other pictures, or damaged
+                    self._decode(key)
+                    images, faults = self._load(key, split)
         except OSError as error:
-            raise AeprobeError(f"data: {error.filename or self.kept}: {error.strerror or error}") from error
-        own = [picture for picture in pictures if picture.split == split]
-        for picture in own:
-            if fault := faults.get(picture.path):
-                log.warning("data: %s is left out: %s", printable(str(self.root / picture.path)), fault)
-        labels = torch.tensor([picture.label for picture in own if picture.path not in faults], dtype=torch.int64)
-        there = labels.bincount(minlength=len(self.class_names))
-        lost = [name for name, count in zip(self.class_names, there, strict=False) if not count]
-        if not len(labels) or (lost and split == "train"):
-            what = "none" if not len(labels) else f"none of class {lost[0]}"
-            raise AeprobeError(f"data: of the {split} pictures in {self.root} {what} can be read")
-        return images, labels if self.class_names else None
+            raise AeprobeError(f"data.root={self.root}: {error}") from error
+        labels = []
+        for path, label in self._samples[split]:
+            if fault := faults.get(path):
+                log.warning("data: %s is left out: %s", printable(path), fault)
+            else:
+                labels.append(label)
+        if split == "train" and (lost := {label for _, label in self._samples[split]} - {*labels}):
+            name = self.class_names[min(lost)] if self.class_names else "any"
+            raise AeprobeError(f"data: no training picture of class {name} in {self.root} can be read")
+        return torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64) if self.class_names else None
 
-    def _list(self) -> list[Picture]:
-        """Every picture, those of training first, by class and name; gives the classes their names."""
-        apart = [(self.root / split).is_dir() for split in SPLITS]
-        if any(apart) and not all(apart):
+    def _list(self) -> dict[str, Samples]:
+        """List the pictures of both splits, by class and name; give the classes their names."""
+        train, test = (self.root / split for split in SPLITS)
+        if train.is_dir() != test.is_dir():
             raise AeprobeError(f"data: {self.root} has a folder train or test, but not the other")
-        folders = {split: _classes(self.root / split) for split in SPLITS} if all(apart) else {}
-        names = folders["train"] if folders else _classes(self.root)
-        if strange := {*folders.get("test", ())} - {*names}:
-            raise AeprobeError(f"data: {self.root / 'test' / min(strange)} is of a class that train does not have")
+        folder = train if train.is_dir() else self.root
+        names = _classes(folder)
         self.class_names = [*map(printable, filter(None, names))]
-        found: dict[str, list[Picture]] = {split: [] for split in SPLITS}
-        for label, name in enumerate(names):
-            for split in folders or ("train",):
-                below = self.root / split / name if folders else self.root / name
-                path = str(below.relative_to(self.root))
-                own = [*_pictures(path, self.root, split, label)] if below.is_dir() else []
-                if not own and split == "train":
-                    raise AeprobeError(f"data: {below} has no picture (of {' '.join(ENDS)})")
-                found[split] += own
-            if not folders:
-                found["train"][-len(own) :], tested = self._divided(own)
-                found["test"] += tested
-        return [*found["train"], *found["test"]]
+        pictures = _pictures(folder, names)
+        if empty := {*range(len(names))} - {label for _, label in pictures}:
+            raise AeprobeError(
+                f"data: {folder / names[min(empty)]} has no picture (of {' '.join(ENDS)}): give a folder with a "
+                "subfolder of pictures for each class, or with pictures alone, without labels"
+            )
+        if folder == train:
+            if strange := {*_classes(test)} - {*names}:
+                raise AeprobeError(f"data: {test / min(strange)} is of a class that train does not have")
+            return {"train": pictures, "test": _pictures(test, names)}
+        samples: dict[str, Samples] = {split: [] for split in SPLITS}
+        for _, group in groupby(pictures, key=lambda sample: sample[1]):
+            of_class = [*group]
+            count = min(len(of_class) - 1, max(1, round(self.test_share * len(of_class))))
+            tested = {*seeded_permutation(len(of_class), self.split_seed, "test")[:count].tolist()}
+            for place, sample in enumerate(of_class):
+                samples["test" if place in tested else "train"].append(sample)
+        return samples
 
-    def _divided(self, own: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
-        """A class's pictures for training and for test, one at least for each where there are two."""
-        count = min(len(own) - 1, max(1, round(self.test_share * len(own))))
-        tested = {*seeded_permutation(len(own), self.split_seed, "test")[:count].tolist()}
-        test = [p._replace(split="test") for i, p in enumerate(own) if i in tested]
-        return [p for i, p in enumerate(own) if i not in tested], test
+    def _key(self) -> str:
+        """Sum up the names, sizes and times of the pictures."""
+        rows = [
+            (split, path, label, (stat := Path(path).stat()).st_size, stat.st_mtime_ns)
+            for split, samples in self._samples.items()
+            for path, label in samples
+        ]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
-    def _decode_all(self, pictures: Sequence[Picture]) -> None:
-        """Writes the images of all pictures that can be read, and at the end what they were made of."""
-        needed = len(pictures) * self.channels * self.size**2
-        aeprobe.runtime.require_memory(needed, f"data.size={self.size}: {len(pictures)} images take")
-
-        def content() -> Iterator[bytes]:
-            faults, sums = dict[str, str](), dict.fromkeys(SPLITS, 0)
-            for picture in tqdm(pictures, desc="reading pictures", unit="", disable=None, leave=False):
+    def _decode(self, key: str) -> None:
+        """Keep the images of all pictures that can be read, and why the others cannot."""
+        kept: dict[str, Any] = {}
+        faults = {}
+        for split, samples in self._samples.items():
+            pixels = np.empty((len(samples), self.channels, self.size, self.size), np.uint8)
+            count = 0
+            for path, _ in tqdm(samples, desc="reading pictures", unit="", disable=None, leave=False):
                 try:
-                    image = self._decode(picture)
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # of Pillow's, about files that it reads all the same
+                        pixels[count] = decoded(Path(path), self.channels, self.size, self.size)
+                    count += 1
                 except Exception as error:  # what a broken file ends in can be any
-                    faults[picture.path] = printable(f"{str(error) or type(error).__name__:.200}")
-                    continue
-                sums[picture.split] = zlib.crc32(image, sums[picture.split])
-                yield image
-            end = json.dumps({"key": self._key(pictures), "sums": sums, "faults": faults}).encode()
-            yield end + len(end).to_bytes(4, "big")
+                    faults[path] = printable(f"{str(error) or type(error).__name__:.200}")
+            kept[split] = pixels[:count]
+        with filled(self.cache.parent) as folder:
+            np.savez(folder / self.cache.name, key=key, faults=json.dumps(faults), **kept)
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow's, about files that it reads all the same
-            write_atomically(self.kept, content())
-
-    def _decode(self, picture: Picture) -> bytes:
-        if picture.fault:
-            raise ValueError(picture.fault)
-        return decoded(self.root / picture.path, self.channels, self.size, self.size).tobytes()
-
-    def _read_kept(self, pictures: Sequence[Picture], split: str) -> tuple[Tensor, dict[str, str]]:
-        """The images of a split, and why which pictures have none.
-
-        Raises:
-            OSError, LookupError, TypeError, ValueError: nothing is kept, it is of other pictures, or damaged.
-        """
-        require_regular(self.kept)
-        with self.kept.open("rb") as file:
-            size = file.seek(-4, os.SEEK_END) + 4
-            length = int.from_bytes(file.read(4), "big")
-            file.seek(size - 4 - length)
-            end = json.loads(file.read(length))
-            faults: dict[str, str] = end["faults"]
-            whole = [picture.split for picture in pictures if picture.path not in faults]
-            item = self.channels * self.size**2
-            if end["key"] != self._key(pictures) or size != len(whole) * item + length + 4:
+    def _load(self, key: str, split: str) -> tuple[np.ndarray, dict[str, str]]:
+        """Return the kept images of a split, and why which pictures have none."""
+        with np.load(self.cache, allow_pickle=False) as kept:  # noqa: TID251
+            if str(kept["key"]) != key:
                 raise ValueError("of other pictures")
-            images = torch.empty(whole.count(split), self.channels, self.size, self.size, dtype=torch.uint8)
-            file.seek(whole.index(split) * item if split in whole else 0)
-            pixels = images.view(-1).numpy().data
-            if file.readinto(pixels) != len(pixels) or zlib.crc32(pixels) != end["sums"][split]:
-                raise ValueError("damaged")
-        return images, faults
-
-    def _key(self, pictures: Sequence[Picture]) -> str:
-        rows = json.dumps([FORM, self.size, self.channels, pictures])
-        return hashlib.sha256(rows.encode()).hexdigest()
+            return kept[split], json.loads(str(kept["faults"]))
 
 
 def _classes(folder: Path) -> list[str]:
-    """The names of its subfolders, in their order; of a folder that holds pictures alone, one empty name."""
-    if not folder.is_dir():
-        raise AeprobeError(f"data: {folder} is no folder: give one of pictures, data.root=DIR")
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
-    if not names and not any(entry.name.lower().endswith(ENDS) for entry in os.scandir(folder)):
-        raise AeprobeError(
-            f"data: {folder} has no subfolders and no picture: give it one subfolder for each class, with its "
-            "pictures, or pictures alone, without labels"
-        )
-    return names or [""]
+    """Name its subfolders in their order; of a folder that holds pictures alone, one empty name."""
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".") or [""]
 
 
-def _pictures(folder: str, root: Path, split: str, label: int) -> Iterator[Picture]:
-    """The pictures below a class's folder, by name; links are followed to what lies inside of the root."""
-    for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
-        path = f"{folder}/{entry.name}"
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _pictures(path, root, split, label)
-        elif entry.name.lower().endswith(ENDS):
-            fault, size, changed = "", 0, 0
-            try:
-                found = entry.stat()
-                size, changed = found.st_size, found.st_mtime_ns
-                if entry.is_symlink() and not (root / path).resolve().is_relative_to(root.resolve()):
-                    fault = "it is a link that leaves the folder"
-                elif not stat.S_ISREG(found.st_mode):
-                    fault = "it is no regular file"
-            except OSError as error:
-                fault = str(error.strerror)
-            yield Picture(path, split, label, size, changed, fault)
+def _pictures(folder: Path, names: list[str]) -> Samples:
+    """List the regular files that are pictures in the classes' subfolders, with their labels."""
+
+    def valid(path: str) -> bool:
+        return is_picture(Path(path), folder) and Path(path).is_file()
+
+    labels = {name: label for label, name in enumerate(names)}
+    samples: Samples = make_dataset(folder, labels, is_valid_file=valid, allow_empty=True)
+    return samples

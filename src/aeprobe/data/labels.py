@@ -1,4 +1,4 @@
-"""Which images may be known by their labels, where only some of them are."""
+"""The choice of images whose labels are known, where only some are."""
 
 import torch
 from torch import Tensor
@@ -10,17 +10,9 @@ from aeprobe.errors import AeprobeError
 def labelled(labels: Tensor, count: int, seed: int, key: str = "data.labels") -> Tensor:
     """The places of `count` images, int64 (count,), sorted: equally many of each class, chosen by the seed alone.
 
-    What does not divide by the classes is one more image of some of them, which the seed chooses. More images of
-    the same seed contain the fewer.
-
-    Args:
-        labels: int64 (N,); one below 0 is none, and its image is not chosen.
-        count: at least one image of each class that there is.
-        seed: from 0.
-        key: the setting that asked for so many, for the error.
-
-    Raises:
-        AeprobeError: there are more classes than that, or a class has fewer images than its share.
+    The rest of a division by the classes is one more image of some of them, which the seed chooses. More images of
+    the same seed contain the fewer. An image whose label, of int64 (N,), is below 0 is not chosen; `key` is the
+    setting that errors name.
     """
     places = (labels >= 0).nonzero().squeeze(1)
     classes, owners, sizes = labels[places].unique(return_inverse=True, return_counts=True)

@@ -16,21 +16,13 @@ MOST_PIXELS = 2**26  # of a picture, before it is decoded: 200 MB in colours
 def decoded(path: Path, channels: int, height: int, width: int) -> NDArray[np.uint8]:
     """The picture, uint8 (channels, height, width), resized as little as makes it cover that, and its middle.
 
-    What is transparent becomes white, or black behind white ink alone, and a photo is turned as its camera says.
-
-    Args:
-        path: of a regular file.
-        channels: 1 for greyscale, 3 for colours.
-        height: of the image.
-        width: of the image.
-
-    Raises:
-        ValueError: it has more than `MOST_PIXELS` pixels. Of a broken file: any exception.
+    It has 1 channel (greyscale) or 3. What is transparent becomes white, or black behind white ink alone, and a
+    photo is turned as its camera says. A broken file raises any exception.
     """
     image = _open(path, "L" if channels == 1 else "RGB", (2 * width, 2 * height))
     image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    found: NDArray[np.uint8] = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
-    return found
+    pixels: NDArray[np.uint8] = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
+    return pixels
 
 
 def grey(path: Path, side: int) -> NDArray[np.uint8]:
@@ -38,40 +30,35 @@ def grey(path: Path, side: int) -> NDArray[np.uint8]:
     image = _open(path, "L", (side, side))
     if (times := max(image.size) // side) > 1:
         image = image.reduce(times)
-    found: NDArray[np.uint8] = np.asarray(image)
-    return found
+    pixels: NDArray[np.uint8] = np.asarray(image)
+    return pixels
 
 
 def below(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
-    """Each file's name and path; of a directory all pictures below it, in the order of their names.
-
-    What is hidden is left out, and a link that leads out of the directory.
-
-    Raises:
-        ValueError: there is no such file or directory, or the directory has no picture.
-    """
+    """Name each file; of a directory all pictures below it that are not hidden, in the order of their names."""
     for path in paths:
         if not path.exists():
             raise ValueError(f"{path}: there is no such file or directory")
         if not path.is_dir():
             yield path.name, path
             continue
-        those = sorted(one for one in path.rglob("*") if one.name.lower().endswith(ENDS) and not one.is_dir())
-        within = (one for one in those if not one.is_symlink() or one.resolve().is_relative_to(path.resolve()))
-        shown = [one for one in within if not any(p.startswith(".") for p in one.relative_to(path).parts)]
-        if not shown:
+        files = sorted(file for file in path.rglob("*") if is_picture(file, path) and not file.is_dir())
+        if not files:
             raise ValueError(f"{path}: the directory has no picture (of {' '.join(ENDS)})")
-        yield from ((str(one.relative_to(path)), one) for one in shown)
+        yield from ((str(file.relative_to(path)), file) for file in files)
+
+
+def is_picture(path: Path, folder: Path) -> bool:
+    """Tell a picture by its name; what is hidden below the folder is none."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.name.lower().endswith(ENDS) and not hidden
 
 
 def _open(path: Path, mode: str, size: tuple[int, int]) -> Image.Image:
     """The picture in a mode; a JPEG may be decoded smaller, but no smaller than the size."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is stricter
-        try:
-            opened = Image.open(path, formats=FORMATS)
-        except Image.DecompressionBombError:
-            raise ValueError(f"it has more than {MOST_PIXELS} pixels") from None
+        opened = Image.open(path, formats=FORMATS)
     with opened:
         if opened.width * opened.height > MOST_PIXELS:
             raise ValueError(f"it has {opened.width} x {opened.height} pixels, more than {MOST_PIXELS}")
@@ -93,16 +80,12 @@ def _on_paper(image: Image.Image) -> Image.Image:
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits or of floats from 0, black, to 1, white; what is transparent becomes white.
-
-    Raises:
-        ValueError: its numbers have another scale.
-    """
+    """A grey picture of 16 bits or of floats from 0, black, to 1, white; what is transparent becomes white."""
     values = np.asarray(image)
     scale = 1 if image.mode == "F" else 2**16 - 1
     if not (values.min() >= 0 and values.max() <= scale):
         raise ValueError(f"its numbers are not from 0 to {scale:,}: save it with 8 bits")
-    found = (values * 255.999 if image.mode == "F" else values // 256).astype(np.uint8)
+    pixels = (values * 255.999 if image.mode == "F" else values // 256).astype(np.uint8)
     if (clear := image.info.get("transparency")) is not None:
-        found[values == clear] = 255
-    return Image.fromarray(found)
+        pixels[values == clear] = 255
+    return Image.fromarray(pixels)

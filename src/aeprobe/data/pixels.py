@@ -5,11 +5,7 @@ from torch import Tensor
 
 
 def as_pixels(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Images as floats in [0, 1]: uint8 is divided by 255, floats pass as they are.
-
-    Raises:
-        TypeError: images of another type, whose scale is unknown.
-    """
+    """Return images as floats in [0, 1]: uint8 is divided by 255, floats pass as they are."""
     if images.is_floating_point():
         return images
     if images.dtype != torch.uint8:

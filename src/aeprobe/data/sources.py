@@ -1,4 +1,4 @@
-"""Where images come from: one class for each kind of source. A dataset of one's own is a class of this kind."""
+"""The seam for images: one class for each kind of source. A dataset of one's own is a class of this kind."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -25,13 +25,17 @@ class Source(ABC):
         files: "bytes" and "sha256" of each file by its name, after `read`: a run goes on with no others. Where a
             subclass leaves it empty, the images themselves are summed up.
         shape: of an image, where it is known before any is read.
-        fresh: whether the tensors that `read` returns are held by nobody else, so that no copy of them is needed.
-        fetched: whether `prepare` puts the files below `root`, so that a checkpoint's data may lie elsewhere now.
+        noun: what a class is, in figures and sentences.
+        handwritten: a person's picture is prepared as MNIST's makers did before it is encoded.
+        known_by_root: `data.root` tells these images from others of the same name.
+        fetched: `prepare` puts the files below `root`, so that a checkpoint's data may lie elsewhere now.
     """
 
     class_names: Sequence[str] = ()
     shape: tuple[int, int, int] | None = None
-    fresh = False
+    noun = "class"
+    handwritten = False
+    known_by_root = False
     fetched = False
 
     def __init__(self) -> None:
@@ -42,27 +46,20 @@ class Source(ABC):
         return None
 
     def prepare(self) -> None:  # noqa: B027 - most have nothing to prepare
-        """Puts the files in place, by unpacking or downloading; called before `read`, in every process.
-
-        Raises:
-            AeprobeError: that cannot be done.
-        """
+        """Put the files in place, by unpacking or downloading; called before `read`, in every process."""
 
     @abstractmethod
     def read(self, split: str) -> tuple[Tensor, Tensor | None]:
-        """The images, uint8 (N, channels, height, width), and labels, int64 (N,), of "train" or "test".
+        """Return the images, uint8 (N, channels, height, width), and labels, int64 (N,), of "train" or "test".
 
         Labels may be None: stage 1 needs none.
         """
 
 
 def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Identity]]:
-    """What a source gives of a split, held against what it should give, and the identities of its files.
+    """Return a split's images, labels and files' identities, held against the promise of `Source.read`.
 
     Without labels, each is NO_LABEL.
-
-    Raises:
-        AeprobeError: it gives something else, or cannot read.
     """
     name = f"data.source ({type(source).__name__}), {split}"
     source.files = {}
@@ -72,44 +69,34 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
         raise
     except Exception as error:  # whatever a class of somebody's own ends in
         raise AeprobeError(f"{name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
-    unlabelled = labels is None
-    if labels is None:
-        labels = torch.full((len(images),) if isinstance(images, Tensor) and images.ndim else (0,), NO_LABEL)
-    for what, tensor, dtype, sides, form in (
-        ("images", images, torch.uint8, 4, "(N, channels, height, width)"),
-        ("labels", labels, torch.int64, 1, "(N,)"),
-    ):
-        if not isinstance(tensor, Tensor) or tensor.dtype != dtype or tensor.ndim != sides:
-            given = (
-                f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
-            )
-            raise AeprobeError(f"{name}: its {what} are {given}, expected {dtype} {form}")
-    if len(images) != len(labels) or not images.numel():
+    right = isinstance(images, Tensor) and images.dtype == torch.uint8 and images.ndim == 4 and images.numel()
+    if labels is not None and right:
+        right = isinstance(labels, Tensor) and labels.dtype == torch.int64 and labels.shape == images.shape[:1]
+    if not right:
         raise AeprobeError(
-            f"{name}: {len(images)} images of {tuple(images.shape[1:])} and {len(labels)} labels: expected as "
-            "many of each, at least one"
+            f"{name}: gives {_form(images)} and {_form(labels)}: expected images, uint8 (N, channels, height, "
+            "width), and labels, int64 (N,) or None, at least one of each"
         )
     names = [*source.class_names]
     if not all(isinstance(one, str) and one for one in names) or not len({*names}) == len(names) <= MOST_CLASSES:
-        raise AeprobeError(
-            f"{name}: class_names={names!s:.80}: expected at most {MOST_CLASSES} texts, each another"
-        )
-    low, high, most = int(labels.min()), int(labels.max()), len(names) or MOST_CLASSES
-    if not unlabelled and (low < 0 or high >= most):
-        raise AeprobeError(
-            f"{name}: its labels go from {low} to {high}, expected 0 to {most - 1}"
-            + (f" for {most} class names" if names else "")
-        )
-    if not source.fresh:
-        images, labels = images.clone(memory_format=torch.contiguous_format), labels.clone()
+        raise AeprobeError(f"{name}: class_names={names!s:.80}: expected up to {MOST_CLASSES} different texts")
+    most = len(names) or MOST_CLASSES
+    if labels is not None and not 0 <= labels.min() <= labels.max() < most:
+        raise AeprobeError(f"{name}: labels from {labels.min()} to {labels.max()}: expected 0 to {most - 1}")
+    if labels is None:
+        labels = torch.full((len(images),), NO_LABEL)
     return images, labels, source.files or _identities(split, images, labels, names)
 
 
+def _form(value: object) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
 def _identities(split: str, images: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Identity]:
-    """Sums over what was read, for a source that names no files; other names of classes give another one."""
-    found = {}
-    for what, tensor, more in (("images", images, images.shape[1:]), ("labels", labels, names)):
+    """Sum up what was read, for a source that names no files; other names of classes give another sum."""
+    identities = {}
+    for kind, tensor, more in (("images", images, images.shape[1:]), ("labels", labels, names)):
         digest = hashlib.sha256(repr([*more]).encode())
         digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
-        found[f"{split}-{what}"] = {"bytes": tensor.nbytes, "sha256": digest.hexdigest()}
-    return found
+        identities[f"{split}-{kind}"] = {"bytes": tensor.nbytes, "sha256": digest.hexdigest()}
+    return identities

@@ -29,11 +29,6 @@ class Classes:
     noun: str = "digit"
     names: Sequence[str] = ()
 
-    @classmethod
-    def of(cls, dataset: str, names: Sequence[str]) -> "Classes":
-        """The classes of a dataset, by its name and theirs."""
-        return cls("digit" if dataset == "mnist" else "class", names)
-
     def __call__(self, label: int) -> str:
         """A class in a sentence."""
         if label == NO_LABEL:

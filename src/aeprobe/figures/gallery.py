@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.figures import of_run, tensorboard
 from aeprobe.figures.charts import DPI, Drawing
 from aeprobe.figures.classes import Classes
@@ -74,7 +74,7 @@ class Gallery(L.Callback):
     def __init__(
         self,
         module: Autoencoder | Classifier,
-        data: MNISTDataModule,
+        data: ImageDataModule,
         seed: int,
         directory: RunDirectory,
         epochs: Sequence[int],
@@ -86,7 +86,7 @@ class Gallery(L.Callback):
         if isinstance(module, Classifier) and not images:
             del self.splits["train"]  # they would stay beside their codes: 43 MB
         self.chosen = of_run.one_of_each(self.splits["val"].labels, seed)
-        self.names = Classes.of(str(data.name), data.class_names)
+        self.names = Classes(data.source.noun, data.class_names)
         self.not_drawn = NotDrawn()
         self.reconstructions: dict[int, Tensor] = {}
         self.steps: dict[int, int] = {}

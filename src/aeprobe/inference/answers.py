@@ -95,8 +95,8 @@ class Oracle:
             note(str(why))
         self.shape = module.shape
         of_data = self._checkpoint["datamodule_hyper_parameters"]
-        self.names = Classes.of(of_data["name"], of_data.get("class_names", ()))
-        self.digits = of_data["name"] == "mnist"
+        self.names = Classes(of_data["noun"], of_data.get("class_names", ()))
+        self.digits = bool(of_data["handwritten"])
 
     @property
     def missing(self) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from aeprobe.data.datamodule import PART
-from aeprobe.data.idx_files import IMAGES, IdxFile
+from aeprobe.data.idx_files import read_idx
 from aeprobe.data.pictures import below
 from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError
@@ -84,14 +84,11 @@ def _images(paths: Sequence[Path], shape: tuple[int, ...]) -> Iterator[tuple[str
 
 
 def _of_idx(path: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, Image]]:
-    file = IdxFile(path, IMAGES)
-    if (1, *file.shape) != shape:
-        raise AeprobeError(f"{path} has images of {(1, *file.shape)}, and the run is of {shape}")
-    number, name = 0, path.name.removesuffix(".gz")
-    for chunk in file.chunks():
-        for image in np.frombuffer(bytes(chunk), np.uint8).reshape(-1, *shape):
-            yield f"{name}-{number:05}", image
-            number += 1
+    images = read_idx(path, dimensions=3)[0].unsqueeze(1).numpy()
+    if images.shape[1:] != shape:
+        raise AeprobeError(f"{path} has images of {images.shape[1:]}, and the run is of {shape}")
+    name = path.name.removesuffix(".gz")
+    yield from ((f"{name}-{number:05}", image) for number, image in enumerate(images))
 
 
 @command

@@ -156,7 +156,7 @@ def _metadata(path: Path, checkpoint: Checkpoint, module: Autoencoder | Classifi
     metrics = read_metrics(part, missing_ok=True) if part else {}
     owner = part.parent if part and part.name == module.stage else part
     data = checkpoint["datamodule_hyper_parameters"]
-    names = Classes.of(data["name"], data.get("class_names", ()))
+    names = Classes(data["noun"], data.get("class_names", ()))
     count = module.classes if isinstance(module, Classifier) else len(names.names)
     size, scale = ", ".join(map(str, module.shape)), "0 to 255" if images == "uint8" else "in [0, 1]"
     described = {

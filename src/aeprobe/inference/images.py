@@ -45,11 +45,11 @@ def images_of(checkpoint: Checkpoint, path: Path, split: str, plugins: Sequence[
 @contextmanager
 def _kept_nowhere(source: Source) -> Iterator[None]:
     """Meanwhile, what a folder of pictures makes of them is kept where it is already, or not at all."""
-    if not isinstance(source, ImageFolder) or source.kept.exists():
+    if not isinstance(source, ImageFolder) or source.cache.exists():
         yield
         return
     with TemporaryDirectory() as folder:
-        source.kept = Path(folder, source.kept.name)
+        source.cache = Path(folder, source.cache.name)
         yield
 
 

@@ -79,7 +79,7 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
     content |= playground_data.pictures(test, int(run.metrics["seed"]))
     count = classifier.classes if classifier else 1 + int(test.labels.max())
     content["names"] = [run.class_name(label) for label in range(count)]
-    content["digits"] = checkpoint["datamodule_hyper_parameters"]["name"] == "mnist"  # as in `answers.Oracle`
+    content["digits"] = checkpoint["datamodule_hyper_parameters"]["handwritten"]  # as in `answers.Oracle`
     content["answers"] = classifier and playground_data.answers(
         runs["classifier"][0].metrics.get("confusion_matrix")
     )

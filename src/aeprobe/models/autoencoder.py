@@ -1,6 +1,7 @@
 """Stage 1: an autoencoder that learns to reconstruct its images."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
@@ -38,9 +39,6 @@ class Autoencoder(StageModule):
 
     Attributes:
         code_size: how many numbers an image becomes.
-
-    Raises:
-        ValueError: the network does not fit images of the shape.
     """
 
     stage = "autoencoder"
@@ -72,7 +70,7 @@ class Autoencoder(StageModule):
 
     @property
     def loss_name(self) -> str:
-        """What is minimised, as figures and tables call it."""
+        """The name of what is minimised, in figures and tables."""
         name = type(self.loss).__name__
         return LOSS_NAMES.get(name, name)
 
@@ -106,7 +104,7 @@ class Autoencoder(StageModule):
         return total
 
     def objective(self, reconstruction: Tensor, images: Tensor, code: Tensor) -> Tensor:
-        """What is minimised, a mean over the images."""
+        """Return what is minimised, a mean over the images."""
         loss: Tensor = self.loss(reconstruction, images)
         return loss
 
@@ -146,32 +144,16 @@ class Autoencoder(StageModule):
 
 
 def _size_of_code(encoder: nn.Module, decoder: nn.Module, shape: tuple[int, ...]) -> int:
+    """Encode and decode two images of zeros; return how many numbers a code has."""
+    code: Any = None
+    reconstruction: Any = None
+    reason = "expected (2, numbers of a code) and the images' shape"
     try:
         code = output_of(encoder, shape)
+        reconstruction = output_of(decoder, tuple(code.shape[1:]))
     except Exception as error:  # whatever a network ends in
-        raise ValueError(f"its encoder takes no images of {_words(shape)} ({_first_line(error)})") from error
-    if not isinstance(code, Tensor) or code.ndim != 2 or len(code) != 2:
-        raise ValueError(f"its encoder makes {_shape_of(code)} of two images: expected (2, numbers of a code)")
-    try:
-        image = output_of(decoder, tuple(code.shape[1:]))
-    except Exception as error:
-        raise ValueError(
-            f"its decoder takes no codes of {code.shape[1]} numbers ({_first_line(error)})"
-        ) from error
-    if _shape_of(image) != str((2, *shape)):
-        raise ValueError(
-            f"its decoder makes {_shape_of(image)} of two codes: expected {(2, *shape)}, as the images"
-        )
-    return int(code.shape[1])
-
-
-def _shape_of(output: object) -> str:
-    return str(tuple(output.shape)) if isinstance(output, Tensor) else f"a {type(output).__name__}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
-def _words(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
+        reason = str(error).partition("\n")[0]
+    if isinstance(reconstruction, Tensor) and reconstruction.shape == (2, *shape) and code.ndim == 2:
+        return int(code.shape[1])
+    made, decoded = (getattr(output, "shape", "nothing") for output in (code, reconstruction))
+    raise ValueError(f"of images {(2, *shape)} its encoder makes {made} and its decoder {decoded}: {reason}")

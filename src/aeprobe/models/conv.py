@@ -19,9 +19,6 @@ class ConvAutoencoder(nn.Module):
         channels: of the convolutions' outputs, from the first to the last.
         code: how many numbers an image becomes.
         activation: after each convolution, a class of torch.nn; none follows the code, a Sigmoid ends the decoder.
-
-    Raises:
-        ValueError: an argument is out of range, or more layers than halve the image.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the encoder of a denoising autoencoder sees instead of the images; they are reconstructed as they were.
+"""Corruptions that the encoder of a denoising autoencoder sees; the images are reconstructed as they were.
 
 Vincent et al., JMLR 11 (2010), section 3: additive Gaussian noise, and masking noise. torch.nn.Dropout differs
 from the latter: it makes the pixels that are left brighter.
@@ -29,11 +29,7 @@ class Gaussian(nn.Module):
 
 
 class Masking(nn.Module):
-    """Makes a share of the pixels black, others each time.
-
-    Args:
-        share: of all pixels, above 0 and below 1.
-    """
+    """Makes a share of the pixels, above 0 and below 1, black, others each time."""
 
     def __init__(self, share: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What stage 1 may minimise beside torch's own losses."""
+"""Losses of stage 1 beside torch's own."""
 
 import torch
 from torch import Tensor, nn

@@ -22,13 +22,9 @@ class MLP(nn.Sequential):
         widths: units of the input, of each hidden layer and of the output; at least two.
         activation: one of `ACTIVATIONS`, which are torch.nn's.
         initialization: "torch" for `nn.Linear`'s own, uniform with a variance of 1 / (3 fan_in), or "he" for
-            normal weights with a variance of 2 / fan_in and zero biases (He et al., ICCV 2015): what ReLU and its
-            kin need so that a signal keeps its size through many layers.
+            normal weights with a variance of 2 / fan_in and zero biases (He et al., ICCV 2015).
         dropout: the share of each hidden layer's outputs that a training step sets to 0; 0 or more, below 1.
         batch_norm: whether each hidden layer's units have mean 0 and variance 1 before the activation.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -39,8 +35,8 @@ class MLP(nn.Sequential):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        whole = all(type(width) is int and 1 <= width <= 2**20 for width in widths)
-        if not (whole and 2 <= len(widths) <= MOST_LAYERS):
+        counts = all(type(width) is int and 1 <= width <= 2**20 for width in widths)
+        if not (counts and 2 <= len(widths) <= MOST_LAYERS):
             raise ValueError(f"widths={[*widths]}: must be two or more numbers from 1 to {2**20}")
         require_word("activation", activation, ACTIVATIONS)
         require_word("initialization", initialization, ("torch", "he"))
@@ -71,10 +67,7 @@ class MLPAutoencoder(nn.Module):
     Args:
         shape: of an image: channels, height and width.
         widths: units of the encoder's layers, from an image's numbers to the code.
-        activation: as the other arguments, of `MLP`; none follows the code.
-
-    Raises:
-        ValueError: an argument is out of range, or the widths do not begin with an image's numbers.
+        activation: as the other arguments, of `MLP`.
     """
 
     def __init__(
@@ -98,18 +91,14 @@ class MLPAutoencoder(nn.Module):
 
     @torch.no_grad()
     def start_at(self, image: Tensor) -> None:
-        """Sets the output's biases so that no signal at all decodes to `image`.
-
-        Args:
-            image: float in [0, 1], (channels, height, width).
-        """
+        """Set the output's biases so that a code of zeros decodes to `image`, float in [0, 1], about."""
         output = self.decoder[-3]
         assert isinstance(output, nn.Linear)
         output.bias.copy_(image.flatten().logit(eps=0.01))
 
 
 def require_word(name: str, value: object, words: Sequence[str]) -> None:
-    """Raises ValueError for a value that is none of the words."""
+    """Raise ValueError for a value that is none of the words."""
     if value not in words:
         raise ValueError(f"{name}={value}: must be one of {', '.join(words)}")
 
@@ -119,12 +108,6 @@ class Normalize(nn.Module):
 
     So whoever loads a module need not know how it was trained. A `state_dict` does not hold mean and std.
 
-    Args:
-        mean: subtracted from pixels in [0, 1].
-        std: divides them after that.
-
-    Raises:
-        ValueError: `std` is not above 0, or one of the two is not finite.
     """
 
     mean: Tensor
@@ -139,7 +122,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(float(std)), persistent=False)
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Images as floats in [0, 1], of this layer's precision where they are uint8."""
+        """Return images as floats in [0, 1], of this layer's precision where they are uint8."""
         return as_pixels(images, self.mean.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -149,11 +132,7 @@ class Normalize(nn.Module):
 
 
 class Standardize(nn.Module):
-    """Shifts and scales each feature to mean 0 and standard deviation 1; the statistics are buffers.
-
-    Args:
-        features: numbers per sample. Until `fit`, samples pass as they are.
-    """
+    """Shifts and scales each feature to mean 0 and standard deviation 1; until `fit`, samples pass as they are."""
 
     mean: Tensor
     std: Tensor
@@ -164,7 +143,7 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.ones(features))
 
     def fit(self, samples: Tensor) -> None:
-        """Takes the statistics of samples, float (N, features); a feature that never varies is only shifted."""
+        """Take the statistics of samples, float (N, features); a feature that never varies is only shifted."""
         std, mean = torch.std_mean(samples, dim=0)
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 0, std, 1))
@@ -175,11 +154,7 @@ class Standardize(nn.Module):
 
 
 class GaussianNoise(nn.Module):
-    """Adds normal noise while training, and nothing after.
-
-    Args:
-        std: its standard deviation, in the samples' units.
-    """
+    """Adds normal noise of a standard deviation while training, and nothing after."""
 
     def __init__(self, std: float) -> None:
         super().__init__()

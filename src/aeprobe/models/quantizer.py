@@ -18,9 +18,6 @@ class Quantizer:
         low: the lower end of each number's range, float (code,).
         high: the upper end; the same as the lower one for a number that never changes.
         bits: of a number, 1 to 8.
-
-    Raises:
-        ValueError: `bits` is out of range.
     """
 
     def __init__(self, low: Tensor, high: Tensor, bits: int) -> None:
@@ -41,19 +38,15 @@ class Quantizer:
 
 
 def require_bits(bits: object) -> None:
-    """Raises ValueError for what is no number of bits."""
+    """Raise ValueError for what is no number of bits."""
     if type(bits) is not int or not 1 <= bits <= MOST_BITS:
         raise ValueError(f"{bits} bits: must be whole numbers from 1 to {MOST_BITS}")
 
 
 def entropy(indices: Tensor) -> float:
-    """What a code needs in bits, if its numbers are coded each by itself and as well as possible.
+    """The entropy in bits of a code's indices, uint8 (N, code), each number coded by itself (Shannon, 1948).
 
-    The sum over the code's numbers of the entropy of the frequencies of its indices (Shannon, 1948). The table of
-    frequencies is not counted. Of few codes it is too low: n codes show at most log2(n) bits a number.
-
-    Args:
-        indices: uint8 (N, code).
+    The table of frequencies is not counted. It is too low for few codes: n show at most log2(n) bits a number.
     """
     bits = 0.0
     for column in indices.T:

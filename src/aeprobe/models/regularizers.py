@@ -1,4 +1,4 @@
-"""What stage 1 may minimise beside the MSE. `conf/regularizer` has a file for each."""
+"""Terms that stage 1 may minimise beside its loss. `conf/regularizer` has a file for each."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,19 +17,15 @@ SHARPNESS = 3.0  # of the clusters: what a code's numbers are multiplied by to b
 
 
 class Regularizer(nn.Module):
-    """A term that is added to the MSE of a training step.
+    """A term that is added to the loss of a training step."""
 
-    Attributes:
-        fades: whether it depends on the number of epochs, so that a run with it cannot be lengthened.
-    """
-
-    fades = False
+    fades = False  # with the share of epochs that are left, so that a run cannot be lengthened
 
     def require_code(self, numbers: int) -> None:
-        """Raises ValueError where a code of so many numbers is too short for it."""
+        """Raise ValueError where a code of so many numbers is too short for it."""
 
     def forward(self, module: "Autoencoder", images: Tensor, code: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The term, and what to record of it by name.
+        """Return the term, and its metrics by name.
 
         Args:
             module: that is trained.
@@ -61,7 +57,7 @@ class Clusters(Regularizer):
         self.weight, self.clusters = weight, clusters
 
     def require_code(self, numbers: int) -> None:
-        """Raises ValueError where the code has fewer numbers than there are clusters."""
+        """Raise ValueError where the code has fewer numbers than there are clusters."""
         if self.clusters > numbers:
             raise ValueError(
                 f"clusters={self.clusters}: a code has {numbers} numbers; give as many clusters or fewer"
@@ -125,14 +121,14 @@ class InformationMaximization(Clusters):
 
 
 def _of_length(noise: Tensor, length: float) -> Tensor:
-    """Each image's noise, stretched to a length."""
+    """Stretch each image's noise to a length."""
     stretched: Tensor = noise * (length / (noise.flatten(1).norm(dim=1) + TINY).view(-1, 1, 1, 1))
     return stretched
 
 
-def divergence(target: Tensor, found: Tensor) -> Tensor:
+def divergence(target: Tensor, other: Tensor) -> Tensor:
     """The mean Kullback-Leibler divergence, in nats, of distributions from others, both (N, clusters)."""
-    return (target * (target.clamp_min(TINY).log() - found.clamp_min(TINY).log())).sum(1).mean()
+    return (target * (target.clamp_min(TINY).log() - other.clamp_min(TINY).log())).sum(1).mean()
 
 
 def entropy(distributions: Tensor) -> Tensor:
@@ -141,14 +137,11 @@ def entropy(distributions: Tensor) -> Tensor:
 
 
 def mutual_information(first: Tensor, second: Tensor) -> Tensor:
-    """How much a soft cluster of one view of an image says of the cluster of another view, in nats.
+    """Return the mutual information of the soft clusters of two views of N images, in nats.
 
     Invariant information clustering (Ji, Henriques & Vedaldi, ICCV 2019, equation 3): it is largest,
     log(clusters), where both views are in one cluster, every time, and all clusters are equally large.
-
-    Args:
-        first: logits of the clusters for one view of N images, (N, clusters).
-        second: for another view of the same images, the same.
+    The views are given as logits, (N, clusters).
     """
     with torch.autocast(first.device.type, enabled=False):  # half precision has no number as small as 1e-8
         joint = first.float().softmax(1).t() @ second.float().softmax(1) / len(first)

@@ -1,4 +1,4 @@
-"""What a network is made of, read from its modules: for the log, the diagram and the page."""
+"""The structure of a network, read from its modules: for the log, the diagram and the page."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ class Structure:
 
     @property
     def sizes(self) -> list[str]:
-        """Of the input and of each layer's output, such as "784" or "16x14x14"."""
+        """The sizes of the input and of each layer's output, such as "784" or "16x14x14"."""
         return ["x".join(map(str, size)) for size in (self.size, *(layer.size for layer in self.layers))]
 
     @property
@@ -52,30 +52,25 @@ class Structure:
         return [*dict.fromkeys(name for layer in self.layers[:-1] for name in layer.then)]
 
     def __str__(self) -> str:
-        """Such as "784-500-200-100-30 with ReLU"."""
+        """Write it such as "784-500-200-100-30 with ReLU"."""
         return "-".join(self.sizes) + (f" with {' and '.join(self.between)}" if self.between else "")
 
 
 def structure(network: nn.Module, size: tuple[int, ...]) -> Structure:
-    """Reads a network's layers by computing with it once, in eval mode.
-
-    Args:
-        network: a module that takes (N, *size).
-        size: of an image, or of a code.
-    """
-    found: list[Layer] = []
+    """Read a network's layers by computing with it once, in eval mode, on inputs of (N, *size)."""
+    layers: list[Layer] = []
     before = size
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         nonlocal before
-        own = sum(p.numel() for p in module.parameters())
-        if own and not isinstance(module, NORMS):
-            if not found and isinstance(module, nn.Linear):
+        weights = sum(p.numel() for p in module.parameters())
+        if weights and not isinstance(module, NORMS):
+            if not layers and isinstance(module, nn.Linear):
                 before = tuple(inputs[0].shape[1:])  # flattened by then
-            found.append(Layer(tuple(output.shape[1:]), own))
-        elif found and not isinstance(module, SILENT):
-            last = found.pop()
-            found.append(Layer(last.size, last.parameters + own, (*last.then, type(module).__name__)))
+            layers.append(Layer(tuple(output.shape[1:]), weights))
+        elif layers and not isinstance(module, SILENT):
+            last = layers.pop()
+            layers.append(Layer(last.size, last.parameters + weights, (*last.then, type(module).__name__)))
 
     hooks = [m.register_forward_hook(note) for m in network.modules() if not [*m.children()]]
     try:
@@ -83,12 +78,12 @@ def structure(network: nn.Module, size: tuple[int, ...]) -> Structure:
     finally:
         for hook in hooks:
             hook.remove()
-    return Structure(before, tuple(found), sum(p.numel() for p in network.parameters()))
+    return Structure(before, tuple(layers), sum(p.numel() for p in network.parameters()))
 
 
 @torch.no_grad()
 def output_of(network: nn.Module, size: tuple[int, ...]) -> Any:
-    """What a network makes of two samples of zeros, (2, *size), in eval mode and where its weights are."""
+    """Return a network's output for two samples of zeros, (2, *size), in eval mode and where its weights are."""
     weight = next(network.parameters(), torch.zeros(()))
     with evaluating(network):
         return network(torch.zeros(2, *size, dtype=weight.dtype, device=weight.device))
@@ -96,7 +91,7 @@ def output_of(network: nn.Module, size: tuple[int, ...]) -> Any:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """In eval mode meanwhile; each of its modules is then as before."""
+    """Put a network into eval mode for a while; each of its modules is then as before."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

@@ -20,9 +20,6 @@ class VariationalAutoencoder(Autoencoder):
             image's numbers, so the divergence is divided by how many they are: with loss=bce and beta=1 what is
             minimised is the negative evidence lower bound, in nats for each number.
         autoencoder: the arguments of `Autoencoder`, without a regularizer.
-
-    Raises:
-        ValueError: beta is not above 0, or there is a regularizer.
     """
 
     measured = ("loss", "mse", "kl")
@@ -38,7 +35,7 @@ class VariationalAutoencoder(Autoencoder):
 
     @property
     def loss_name(self) -> str:
-        """What is minimised, as figures and tables call it."""
+        """The name of what is minimised, in figures and tables."""
         return f"{super().loss_name}, plus {self.beta:g} KL / {self.numbers}"
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -57,7 +54,7 @@ class VariationalAutoencoder(Autoencoder):
         return loss + self.beta * self.divergence(code) / self.numbers
 
     def divergence(self, mean: Tensor) -> Tensor:
-        """From the standard normal distribution, in nats, a mean over the images."""
+        """Return the divergence from the standard normal distribution, in nats, a mean over the images."""
         log_variance: Tensor = self.log_variance(mean)
         return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
 
@@ -67,7 +64,7 @@ class VariationalAutoencoder(Autoencoder):
 
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:
-        """Images, float in [0, 1], (count, channels, height, width), of codes drawn by torch's generator."""
+        """Return images, float in [0, 1], (count, *shape), of codes drawn by torch's generator."""
         codes = torch.randn(count, self.code_size).to(self.log_variance.weight)
         images: Tensor = self.decoder(codes)
         return images

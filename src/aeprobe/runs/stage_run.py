@@ -57,8 +57,7 @@ class StageRun:
     @property
     def dataset(self) -> str:
         """The dataset's name; for a person's own images, with their folder."""
-        name = str(self.data.get("name"))
-        return f"{name} {self.data.get('root')}" if name in ("folder", "images") else name
+        return str(self.data.get("title", self.data.get("name")))
 
     def encoder_settings(self) -> dict[str, Any]:
         """Of a probe, what its encoder was trained with; "encoder." stands before what the probe has itself."""

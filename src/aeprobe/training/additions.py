@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from aeprobe.config import nodes
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, StageConfig
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Evaluation, Subject
 from aeprobe.runs.run_directory import RunDirectory
@@ -26,7 +26,7 @@ log = logging.getLogger("aeprobe")
 PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}  # that Lightning's loggers need
 
 
-def callbacks(config: Config, stage: str, data: MNISTDataModule) -> list[Callback]:
+def callbacks(config: Config, stage: str, data: ImageDataModule) -> list[Callback]:
     """The callbacks of a stage, new ones.
 
     Raises:

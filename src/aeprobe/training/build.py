@@ -12,7 +12,7 @@ from aeprobe.config import nodes
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, StageConfig, module_node
 from aeprobe.config.trust import trusted_in
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.labels import labelled
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
@@ -33,7 +33,7 @@ from aeprobe.training.consistency import (
     require_typed_architecture,
     require_validation,
 )
-from aeprobe.training.data import build_data, other_data
+from aeprobe.training.data import build_data, data_settings, other_data
 from aeprobe.training.experiment import Experiment
 
 
@@ -56,7 +56,8 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     kind: Any = nodes.bound(config.data.source, "data.source", Source).func  # type: ignore[type-abstract]
     if source is None and kind.shape:  # a mistyped network is found before anything is unpacked
         building.require_memory(building.rehearse("autoencoder", _autoencoder_settings(config, kind.shape)))
-    data = build_data(config, config.seed, settings.batch_size, source, resumed, stored=stored)
+    of_data = data_settings(config, config.seed, source, resumed, stored=stored)
+    data = build_data(of_data, config.seed, settings.batch_size, config.data.eval_batch_size)
     data.augmentation = augmentation
     if source and resumed:
         checkpoints.restore(source, resumed, trusted_in(config, stored))  # so that it fits, and is trusted
@@ -100,7 +101,7 @@ def _autoencoder_settings(config: Config, shape: Sequence[int]) -> dict[str, Any
 
 
 def _classifier_settings(
-    config: Config, encoder: Mapping[str, Any], trained: Autoencoder | Classifier, data: MNISTDataModule
+    config: Config, encoder: Mapping[str, Any], trained: Autoencoder | Classifier, data: ImageDataModule
 ) -> dict[str, Any]:
     """What a checkpoint keeps of stage 2's module; `encoder` is what the encoder's checkpoint keeps."""
     settings = config.classifier
@@ -136,7 +137,8 @@ def build_classifier(
         raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
     if source and path:
         require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
-    data = build_data(config, config.seed, settings.batch_size, source, path, typed, stored)
+    of_data = data_settings(config, config.seed, source, path, typed, stored)
+    data = build_data(of_data, config.seed, settings.batch_size, config.data.eval_batch_size)
     data.keep_labels(config.data.labels, config.seed)
     kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data.shape)
     network = trained or building.autoencoder(kept)
@@ -162,7 +164,7 @@ def build_finished(config: Config, typed: Mapping[str, str]) -> Experiment:
     module = checkpoints.restore(source, path, trusted_in(config))
     require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
     seed = config.seed if "seed" in typed else source["datamodule_hyper_parameters"]["seed"]
-    data = build_data(config, seed, 1, source, path, typed)
+    data = build_data(data_settings(config, seed, source, path, typed), seed, 1, config.data.eval_batch_size)
     classes = data.classes
     if isinstance(module, Classifier) and not probed:
         require_labels(data, "test")
@@ -181,7 +183,7 @@ def build_finished(config: Config, typed: Mapping[str, str]) -> Experiment:
     )
 
 
-def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: bool) -> Optimization:
+def _optimization(config: Config, stage: str, data: ImageDataModule, stored: bool) -> Optimization:
     """How a stage is trained on the data; of another stage than theirs, only to see that it can be."""
     settings: StageConfig = getattr(config, stage)
     trainer = config.trainer

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aeprobe.config import objective
 from aeprobe.config.schema import NETWORKS, PLATEAU, Config, StageConfig, value_of
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.idx_files import Identity
 from aeprobe.data.sources import NO_LABEL, Source
 from aeprobe.errors import AeprobeError
@@ -14,14 +14,14 @@ from aeprobe.models.classifier import Classifier
 from aeprobe.paths import typed_in
 
 
-def require_validation(stage: str, config: Config, data: MNISTDataModule) -> None:
+def require_validation(stage: str, config: Config, data: ImageDataModule) -> None:
     """Raises AeprobeError where a schedule would follow the loss of the test set, or nothing at all."""
     settings: StageConfig = getattr(config, stage)
     if settings.scheduler["_target_"] == PLATEAU:
         _require_held_out(f"{stage}.scheduler: ReduceLROnPlateau follows val/loss", stage, config, data)
 
 
-def require_monitored(key: str, metric: str, stage: str, config: Config, data: MNISTDataModule) -> None:
+def require_monitored(key: str, metric: str, stage: str, config: Config, data: ImageDataModule) -> None:
     """Raises AeprobeError where a callback would watch a metric of the test set, or one that is not measured."""
     known = objective.names(stage, config)
     if metric not in known:
@@ -30,7 +30,7 @@ def require_monitored(key: str, metric: str, stage: str, config: Config, data: M
         _require_held_out(f"{key}={metric}", stage, config, data)
 
 
-def require_best(stage: str, config: Config, data: MNISTDataModule) -> None:
+def require_best(stage: str, config: Config, data: ImageDataModule) -> None:
     """Raises AeprobeError where best.ckpt would be chosen by what is not measured, or has no better or worse."""
     metric = getattr(config, stage).monitor
     if metric == "val/loss":
@@ -41,7 +41,7 @@ def require_best(stage: str, config: Config, data: MNISTDataModule) -> None:
     objective.higher_is_better(config, stage, metric)
 
 
-def _require_held_out(what: str, stage: str, config: Config, data: MNISTDataModule) -> None:
+def _require_held_out(what: str, stage: str, config: Config, data: ImageDataModule) -> None:
     settings: StageConfig = getattr(config, stage)
     every, epochs = config.trainer.check_val_every_n_epoch, settings.epochs(config.trainer)
     if not data.val_size:
@@ -54,12 +54,12 @@ def _require_held_out(what: str, stage: str, config: Config, data: MNISTDataModu
         )
 
 
-def require_files(data: MNISTDataModule, trained: Mapping[str, Identity], path: Path | None) -> None:
+def require_files(data: ImageDataModule, trained: Mapping[str, Identity], path: Path | None) -> None:
     """Holds the files that were read against those of a run or a checkpoint, which may not know its own.
 
     Args:
         data: after `setup`.
-        trained: as `MNISTDataModule.files`.
+        trained: as `ImageDataModule.files`.
         path: of the run or the checkpoint.
 
     Raises:
@@ -85,7 +85,7 @@ def require_below_here(source: Source, root: str) -> None:
         )
 
 
-def require_classes(module: Classifier, data: MNISTDataModule) -> None:
+def require_classes(module: Classifier, data: ImageDataModule) -> None:
     """Raises AeprobeError where a head has fewer outputs than there are classes."""
     if data.classes > module.classes:
         raise AeprobeError(
@@ -94,7 +94,7 @@ def require_classes(module: Classifier, data: MNISTDataModule) -> None:
         )
 
 
-def require_labels(data: MNISTDataModule, *splits: str) -> None:
+def require_labels(data: ImageDataModule, *splits: str) -> None:
     """Raises AeprobeError where the images of a split have no labels."""
     if any((data.splits[split].labels == NO_LABEL).any() for split in splits):
         raise AeprobeError(
@@ -103,7 +103,7 @@ def require_labels(data: MNISTDataModule, *splits: str) -> None:
         )
 
 
-def require_two_classes(data: MNISTDataModule, *splits: str) -> None:
+def require_two_classes(data: ImageDataModule, *splits: str) -> None:
     """Raises AeprobeError where images (by default of all splits) have no labels, or all those of training one."""
     require_labels(data, *(splits or data.splits))
     if len(data.splits["train"].labels.unique()) < 2:
@@ -113,7 +113,7 @@ def require_two_classes(data: MNISTDataModule, *splits: str) -> None:
         )
 
 
-def batches_of(split: str, data: MNISTDataModule, size: int, limit: float | None) -> int:
+def batches_of(split: str, data: ImageDataModule, size: int, limit: float | None) -> int:
     """How many batches an epoch has under `trainer.limit_SPLIT_batches`: a number, a fraction, or None for all.
 
     Raises:

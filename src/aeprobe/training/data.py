@@ -1,4 +1,4 @@
-"""From `data.*` of a checked configuration, or of a checkpoint, to the images of a stage."""
+"""The images of a stage, from one dictionary of settings: a checkpoint's, or those of `data.*`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,82 +7,85 @@ from typing import Any
 from aeprobe.config import nodes
 from aeprobe.config.schema import Config, DataConfig, value_of
 from aeprobe.config.trust import require_trusted
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.training.consistency import require_below_here, require_files
 
 
-def build_data(
+def data_settings(
     config: Config,
     seed: int,
-    batch_size: int,
-    source: Checkpoint | None = None,
+    trained: Checkpoint | None = None,
     path: Path | None = None,
     typed: Mapping[str, str] | None = None,
     stored: bool = False,
-) -> MNISTDataModule:
-    """The data module, read and split; what a checkpoint says of the data wins over the configuration.
+) -> dict[str, Any]:
+    """Return the settings of a stage's images: of a checkpoint that was trained on them, or the configuration's.
 
     Args:
         config: as `validate` returned it.
-        seed: of the order of the batches; where there is no checkpoint, of the images held out too.
-        batch_size: of training.
-        source: a checkpoint that was trained on the data.
+        seed: chooses the images held out, where there is no checkpoint.
+        trained: the checkpoint whose encoder sees the images.
         path: of its file.
-        typed: what a person typed.
-        stored: whether the configuration is that of an earlier run, which goes on as it began.
-
-    Raises:
-        AeprobeError: the data are others than the checkpoint's, or cannot be read.
+        typed: the settings that a person typed; one that contradicts the checkpoint is refused.
+        stored: the configuration is an earlier run's, which unpacks nothing outside of the working directory.
     """
-    settings, typed = config.data, typed or {}
-    val_size, split_seed, root, node = settings.val_size, seed, settings.root, settings.source
-    name, files = settings.name, dict[str, Any]()
-    if source is not None:
-        kept, encoded = source["datamodule_hyper_parameters"], source["hyper_parameters"]
-        preprocessing = {name: encoded[name] for name in ("mean", "std")}
-        if other_data(settings, typed, source):
-            _require_typed_data(settings, typed, preprocessing, ("mean", "std"), path)
+    data, typed = config.data, typed or {}
+    chosen = {"name": data.name, "root": data.root, "val_size": data.val_size, "source": data.source}
+    settings: dict[str, Any] = chosen | {"split_seed": seed, "files": {}, "shape": None, "ckpt": path}
+    if trained is not None:
+        kept, encoder = trained["datamodule_hyper_parameters"], trained["hyper_parameters"]
+        settings["shape"], fixed = encoder["shape"], {name: encoder[name] for name in ("mean", "std")}
+        if other_data(data, typed, trained):
+            _require_typed_data(data, typed, fixed, ("mean", "std"), path)
         else:
-            keys = ("name", "val_size", "mean", "std", *(f"source.{key}" for key in settings.source))
-            _require_typed_data(settings, typed, kept | preprocessing, keys, path)
-            if kept["source"] != settings.source:  # which the person chose
+            keys = ("name", "val_size", "mean", "std", *(f"source.{key}" for key in data.source))
+            _require_typed_data(data, typed, kept | fixed, keys, path)
+            if kept["source"] != data.source:  # which the person chose
                 require_trusted([("data.source", kept["source"])], config.plugins, f"ckpt={path}")
-            name, val_size, split_seed, node = (kept[key] for key in ("name", "val_size", "split_seed", "source"))
-            files = kept.get("files", {})
-            if not _kind(node).fetched and "data.root" not in typed:
-                root = kept["root"]
-    images = nodes.build(node, "data.source", Source, root=root)  # type: ignore[type-abstract]
-    assert images is not None, "checked by validate"
-    data = MNISTDataModule(
-        name, root, val_size, split_seed, batch_size, settings.eval_batch_size, seed, source=images
-    )
-    data.identity["source"] = data.hparams["source"] = node
+            settings |= {key: kept[key] for key in ("name", "val_size", "split_seed", "source")}
+            settings["files"] = kept.get("files", {})
+            if not _kind(kept["source"]).fetched and "data.root" not in typed:
+                settings["root"] = kept["root"]
     if stored:
-        require_below_here(images, root)
+        require_below_here(_source(settings), settings["root"])
+    return settings
+
+
+def build_data(settings: Mapping[str, Any], seed: int, batch_size: int, eval_batch_size: int) -> ImageDataModule:
+    """Build the data module of `data_settings`, read, split and held against the checkpoint; `seed` orders."""
+    source, path = _source(settings), settings["ckpt"]
+    name, root, val_size, split_seed = (settings[key] for key in ("name", "root", "val_size", "split_seed"))
+    data = ImageDataModule(name, root, val_size, split_seed, batch_size, eval_batch_size, seed, source=source)
+    data.identity["source"] = data.hparams["source"] = settings["source"]
     data.prepare_data()
     data.setup()
-    require_files(data, files, path)
-    if source is not None and [*data.shape] != [*source["hyper_parameters"]["shape"]]:
+    require_files(data, settings["files"], path)
+    if settings["shape"] and [*data.shape] != [*settings["shape"]]:
         raise AeprobeError(
-            f"data={name}: its images are {tuple(data.shape)}, but the encoder of {path} takes "
-            f"{tuple(source['hyper_parameters']['shape'])} (channels, height, width)"
+            f"data={name}: its images are {data.shape}, but the encoder of {path} takes "
+            f"{tuple(settings['shape'])} (channels, height, width)"
         )
     return data
 
 
+def _source(settings: Mapping[str, Any]) -> Source:
+    source = nodes.build(settings["source"], "data.source", Source, root=settings["root"])  # type: ignore[type-abstract]
+    assert source is not None, "checked by validate"
+    return source
+
+
 def other_data(settings: DataConfig, typed: Mapping[str, str], source: Checkpoint | None) -> str | None:
-    """What a checkpoint's images are called, where a person typed `data=` and means others; else None."""
+    """Return the title of a checkpoint's images, where a person typed `data=` and means others; else None."""
     if source is None or "data" not in typed:
         return None
     kept = source["datamodule_hyper_parameters"]
     elsewhere = "data.root" in typed and not _kind(settings.source).fetched and settings.root != kept["root"]
     source_class = settings.source["_target_"] != kept["source"]["_target_"]
     other = elsewhere or source_class or settings.name != kept["name"]
-    name = str(kept["name"])
-    return (f"{name} {kept['root']}" if name in ("folder", "images") else name) if other else None
+    return str(kept["title"]) if other else None
 
 
 def _kind(node: Mapping[str, Any]) -> type[Source]:

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import StageConfig
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.evaluation.evaluation import Evaluation
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
@@ -36,7 +36,7 @@ class Experiment:
 
     stage: str
     module: Autoencoder | Classifier
-    data: MNISTDataModule
+    data: ImageDataModule
     seed: int
     settings: StageConfig | None = None
     ckpt: Path | None = None

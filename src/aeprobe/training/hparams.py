@@ -42,7 +42,7 @@ def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | f
         "layers": experiment.layers,
         "seed": experiment.seed,
         "ckpt": config.ckpt or "-",
-        "data": data.name if data.name == "mnist" else f"{data.name} {data.root}",
+        "data": data.title,
         "val_size": int(data.val_size),
         "labels": str(config.data.labels or "all") if experiment.stage == "classifier" else "-",
         "mean": experiment.module.hparams["mean"],

@@ -82,7 +82,7 @@ def evaluate(experiment: Experiment, settings: TrainerConfig, results: Metrics) 
         return figures
     data, module = experiment.data, experiment.module.eval().cpu()
     data.to("cpu")
-    names = Classes.of(str(data.name), data.class_names)
+    names = Classes(data.source.noun, data.class_names)
     subject = Subject(module, data.splits, experiment.seed, names, shows_progress(settings), experiment.ckpt)
     for name, evaluation in experiment.evaluations.items():
         with torch.no_grad():
