@@ -16,7 +16,6 @@ from aeprobe.config.rules import require
 from aeprobe.config.schema import (
     MODULE,
     NETWORKS,
-    SOURCES,
     STAGES,
     Config,
     DataConfig,
@@ -136,7 +135,7 @@ def check_data(data: DataConfig) -> None:
     """
     check_ranges(data, "data.")
     source = data.source.get("_target_") if isinstance(data.source, dict) else None
-    free = data.name != "mnist" or source in (SOURCES["mnist"], None)
+    free = data.name != "mnist" or source in ("aeprobe.data.mnist.MNIST", None)
     require(free, "data.name", data.name, f"another name for data of {source}")
     # A folder of one's own can hold any number of images: the data module checks against the real number.
     share, limit = isinstance(data.val_size, float), 59_999 if data.name == "mnist" else 2**31
