@@ -24,7 +24,7 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     file = directory.path / "train.log"
     handler = logging.FileHandler(file, encoding="utf-8") if directory.writes else logging.NullHandler()
     handler.setFormatter(_WithTraceback("%(asctime)s %(message)s"))
-    handler.handleError = lambda record: None  # type: ignore[method-assign] # a full disk costs lines, but no run
+    handler.handleError = lambda record: None  # type: ignore[method-assign] # noqa: ARG005 - a full disk costs lines
     log.addHandler(handler)
     hook, threading.excepthook = threading.excepthook, _but_full_disks
     try:

@@ -51,7 +51,7 @@ class StageRun:
     @property
     def data(self) -> dict[str, Any]:
         """The data as they were used; `images` counts them by split."""
-        data: dict[str, Any] = self.metrics.get("data") or self.metrics["config"]["data"]
+        data: dict[str, Any] = self.metrics.get("data") or self.metrics["config"].get("data", {})
         return data
 
     @property
