@@ -13,7 +13,10 @@ from aeprobe.errors import AeprobeError
 from aeprobe.runs.ownership import discard_unused, require_unused
 from aeprobe.runs.run_directory import RunDirectory
 
-SMALL = ("stage=autoencoder", "data=folder", "data.val_size=50", "trainer.limit_epochs=1", "trainer.figures=false")
+SMALL = (
+    *("stage=autoencoder", "data=folder", "data.root=folder", "data.val_size=50"),
+    *("trainer.figures=false", "trainer.limit_epochs=1"),
+)
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -91,13 +94,13 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_job_that_lost_something_is_told_and_the_others_run(tmp_path: Path) -> None:
-    images = f"data.root={write_folder(tmp_path / 'folder')}"
+    write_folder(tmp_path / "folder")
     with contextlib.chdir(tmp_path):
-        assert command("-m", "sweep=s", "seed=0", *SMALL, images).status == 0
+        assert command("-m", "sweep=s", "seed=0", *SMALL).status == 0
         (job,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
         (job / "metrics.json").unlink()
         before = content(job)
-        result = command("-m", "sweep=s", "seed=0,1", *SMALL, images)
+        result = command("-m", "sweep=s", "seed=0,1", *SMALL)
         assert result.status == 1
         assert f"{job.name} already holds" in result.err
         assert content(job) == before
@@ -106,7 +109,8 @@ def test_a_job_that_lost_something_is_told_and_the_others_run(tmp_path: Path) ->
 
 
 def test_a_stage_2_whose_stage_1_is_gone_is_told(tmp_path: Path) -> None:
-    typed = ("-m", "sweep=s", "seed=0", *SMALL[1:], f"data.root={write_folder(tmp_path / 'folder')}")
+    write_folder(tmp_path / "folder")
+    typed = ("-m", "sweep=s", "seed=0", *SMALL[1:])
     with contextlib.chdir(tmp_path):
         assert command(*typed).status == 0
         (job,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
@@ -117,10 +121,10 @@ def test_a_stage_2_whose_stage_1_is_gone_is_told(tmp_path: Path) -> None:
 
 
 def test_a_refused_job_is_tried_again(tmp_path: Path) -> None:
-    images = f"data.root={write_folder(tmp_path / 'folder')}"
+    write_folder(tmp_path / "folder")
     with contextlib.chdir(tmp_path):
         for _ in range(2):
-            result = command("-m", "sweep=s", "seed=-1,0", *SMALL, images)
+            result = command("-m", "sweep=s", "seed=-1,0", *SMALL)
             assert result.status == 1
             assert "seed=-1" in result.err
             assert "already holds" not in result.err
@@ -129,10 +133,10 @@ def test_a_refused_job_is_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_run_that_lost_its_last_checkpoint_is_not_begun_anew(tmp_path: Path) -> None:
-    images = f"data.root={write_folder(tmp_path / 'folder')}"
+    write_folder(tmp_path / "folder")
     with contextlib.chdir(tmp_path):
-        arguments = (*SMALL[:3], "trainer.figures=false", "autoencoder.max_epochs=2")
-        assert command(*arguments, images, "hydra.run.dir=run").status == 0
+        arguments = (*SMALL[:-1], "autoencoder.max_epochs=2")
+        assert command(*arguments, "hydra.run.dir=run").status == 0
         run = tmp_path / "run"
         text = (run / "metrics.json").read_text()
         (run / "metrics.json").write_text(text.replace('"completed"', '"interrupted"'))
