@@ -15,7 +15,7 @@ from images import write_folder
 from same_runs import resume_here
 
 from aeprobe.cli.resume import resume
-from aeprobe.config.schema import plain
+from aeprobe.config.schema import STAGES, plain
 from aeprobe.config.settings import flat
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
@@ -94,7 +94,8 @@ def test_a_stored_configuration_takes_no_more_of_the_machine(stolen: Path) -> No
         found["config"]["trainer"] |= {"strategy": "ddp", "devices": 6}
 
     many = (os.cpu_count() or 1) + 1
-    rewrite(stolen, lambda found: found.update(threads=many))
+    for stage in STAGES:
+        rewrite(stolen.parent / stage, lambda found: found.update(threads=many))
     with pytest.raises(AeprobeError, match=f"type trainer.threads={many}"):
         resume([f"resume={stolen}"])
     assert resume([f"resume={stolen}", f"trainer.threads={many}"]).config.trainer.threads == many
@@ -115,9 +116,10 @@ def test_a_stored_path_is_unpacked_only_here(tmp_path: Path, stolen: Path) -> No
 
 
 def test_a_stored_setting_of_another_type_is_refused_in_a_line(stolen: Path) -> None:
-    for key, value in (("seed", "one"), ("trainer", {"devices": "two"}), ("trainer", 3)):
-        rewrite(stolen, lambda found: found["config"].update({key: value}))  # noqa: B023
-        with pytest.raises(AeprobeError, match=key) as refused:
+    before = metrics(stolen)["config"]
+    for key, value in (("seed", "one"), ("trainer", {"devices": "two"}), ("trainer", 3), ("optimizers", {})):
+        rewrite(stolen, lambda found, key=key, value=value: found.update(config=before | {key: value}))
+        with pytest.raises(AeprobeError, match=f"{key}|Merge error") as refused:
             resume([f"resume={stolen}"])
         assert "\n" not in str(refused.value)
 

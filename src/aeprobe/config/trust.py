@@ -56,6 +56,8 @@ def _targets(value: Any) -> Iterator[Any]:
     """Every `_target_` in a node, at any depth."""
     if isinstance(value, Mapping):
         yield value.get("_target_")
-    if isinstance(value, Mapping | list):
-        for item in value.values() if isinstance(value, Mapping) else value:
+        for item in value.values():
+            yield from _targets(item)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for item in value:
             yield from _targets(item)
