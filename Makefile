@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench soak audit tensorboard clean
+.PHONY: help setup run test test-all lint bench audit tensorboard clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -31,7 +31,7 @@ test: setup ## Run the quick tests
 	$(PYTEST) $(ARGS)
 
 test-all: setup ## Run every test, the slow ones too
-	$(PYTEST) -m 'not soak' $(ARGS)
+	$(PYTEST) -m 'slow or not slow' $(ARGS)
 
 lint: setup ## Check style, format and types
 	$(BIN)/ruff check
@@ -40,11 +40,6 @@ lint: setup ## Check style, format and types
 
 bench: setup ## Measure steps, epochs and start-up beside plain loops (ARGS="--quick", "--full", "--scale")
 	$(BIN)/python -m bench $(ARGS)
-
-soak: setup ## Kill runs, damage files and try odd configurations for up to ten minutes (SEED=1)
-	$(BIN)/python -m pytest -m 'soak or not soak' tests/training/test_soak.py tests/models/test_damage.py tests/runs/test_damaged_runs.py \
-		tests/cli/test_any_configuration.py \
-		--hypothesis-profile=soak --hypothesis-seed=$(SEED) $(ARGS)
 
 audit: ## Look the tested versions up in a database of known vulnerabilities (needs the internet)
 	$(PYTHON) -m venv .venv-audit

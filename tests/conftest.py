@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,12 +19,10 @@ from aeprobe.config.checks import validate
 from aeprobe.data import idx_files
 from aeprobe.training import run as runner
 
-# Property tests: the same examples every time; `make soak` has more of them, others with every seed.
-SHARED = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("quick", SHARED, derandomize=True, max_examples=60)
-settings.register_profile("soak", SHARED, derandomize=False, max_examples=500)
+# Property tests: the same examples every time.
+QUICK = {"deadline": None, "database": None, "derandomize": True, "max_examples": 60}
+settings.register_profile("quick", suppress_health_check=list(HealthCheck), **QUICK)
 settings.load_profile("quick")
-FIGURES: Counter[str] = Counter()  # what `make soak` prints at its end
 TINY = ("trainer=debug", "trainer.limit_train_batches=5", "trainer.figures=false")
 
 
@@ -67,6 +64,13 @@ def run_here(directory: Path, overrides: Sequence[str], resume: bool = False) ->
 def metrics(directory: Path) -> dict[str, Any]:
     """metrics.json of a run directory."""
     return dict(json.loads((directory / "metrics.json").read_text()))
+
+
+def rewrite(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes what metrics.json of a run directory says."""
+    found = metrics(directory)
+    change(found)
+    (directory / "metrics.json").write_text(json.dumps(found))
 
 
 def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
@@ -125,12 +129,3 @@ def knows_digits(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     )
     assert done.status == 0, done.err
     return cwd / "run"
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The figures of a soak, and how to have the same one again."""
-    if config.getoption("--hypothesis-profile") == "soak":
-        seed = config.getoption("--hypothesis-seed")
-        terminalreporter.section(f"soak, again with: make soak SEED={seed}")
-        for name, number in FIGURES.items():
-            terminalreporter.write_line(f"{name}: {number}")

@@ -74,15 +74,12 @@ def read_file(path: Path, most: int) -> bytes:
     """The bytes of a file in a run directory, which somebody else may have made.
 
     Args:
-        path: a link in its place is not followed: it could put another file into a run.
+        path: of the file.
         most: bytes that are read, so that no file takes more memory than it may need.
 
     Raises:
-        OSError: there is none, it is no regular file, or larger.
+        OSError: there is none, or it is larger.
     """
-    if path.is_symlink():
-        raise OSError(errno.ELOOP, "it is a link, which is not followed in a run directory", str(path))
-    require_regular(path)
     with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:

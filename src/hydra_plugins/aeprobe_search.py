@@ -23,7 +23,6 @@ from aeprobe.config import objective
 from aeprobe.config.rules import SEED, Rule, word_of
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.checks import check
-from aeprobe.runs.ownership import acquire
 from aeprobe.sweeps.jobs import Jobs
 from aeprobe.sweeps.space import Choice, combinations
 
@@ -161,7 +160,7 @@ def _alone(directory: Path) -> Iterator[None]:
     lock = FileLock(directory / ".study.lock", timeout=0)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        acquire(lock)
+        lock.acquire()
     except Timeout:
         raise AeprobeError(
             f"{directory / 'study.db'}: another command searches in it; wait for it, or choose another sweep="

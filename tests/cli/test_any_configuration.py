@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 from command import command
-from conftest import FIGURES, REPO, Result, train
+from conftest import REPO, Result
 from hydra import compose, initialize_config_dir
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -179,11 +179,9 @@ def test_a_configuration_is_accepted_or_refused_in_one_line(here: Path, typed: l
 
     with new_directory(here), patch.object(cli, "execute", execute):
         result = command(*typed)
-    FIGURES["configurations tried"] += 1
     if result.status:
         assert_one_line(result)
         assert not accepted
-        FIGURES["configurations refused in one line"] += 1
     else:
         assert result.err == ""
         assert len(accepted) == 1
@@ -203,30 +201,14 @@ def test_what_is_accepted_runs_or_says_why_not(here: Path, few: Path, typed: lis
     limits = ["trainer.limit_train_batches=2", "trainer.limit_epochs=1"]
     with new_directory(here) as directory:
         result = command(*small, *limits, *typed)
-        FIGURES["configurations run"] += 1
         found = [json.loads(file.read_text()) for file in sorted(directory.rglob("metrics.json"))]
         if result.status:
             assert_one_line(result)
             assert all(run["status"] in ("completed", "failed") for run in found)
             return
-        FIGURES["configurations run to their end"] += 1
         for run in found:
             assert (run["status"], run["error"]) == ("completed", None)
             assert all(value is None or math.isfinite(value) for value in run["final"].values()), run["final"]
         for file in directory.rglob("*.ckpt"):
             weights = checkpoints.read(file)["state_dict"]
             assert all(weight.isfinite().all() for weight in weights.values())
-
-
-@pytest.mark.soak
-@settings(max_examples=MANY // 20)
-@given(typed=TYPED)
-def test_the_command_itself_says_the_same(here: Path, few: Path, typed: list[str]) -> None:
-    """In its own process, where Python's own messages would show."""
-    assume(not any(word in text for text in typed for word in SEVERAL))
-    small = ["data=folder", f"data.root={few}", "data.val_size=20", "trainer.figures=false"]
-    with new_directory(here) as directory:
-        result = train(*small, "trainer.limit_train_batches=2", "trainer.limit_epochs=1", *typed, cwd=directory)
-    FIGURES["commands tried"] += 1
-    if result.status:
-        assert_one_line(result)

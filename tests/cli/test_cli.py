@@ -27,10 +27,6 @@ REFUSED = [
     ("data.eval_batch_size=2147483648", ["below 2147483648"]),
     ("trainer.accumulate_grad_batches=2147483648", ["below 2147483648"]),
     ("trainer.threads=1048576", ["trainer.threads=1048576", "on this machine"]),
-    (
-        "autoencoder.network.widths=[784,1048576,1048576,30]",
-        ["the networks are too large", "GiB, and this machine has"],
-    ),
     ("autoencoder=3", ["autoencoder=3", "name of a file"]),
     ("~autoencoder=3", ["autoencoder=3", "name of a file"]),
     ("optimizer@autoencoder.optimizer=[1,2]", ["optimizer@autoencoder.optimizer=[1,2]", "name of a file"]),

@@ -10,7 +10,7 @@ import lightning as L
 import pytest
 from conftest import REPO, metrics, run_here, scalars, train
 from hydra import compose, initialize_config_dir
-from same_runs import SETTINGS, assert_equal_runs, wait_for, without_times
+from same_runs import SETTINGS, assert_equal_runs, resume_here, wait_for, without_times
 
 from aeprobe.config.checks import validate
 from aeprobe.processes.signals import Interrupted, cut_short
@@ -156,11 +156,12 @@ def test_a_run_that_is_interrupted_before_its_first_word_is_resumed(
 
     overrides = ["stage=autoencoder", f"data.root={root}", "trainer=debug", "trainer.figures=false"]
     with monkeypatch.context() as patch:
-        patch.setattr(runner.beginning, "write_header", interrupted)
+        patch.setattr(runner, "recorded", interrupted)  # as if it were killed right after the claim
         with pytest.raises(Interrupted):
             run_here(tmp_path / "run", overrides)
-    assert not (tmp_path / "run" / "metrics.json").exists()
-    assert run_here(tmp_path / "run", overrides, resume=True)["autoencoder"]["status"] == "completed"
+    assert metrics(tmp_path / "run")["status"] == "running"
+    resume_here(tmp_path / "run")
+    assert metrics(tmp_path / "run")["status"] == "completed"
 
 
 @pytest.mark.slow

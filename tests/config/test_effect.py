@@ -3,20 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 from conftest import REPO, metrics, run_here
 from hydra import compose, initialize_config_dir
 from images import write_folder
-from omegaconf import OmegaConf
 from same_runs import same
 
-from aeprobe.cli.resume import resume
 from aeprobe.config.checks import validate
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
-from aeprobe.models.optimization import Optimization
-from aeprobe.training import run as runner
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
 SMALL = ("data=folder", "data.val_size=20", "trainer.figures=false", "trainer.limit_epochs=2")
@@ -109,34 +104,6 @@ OWNED = [
 def test_a_number_that_is_the_same_in_both_places_is_accepted(typed: str, tmp_path: Path, few: Path) -> None:
     done = run_here(tmp_path / "run", [*RUN, *typed.split(), f"data.root={few}"])
     assert done["autoencoder"]["status"] == "completed"
-
-
-def test_a_run_that_was_made_before_goes_on_as_it_began(
-    tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Then the schedule replaced the momentum, and its node said nothing of that."""
-
-    class Cut(L.Callback):
-        def on_train_epoch_start(self, trainer: L.Trainer, *_: object) -> None:
-            if trainer.current_epoch == 1:
-                raise KeyboardInterrupt
-
-    overrides = [*RUN, ONECYCLE, "~autoencoder.scheduler.cycle_momentum", f"data.root={few}"]
-    with monkeypatch.context() as then:
-        then.setattr(Optimization, "require_own_numbers", lambda _: None)
-        run_here(tmp_path / "whole", overrides)
-        with pytest.raises(KeyboardInterrupt):
-            runner.run(runner.Request(composed(*overrides), tmp_path / "part", overrides, callbacks=[Cut()]))
-    file = tmp_path / "part" / ".hydra" / "config.yaml"
-    stored = OmegaConf.load(file)
-    del stored.autoencoder.scheduler["interval"]
-    OmegaConf.save(stored, file)
-    goes_on = resume([f"resume={tmp_path / 'part'}"])
-    runner.run(runner.Request(goes_on.config, goes_on.directory, goes_on.overrides, resume=True))
-    one, other = last(tmp_path / "whole"), last(tmp_path / "part")
-    for key in ("state_dict", "optimizer_states", "lr_schedulers"):
-        assert same(one[key], other[key]), key
-    assert one["optimizer_states"][0]["param_groups"][0]["betas"][0] > 0.9
 
 
 @pytest.mark.parametrize(("step_size", "said"), [(2, True), (1, False)])

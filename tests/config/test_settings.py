@@ -9,10 +9,9 @@ from conftest import REPO
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from aeprobe.config import settings
 from aeprobe.config.checks import validate
 from aeprobe.config.schema import Config, plain
-from aeprobe.config.settings import experiment, fingerprint, flat, neutral, upgraded
+from aeprobe.config.settings import complete, experiment, fingerprint, flat, neutral
 from aeprobe.report import ranges
 from aeprobe.report import write as report
 from aeprobe.runs.stage_run import StageRun
@@ -40,15 +39,9 @@ def test_every_key_is_given_a_value_in_conf() -> None:
     assert names <= shown.keys() | {"optimizer", "scheduler", "_target_"}
 
 
-def test_an_absent_key_means_its_neutral_value_and_a_moved_one_its_new_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(settings, "MOVED", {"autoencoder.layers": "autoencoder.widths", "trainer.gone": None})
-    old = {"stage": "all", "autoencoder": {"layers": [784, 30]}, "trainer": {"gone": 1, "precision": "64-true"}}
-    now = upgraded(old)
-    assert now["autoencoder"]["widths"] == [784, 30]
-    assert "layers" not in now["autoencoder"]
-    assert "gone" not in now["trainer"]
+def test_an_absent_key_means_its_neutral_value() -> None:
+    young = {"stage": "all", "trainer": {"precision": "64-true"}}
+    now = complete(young)
     assert now["trainer"]["precision"] == "64-true"
     for key in (
         "autoencoder.augmentation._target_",
@@ -57,23 +50,7 @@ def test_an_absent_key_means_its_neutral_value_and_a_moved_one_its_new_name(
         "trainer.accumulate_grad_batches",
     ):
         assert flat(now)[key] == neutral()[key]
-    assert old["autoencoder"] == {"layers": [784, 30]}, "what was given stays as it was"
-    assert upgraded(now) == now
-
-
-def test_keys_of_an_earlier_version_become_nodes() -> None:
-    """`autoencoder.shift=1` and its like were plain keys once."""
-    old = composed("experiment=best")
-    for node in ("augmentation", "corruption", "regularizer"):
-        del old["autoencoder"][node]
-    plain_keys = {"shift": 1, "shift_epochs": 6, "pixel_dropout": 0.0, "clusters": 10, "cluster_weight": 0.006}
-    old["autoencoder"] |= plain_keys
-    old["trainer"]["steps_per_execution"] = 50
-    assert {**flat(upgraded(old)), "sweep": ""} == {**flat(composed("experiment=best")), "sweep": ""}
-    old["autoencoder"] |= {"shift": 0, "shift_epochs": None, "pixel_dropout": 0.2, "cluster_weight": 0.0}
-    now = upgraded(old)["autoencoder"]
-    assert now["augmentation"] == now["regularizer"] == {"_target_": None}
-    assert now["corruption"] == {"_target_": "torch.nn.Dropout", "p": 0.2}
+    assert young == {"stage": "all", "trainer": {"precision": "64-true"}}, "what was given stays as it was"
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def test_any_source_is_split_by_the_same_permutation_and_left_as_it_was(val_size
     before = source.images.clone()
     data = read(source, val_size)
     held_out = 6 if val_size else 0
-    order = seeded_permutation(20, 0)
+    order = seeded_permutation(20, 0, "validation")
     for name, part in (("val", order[:held_out]), ("train", order[held_out:])):
         if len(part):
             assert torch.equal(data.splits[name].images, before[part.sort().values])

@@ -122,7 +122,7 @@ def test_a_training_may_ask_it_at_its_end(precision: str, root: Path, tmp_path: 
 @pytest.mark.slow
 def test_colours_are_filtered_together(tmp_path: Path) -> None:
     write_pictures(tmp_path / "own", 12)
-    typed = ("data=images", "data.root=own", "data.size=16", "stage=autoencoder", "trainer=debug")
+    typed = ("data=images", "data.root=own", "data.source.size=16", "stage=autoencoder", "trainer=debug")
     done = train(*typed, *CHOSEN, "trainer.evaluate=true", "hydra.run.dir=run", cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
     assert {"median", "total variation", "non-local means"} < found(tmp_path / "run").keys()

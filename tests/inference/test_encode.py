@@ -62,7 +62,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of stage 1, a convolutional one, on made-up pictures in colours."""
     path = tmp_path_factory.mktemp("colours")
     write_pictures(path / "own", 6)
-    chosen = ("data=images", "data.root=own", "data.size=16", "data.val_size=3")
+    chosen = ("data=images", "data.root=own", "data.source.size=16", "data.val_size=3")
     own = ("stage=autoencoder", "network@autoencoder.network=conv", "autoencoder.batch_size=5")
     done = train(*TINY, *chosen, *own, "hydra.run.dir=run", cwd=path)
     assert done.status == 0, done.err

@@ -408,7 +408,7 @@ KINDS = {
 def test_other_networks_and_images_in_colours_that_are_gone(kind: str, tmp_path: Path) -> None:
     write_pictures(tmp_path / "own", 12)
     (tmp_path / "own" / "red").rename(tmp_path / "own" / HOSTILE)
-    data = ("data=images", "data.root=own", "data.size=16", "data.val_size=6")
+    data = ("data=images", "data.root=own", "data.source.size=16", "data.val_size=6")
     small = ("autoencoder.batch_size=5", "classifier.batch_size=5", "hydra.run.dir=run")
     done = train(*TINY, *data, *small, *KINDS[kind], cwd=tmp_path)
     assert done.status == 0, done.err

@@ -170,7 +170,7 @@ def test_a_classifier_whose_encoder_is_another_is_left_out(root: Path, tmp_path:
 
 def test_colours_and_convolutions(tmp_path: Path) -> None:
     write_pictures(tmp_path / "own", 6)
-    chosen = ("data=images", "data.root=own", "data.size=16", "data.val_size=3", "autoencoder.batch_size=5")
+    chosen = ("data=images", "data.root=own", "data.source.size=16", "data.val_size=3", "autoencoder.batch_size=5")
     done = train(
         *TINY, "stage=autoencoder", *chosen, "network@autoencoder.network=conv", "hydra.run.dir=run", cwd=tmp_path
     )

@@ -416,7 +416,7 @@ def test_pictures_are_prepared_as_by_predict(opened: Opened, best: Path) -> None
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_picture_of_other_images_and_an_autoencoder_alone(channels: int, browser: Any, tmp_path: Path) -> None:
     write_pictures(tmp_path / "own", 6)
-    chosen = ("data=images", "data.root=own", "data.size=16", "data.val_size=3", "autoencoder.batch_size=5")
+    chosen = ("data=images", "data.root=own", "data.source.size=16", "data.val_size=3", "autoencoder.batch_size=5")
     chosen += (f"data.source.channels={channels}",)
     stage = ("stage=autoencoder", "network@autoencoder.network=conv", "hydra.run.dir=run")
     done = train(*TINY, *chosen, *stage, cwd=tmp_path)

@@ -200,7 +200,7 @@ def test_an_unfinished_run_answers_by_its_best_checkpoint(
 def test_own_pictures_have_their_classes_names(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pictures(tmp_path / "own", 8)
     (tmp_path / "own" / "red").rename(tmp_path / "own" / "[red]<b>\x1b[31m")
-    typed = ("data=images", "data.root=own", "data.size=16", "data.val_size=3", "trainer=debug")
+    typed = ("data=images", "data.root=own", "data.source.size=16", "data.val_size=3", "trainer=debug")
     done = train(*typed, "trainer.figures=false", "hydra.run.dir=run", cwd=tmp_path)
     assert done.status == 0, done.err
     monkeypatch.chdir(tmp_path)

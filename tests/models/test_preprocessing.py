@@ -1,22 +1,18 @@
 """A module owns its normalization: it gets images, and is right by itself wherever it is loaded."""
 
-import shutil
 from pathlib import Path
-from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
 import modules
 import pytest
 import torch
-from conftest import metrics, run_here, train
-from images import write_folder
+from conftest import metrics, run_here
 from torch import nn
 from torchvision.transforms.v2.functional import to_dtype
 
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.pixels import as_pixels
-from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.networks import Normalize
 
@@ -106,50 +102,3 @@ def test_a_loaded_model_is_the_trained_one(normalized: Path, root: Path) -> None
     for stage in ("autoencoder", "classifier"):
         said = metrics(normalized / stage)["data"]
         assert (said["mean"], said["std"]) == (MEAN, STD)
-
-
-def earlier(run: Path, target: Path) -> Path:
-    """A copy of a run as an earlier version would have left it: the data module knows mean and std."""
-    shutil.copytree(run, target)
-    for file in target.rglob("*.ckpt"):
-        content: dict[str, Any] = checkpoints.read(file)
-        module, data = content["hyper_parameters"], content["datamodule_hyper_parameters"]
-        data |= {key: module.pop(key) for key in ("mean", "std")}
-        del data["files"]
-        torch.save(content, file)
-    return target
-
-
-def test_an_earlier_version_s_classifier_is_right_and_its_autoencoder_is_refused(
-    normalized: Path, tmp_path: Path
-) -> None:
-    old = earlier(normalized, tmp_path / "old")
-    new, loaded = checkpoints.load(normalized), checkpoints.load(old)
-    assert torch.equal(new(images()), loaded(images()))
-    with pytest.raises(
-        AeprobeError, match=r"images minus 0.1307, divided by 0.3081: .* not in \[0, 1\]"
-    ) as caught:
-        checkpoints.load(old / "autoencoder")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", ["autoencoder", "classifier"])
-def test_an_earlier_version_s_run_goes_on_to_the_same_bits(tmp_path: Path, stage: str) -> None:
-    folder = write_folder(tmp_path / "images", 200)
-    settings = ["data=folder", f"data.root={folder}", "data.val_size=20", "trainer.figures=false"]
-    settings += ["autoencoder.max_epochs=1"] if stage == "classifier" else []
-    if stage == "classifier":
-        run_here(tmp_path / "encoder", ["stage=autoencoder", *NORMALIZED, *settings])
-        settings = [f"ckpt={tmp_path / 'encoder'}", "trainer.figures=false"]
-    for name, epochs in (("whole", 2), ("part", 1)):
-        run_here(tmp_path / name, [f"stage={stage}", *settings, f"{stage}.max_epochs={epochs}"])
-    old = earlier(tmp_path / "part", tmp_path / "old")
-    result = train(f"resume={old}", f"{stage}.max_epochs=2", cwd=tmp_path)
-    assert result.status == 0, result.err
-    whole, resumed = (checkpoints.read(tmp_path / r / "checkpoints" / "last.ckpt") for r in ("whole", "old"))
-    assert resumed["epoch"] == 1
-    assert whole["hyper_parameters"] == resumed["hyper_parameters"]
-    for key, weight in whole["state_dict"].items():
-        assert torch.equal(weight, resumed["state_dict"][key]), key
-    assert metrics(tmp_path / "old")["data"]["files"] == metrics(tmp_path / "whole")["data"]["files"]

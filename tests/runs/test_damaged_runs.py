@@ -1,95 +1,78 @@
-"""What a run directory holds, damaged in any way, anywhere: refused in a line, or read; never a crash."""
+"""Run directories that are damaged, or that somebody else wrote: read, or refused in a line."""
 
-import contextlib
-import io
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from command import command
-from conftest import FIGURES, TINY
-from damage import Damage, damaged, damages
 from finished_runs import write_run
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-from refusals import refused
 
 from aeprobe.cli.resume import resume
+from aeprobe.errors import AeprobeError
 from aeprobe.report.write import write_report
+from aeprobe.runs.metrics import MOST_BYTES, read_metrics
 from aeprobe.runs.stage_run import StageRun
-from aeprobe.tables.folding import find_runs, summarize
+from aeprobe.tables.table import main as results
 
 
-def damage_file(file: Path, original: Path, damage: Damage) -> None:
-    before = original.read_bytes()
-    after = damaged(before, damage)
-    assume(after != before)
-    file.write_bytes(after)
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "run")
 
 
-def count(what: str, was_read: object) -> None:
-    FIGURES[f"damages {'read as other values' if was_read else 'refused'} in {what}"] += 1
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "not JSON",
+        "\udcff",
+        '{"a":' * 100_000,
+        '{"schema": 2}',
+        '{"schema": 1}',
+        '{"schema": 1, "stage": "autoencoder", "status": 3}',
+        " " * (MOST_BYTES + 1),
+    ],
+    ids=["nothing", "a list", "text", "no UTF-8", "deep", "schema", "no keys", "a number for a text", "large"],
+)
+def test_metrics_that_are_none_are_refused_in_a_line(run: Path, text: str) -> None:
+    file = run / "autoencoder" / "metrics.json"
+    file.write_text(text, errors="surrogateescape")
+    for read in (
+        lambda: read_metrics(file.parent),
+        lambda: write_report([run]),
+        lambda: resume([f"resume={run}"]),
+    ):
+        with pytest.raises(AeprobeError, match=r"metrics\.json") as refused:
+            read()
+        assert "\n" not in str(refused.value)
+        assert len(str(refused.value)) < 400
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run, and its original."""
-    folder = tmp_path_factory.mktemp("finished")
-    return write_run(folder / "run"), write_run(folder / "original")
+def test_metrics_that_were_cut_short_are_refused_in_a_line(run: Path) -> None:
+    file = run / "autoencoder" / "metrics.json"
+    text = file.read_text()
+    for length in range(0, len(text), len(text) // 20):
+        file.write_text(text[:length])
+        with pytest.raises(AeprobeError, match=r"metrics\.json cannot be read: [^\n]+$"):
+            read_metrics(file.parent)
 
 
-@given(damage=damages())
-def test_damaged_metrics(finished: tuple[Path, Path], damage: Damage) -> None:
-    run, original = finished
-    name = "classifier/metrics.json"
-    damage_file(run / name, original / name, damage)
-    with contextlib.redirect_stdout(io.StringIO()):
-        table = refused(lambda: summarize(find_runs([run])), "")
-        refused(lambda: write_report([run]), "")
-    count("metrics.json", table)
-    shutil.copy(original / name, run / name)
+def test_a_damaged_figure_is_none(run: Path) -> None:
+    part = run / "autoencoder"
+    stage = StageRun(part, read_metrics(part))
+    assert stage.picture("codes") is not None
+    for name in ("codes.png", "codes.json"):
+        content = (part / "figures" / name).read_bytes()
+        (part / "figures" / name).write_bytes(content[: len(content) // 2])
+        assert stage.picture("codes") is None
+        (part / "figures" / name).write_bytes(content)
 
 
-@given(damage=damages())
-def test_a_damaged_figure(finished: tuple[Path, Path], damage: Damage) -> None:
-    run, original = (path / "classifier" for path in finished)
-    for kind in ("png", "json"):
-        name = f"figures/confusion_matrix.{kind}"
-        damage_file(run / name, original / name, damage)
-        stage = StageRun(run, json.loads((original / "metrics.json").read_text()))
-        count(f"figures ({kind})", stage.picture("confusion_matrix"))
-        shutil.copy(original / name, run / name)
-
-
-@pytest.mark.slow
-@given(damage=damages(), name=st.sampled_from(["config.yaml", "overrides.yaml"]))
-def test_a_damaged_configuration(
-    trained: Path, tmp_path_factory: pytest.TempPathFactory, damage: Damage, name: str
-) -> None:
-    run = tmp_path_factory.getbasetemp() / "damaged_run"
-    if not run.exists():
-        shutil.copytree(trained / "autoencoder", run)
-    original = trained / "autoencoder" / ".hydra" / name
-    damage_file(run / ".hydra" / name, original, damage)
-    count(name, refused(lambda: resume([f"resume={run}"]), ""))
-    shutil.copy(original, run / ".hydra" / name)
-
-
-@pytest.mark.slow
-@settings(max_examples=8)  # of a command each; `make soak` damages other files more often
-@given(damage=damages())
-def test_a_damaged_study(root: Path, tmp_path_factory: pytest.TempPathFactory, damage: Damage) -> None:
-    """Of a search with nothing left to run."""
-    sweep = tmp_path_factory.getbasetemp() / "search"
-    search = ("-m", "search=optuna", "seed=0,1", "hydra.sweeper.n_trials=1", f"hydra.sweep.dir={sweep}")
-    typed = [*search, "stage=autoencoder", *TINY, "trainer.figures=false", f"data.root={root}"]
-    original = sweep.with_name("study.db")
-    if not original.exists():
-        assert command(*typed).status == 0
-        shutil.copy(sweep / "study.db", original)
-    damage_file(sweep / "study.db", original, damage)
-    done = command(*typed)
-    assert done.status in (0, 1)
-    assert done.err.count("\n") == done.status, done.err
-    count("study.db", done.status == 0)
+def test_text_of_a_run_commands_no_terminal(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = run / "classifier" / "metrics.json"
+    found = json.loads(file.read_text()) | {"status": "failed", "error": "gone \x1b[2J\u202e \ud800 \x07"}
+    file.write_text(json.dumps(found))
+    for form in ([], ["--markdown"], ["--csv"], ["--json"]):
+        assert results([str(run), *form]) == 0
+        assert not {"\x1b", "\u202e", "\x07"} & {*"".join(capsys.readouterr())}
+    assert "\x1b" not in write_report([run]).read_text()

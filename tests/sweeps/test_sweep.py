@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, Result, metrics, train
+from conftest import REPO, TINY, Result, metrics, rewrite, train
 from images import write_folder
 from same_runs import wait_for
 
@@ -90,8 +90,7 @@ def test_another_configuration_in_a_jobs_directory_is_never_overwritten(tmp_path
     arguments = ("seed=0,1",)
     assert sweep(tmp_path, root, *arguments).status == 0
     (job,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
-    config = job / ".hydra" / "config.yaml"
-    config.write_text(config.read_text().replace("val_size: 5000", "val_size: 4000"))
+    rewrite(job, lambda found: found["config"]["data"].update(val_size=4000))
     before = weights(job)
     result = sweep(tmp_path, root, *arguments)
     assert result.status == 1

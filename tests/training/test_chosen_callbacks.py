@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import metrics, run_here, scalars, train
+import yaml
+from conftest import metrics, rewrite, run_here, scalars, train
 
 from aeprobe import load
 from aeprobe.errors import AeprobeError
@@ -172,7 +174,6 @@ def test_one_of_the_person_s_own_beside_where_they_type(tmp_path: Path, root: Pa
         ("{_target_: os.Popen}", "names no other class"),
         ("{_target_: mine.Count, start: 1}", "names no other class"),
         ("{_target_: torch.nn.Linear}", "is no Callback"),
-        ("{_target_: torch.nn.Transformer}", "names no other class"),
         ("{_target_: lightning.pytorch.callbacks.ModelCheckpoint, dirpath: /tmp/x}", "writes into its directory"),
         (
             "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, filename: ../../x}",
@@ -185,16 +186,12 @@ def test_a_stored_configuration_names_no_callback_of_somebody_s(
     tmp_path: Path, root: Path, change: str, said: str
 ) -> None:
     run_here(tmp_path / "run", [*SHORT, f"data.root={root}", "autoencoder.max_epochs=1"])
-    file = tmp_path / "run" / ".hydra" / "config.yaml"
-    trusting = "plugins:\n- mine\n- os\n"
-    text = (
-        file.read_text()
-        .replace("  callbacks: {}", f"  callbacks:\n    x: {change}", 1)
-        .replace("plugins: []\n", trusting)
-    )
-    assert change in text
-    assert trusting in text
-    file.write_text(text)
+
+    def attack(found: dict[str, Any]) -> None:
+        found["config"] |= {"plugins": ["mine", "os"]}  # which only the person can list
+        found["config"]["autoencoder"]["callbacks"] = {"x": yaml.safe_load(change)}
+
+    rewrite(tmp_path / "run", attack)
     done = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path)
     (line,) = done.err.splitlines()
     assert done.status == 1

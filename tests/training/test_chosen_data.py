@@ -17,7 +17,7 @@ from aeprobe.tables.folding import find_runs, summarize
 
 FEW = ("autoencoder.max_epochs=2", "classifier.max_epochs=2")
 FIRST = ("stage=autoencoder", "trainer.figures=false", "data.val_size=6")
-PICTURES = ("data=images", "data.root=own", "data.size=32", "data.channels=3")
+PICTURES = ("data=images", "data.root=own", "data.source.size=32", "data.source.channels=3")
 NAMES = list(COLOURS)
 MINE = """
 import torch
@@ -110,7 +110,7 @@ def test_a_resumed_run_has_the_same_bits_and_a_changed_folder_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_pictures(tmp_path / "own", 12)
-    typed = (*PICTURES[:2], "data.size=8", *FIRST)
+    typed = (*PICTURES[:2], "data.source.size=8", *FIRST)
     assert train(*typed, "autoencoder.max_epochs=2", "hydra.run.dir=whole", cwd=tmp_path).status == 0
     assert train(*typed, "autoencoder.max_epochs=1", "hydra.run.dir=first", cwd=tmp_path).status == 0
     done = train("resume=first", "autoencoder.max_epochs=2", cwd=tmp_path)
@@ -210,33 +210,3 @@ def test_a_single_class_is_refused_for_a_classifier_alone(tmp_path: Path) -> Non
     assert not (tmp_path / "outputs").exists()
     done = train("stage=autoencoder", *PICTURES, "data.val_size=2", *TINY, cwd=tmp_path)
     assert done.status == 0, done.err
-
-
-def test_runs_of_before_sources_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their configurations and checkpoints name no source, and no names of classes."""
-    monkeypatch.chdir(tmp_path)
-    from images import write_folder
-
-    write_folder(tmp_path / "own", 60)
-    typed = ("data=folder", "data.root=own", *FIRST)
-    assert train(*typed, "hydra.run.dir=run", "autoencoder.max_epochs=1", cwd=tmp_path).status == 0
-    file = tmp_path / "run" / ".hydra" / "config.yaml"
-    lines = file.read_text().splitlines()
-    at = lines.index("  source:")
-    file.write_text("\n".join(lines[:at] + lines[at + 2 :]) + "\n")
-    said = metrics(tmp_path / "run")
-    del said["config"]["data"]["source"], said["data"]["source"], said["data"]["class_names"]
-    (tmp_path / "run" / "metrics.json").write_text(json.dumps(said))
-    settings = StageRun(tmp_path / "run", said).settings()
-    for checkpoint in (tmp_path / "run" / "checkpoints").iterdir():
-        content = checkpoints.read(checkpoint)
-        del content["datamodule_hyper_parameters"]["source"], content["datamodule_hyper_parameters"]["class_names"]
-        torch.save(content, checkpoint)
-    done = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path)
-    assert done.status == 0, done.err
-    done = train(*typed, "hydra.run.dir=new", "autoencoder.max_epochs=2", cwd=tmp_path)
-    assert [row["val/loss"] for row in metrics(tmp_path / "run")["epochs"]] == [
-        row["val/loss"] for row in metrics(tmp_path / "new")["epochs"]
-    ]
-    now = StageRun(tmp_path / "new", metrics(tmp_path / "new")).settings()
-    assert {**settings, "autoencoder.max_epochs": 2} == now

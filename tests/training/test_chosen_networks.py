@@ -1,6 +1,5 @@
 """Networks, losses and kinds of stage 1 that a person chooses, by a file in conf/ or a class of their own."""
 
-import re
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -271,16 +270,3 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
         run_here(tmp_path / "run", [f"hydra.searchpath=[{tmp_path / 'own'}]", *given, f"data.root={root}", *FEW])
     assert "\n" not in str(caught.value)
     assert {file.name for file in tmp_path.iterdir()} <= {"mine.py", "own", "__pycache__"}
-
-
-def test_a_short_name_is_the_whole_one(tmp_path: Path, root: Path) -> None:
-    few = [*FEW, "stage=autoencoder", "trainer.figures=false", f"data.root={root}", "autoencoder.max_epochs=1"]
-    short = ["autoencoder.widths=[784,20,5]", "autoencoder.activation=GELU", "autoencoder.initialization=he"]
-    assert train(*few, *short, "hydra.run.dir=a", cwd=tmp_path).status == 0
-    whole = [re.sub(r"\.(\w+)=", r".network.\1=", name) for name in short]
-    assert train(*few, *whole, "hydra.run.dir=b", cwd=tmp_path).status == 0
-    first, second = (metrics(tmp_path / name) for name in "ab")
-    assert first["final"] == second["final"]
-    assert first["config"]["autoencoder"] == second["config"]["autoencoder"]
-    (row,) = summarize(find_runs([tmp_path]), metric="val/loss")  # one seed, twice
-    assert row["n"] == 1

@@ -96,7 +96,7 @@ def unlabelled(tmp_path: Path, kind: str) -> list[str]:
         below.mkdir(parents=True)
         for i, file in enumerate(sorted((tmp_path / "all").rglob("*.*"))):
             (below / f"{i}{file.suffix}").write_bytes(file.read_bytes())
-    return ["data=images", f"data.root={tmp_path / 'own'}", "data.size=16", "data.val_size=4"]
+    return ["data=images", f"data.root={tmp_path / 'own'}", "data.source.size=16", "data.val_size=4"]
 
 
 @pytest.mark.parametrize("kind", ["idx", "pictures", pytest.param("split", marks=pytest.mark.slow)])

@@ -1,20 +1,17 @@
 """Runs that were stored: made before a key existed, lengthened, or stopped early by a callback."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-from conftest import REPO, metrics, run_here, scalars, train
+from conftest import REPO, metrics, rewrite, run_here, train
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
-from same_runs import same
 
 from aeprobe.config.checks import validate
-from aeprobe.models import checkpoints
 from aeprobe.report import write as report
 from aeprobe.tables import folding
 from aeprobe.training import run as runner
@@ -33,17 +30,17 @@ YOUNG = (
 
 def take_away(directory: Path, keys: tuple[str, ...]) -> None:
     """Takes keys from what a run stored, as if it had been made before they existed."""
-    for part in [path.parent for path in directory.rglob("metrics.json")]:
-        found, file = metrics(part), part / ".hydra" / "config.yaml"
-        stored = OmegaConf.to_container(OmegaConf.load(file))
+
+    def change(found: dict[str, Any]) -> None:
         for key in keys:
             *owners, name = key.split(".")
-            for node in (found["config"], stored):
-                for owner in owners:
-                    node = node[owner]
-                del node[name]
-        file.write_text(OmegaConf.to_yaml(stored))
-        (part / "metrics.json").write_text(json.dumps(found))
+            node = found["config"]
+            for owner in owners:
+                node = node[owner]
+            del node[name]
+
+    for file in directory.rglob("metrics.json"):
+        rewrite(file.parent, change)
 
 
 @pytest.mark.slow
@@ -83,8 +80,8 @@ def test_what_was_changed_on_resuming_stays_for_whoever_looks(tmp_path: Path, ro
     run_here(path, [*short, "autoencoder.max_epochs=1", "classifier.max_epochs=1"])
     assert train("resume=run", "classifier.max_epochs=3", "trainer.progress=false", cwd=tmp_path).status == 0
     for stage in ("autoencoder", "classifier"):
-        found, stored = metrics(path / stage), OmegaConf.load(path / stage / ".hydra" / "config.yaml")
-        assert found["config"]["classifier"]["max_epochs"] == stored.classifier.max_epochs == 3
+        found, record = metrics(path / stage), OmegaConf.load(path / stage / ".hydra" / "config.yaml")
+        assert found["config"]["classifier"]["max_epochs"] == record.classifier.max_epochs == 3
         assert "classifier.max_epochs=3" in found["overrides"]
         assert "classifier.max_epochs=1" not in found["overrides"]
         assert list(OmegaConf.load(path / stage / ".hydra" / "overrides.yaml")) == found["overrides"]
@@ -138,25 +135,3 @@ def test_each_stage_has_callbacks_of_its_own_and_an_early_stop_is_complete(tmp_p
     assert not runner.run(again).worked
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.json")} == before
     assert "nothing is left to do" in train("resume=run", cwd=tmp_path).out
-
-
-@pytest.mark.slow
-def test_a_run_of_manual_optimization_goes_on_with_its_number_of_steps(tmp_path: Path, root: Path) -> None:
-    """The layout of an earlier version: blocks of batches, and its steps counted in another place."""
-    short = [*SHORT, f"data.root={root}", "scheduler@autoencoder.scheduler=exponential"]
-    run_here(tmp_path / "long", [*short, "autoencoder.max_epochs=2"])
-    run_here(tmp_path / "run", [*short, "autoencoder.max_epochs=1"])
-    file = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    checkpoint = checkpoints.read(file)
-    loop = checkpoint["loops"]["fit_loop"]
-    steps = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
-    loop["epoch_loop.manual_optimization.optim_step_progress"] = dict(steps)
-    steps |= {kind: {"ready": 0, "completed": 0} for kind in ("total", "current")}
-    for kind in ("total", "current"):  # one block
-        loop["epoch_loop.batch_progress"][kind] = dict.fromkeys(("ready", "completed", "started", "processed"), 1)
-    torch.save(checkpoint, file)
-    assert train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path).status == 0
-    one, other = (checkpoints.read(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("long", "run"))
-    assert one["global_step"] == other["global_step"] == 6
-    assert same(one["state_dict"], other["state_dict"])
-    assert scalars(tmp_path / "long") == scalars(tmp_path / "run")

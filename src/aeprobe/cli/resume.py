@@ -8,25 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, typed_values
 from aeprobe.config.choices import Stage
 from aeprobe.config.fields import Role
-from aeprobe.config.overrides import as_typed
+from aeprobe.config.overrides import literal
 from aeprobe.config.rules import THREADS_ANYWHERE
 from aeprobe.config.schema import STAGES, Config, depends_on_length, every_node, schema
-from aeprobe.config.settings import roles, upgraded
-from aeprobe.config.stored import read_config, read_overrides
+from aeprobe.config.settings import roles
 from aeprobe.config.trust import require_trusted
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import CONF, from_here
 from aeprobe.processes.launch import launched
 from aeprobe.runs.checks import check
-from aeprobe.runs.metrics import read_metrics
-from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.runs.metrics import Metrics, read_metrics
 
 AGAIN = ("trainer.strategy", "trainer.devices", "trainer.num_nodes", "trainer.threads")  # what a machine must have
 LENGTHS = [f"{stage}.max_epochs" for stage in STAGES]
@@ -61,13 +58,11 @@ def resume(arguments: Sequence[str]) -> Resumption:
         path, start = path.parent.parent, path
         if not start.is_file():
             raise AeprobeError(f"resume={start}: there is no such checkpoint")
-    settings = _settings(path)
-    stored = read_config(settings / "config.yaml")
-    stored.pop("hydra", None)  # it could name code to run
-    whole = stored.get("stage") == "all" and path.name in STAGES
+    stored = _metrics(path)
+    whole = stored["config"].get("stage") == "all" and path.name in STAGES
     directory = path.parent if whole else path
-    before, typed = _typed_before(settings / "overrides.yaml"), typed_values(others)
-    config = _apply(stored, typed, directory)
+    before, typed = typed_values(stored["overrides"]), typed_values(others)
+    config = _apply(stored["config"], typed, directory)
     return Resumption(config, directory, [*(before | typed).values()], bool(typed), start)
 
 
@@ -80,28 +75,18 @@ def _named(argument: str) -> Path:
     return Path(from_here(path))
 
 
-def _settings(path: Path) -> Path:
-    """The `.hydra` directory of a run; of stage=all that of its first stage."""
-    for part in (path, path / "autoencoder"):
-        if RunDirectory(part).begun:
-            RunDirectory(part).refuse_links()
-            return part / ".hydra"
-    raise AeprobeError(f"resume={path}: holds no run that began (no .hydra/config.yaml); give a run directory")
+def _metrics(path: Path) -> Metrics:
+    """The metrics of a run; of stage=all those of its first stage."""
+    for part in (path, path / STAGES[0]):
+        if "versions" in (found := read_metrics(part, missing_ok=True)):
+            return found
+    raise AeprobeError(f"resume={path}: holds no run that began (no metrics.json); give a run directory")
 
 
-def _typed_before(file: Path) -> dict[str, str]:
-    try:
-        return typed_values(as_typed(read_overrides(file)))
-    except HydraException as error:
-        raise AeprobeError(f"{file} holds what nobody typed: {str(error).partition(chr(10))[0]}") from None
-
-
-def _apply(stored: DictConfig, typed: dict[str, str], directory: Path) -> Config:
+def _apply(stored: Mapping[str, Any], typed: dict[str, str], directory: Path) -> Config:
     """Checks a stored configuration again, and lengthens it."""
     try:
-        plain: Any = OmegaConf.to_container(stored)
-        plain = upgraded({str(key): value for key, value in plain.items()})
-        cfg: Any = OmegaConf.merge(schema(), plain)
+        cfg: Any = OmegaConf.merge(schema(), literal(stored))
         cfg.plugins = _own_plugins()
         before = {stage: int(cfg[stage].max_epochs) for stage in STAGES}
         for key, override in typed.items():
@@ -181,7 +166,7 @@ def _require_lengthening(config: Config, stage: str, before: int, override: str,
         )
     if config.trainer.limit_epochs:
         raise AeprobeError(f"{override}: trainer.limit_epochs={config.trainer.limit_epochs} holds this run")
-    if stage == "autoencoder" and RunDirectory(directory / "classifier").begun:
+    if stage == "autoencoder" and (directory / "classifier" / "metrics.json").exists():
         raise AeprobeError(f"{override}: the classifier was trained on this encoder; start a new run for more")
     done = len(read_metrics(part, missing_ok=True).get("epochs", []))
     if settings.max_epochs < max(done, 1):

@@ -15,7 +15,6 @@ from aeprobe.config.rules import require
 from aeprobe.config.schema import (
     MODULE,
     NETWORKS,
-    SOURCES,
     STAGES,
     Config,
     DataConfig,
@@ -137,7 +136,7 @@ def check_data(data: DataConfig) -> None:
     """
     check_ranges(data, "data.")
     source = data.source.get("_target_") if isinstance(data.source, dict) else None
-    free = data.name != "mnist" or source in (SOURCES["mnist"], None)  # the page compares MNIST with the report
+    free = data.name != "mnist" or source in ("aeprobe.data.mnist.MNIST", None)
     require(free, "data.name", data.name, f"another name for data of {source}")
     fits = 0 <= data.val_size < 1 if isinstance(data.val_size, float) else data.val_size >= 0
     require(fits, "data.val_size", data.val_size, "0 or more, or a share below 1, such as 0.1")

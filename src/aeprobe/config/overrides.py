@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import OverrideLexer
 from omegaconf import ListConfig, OmegaConf
 
-from aeprobe.config.schema import ALIASES, keys
+from aeprobe.config.schema import keys
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import PATHS
 
@@ -29,17 +29,10 @@ OF_A_MULTIRUN = ("sweep=", "search=")  # say which runs there are, not what a ru
 def as_typed_text(arguments: Sequence[str]) -> list[str]:
     """Quotes every text that Hydra's grammar would alter or refuse: a name that looks like a number, or has a `~`.
 
-    A short name of a key, such as autoencoder.widths, becomes its whole one.
-
     >>> as_typed_text(["sweep=20241125_1530", "seed=1_0", "outputs=~/runs", "ckpt=null", "-m"])
     ['sweep="20241125_1530"', 'seed=1_0', 'outputs="~/runs"', 'ckpt=null', '-m']
     """
-    return [_as_typed(_in_full(argument)) for argument in arguments]
-
-
-def _in_full(argument: str) -> str:
-    key, equals, value = argument.partition("=")
-    return f"{ALIASES.get(key, key)}{equals}{value}"
+    return [_as_typed(argument) for argument in arguments]
 
 
 def override(key: str, value: str) -> str:

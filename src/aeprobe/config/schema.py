@@ -39,13 +39,6 @@ OPTIMIZER_NUMBERS = {"lr": POSITIVE, "betas": BETAS} | dict.fromkeys(
 )
 PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"  # the one schedule that follows a metric: val/loss
 NETWORKS = {"autoencoder": "network", "classifier": "head"}  # what a checkpoint fixes of the stage that it holds
-ALIASES = {  # what may be typed, too
-    f"{stage}.{name}": f"{stage}.{network}.{name}"
-    for stage, network in NETWORKS.items()
-    for name in ("widths", "activation", "initialization")
-} | {f"data.{name}": f"data.source.{name}" for name in ("size", "channels", "test_share")}
-# The class of images that stored configurations mean which name none, by the images' name.
-SOURCES = {"mnist": "aeprobe.data.mnist.MNIST", "folder": "aeprobe.data.mnist.IdxFolder"}
 
 
 @dataclass

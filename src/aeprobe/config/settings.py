@@ -1,4 +1,4 @@
-"""A configuration as settings by their dotted keys: what a stored one means today, and what makes two runs alike.
+"""A configuration as settings by their dotted keys: what a stored one means, and what makes two runs alike.
 
 Needs no torch. Every comparison of two runs goes through here.
 """
@@ -7,37 +7,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from enum import StrEnum
 from functools import cache
-from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
 from aeprobe.config.fields import Role
-from aeprobe.config.schema import ALIASES, SOURCES, STAGES, Config, keys, value_of
-
-# What became of keys that a stored configuration may still have: the new name, or None for a key that was dropped.
-MOVED: dict[str, str | None] = {
-    **ALIASES,
-    "trainer.steps_per_execution": None,
-    "autoencoder.shift": "autoencoder.augmentation.pixels",
-    "autoencoder.shift_epochs": "autoencoder.augmentation.epochs",
-    "autoencoder.pixel_dropout": "autoencoder.corruption.p",
-    "autoencoder.cluster_weight": "autoencoder.regularizer.weight",
-    "autoencoder.clusters": "autoencoder.regularizer.clusters",
-}
-# The class of a node that moved keys belong to, and the one of them that must not be 0 for it.
-CLASSES = {
-    "autoencoder.augmentation": ("aeprobe.data.augmentation.RandomShift", "pixels"),
-    "autoencoder.corruption": ("torch.nn.Dropout", "p"),
-    "autoencoder.regularizer": ("aeprobe.models.regularizers.ClusterAgreement", "weight"),
-}
-# Arguments that a class did not have when some runs were stored: what they mean.
-LATER = {
-    f"aeprobe.models.networks.{name}": {"initialization": "torch", "dropout": 0.0, "batch_norm": False}
-    for name in ("MLPAutoencoder", "MLP")
-}
+from aeprobe.config.schema import Config, keys, value_of
 
 
 def flat(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -52,63 +28,16 @@ def flat(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def upgraded(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored configuration in today's keys: moved ones by their new names, absent ones with their neutral value.
-
-    What is no group of settings, in a damaged file, stays as it is for the checks that follow.
-    """
-    config: dict[str, Any] = deepcopy(dict(stored))
-    for old, new in MOVED.items():
-        node, name = _parent(config, old)
-        if node is not None and name in node:
-            value = node.pop(name)
-            target, name = _parent(config, new) if new else (None, "")
-            if target is not None:
-                target.setdefault(name, value)
-    for owner, (target_class, amount) in CLASSES.items():
-        node, name = _parent(config, owner)
-        if node is not None and isinstance(node.get(name), dict) and "_target_" not in node[name]:
-            node[name] = {"_target_": target_class} | node[name] if node[name].get(amount) else {"_target_": None}
-    for stage in STAGES:
-        schedule, _ = _parent(config, f"{stage}.scheduler.interval")
-        if schedule and schedule.get("_target_"):
-            schedule.setdefault("interval", "step")  # before it was a key, every schedule counted optimizer steps
+def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration, with the neutral value of each key that it lacks."""
+    config = deepcopy(dict(stored))
     for key, value in neutral().items():
-        node, name = _parent(config, key)
-        if node is not None:
-            node.setdefault(name, value)
-    _upgrade_networks(config)
-    _upgrade_source(config)
+        *groups, name = key.split(".")
+        group = config
+        for part in groups:
+            group = group.setdefault(part, {})
+        group.setdefault(name, value)
     return config
-
-
-def _upgrade_source(config: dict[str, Any]) -> None:
-    """Adds the class that a configuration means which names its images alone."""
-    source = value_of(config, "data.source")
-    if isinstance(source, dict) and source.get("_target_") is None:
-        source["_target_"] = SOURCES.get(str(value_of(config, "data.name")))
-
-
-def _upgrade_networks(config: dict[str, Any]) -> None:
-    """Adds what a class did not have; widths that the images and the code fix are "auto", whoever typed them."""
-    for key, ends in (("autoencoder.network", [0]), ("classifier.head", [0, -1])):
-        node, _ = _parent(config, f"{key}.widths")
-        if node is not None:
-            node |= LATER.get(str(node.get("_target_")), {}) | node
-        widths = value_of(config, f"{key}.widths")
-        if isinstance(widths, list) and widths:
-            for end in ends:
-                if end == 0 or (widths[end] == 10 and value_of(config, "data.name") == "mnist"):
-                    widths[end] = "auto"
-
-
-def _parent(config: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
-    """The group that a dotted key lies in, None where it is no group, and the key's name in it."""
-    *owners, name = key.split(".")
-    node: Any = config
-    for owner in owners:
-        node = node.setdefault(owner, {}) if isinstance(node, dict) else None
-    return (node if isinstance(node, dict) else None), name
 
 
 @cache
@@ -130,34 +59,6 @@ def changes_a_number(key: str) -> bool:
     return not any(".".join(names[:length]) in roles() for length in range(1, len(names) + 1))
 
 
-def misfit(stored: Mapping[str, Any]) -> str:
-    """The first setting of somebody's run that has not the schema's type and range, in words; "" for none.
-
-    Threads and the like may be those of a larger machine.
-    """
-    for key, item in keys():
-        value, rule = value_of(stored, key), item.metadata.get("rule")
-        if value is not None and not _has_type(value, item.type):
-            return f"{key} is {value!r:.40}"
-        if value is not None and rule and item.metadata["role"] != Role.place and not rule.allows(value):
-            return f"{key} is {value!r:.40}, must be {rule.text}"
-    return ""
-
-
-def _has_type(value: Any, kind: Any) -> bool:
-    if kind is Any:
-        return True
-    if get_origin(kind) is UnionType:
-        return any(_has_type(value, one) for one in get_args(kind))
-    if get_origin(kind) is list:
-        return isinstance(value, list) and all(_has_type(item, get_args(kind)[0]) for item in value)
-    if get_origin(kind) is dict:
-        return isinstance(value, dict)
-    if issubclass(kind, StrEnum):
-        return value in [*kind]
-    return type(value) is kind or (kind is float and type(value) is int)
-
-
 def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """What makes one stage of a run the experiment that it is: runs that share it differ in their seed alone.
 
@@ -167,7 +68,7 @@ def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -
         stage: "autoencoder", "classifier" or "test". A classifier's settings hold the autoencoder's too, where one
             run trained both.
     """
-    config = upgraded(stored)
+    config = complete(stored)
     groups = ["trainer", stage]
     if config.get("stage") == "all" and stage == "classifier":
         groups.insert(1, "autoencoder")

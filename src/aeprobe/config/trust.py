@@ -1,24 +1,20 @@
 """Which classes a configuration may name that came with somebody's file. Nothing is imported to find that out."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aeprobe.config.schema import Config, every_node
 from aeprobe.errors import AeprobeError
 
 WRITES = re.compile("dir|path|file|uri|url")  # in the name of an argument that says where something is written
-# Classes, and packages of which any class may be named that is of the kind that its place takes. What a person
-# types, or has in conf/, may name others too. Of torch.nn the small ones: others, such as Transformer, make as
-# many layers as they are told.
 TRUSTED = (
     "aeprobe",
-    *(f"torch.nn.{name}" for name in ("Linear", "Dropout", "AlphaDropout", "FeatureAlphaDropout")),
-    *(f"torch.nn.{name}Loss" for name in ("MSE", "L1", "SmoothL1", "Huber", "BCE", "CrossEntropy", "KLDiv")),
+    "torch.nn",
     "torch.optim",
     "torchmetrics",
     "lightning.pytorch.callbacks",
-    *(f"lightning.pytorch.loggers.{name}" for name in ("CSVLogger", "WandbLogger", "MLFlowLogger")),
+    "lightning.pytorch.loggers",
 )
 
 
@@ -34,29 +30,34 @@ def trusted_in(config: Config, stored: bool = False) -> list[str]:
 
 
 def require_trusted(nodes: Iterable[tuple[str, Any]], plugins: Sequence[str], source: object) -> None:
-    """Holds the classes that a stored configuration or a checkpoint names against those that it may name.
+    """Refuse a class that a stored configuration or a checkpoint names and may not name, also inside a node.
 
     Args:
         nodes: with their keys, in the schema's form.
         plugins: packages that the person trusts besides.
-        source: where they are from, as the person named it.
-
-    Raises:
-        AeprobeError: it names another.
+        source: the file or directory that they are from, as the person named it.
     """
+    allowed = tuple(f"{name}." for name in (*TRUSTED, *plugins))
     for key, node in nodes:
-        if not isinstance(node, Mapping):
-            continue  # no node, and refused by that reason
-        places = [name for name in node if WRITES.search(str(name)) and node[name] is not None]
-        if places and (".callbacks." in key or key.startswith("logger.")):
-            raise AeprobeError(
-                f"{source}: {key}.{places[0]}={node[places[0]]}: a stored run writes into its directory"
-            )
-        target = str(node.get("_target_") or "aeprobe.none")
-        if not f"{target}.".startswith(tuple(f"{trusted}." for trusted in (*TRUSTED, *plugins))):
-            package = target.partition(".")[0]
-            raise AeprobeError(
-                f"{source}: {key}._target_={target}: a stored configuration names no other class than this "
-                f"project's and some of its libraries'; if you trust {package}, add plugins=[{package}], or list "
-                "it in conf/config.yaml"
-            )
+        for name in node if ".callbacks." in key or key.startswith("logger.") else ():
+            if WRITES.search(str(name)) and node[name] is not None:
+                raise AeprobeError(f"{source}: {key}.{name}={node[name]}: a stored run writes into its directory")
+        for target in _targets(node):
+            if target is not None and not f"{target}.".startswith(allowed):
+                package = str(target).partition(".")[0]
+                raise AeprobeError(
+                    f"{source}: {key}._target_={target}: a stored configuration names no other class than this "
+                    f"project's and some of its libraries'; if you trust {package}, add plugins=[{package}], or "
+                    "list it in conf/config.yaml"
+                )
+
+
+def _targets(value: Any) -> Iterator[Any]:
+    """Every `_target_` in a node, at any depth."""
+    if isinstance(value, Mapping):
+        yield value.get("_target_")
+        for item in value.values():
+            yield from _targets(item)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for item in value:
+            yield from _targets(item)

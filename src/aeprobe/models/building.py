@@ -8,9 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-import aeprobe.runtime
-
-import torch
 from torch import Tensor, nn
 
 from aeprobe.config import nodes
@@ -129,28 +126,6 @@ def fresh(network: nn.Module) -> nn.Module:
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
     return copy
-
-
-def rehearse(stage: str, settings: Mapping[str, Any]) -> Autoencoder | Classifier | None:
-    """The module on torch's meta device, which holds shapes and no numbers; None where a class does not know it.
-
-    Raises:
-        AeprobeError: something cannot be built, and all of its classes are the project's.
-    """
-    try:
-        with torch.device("meta"):
-            return BUILDERS[stage](settings)
-    except Exception:
-        if all(node["_target_"].startswith("aeprobe.") for _, node in nodes_of(settings)):
-            raise
-        return None
-
-
-def require_memory(module: nn.Module | None) -> None:
-    """Raises AeprobeError for a rehearsed stage that this machine cannot train, before a weight of it is made."""
-    # Each weight, its gradient, and Adam's two moments.
-    needed = 16 * sum(p.numel() for p in module.parameters()) if module else 0
-    aeprobe.runtime.require_memory(needed, "the networks are too large: to train them takes")
 
 
 def nodes_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -10,8 +10,6 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.schema import STAGES
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import read_metrics
-from aeprobe.runs.ownership import refuse_link
-from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.runs.stage_run import StageRun
 
 Runs = dict[str, list[StageRun]]
@@ -39,9 +37,6 @@ def gather(paths: Sequence[Path]) -> Runs:
     runs: Runs = {name: [] for name in (*STAGES, *FINISHED)}
     below = [stage for path in paths for stage in _stage_directories(path)]
     for path in {stage.resolve(): stage for stage in below}.values():  # a run named twice counts once
-        RunDirectory(
-            path.resolve()
-        ).refuse_links()  # one in place of a figure would put another file into the page
         run = StageRun(path, read_metrics(path))
         if run.refused:
             raise AeprobeError(f"{path} was refused before it began: {run.metrics.get('error')}")
@@ -80,8 +75,6 @@ def _stage_directories(path: Path) -> list[Path]:
     if (path / "metrics.json").exists():
         return [path]
     parts = [path / stage for stage in STAGES if (path / stage / "metrics.json").exists()]
-    for part in parts:
-        refuse_link(part)
     return parts or [path]  # one that belongs to no stage: read_metrics says what is wrong with it
 
 

@@ -22,8 +22,9 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
         Interrupted: as it came.
     """
     file = directory.path / "train.log"
-    handler = _TrainLog(file, encoding="utf-8") if directory.writes else logging.NullHandler()
+    handler = logging.FileHandler(file, encoding="utf-8") if directory.writes else logging.NullHandler()
     handler.setFormatter(_WithTraceback("%(asctime)s %(message)s"))
+    handler.handleError = lambda record: None  # type: ignore[method-assign] # noqa: ARG005 - a full disk costs lines
     log.addHandler(handler)
     hook, threading.excepthook = threading.excepthook, _but_full_disks
     try:
@@ -53,7 +54,8 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     finally:
         threading.excepthook = hook
         log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
 
 
 def _end(directory: RunDirectory, status: str, error: str) -> None:
@@ -75,15 +77,3 @@ def _but_full_disks(of: threading.ExceptHookArgs) -> None:
     """TensorBoard's thread that writes prints its traceback, and the next call into it raises the same again."""
     if not issubclass(of.exc_type, OSError):
         threading.__excepthook__(of)
-
-
-class _TrainLog(logging.FileHandler):
-    """A full disk costs it lines, but no traceback for each of them, and no run."""
-
-    def close(self) -> None:
-        """Closes the file; what could not be written until now never will be."""
-        with suppress(OSError):
-            super().close()
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Nothing: what the run cannot do without says so itself."""

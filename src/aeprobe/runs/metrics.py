@@ -1,31 +1,16 @@
 """metrics.json, the contract that others read, and its one reader. Needs no torch."""
 
 import json
-import math
-import re
 from pathlib import Path
 from typing import Any
 
-from aeprobe.config.settings import misfit
 from aeprobe.errors import AeprobeError, printable
 from aeprobe.files import read_file
 
 SCHEMA = 1
 MOST_BYTES = 16 * 2**20  # some 4,000 here; an epoch's row has 400
-MOST_PARTS = 100_000  # lists and objects, which take 20 times as much memory as their text
 Metrics = dict[str, Any]
-SHAPE: dict[str, type] = {
-    "stage": str,
-    "status": str,
-    "seed": int,
-    "overrides": list,
-    "config": dict,
-    "versions": dict,
-    "seconds": dict,
-    "epochs": list,
-    "final": dict,
-}
-OF_BEGUN = ("seed", "versions", "seconds")  # not of a job that was refused: its seed may be what was wrong
+SHAPE = {"stage": str, "status": str, "overrides": list, "config": dict, "epochs": list, "final": dict}
 
 
 def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
@@ -40,7 +25,7 @@ def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
     """
     file = path / "metrics.json"
     try:
-        metrics: Metrics = parsed(read_file(file, MOST_BYTES).decode())
+        metrics = parsed(read_file(file, MOST_BYTES))
     except FileNotFoundError:
         if missing_ok:
             return {}
@@ -49,31 +34,21 @@ def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
         raise AeprobeError(f"{file} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise AeprobeError(f"{file} cannot be read: {error}") from None
-    found = metrics.get("schema") if isinstance(metrics, dict) else None
-    if found != SCHEMA:
-        raise AeprobeError(f"{file} has schema {found}, expected {SCHEMA}: it is not a run of this project")
-    if wrong := _wrong_shape(metrics):
-        raise AeprobeError(f"{file} is not of this project: {wrong}")
+    schema = metrics.get("schema")
+    if schema != SCHEMA:
+        raise AeprobeError(f"{file} has schema {schema}, expected {SCHEMA}: it is not a run of this project")
+    for key, kind in SHAPE.items():
+        if not isinstance(metrics.get(key), kind):
+            raise AeprobeError(f"{file} is not of this project: {key} is no {kind.__name__}")
     return metrics
 
 
-def parsed(text: str) -> Any:
-    """What JSON says, in numbers that a run can have, and in text that can be shown; raises ValueError."""
-    if text.count("[") + text.count("{") > MOST_PARTS:
-        raise ValueError(f"it has more than {MOST_PARTS} lists and objects")
-    return _shown(json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite))
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > len(str(-(2**63))):
-        raise ValueError(f"a number of {len(digits)} digits is none of a run's")
-    return int(digits)
-
-
-def _finite(digits: str) -> float:
-    if not math.isfinite(float(digits)):
-        raise ValueError(f"{digits} is no number; one that is not finite is null")
-    return float(digits)
+def parsed(content: bytes) -> dict[str, Any]:
+    """The values of a JSON object, with text that can be shown on a terminal; raises ValueError."""
+    value = _shown(json.loads(content))
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")
+    return value
 
 
 def _shown(value: Any) -> Any:
@@ -82,31 +57,6 @@ def _shown(value: Any) -> Any:
     if isinstance(value, list):
         return [_shown(item) for item in value]
     return printable(value) if isinstance(value, str) else value
-
-
-def _wrong_shape(metrics: Metrics) -> str:
-    """What is not as the contract says, in words; "" where all is."""
-    refused = "versions" not in metrics
-    for key, kind in SHAPE.items():
-        if type(metrics.get(key)) is not kind and not (refused and key in OF_BEGUN):
-            return f"{key} is {metrics.get(key)!r:.40}, not a {kind.__name__}"
-    if not isinstance(metrics.get("ckpt"), str | None):
-        return "its ckpt is no path"
-    loggers = metrics.get("loggers", {})
-    runs = loggers.values() if isinstance(loggers, dict) else ["/"]
-    if not all(re.fullmatch(r"[\w-]{1,80}", str(run)) for run in runs):
-        return "its loggers are not the names of runs"
-    if not all(isinstance(row, dict) for row in metrics["epochs"]):
-        return "its epochs are not objects"
-    for row in (*metrics["epochs"], metrics["final"], {} if refused else metrics["seconds"]):
-        for key, value in row.items():
-            if value is not None and type(value) not in (int, float):
-                return f"{key} is {value!r:.40}, not a number"
-    matrix = metrics.get("confusion_matrix") or []
-    square = isinstance(matrix, list) and all(isinstance(r, list) and len(r) == len(matrix) for r in matrix)
-    if not square or not all(type(count) is int and count >= 0 for row in matrix for count in row):
-        return "its confusion_matrix is not square, or holds no counts"
-    return "" if refused else misfit(metrics["config"])
 
 
 def find_checkpoint(run: str | Path, stage: str) -> Path:

@@ -1,11 +1,9 @@
-"""A run directory: its name, who owns it, and what is written into it.
+"""A run directory: who owns it, and what is written into it.
 
 Needs no torch, so that tables and pages over many runs start at once.
 """
 
 import json
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from aeprobe.config.overrides import literal
 from aeprobe.errors import AeprobeError
 from aeprobe.files import finite, write_atomically
 from aeprobe.runs.metrics import Metrics, read_metrics
-from aeprobe.runs.ownership import UNBEGUN, acquire, refuse_link, require_unused
+from aeprobe.runs.ownership import require_unused
 
 
 class RunDirectory:
@@ -34,27 +32,19 @@ class RunDirectory:
         self.metrics: Metrics = {}
         self._lock = FileLock(path / ".lock", timeout=0)
 
-    @property
-    def begun(self) -> bool:
-        """Whether it holds a run, complete or not."""
-        return (self.path / ".hydra" / "config.yaml").exists()
-
-    def claim(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
-        """Takes the directory for a new run and writes `.hydra/` into it.
+    def claim(self, header: Metrics) -> None:
+        """Takes a new or an empty directory for a new run, and writes metrics.json into it.
 
         Raises:
             AeprobeError: it holds something already, or it cannot be written.
         """
-        hydra = self.path / ".hydra"
         try:
-            self.refuse_alive()
             require_unused(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()
             require_unused(self.path)  # of two runs, one gets it
-            hydra.mkdir(exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
-            self._write_settings(config, overrides)
+            self.write(**header)
         except OSError as error:
             raise AeprobeError(
                 f"{self.path} cannot be written ({error.strerror}): choose another outputs="
@@ -67,82 +57,34 @@ class RunDirectory:
             AeprobeError: another process is at work in it.
         """
         try:
-            acquire(self._lock)
+            self._lock.acquire()
         except Timeout:
             raise AeprobeError(f"{self.path}: another process is running it; wait for it, or stop it") from None
-
-    def refuse_alive(self) -> None:
-        """Raises AeprobeError where a process is at work in it; makes nothing in it to find that out."""
-        if (self.path / ".lock").exists():
-            self.lock()
-            self.release()
-
-    def refuse_links(self) -> None:
-        """Raises AeprobeError where it is a link or holds one, which would lead the run out of it."""
-        for path in (self.path, *self.path.rglob("*")):
-            refuse_link(path)
-
-    def _write_settings(self, config: dict[str, Any], overrides: Sequence[str]) -> None:
-        hydra = self.path / ".hydra"
-        write_atomically(hydra / "overrides.yaml", OmegaConf.to_yaml(list(overrides)).encode())
-        write_atomically(hydra / "config.yaml", OmegaConf.to_yaml(literal(config)).encode())
-
-    def store(self, config: dict[str, Any], overrides: Sequence[str], unfinished: bool) -> None:
-        """Keeps settings that were changed on resuming, and all that was typed, where the next resume will look.
-
-        `unfinished`: there is more to train now; a run that ended before says so from here on.
-        """
-        self._write_settings(config, overrides)
-        if found := read_metrics(self.path, missing_ok=True):
-            self.metrics = found
-            status = "running" if unfinished else found["status"]
-            self.write(status=status, config=config, overrides=list(overrides))
 
     def release(self) -> None:
         """Lets other processes in."""
         self._lock.release()
 
-    def require_metrics(self) -> None:
-        """Sees to it that a run whose metrics.json was removed is not taken for one that never trained.
-
-        Raises:
-            AeprobeError: it has left something else.
-        """
-        if not self.begun or (self.path / "metrics.json").exists():
-            return
-        before = ("train.log", ".hydra/config.yaml")  # written before metrics.json is
-        for found in sorted(self.path.rglob("*")):
-            name = found.relative_to(self.path).as_posix()
-            if name not in before and not re.fullmatch(UNBEGUN, name):
-                raise AeprobeError(
-                    f"{self.path}: metrics.json is gone, but {name} is there, so the run cannot go on; "
-                    "to train it again, move the directory away"
-                )
-
-    def reopen(self, anew: bool) -> None:
+    def reopen(self, header: Metrics, anew: bool) -> None:
         """Takes up the run that it holds, after `lock`; `anew`: nothing of it is kept.
 
         The event files go: the Recorder writes them again, since a killed process may have left too few or
         too many.
-
-        Raises:
-            AeprobeError: it holds a link, or its metrics.json is gone.
         """
-        self.refuse_links()
-        self.require_metrics()
+        self.write(status="running")
         leftovers = [*self.path.glob(".metrics.json.*"), *self.checkpoints.glob(".*.ckpt.*")]
         leftovers += (self.path / "tensorboard").glob("events.out.tfevents.*")
         leftovers += self.checkpoints.glob("*.ckpt") if anew else []
         for path in leftovers:
             path.unlink()
-        self.metrics = {} if anew else self.metrics
         self.checkpoints.mkdir(exist_ok=True)
+        self.metrics = {} if anew else self.metrics
+        self.write(**header)
 
     def end(self, status: str, error: str | None = None, **results: Any) -> None:
         """Writes how the run ended, and lets others in."""
         try:
-            if self.metrics:  # else it ended before it began to write: without a header nobody could read it
-                self.write(status=status, error=error, **results)
+            self.write(status=status, error=error, **results)
         finally:
             self.release()
 
@@ -152,12 +94,16 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def write(self, **changes: Any) -> None:
-        """Changes top-level keys of metrics.json; the file is replaced atomically."""
+        """Changes top-level keys of metrics.json, which is replaced atomically; `.hydra/` follows the settings."""
         self.metrics |= changes
         if not self.writes:
             return
         text = json.dumps(finite(self.metrics), indent=1, allow_nan=False)
         write_atomically(self.path / "metrics.json", text.encode())
+        for name in {"config", "overrides"} & changes.keys():
+            (self.path / ".hydra").mkdir(exist_ok=True)
+            record = OmegaConf.to_yaml(literal(changes[name]))
+            write_atomically(self.path / ".hydra" / f"{name}.yaml", record.encode())
 
 
 def mark_interrupted(path: Path, error: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import value_of
-from aeprobe.config.settings import experiment, upgraded
+from aeprobe.config.settings import complete, experiment
 from aeprobe.files import read_file
 from aeprobe.runs.metrics import MOST_BYTES, Metrics, parsed
 
@@ -51,8 +51,8 @@ class StageRun:
     @property
     def data(self) -> dict[str, Any]:
         """The data as they were used; `images` counts them by split."""
-        data = self.metrics.get("data") or self.metrics["config"].get("data")
-        return data if isinstance(data, dict) else {}
+        data: dict[str, Any] = self.metrics.get("data") or self.metrics["config"].get("data", {})
+        return data
 
     @property
     def dataset(self) -> str:
@@ -76,8 +76,8 @@ class StageRun:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its configuration, in today's keys."""
-        return upgraded(self.metrics["config"])
+        """Its configuration, with the neutral values of the keys that it lacks."""
+        return complete(self.metrics["config"])
 
     def setting(self, key: str) -> Any:
         """A value of the configuration by its dotted key, or None."""
@@ -85,24 +85,13 @@ class StageRun:
 
     @property
     def higher_is_better(self) -> dict[str, Any]:
-        """Of each metric, by its name; an older run has no others than ours."""
-        found = self.metrics.get("higher_is_better")
-        return MEASURED["classifier"] | (found if isinstance(found, dict) else {})
+        """The direction of each metric, by its name."""
+        return MEASURED["classifier"] | self.metrics.get("higher_is_better", {})
 
     def sizes(self, network: str) -> list[str]:
         """Of the input and of each layer's output of its "encoder", "decoder" or "head"; empty where unknown."""
-        known = self.metrics.get("networks")
-        if isinstance(known, dict):
-            sizes = value_of(known, f"{network}.sizes")
-            return [*map(str, sizes)] if isinstance(sizes, list) else []
-        key = "classifier.head.widths" if network == "head" else "autoencoder.network.widths"
-        widths = self.setting(key) if network == "head" or self.setting("stage") != "classifier" else None
-        if not isinstance(widths, list):
-            return []
-        first = (self.sizes("encoder") or ["?"])[-1] if network == "head" else "784"
-        sizes = [str(width) for width in widths]  # of an older run, on MNIST or a folder of its form
-        sizes[0] = first if sizes[0] == "auto" else sizes[0]
-        return [*sizes[:-1], "10" if sizes[-1] == "auto" else sizes[-1]]
+        sizes = value_of(self.metrics.get("networks"), f"{network}.sizes")
+        return [*map(str, sizes or [])]
 
     def layers(self, network: str) -> str:
         """The same in words, such as "784-500-200-100-30"; "" where unknown."""
@@ -110,46 +99,35 @@ class StageRun:
 
     def series(self, key: str) -> list[float | None]:
         """One number of every epoch that ended, None where it was not taken."""
-        return [self._number(row, key) for row in self.epochs]
+        return [row.get(key) for row in self.epochs]
 
     def last(self, key: str) -> float | None:
         """The final number; of an unfinished run that of the last epoch that has one."""
-        numbers = (*self.series(key), self._number(self.metrics["final"], key))
+        numbers = (*self.series(key), self.metrics["final"].get(key))
         known = [value for value in numbers if value is not None]
         return known[-1] if known else None
 
     @property
     def loss_name(self) -> str:
         """What was minimised, by its name."""
-        return str(
-            self.metrics.get("loss") or ("MSE per pixel" if self.stage == "autoencoder" else "cross-entropy")
-        )
-
-    def _number(self, row: dict[str, Any], key: str) -> float | None:
-        """A number of an older autoencoder's MSE is that of its loss."""
-        if key in row or self.stage != "autoencoder":
-            return row.get(key)
-        return row.get(key.replace("/mse", "/loss"))
+        return str(self.metrics.get("loss"))
 
     def picture(self, name: str) -> Picture | None:
         """A figure, or None where it was not drawn or one of its two files is damaged."""
         try:
             png = read_file(self.path / "figures" / f"{name}.png", MOST_BYTES)
-            words = parsed(read_file(self.path / "figures" / f"{name}.json", MOST_BYTES).decode())
+            words = parsed(read_file(self.path / "figures" / f"{name}.json", MOST_BYTES))
         except (OSError, ValueError, RecursionError):
             return None
-        whole = png.startswith(PNG) and b"IEND" in png[-12:]
-        if not whole or not isinstance(words, dict):
+        if not png.startswith(PNG) or b"IEND" not in png[-12:]:
             return None
         title = str(words.get("title") or name.replace("_", " "))
-        data = words.get("data")
-        return Picture(png, title, str(words.get("alt") or title), data if isinstance(data, dict) else {})
+        return Picture(png, title, str(words.get("alt") or title), words.get("data") or {})
 
     @property
     def not_drawn(self) -> dict[str, str]:
         """Why, by the name of each figure that could not be drawn."""
-        found = self.metrics.get("not_drawn")
-        return {str(name): str(why) for name, why in found.items()} if isinstance(found, dict) else {}
+        return self.metrics.get("not_drawn") or {}
 
     @property
     def encoder(self) -> str:
@@ -159,8 +137,7 @@ class StageRun:
     @property
     def evaluations(self) -> dict[str, Any]:
         """What was evaluated beside the metrics, by its name."""
-        found = self.metrics.get("evaluations")
-        return found if isinstance(found, dict) else {}
+        return self.metrics.get("evaluations") or {}
 
     def settings(self) -> dict[str, Any]:
         """What makes this experiment what it is, by dotted keys; see `settings.experiment`."""

@@ -11,16 +11,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import STAGES, Config, plain
-from aeprobe.config.settings import changes_a_number, flat, upgraded
-from aeprobe.config.stored import read_config
+from aeprobe.config.settings import changes_a_number, complete, flat
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum
 from aeprobe.paths import TRAIN
 from aeprobe.processes import launch
-from aeprobe.runs.metrics import SCHEMA, read_metrics
+from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
 from aeprobe.runs.ownership import require_unused
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.runs.stage_run import StageRun
 
 
 class OtherRunError(AeprobeError):
@@ -37,57 +35,36 @@ def status(directory: Path, config: Config) -> str | None:
     if config.trainer.strategy == "ddp":  # from a preset: `require_one_process` has looked at what was typed
         raise AeprobeError(f"trainer.strategy=ddp: {ONE_PROCESS}")
     parts = [directory / stage for stage in STAGES] if config.stage == "all" else [directory]
-    begun = [part for part in parts if RunDirectory(part).begun]
-    for part in begun:
-        RunDirectory(part).refuse_links()
-        _require_same(part, config)
-        _require_same_files(part, config)
-    _require_whole(directory, parts, begun)
+    found = {part: read_metrics(part, missing_ok=True) for part in parts}
+    begun = {part: metrics for part, metrics in found.items() if "versions" in metrics}
+    for part, metrics in begun.items():
+        _require_same(part, metrics, config)
     if not begun:
         (directory / "metrics.json").unlink(missing_ok=True)  # it was refused
-        return None
-    found = [read_metrics(part, missing_ok=True).get("status") for part in begun]
-    if "failed" in found:
-        return "failed"
-    return "completed" if found == ["completed"] * len(parts) else "interrupted"
-
-
-def _require_whole(directory: Path, parts: Sequence[Path], begun: Sequence[Path]) -> None:
-    """Raises OtherRunError where something of an earlier run was removed: it is told, not trained again."""
-    try:
-        for part in parts:
-            if part in begun:
-                RunDirectory(part).require_metrics()
-            elif part != directory:
-                require_unused(part)
-        if begun and parts[0] not in begun:
-            raise AeprobeError(f"{begun[0]} is there, but {parts[0].name}/ is not")
-        found = {} if begun else read_metrics(directory, missing_ok=True)
-        refused = bool(found) and StageRun(directory, found).refused
-        if not begun and not refused:
+        try:
             require_unused(directory)
-    except AeprobeError as error:
-        raise OtherRunError(str(error)) from None
+        except AeprobeError as error:
+            raise OtherRunError(str(error)) from None
+        return None
+    if parts[0] not in begun:
+        raise OtherRunError(f"{parts[1]} holds a run, but {parts[0]} does not: choose another sweep=")
+    statuses = [metrics["status"] for metrics in begun.values()]
+    if "failed" in statuses:
+        return "failed"
+    return "completed" if statuses == ["completed"] * len(parts) else "interrupted"
 
 
-def _require_same(part: Path, config: Config) -> None:
-    stored: Any = OmegaConf.to_container(read_config(part / ".hydra" / "config.yaml"), resolve=True)
-    before, now = (
-        _compared(c) for c in (upgraded({str(k): v for k, v in stored.items()}), upgraded(plain(config)))
-    )
+def _require_same(part: Path, metrics: Metrics, config: Config) -> None:
+    """Refuse to go on with a run of other settings, or on other images than there are now."""
+    before, now = (_compared(complete(settings)) for settings in (metrics["config"], plain(config)))
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):
             raise OtherRunError(
                 f"{part} holds a run with {key}={before.get(key)}, not {now.get(key)}: choose another sweep="
             )
-
-
-def _require_same_files(part: Path, config: Config) -> None:
-    """Raises OtherRunError where a folder of one's own holds other images now than the job was made with."""
-    data = read_metrics(part, missing_ok=True).get("data")
-    for name, before in (data.get("files") or {}).items() if isinstance(data, dict) else ():
+    for name, file in metrics["data"]["files"].items() if config.data.name != "mnist" else ():
         path = Path(config.data.root, name)
-        if path.is_file() and checksum(path) != before.get("sha256"):
+        if path.is_file() and checksum(path) != file["sha256"]:
             raise OtherRunError(f"{part} was made with another {path} than there is now: choose another sweep=")
 
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -126,6 +127,8 @@ def loggers(config: Config, directory: RunDirectory) -> dict[str, Logger]:
         ours["tracking_uri"] = f"sqlite:///{directory.path.absolute() / 'mlflow.db'}"  # as MLflow calls it
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its import reads it
         if found := before.get(name):
+            if not re.fullmatch(r"[\w-]{1,80}", str(found)):  # it becomes a part of a path
+                raise AeprobeError(f"{directory.path / 'metrics.json'}: loggers.{name}={found}: is no run's name")
             ours |= {"run_id": found, "id": found}  # as MLflow and as Weights & Biases call it
         logger = nodes.build(node, f"logger.{name}", Logger, **ours)  # type: ignore[type-abstract]
         assert logger is not None, "checked by validate"

@@ -17,7 +17,7 @@ from aeprobe.config.overrides import override
 from aeprobe.config.rules import THREADS_ANYWHERE
 from aeprobe.config.schema import STAGES, Config, plain
 from aeprobe.errors import AeprobeError
-from aeprobe.models import checkpoints, stored
+from aeprobe.models import checkpoints
 from aeprobe.paths import shortest
 from aeprobe.processes import collectives
 from aeprobe.processes.launch import here
@@ -42,32 +42,28 @@ def take_up(directory: RunDirectory, request: "Request") -> tuple[bool, Path | N
     Raises:
         AeprobeError: another process is at work in it, or the checkpoint is damaged or gone.
     """
-    if not request.resume or not directory.begun:
+    found = read_metrics(directory.path, missing_ok=True) if request.resume else {}
+    if not found:
         return False, None, {}
     directory.lock()
-    found = read_metrics(directory.path, missing_ok=True)
+    directory.metrics = found = read_metrics(directory.path)
     if _complete(found, request.config):
         if request.changed:  # of another stage
-            directory.store(plain(request.config), request.overrides, unfinished=False)
-            found = directory.metrics
+            directory.write(config=plain(request.config), overrides=list(request.overrides))
         directory.release()
         return True, None, found
+    running = found | {"status": "running"}
     last = request.start or directory.checkpoints / "last.ckpt"
     best = override("resume", str(shortest(directory.checkpoints / "best.ckpt")))
-    if request.anew or not last.exists():
-        epochs = len(found.get("epochs", []))
-        if not request.anew and epochs > 1:  # one: killed before its checkpoint was written
-            raise AeprobeError(f"{last} is gone, after {epochs} epochs; {best} goes on from the best")
-        return True, None, {}
-    metrics = read_metrics(directory.path) | {"status": "running"}
+    if request.anew or (not last.exists() and len(found["epochs"]) < 2):  # one: killed before it was written
+        return True, None, running
+    if not last.exists():
+        raise AeprobeError(f"{last} is gone, after {len(found['epochs'])} epochs; {best} goes on from the best")
     try:
         checkpoints.read(last)
     except AeprobeError as error:
-        with suppress(AeprobeError):
-            checkpoints.read(directory.checkpoints / "best.ckpt")
-            error = AeprobeError(f"{error}; {best} goes on from the best epoch instead")
-        raise error
-    return True, last, metrics
+        raise AeprobeError(f"{error}; {best} goes on from the best epoch, where it is whole") from None
+    return True, last, running
 
 
 def _complete(found: Metrics, config: Config) -> bool:
@@ -97,35 +93,33 @@ def seconds_before(directory: RunDirectory) -> dict[str, float]:
 
 
 def open_directory(
-    directory: RunDirectory, request: "Request", experiment: Experiment, resuming: bool, anew: bool
+    directory: RunDirectory,
+    request: "Request",
+    experiment: Experiment,
+    device: torch.device,
+    resuming: bool,
+    last: Path | None,
 ) -> None:
-    """Claims a new run's directory, or opens that of an earlier run; `anew`: without its checkpoint.
+    """Claims a new run's directory, or opens that of an earlier run, which goes on from `last` or begins anew.
 
     Raises:
         AeprobeError: the data are others than those of the run, or of another process; nothing was written.
     """
     _require_one_dataset(experiment)
-    if resuming and anew and not request.anew:
-        collectives.on_rank_zero(lambda: _require_own_data(directory, experiment))
+    if resuming and last is None and not request.anew:
+        files = directory.metrics["data"]["files"]
+        collectives.on_rank_zero(lambda: require_files(experiment.data, files, directory.path))
     collectives.barrier()  # an error in any process until here leaves no run behind, or leaves it as it was
 
-    def open_it() -> None:
-        settings = plain(request.config), request.overrides
-        if not resuming:
-            directory.claim(*settings)
-            return
-        if request.changed:
-            directory.store(*settings, unfinished=True)
-        directory.reopen(anew)
+    def open_it() -> Metrics:
+        header = _header(request, experiment, device, last)
+        if resuming:
+            directory.reopen(header, anew=last is None)
+        else:
+            directory.claim(header)
+        return directory.metrics
 
-    collectives.on_rank_zero(open_it)
-
-
-def _require_own_data(directory: RunDirectory, experiment: Experiment) -> None:
-    """Holds the data of a run that begins again, without a checkpoint, against what its metrics.json says."""
-    files = read_metrics(directory.path, missing_ok=True).get("data", {}).get("files", {})
-    stored.check_files(files)
-    require_files(experiment.data, files, directory.path)
+    directory.metrics = collectives.on_rank_zero(open_it)
 
 
 def _require_one_dataset(experiment: Experiment) -> None:
@@ -139,41 +133,41 @@ def _require_one_dataset(experiment: Experiment) -> None:
             )
 
 
-def write_header(
-    directory: RunDirectory, request: "Request", experiment: Experiment, device: torch.device, last: Path | None
-) -> None:
-    """Writes what metrics.json says of a run that begins, or goes on from `last`, and prints what it is."""
-    config, data, networks = plain(request.config), _data(experiment), experiment.networks()
-    better, loss = experiment.higher_is_better, experiment.module.loss_name
+def _header(request: "Request", experiment: Experiment, device: torch.device, last: Path | None) -> Metrics:
+    """What metrics.json says of a run that begins; of one that goes on from `last`, what may be another now."""
+    header: Metrics = {
+        "status": "running",
+        "error": None,
+        "overrides": list(request.overrides),
+        "config": plain(request.config),
+        "data": _data(experiment),
+        "networks": experiment.networks(),
+        "loss": experiment.module.loss_name,
+        "higher_is_better": experiment.higher_is_better,
+    }
     if last is not None:
-        known = {"config": config, "data": data, "networks": networks, "loss": loss, "higher_is_better": better}
-        directory.write(status="running", error=None, **known)
-    else:
-        directory.write(
-            schema=SCHEMA,
-            stage=experiment.stage,
-            status="running",
-            error=None,
-            seed=experiment.seed,
-            overrides=list(request.overrides),
-            config=config,
-            data=data,
-            networks=networks,
-            loss=loss,
-            versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-            device=str(device),
-            threads=torch.get_num_threads(),  # of each process
-            processes=here().world,
-            ckpt=str(experiment.ckpt) if experiment.ckpt else None,
-            encoder_data=experiment.encoder_data,
-            epoch_size=experiment.data.epoch_size if experiment.settings else None,
-            **({"of": _settings_of(experiment.ckpt)} if config["stage"] == Stage.probe else {}),
-            checkpoint="best" if experiment.keeps_best else "last",
-            seconds={"total": None, "fit": None, "figures": None},
-            epochs=[],
-            higher_is_better=better,
-            final={},
-        )
+        return header
+    return header | {
+        "schema": SCHEMA,
+        "stage": experiment.stage,
+        "seed": experiment.seed,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": str(device),
+        "threads": torch.get_num_threads(),  # of each process
+        "processes": here().world,
+        "ckpt": str(experiment.ckpt) if experiment.ckpt else None,
+        "encoder_data": experiment.encoder_data,
+        "epoch_size": experiment.data.epoch_size if experiment.settings else None,
+        **({"of": _settings_of(experiment.ckpt)} if request.config.stage == Stage.probe else {}),
+        "checkpoint": "best" if experiment.keeps_best else "last",
+        "seconds": {"total": None, "fit": None, "figures": None},
+        "epochs": [],
+        "final": {},
+    }
+
+
+def announce(directory: RunDirectory, experiment: Experiment, device: torch.device, last: Path | None) -> None:
+    """Prints what the run is."""
     threads, world = torch.get_num_threads(), here().world
     each = "" if world == 1 else f" in each of {world} processes"
     where = "into" if last is None else f"going on from {last.name} in"
@@ -202,9 +196,6 @@ def loggers(directory: RunDirectory, experiment: Experiment, config: Config) -> 
         if logger.experiment is not None and name not in before and experiment.settings:
             logger.log_hyperparams(hyperparameters(experiment, config))
     directory.write(loggers={name: str(logger.version) for name, logger in made.items()})
-    for file in directory.path.rglob("*"):
-        if file.is_symlink():  # Weights & Biases makes some, for convenience; a run directory has none
-            file.unlink()
     return list(made.values())
 
 

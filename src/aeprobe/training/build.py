@@ -14,7 +14,6 @@ from aeprobe.config.schema import Config, StageConfig, module_node
 from aeprobe.config.trust import trusted_in
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.labels import labelled
-from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Subject
 from aeprobe.models import building, checkpoints
@@ -53,17 +52,12 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     augmentation = nodes.build(settings.augmentation, "autoencoder.augmentation", nn.Module)
     corruption = nodes.build(settings.corruption, "autoencoder.corruption", nn.Module)
     regularizer = nodes.build(settings.regularizer, "autoencoder.regularizer", Regularizer)
-    kind: Any = nodes.bound(config.data.source, "data.source", Source).func  # type: ignore[type-abstract]
-    if source is None and kind.shape:  # a mistyped network is found before anything is unpacked
-        building.require_memory(building.rehearse("autoencoder", _autoencoder_settings(config, kind.shape)))
     of_data = data_settings(config, config.seed, source, resumed, stored=stored)
     data = build_data(of_data, config.seed, settings.batch_size, config.data.eval_batch_size)
     data.augmentation = augmentation
     if source and resumed:
         checkpoints.restore(source, resumed, trusted_in(config, stored))  # so that it fits, and is trusted
     kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data.shape)
-    if source is None and not kind.shape:
-        building.require_memory(building.rehearse("autoencoder", kept))
     optimization = _optimization(config, "autoencoder", data, stored)
     added = additions.callbacks(config, "autoencoder", data)
     aeprobe.runtime.seed(config.seed)
@@ -143,7 +137,6 @@ def build_classifier(
     kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data.shape)
     network = trained or building.autoencoder(kept)
     own = kept if resuming else _classifier_settings(config, kept, network, data)
-    building.require_memory(building.rehearse("classifier", own))
     optimization = _optimization(config, "classifier", data, stored)
     added = additions.callbacks(config, "classifier", data)
     aeprobe.runtime.seed(config.seed)

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 
 from aeprobe.config.checks import typed_values
 from aeprobe.config.choices import Stage
-from aeprobe.config.schema import STAGES, Config
+from aeprobe.config.schema import Config
 from aeprobe.figures.gallery import Gallery
 from aeprobe.processes import collectives
 from aeprobe.processes.collectives import reraise_first_failure
@@ -107,7 +107,7 @@ def _run_stages(request: Request, result: Result) -> None:
         return
     both = config.stage == Stage.all
     if both and not resume:  # each stage claims a directory of its own below it
-        collectives.on_rank_zero(lambda: _require_unused(directory))
+        collectives.on_rank_zero(lambda: require_unused(directory))
     if config.stage.trains("autoencoder"):
         path = directory / "autoencoder" if both else directory
         _run_stage("autoencoder", request, path, result, lambda last: build_autoencoder(config, last, resume))
@@ -120,12 +120,6 @@ def _run_stages(request: Request, result: Result) -> None:
             return build_classifier(config, typed, last or ckpt, last is not None, resume)
 
         _run_stage("classifier", request, path, result, build)
-
-
-def _require_unused(directory: Path) -> None:
-    for stage in STAGES:
-        RunDirectory(directory / stage).refuse_alive()
-    require_unused(directory)
 
 
 def _run_stage(
@@ -149,9 +143,9 @@ def _run_stage(
     callbacks = [recorder, *drawing, *added, Stop(request.interruption)]
     trainer = make_trainer(request.config.trainer, experiment, directory, callbacks)
     device = trainer.strategy.root_device
-    beginning.open_directory(directory, request, experiment, resuming, anew=last is None)
+    beginning.open_directory(directory, request, experiment, device, resuming, last)
     with recorded(directory), request.interruption.blamed(), reraise_first_failure(request.interruption):
-        beginning.write_header(directory, request, experiment, device, last)
+        beginning.announce(directory, experiment, device, last)
         spent = beginning.seconds_before(directory)
         if request.config.logger and here().first:
             trainer.loggers += beginning.loggers(directory, experiment, request.config)
