@@ -85,7 +85,7 @@ class Autoencoder(StageModule):
         """The codes, (N, code), of images, uint8 or float in [0, 1], (N, channels, height, width).
 
         Raises:
-            ValueError: floats outside of [0, 1], unless a Trainer trains or tests.
+            ValueError: floats outside of [0, 1], but in training mode.
         """
         code: Tensor = self.encoder(self.normalize(self.checked(images)))
         return code

@@ -121,7 +121,7 @@ class Classifier(StageModule):
         """The codes, (N, code), of images, uint8 or float in [0, 1], (N, *shape). Codes pass as they are.
 
         Raises:
-            ValueError: floats outside of [0, 1], unless a Trainer trains or tests.
+            ValueError: floats outside of [0, 1], but in training mode.
         """
         with torch.set_grad_enabled(self.trains_encoder and torch.is_grad_enabled()):
             codes: Tensor = images if images.ndim == 2 else self.encoder(self.normalize(self.checked(images)))

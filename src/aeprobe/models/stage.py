@@ -109,13 +109,12 @@ class StageModule(QuickModule):
             )
 
     def checked(self, images: Tensor) -> Tensor:
-        """Return images that a person gives; while a Trainer trains or tests, noise may leave [0, 1].
+        """Return images that a person gives; in training mode noise may leave [0, 1].
 
         Raises:
             ValueError: floats outside of [0, 1].
         """
-        trainer = self._trainer
-        ours = trainer is not None and (trainer.training or trainer.evaluating)
+        ours = self.training or (self._trainer is not None and self._trainer.evaluating)
         if ours or not images.is_floating_point() or not images.numel() or torch.compiler.is_compiling():
             return images
         low, high = images.detach().aminmax()
