@@ -97,7 +97,7 @@ def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
     def batches(seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[list[int]]:
         sampler = EpochBatches(1001, 100, seed, rank, world)
         sampler.set_epoch(epoch)
-        assert len(list(sampler)) == len(sampler) == 11
+        assert len(list(sampler)) == len(sampler) == 10
         return [batch.tolist() for batch in sampler]
 
     assert batches(0, 3) == batches(0, 3)
@@ -106,7 +106,7 @@ def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
     assert sorted(index for batch in batches(0, 3) for index in batch) == list(range(1001))
     first, second = (batches(0, 3, rank, 2) for rank in (0, 1))
     for batch, one, other in zip(batches(0, 3), first, second, strict=True):
-        assert (batch[0::2], batch[1::2] or batch[:1]) == (one, other)  # of one image, both have it
+        assert (batch[0::2], batch[1::2]) == (one, other)
 
 
 def test_every_seed_epoch_rank_and_purpose_has_a_random_stream_of_its_own() -> None:
@@ -186,6 +186,29 @@ def test_own_images_missing_cut_or_too_few(tmp_path: Path) -> None:
     images.unlink()
     with pytest.raises(AeprobeError, match="train-images-idx3-ubyte cannot be read"):
         folder_data(folder, val_size=0).setup()
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "sizes"),
+    [
+        (100, 33, [33, 33, 34]),
+        (101, 33, [33, 33, 33, 2]),
+        (99, 33, [33, 33, 33]),
+        (1, 33, [1]),
+        (34, 33, [34]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_one_image_that_is_left_over_joins_the_last_batch(size: int, batch: int, sizes: list[int]) -> None:
+    batches = EpochBatches(size, batch, seed=0)
+    assert [len(indices) for indices in batches] == batches.sizes.tolist() == sizes
+    assert len(batches) == len(sizes)
+    assert torch.cat([*batches]).sort().values.tolist() == list(range(size))
+
+
+@pytest.mark.parametrize(("size", "batch"), [(55_000, 50), (55_000, 100), (55_000, 250), (60_000, 100)])
+def test_the_presets_have_as_many_steps_as_batches_fit(size: int, batch: int) -> None:
+    assert len(EpochBatches(size, batch, seed=0)) == size / batch
 
 
 def test_the_images_are_kept_on_a_device_as_bytes(root: Path) -> None:

@@ -22,7 +22,8 @@ SGD = ("weight_decay=0", "momentum=0", "nesterov=false")
 # Images that train, batch size, batches to a step, and the limit of an epoch's batches.
 CASES = {
     "12 batches, 5 at a time": (120, 10, 5, None),
-    "an uneven last batch, alone in its window": (101, 10, 5, None),
+    "an uneven last batch, alone in its window": (102, 10, 5, None),
+    "a last batch larger by one": (101, 10, 5, None),
     "an uneven last batch with another": (57, 10, 4, None),
     "all in one window": (57, 10, 100, None),
     "a number of batches": (120, 10, 5, 7),
@@ -118,9 +119,19 @@ def test_stage_2_has_the_same_windows(tmp_path: Path) -> None:
     "case", ["an uneven last batch, alone in its window", "an uneven last batch with another"]
 )
 def test_several_processes_take_the_same_steps(tmp_path: Path, case: str) -> None:
-    """Of the first case's last batch, one image, only one process has a part."""
+    """Of the first case's last batch, two images, only one process has a part."""
     folder = write_folder(tmp_path / "images", CASES[case][0] + 20)
     several = ["trainer=ddp", *arguments(case, folder, "autoencoder"), "hydra.run.dir=run"]
     result = train(*several, cwd=tmp_path)
     assert (result.status, result.err) == (0, "")
     assert_equal(tmp_path / "run", *by_hand(case, folder))
+
+
+def test_a_batch_norm_takes_an_epoch_with_one_image_left_over(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "images", 120)  # 100 to train on, in batches of 33
+    few = ["data=folder", f"data.root={folder}", "data.val_size=20", "trainer.figures=false", "stage=autoencoder"]
+    norm = ["autoencoder.network.batch_norm=true", "autoencoder.batch_size=33", "autoencoder.max_epochs=2"]
+    run_here(tmp_path / "run", [*few, *norm, "scheduler@autoencoder.scheduler=onecycle"])
+    rates = [rate for _, rate in scalars(tmp_path / "run")["train/lr"]]
+    assert len(rates) == 6
+    assert rates[-1] < 1e-6 < rates[-2], "the schedule is as long as the training"

@@ -37,12 +37,13 @@ class EpochBatches(Sampler[Tensor]):
     """Batches of indices in a random order that depends on (seed, epoch) alone; Lightning calls `set_epoch`.
 
     Of several processes, process `rank` of `world` takes every world-th index of each batch, so that
-    together they take the same steps as one. Where a small last batch leaves nothing for some of them, they
-    take its first sample, with a share of 0: the others wait for their gradients.
+    together they take the same steps as one. No part has one sample alone, of which a batch norm has no variance:
+    one that is left over joins the last batch, and a batch of fewer than two for each process is divided among the
+    first of them. The others take its first two samples, with a share of 0: they are waited for.
 
     Args:
         size: number of samples.
-        batch: their number in a step of all processes together; the last batch may be smaller.
+        batch: their number in a step of all processes together; the last batch may be smaller, or larger by one.
         seed: of the order.
         rank: this process.
         world: number of processes.
@@ -61,16 +62,16 @@ class EpochBatches(Sampler[Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.size // self.batch)
+        return steps(self.size, self.batch)
 
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: when a run is resumed, Lightning asks for the iterator before it sets the epoch.
         order = seeded_permutation(self.size, self.seed, "order", self.epoch)
         if self.images < self.size:
             order %= self.images
-        for batch in order.split(self.batch):
-            part = batch[self.rank :: self.world]
-            yield part if len(part) else batch[:1]
+        for batch in order.split([self._size(step) for step in range(len(self))]):
+            part = batch[self.rank :: self._among(len(batch))]
+            yield part if self.rank < self._among(len(batch)) else batch[:2]
 
     @property
     def sizes(self) -> Tensor:
@@ -89,10 +90,20 @@ class EpochBatches(Sampler[Tensor]):
         share, losses and metrics alike, the mean over the processes is that of the whole batch.
         """
         whole = self._size(step)
-        return len(range(self.rank, whole, self.world)) * self.world / whole
+        among = self._among(whole)
+        return len(range(self.rank, whole, among)) * self.world / whole if self.rank < among else 0.0
 
     def _size(self, step: int) -> int:
-        return min(self.batch, self.size - step * self.batch)
+        return self.batch if step < len(self) - 1 else self.size - step * self.batch
+
+    def _among(self, whole: int) -> int:
+        """How many processes have a part of so many samples."""
+        return max(1, min(self.world, whole // 2))
+
+
+def steps(size: int, batch: int) -> int:
+    """Return how many batches of training so many samples make: one that is left over joins the last batch."""
+    return -(-size // batch) - (size % batch == 1 and size > batch)
 
 
 def batches_in_order(size: int, batch: int, rank: int = 0, world: int = 1) -> list[Tensor]:

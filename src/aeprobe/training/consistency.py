@@ -7,6 +7,7 @@ from aeprobe.config import objective
 from aeprobe.config.schema import NETWORKS, PLATEAU, Config, StageConfig, value_of
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.idx_files import Identity
+from aeprobe.data.sampler import steps
 from aeprobe.data.sources import NO_LABEL, Source
 from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import Checkpoint
@@ -119,7 +120,7 @@ def batches_of(split: str, data: ImageDataModule, size: int, limit: float | None
     Raises:
         AeprobeError: a fraction leaves none; Lightning says so late, or never.
     """
-    batches = -(-(data.epoch_size if split == "train" else len(data.splits[split])) // size)
+    batches = steps(data.epoch_size, size) if split == "train" else -(-len(data.splits[split]) // size)
     if limit is None:
         return batches
     limited = int(limit * batches) if isinstance(limit, float) else min(limit, batches)
