@@ -69,9 +69,8 @@ class Optimization:
         scheduler = self._schedule(optimizer)
         if scheduler is None:
             return optimizer
-        schedule = {"scheduler": scheduler, "interval": self.interval}
-        if isinstance(scheduler, ReduceLROnPlateau):
-            schedule |= {"monitor": "val/loss", "strict": False}  # not measured in every epoch
+        # One that follows val/loss takes its steps in StageModule: Lightning would warn in an epoch without it.
+        schedule = {"scheduler": scheduler, "interval": self.interval, "reduce_on_plateau": False}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def require_own_numbers(self) -> None:

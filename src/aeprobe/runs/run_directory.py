@@ -122,17 +122,15 @@ class RunDirectory:
     def reopen(self, anew: bool) -> None:
         """Takes up the run that it holds, after `lock`; `anew`: nothing of it is kept.
 
-        The event files go: the Recorder writes them again, since a killed process may have left too few or
-        too many.
-
         Raises:
             AeprobeError: it holds a link, or its metrics.json is gone.
         """
         self.refuse_links()
         self.require_metrics()
         leftovers = [*self.path.glob(".metrics.json.*"), *self.checkpoints.glob(".*.ckpt.*")]
-        leftovers += (self.path / "tensorboard").glob("events.out.tfevents.*")
-        leftovers += self.checkpoints.glob("*.ckpt") if anew else []
+        if anew:
+            leftovers += self.checkpoints.glob("*.ckpt")
+            leftovers += (self.path / "tensorboard").glob("events.out.tfevents.*")
         for path in leftovers:
             path.unlink()
         self.metrics = {} if anew else self.metrics
