@@ -57,13 +57,17 @@ def train(*arguments: str, cwd: Path, environment: dict[str, str] | None = None)
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def composed(overrides: Sequence[str]) -> Any:
+    """The configuration of these overrides, as `validate` returns it."""
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        return validate(compose("config", overrides=list(overrides)), overrides)
+
+
 def run_here(
     directory: Path, overrides: Sequence[str], resume: bool = False, callbacks: Sequence[Any] = ()
 ) -> dict[str, Any]:
     """The same run in this process: composed, validated, run. Returns metrics by stage."""
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = validate(compose("config", overrides=list(overrides)), overrides)
-    request = runner.Request(config, directory, overrides, resume=resume, callbacks=callbacks)
+    request = runner.Request(composed(overrides), directory, overrides, resume=resume, callbacks=callbacks)
     return runner.run(request).metrics
 
 
