@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import (
@@ -138,7 +139,7 @@ def loggers(config: Config, directory: RunDirectory) -> dict[str, Logger]:
     """
     before, made = directory.metrics.get("loggers") or {}, {}
     for name, node in config.logger.items():
-        ours = {"save_dir": str(directory.path)}
+        ours: dict[str, Any] = {"save_dir": str(directory.path)}
         ours["tracking_uri"] = f"sqlite:///{directory.path.absolute() / 'mlflow.db'}"  # as MLflow calls it
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its import reads it
         if found := before.get(name):
