@@ -54,11 +54,18 @@ def train(*arguments: str, cwd: Path, environment: dict[str, str] | None = None)
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def run_here(directory: Path, overrides: Sequence[str], resume: bool = False) -> dict[str, Any]:
-    """The same run in this process: composed, validated, run. Returns metrics by stage."""
+def composed(overrides: Sequence[str]) -> Any:
+    """The configuration of these overrides, as `validate` returns it."""
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = validate(compose("config", overrides=list(overrides)), overrides)
-    return runner.run(runner.Request(config, directory, overrides, resume=resume)).metrics
+        return validate(compose("config", overrides=list(overrides)), overrides)
+
+
+def run_here(
+    directory: Path, overrides: Sequence[str], resume: bool = False, callbacks: Sequence[Any] = ()
+) -> dict[str, Any]:
+    """The same run in this process: composed, validated, run. Returns metrics by stage."""
+    request = runner.Request(composed(overrides), directory, overrides, resume=resume, callbacks=callbacks)
+    return runner.run(request).metrics
 
 
 def metrics(directory: Path) -> dict[str, Any]:
@@ -73,11 +80,9 @@ def rewrite(directory: Path, change: Callable[[dict[str, Any]], object]) -> None
     (directory / "metrics.json").write_text(json.dumps(found))
 
 
-def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
+def scalars(directory: Path, folder: str = "tensorboard") -> dict[str, list[tuple[int, float]]]:
     """Every curve of a run, as TensorBoard reads it: its steps and values."""
-    events = EventAccumulator(
-        str(directory / "tensorboard"), size_guidance={"scalars": 0}, purge_orphaned_data=False
-    )
+    events = EventAccumulator(str(directory / folder), size_guidance={"scalars": 0}, purge_orphaned_data=False)
     events.Reload()
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 

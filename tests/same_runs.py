@@ -1,6 +1,7 @@
 """Whether two runs ended with the same bits."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def wait_for(condition: Any, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def resume_here(run: Path, *more: str) -> None:
+def resume_here(run: Path, *more: str, callbacks: Sequence[Any] = ()) -> None:
     """`resume=RUN`, in this process."""
     found = resume([f"resume={run}", *more])
-    runner.run(runner.Request(found.config, found.directory, found.overrides, resume=True))
+    request = runner.Request(found.config, found.directory, found.overrides, resume=True, callbacks=callbacks)
+    runner.run(request)

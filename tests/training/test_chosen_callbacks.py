@@ -1,22 +1,38 @@
 """Callbacks that a person chooses by `callbacks@STAGE.callbacks=NAME`, or names by `_target_`."""
 
+import shutil
 import sys
+from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 import yaml
-from conftest import metrics, rewrite, run_here, scalars, train
+from conftest import composed, metrics, rewrite, run_here, scalars, train
+from images import write_folder
+from lightning.pytorch.callbacks import WeightAveraging
+from same_runs import resume_here, same
 
 from aeprobe import load
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
+from aeprobe.training import additions
 
 FEW = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1")
 SHORT = ("stage=autoencoder", *FEW, "trainer.figures=false")
 STOPPING = "callbacks@autoencoder.callbacks=[early_stopping,lr_monitor,ema,every_n_epochs]"
 LIGHTNING = "lightning.pytorch.callbacks"
+STOPS = """
+from lightning.pytorch.callbacks import EarlyStopping
+
+class Stops(EarlyStopping):
+    def __init__(self):
+        super().__init__("val/accuracy")
+"""
 MINE = """
 from pathlib import Path
 from lightning.pytorch.callbacks import Callback
@@ -72,6 +88,138 @@ def test_the_average_is_what_is_tested_and_handed_on(tmp_path: Path, root: Path)
     )
     final = metrics(tmp_path / "run")["final"]
     assert tested["test"]["final"]["test/loss"] == pytest.approx(final["test/loss"], abs=1e-7)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("few") / "images", count=120)
+
+
+def of(images: Path, epochs: int) -> list[str]:
+    """A short run of five steps an epoch."""
+    sizes = ["data.val_size=20", "autoencoder.batch_size=20", f"autoencoder.max_epochs={epochs}"]
+    return ["stage=autoencoder", "trainer.figures=false", "data=folder", f"data.root={images}", *sizes]
+
+
+class Averages(WeightAveraging):
+    """A plain average over steps, from the sixteenth on: the fourth epoch's first."""
+
+    def __init__(self) -> None:
+        super().__init__(avg_fn=lambda average, weights, number: average + (weights - average) / (number + 1))
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return step_idx is not None and step_idx >= 15
+
+
+class Copies(L.Callback):
+    """Leaves copies of a run's directory, as kills in its third and in its last epoch would."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: object) -> None:
+        if trainer.current_epoch in (2, 4):
+            shutil.copytree(self.run, self.run.with_name(f"killed_in_{trainer.current_epoch}"))
+
+
+def test_an_average_that_has_not_begun_gives_way_to_the_weights(tmp_path: Path, few: Path) -> None:
+    whole, plain = tmp_path / "whole", tmp_path / "plain"
+    run_here(plain, of(few, 5))
+    run_here(whole, of(few, 5), callbacks=[Averages(), Copies(whole)])
+    with_average, without = metrics(whole)["epochs"], metrics(plain)["epochs"]
+    assert [row["val/loss"] for row in with_average[:3]] == [row["val/loss"] for row in without[:3]]
+    assert all(a["val/loss"] != b["val/loss"] for a, b in zip(with_average[3:], without[3:], strict=True))
+    assert [row["train/loss"] for row in with_average] == [row["train/loss"] for row in without]
+    early = last(tmp_path / "killed_in_2")
+    assert same(early["state_dict"], early["current_model_state"])
+    for epoch in (2, 4):  # before it has begun, and after
+        resume_here(tmp_path / f"killed_in_{epoch}", callbacks=[Averages()])
+        for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states"):
+            assert same(last(whole)[key], last(tmp_path / f"killed_in_{epoch}")[key]), key
+        assert metrics(tmp_path / f"killed_in_{epoch}")["final"] == metrics(whole)["final"]
+
+
+def test_a_run_that_stops_before_the_average_has_begun_is_that_of_the_weights(tmp_path: Path, few: Path) -> None:
+    stopping = ["callbacks@autoencoder.callbacks=[early_stopping,ema]"]
+    stopping += [f"autoencoder.callbacks.early_stopping.{key}" for key in ("patience=2", "min_delta=0.9")]
+    run_here(tmp_path / "run", [*of(few, 9), *stopping, "+autoencoder.callbacks.ema.update_starting_at_step=40"])
+    run_here(tmp_path / "plain", of(few, 3))
+    assert len(metrics(tmp_path / "run")["epochs"]) == 3
+    assert same(last(tmp_path / "run")["state_dict"], last(tmp_path / "plain")["state_dict"])
+    assert metrics(tmp_path / "run")["final"] == metrics(tmp_path / "plain")["final"]
+
+
+class Validated(L.Callback):
+    """Keeps the weights that were validated last."""
+
+    def on_validation_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+        type(self).weights = deepcopy(module.state_dict())
+
+
+def test_an_average_over_epochs_is_validated_as_it_is_saved(tmp_path: Path, few: Path) -> None:
+    own = ("decay=0.5", "update_every_n_steps=0", "update_starting_at_epoch=1")
+    typed = ["callbacks@autoencoder.callbacks=ema", *(f"++autoencoder.callbacks.ema.{key}" for key in own)]
+    run_here(tmp_path / "run", [*of(few, 3), *typed], callbacks=[Validated()])
+    saved = last(tmp_path / "run")
+    assert saved["averaging_state"]["n_averaged"] == 2  # type: ignore[index]
+    assert same(saved["state_dict"], Validated.weights)
+    assert not same(saved["state_dict"], saved["current_model_state"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["update_starting_at_step=10"], "ema: the average would never begin in 2 epochs of 5 steps"),
+        (["update_every_n_steps=0"], "the average would never begin"),
+        (["update_every_n_steps=0", "update_starting_at_epoch=2"], "the average would never begin"),
+        (["update_starting_at_epoch=2"], "the average would never begin"),
+        (["update_starting_at_epoch=1"], "at_epoch=1: delays nothing, .* give update_starting_at_step=5 instead"),
+        (["update_starting_at_step=9"], None),
+        (["update_starting_at_step=99", "update_starting_at_epoch=1"], None),
+    ],
+)
+def test_an_average_that_never_begins_is_refused(typed: list[str], said: str | None, few: Path) -> None:
+    own = [f"+autoencoder.callbacks.ema.{key}" for key in typed]
+    config = composed([*of(few, 2), "callbacks@autoencoder.callbacks=ema", *own])
+    data = SimpleNamespace(val_size=20, epoch_size=100)
+    with pytest.raises(AeprobeError, match=said) if said else nullcontext():
+        additions.callbacks(config, "autoencoder", data)  # type: ignore[arg-type]
+
+
+EARLY = "_target_: lightning.pytorch.callbacks.EarlyStopping"
+CHECKPOINT = "_target_: lightning.pytorch.callbacks.ModelCheckpoint"
+
+
+@pytest.mark.parametrize(
+    ("stage", "node", "mode"),
+    [
+        ("classifier", f"{{{EARLY}, monitor: val/accuracy}}", "max"),
+        ("classifier", f"{{{EARLY}, monitor: train/accuracy}}", "max"),
+        ("classifier", f"{{{EARLY}, monitor: val/loss}}", "min"),
+        ("classifier", f"{{{EARLY}, monitor: val/f1, mode: max}}", "max"),
+        ("classifier", f"{{{CHECKPOINT}, monitor: val/f1}}", "max"),
+        ("classifier", f"{{{CHECKPOINT}}}", "min"),
+        ("classifier", f"{{{EARLY}, monitor: val/accuracy, mode: min}}", None),
+        ("classifier", f"{{{CHECKPOINT}, monitor: val/loss, mode: max}}", None),
+        (
+            "classifier",
+            "{_target_: mine_stops.Stops}",
+            None,
+        ),  # which watches val/accuracy by itself, for its lowest
+    ],
+)
+def test_a_callback_takes_the_direction_of_what_it_watches(
+    stage: str, node: str, mode: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine_stops.py").write_text(STOPS)
+    monkeypatch.syspath_prepend(tmp_path)
+    f1 = "+classifier.metrics.f1={_target_: torchmetrics.classification.MulticlassF1Score, num_classes: 10}"
+    config = composed([f"+{stage}.callbacks.x={node}", f1])
+    with (
+        nullcontext() if mode else pytest.raises(AeprobeError, match=r"callbacks.x.mode=m.*: val/.* is best where")
+    ):
+        (callback,) = additions.callbacks(config, stage, SimpleNamespace(val_size=20))  # type: ignore[arg-type]
+        assert callback.mode == mode  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow

@@ -1,14 +1,18 @@
 """Loggers beside TensorBoard that a person chooses by `logger=NAME`."""
 
 import csv
+import shutil
 import sqlite3
 import sys
 from collections import defaultdict
 from pathlib import Path
 
+import lightning as L
 import pytest
 import yaml
 from conftest import metrics, rewrite, run_here, scalars, train
+from images import write_folder
+from same_runs import resume_here
 
 from aeprobe.errors import AeprobeError
 
@@ -66,6 +70,60 @@ def test_the_same_metrics_at_the_same_steps_also_of_a_resumed_run(name: str, tmp
     found, events = read(tmp_path / "run"), scalars(tmp_path / "run")
     assert found["train/loss_step"] == [(step, pytest.approx(value)) for step, value in events["train/loss_step"]]
     assert [step for step, _ in found["val/loss"]] == [4, 8]
+
+
+class Logs(L.Callback):
+    """Logs by the module, of which Lightning takes the mean after the checkpoint is saved, and by itself."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        module.log("train/norm", next(module.parameters()).norm())
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({"own": float(trainer.global_step)}, trainer.global_step)
+
+
+class Killed(L.Callback):
+    """Leaves a copy of the run's directory, as a kill in its third epoch would."""
+
+    def __init__(self, run: Path, killed: Path) -> None:
+        self.run, self.killed = run, killed
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+        if trainer.current_epoch == 2 and not self.killed.exists():
+            for logger in trainer.loggers:
+                logger.save()
+            shutil.copytree(self.run, self.killed)
+            for file in (*self.killed.rglob("*tfevents*"), *self.killed.rglob("metrics.csv")):
+                file.write_bytes(file.read_bytes()[:-3])
+
+
+@pytest.mark.parametrize("how", ["killed", "lengthened"])
+def test_every_point_is_there_once_however_it_was_logged(how: str, tmp_path: Path) -> None:
+    own = [
+        "callbacks@autoencoder.callbacks=lr_monitor",
+        "logger=csv",
+        "+logger.mine={_target_: lightning.pytorch.loggers.CSVLogger, name: mine}",
+        "+logger.events={_target_: lightning.pytorch.loggers.TensorBoardLogger, name: events}",
+    ]
+    images = write_folder(tmp_path / "images", count=120)
+    typed = [*SHORT, *own, "data=folder", "data.val_size=20", "autoencoder.batch_size=20", f"data.root={images}"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+
+    killed = [Killed(whole, run)] if how == "killed" else []
+    run_here(whole, [*typed, "autoencoder.max_epochs=4"], callbacks=[Logs(), *killed])
+    if how == "lengthened":
+        run_here(run, [*typed, "autoencoder.max_epochs=2"], callbacks=[Logs()])
+    longer = ["autoencoder.max_epochs=4"] if how == "lengthened" else []
+    resume_here(run, *longer, "plugins=[lightning]", callbacks=[Logs()])
+    events = scalars(whole)
+    assert [step for step, _ in events["lr-Adam"]] == [0, 4, 8, 12]
+    assert [step for step, _ in events["train/norm"]] == [step for step, _ in events["epoch"]] == [3, 7, 11, 15]
+    assert [step for step, _ in events["own"]] == list(range(1, 17))
+    assert scalars(run) == events
+    for table in ("csv/metrics.csv", "mine/version_0/metrics.csv"):
+        assert (run / table).read_text() == (whole / table).read_text()
+    assert scalars(run, "events/version_0") == scalars(whole, "events/version_0")
 
 
 @pytest.mark.slow

@@ -97,10 +97,13 @@ def test_auto_counts_steps_where_nothing_else_is_said() -> None:
     assert composed().autoencoder.scheduler == {"_target_": None}  # as stored runs have it
 
 
-def test_a_plateau_looks_at_the_epochs_that_were_validated(tmp_path: Path, few: Path) -> None:
+def test_a_plateau_looks_at_the_epochs_that_were_validated(
+    tmp_path: Path, few: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     typed = choose("plateau", patience=0, threshold=0.99, factor=0.1)  # nothing is an improvement
     every = ["trainer.check_val_every_n_epoch=2", "autoencoder.max_epochs=7", f"data.root={few}"]
     run_here(tmp_path / "run", [*RUN, *typed, *every])
+    assert not [found for found in recwarn if "ReduceLROnPlateau" in str(found.message)]
     assert rates(tmp_path / "run")[::BATCHES] == pytest.approx([1e-3] * 4 + [1e-4] * 2 + [1e-5])
     (state,) = checkpoints.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["lr_schedulers"]
     rows = metrics(tmp_path / "run")["epochs"]

@@ -114,4 +114,13 @@ def higher_is_better(config: object, stage: str, metric: str) -> bool:
     return bool(better)
 
 
+def mode(config: object, stage: str, metric: str) -> str:
+    """Return "max" for a metric of which more is better, else "min", as Lightning's callbacks call it.
+
+    Raises:
+        AeprobeError: as `higher_is_better`.
+    """
+    return "max" if higher_is_better(config, stage, metric) else "min"
+
+
 OmegaConf.register_new_resolver("aeprobe.direction", lambda *, _root_: direction(_root_), replace=True)

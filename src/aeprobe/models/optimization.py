@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
 from aeprobe.config.nodes import bound
 from aeprobe.config.schema import interval
@@ -68,9 +68,8 @@ class Optimization:
             scheduler = self._schedule(optimizer)
         if scheduler is None:
             return optimizer
-        schedule = {"scheduler": scheduler, "interval": self.interval}
-        if isinstance(scheduler, ReduceLROnPlateau):
-            schedule |= {"monitor": "val/loss", "strict": False}  # not measured in every epoch
+        # One that follows val/loss takes its steps in StageModule: Lightning would warn in an epoch without it.
+        schedule = {"scheduler": scheduler, "interval": self.interval, "reduce_on_plateau": False}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _make(self, first: Iterable[nn.Parameter], second: Iterable[nn.Parameter]) -> Optimizer:

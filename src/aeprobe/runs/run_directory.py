@@ -66,15 +66,12 @@ class RunDirectory:
         self._lock.release()
 
     def reopen(self, header: Metrics, anew: bool) -> None:
-        """Takes up the run that it holds, after `lock`; `anew`: nothing of it is kept.
-
-        The event files go: the Recorder writes them again, since a killed process may have left too few or
-        too many.
-        """
+        """Takes up the run that it holds, after `lock`; `anew`: nothing of it is kept."""
         self.write(status="running")
         leftovers = [*self.path.glob(".metrics.json.*"), *self.checkpoints.glob(".*.ckpt.*")]
-        leftovers += (self.path / "tensorboard").glob("events.out.tfevents.*")
-        leftovers += self.checkpoints.glob("*.ckpt") if anew else []
+        if anew:
+            leftovers += self.checkpoints.glob("*.ckpt")
+            leftovers += (self.path / "tensorboard").glob("events.out.tfevents.*")
         for path in leftovers:
             path.unlink()
         self.checkpoints.mkdir(exist_ok=True)

@@ -7,21 +7,27 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, StochasticWeightAveraging
+from lightning.pytorch.callbacks import (
+    Callback,
+    DeviceStatsMonitor,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torchmetrics import Metric
 
-from aeprobe.config import nodes
+from aeprobe.config import nodes, objective
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, StageConfig
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Evaluation, Subject
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.training.consistency import require_monitored
+from aeprobe.training.consistency import require_begun, require_monitored
 
 log = logging.getLogger("aeprobe")
 PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}  # that Lightning's loggers need
@@ -37,7 +43,10 @@ def callbacks(config: Config, stage: str, data: ImageDataModule) -> list[Callbac
     made: dict[str, Callback] = {}
     for name, node in settings.callbacks.items():
         key = f"{stage}.callbacks.{name}"
-        callback = nodes.build(node, key, Callback)
+        watched = node.get("monitor")
+        known = watched in objective.names(stage, config)
+        ours = {"mode": objective.mode(config, stage, watched)} if known else {}
+        callback = nodes.build(node, key, Callback, **ours)
         assert callback is not None, "checked by validate"
         if isinstance(callback, StochasticWeightAveraging):
             raise AeprobeError(
@@ -48,6 +57,14 @@ def callbacks(config: Config, stage: str, data: ImageDataModule) -> list[Callbac
             raise AeprobeError(f"{key}: the load of a CPU is read by psutil: pip install 'aeprobe[monitor]'")
         if monitor := getattr(callback, "monitor", None):
             require_monitored(f"{key}.monitor", monitor, stage, config, data)
+            mode = getattr(callback, "mode", None)
+            if mode in ("min", "max") and mode != (right := objective.mode(config, stage, monitor)):
+                best = "highest" if right == "max" else "lowest"
+                raise AeprobeError(
+                    f"{key}.mode={mode}: {monitor} is best where it is {best}; leave mode out, or give {right}"
+                )
+        if isinstance(callback, WeightAveraging):
+            require_begun(key, callback, settings, config, data)
         _require_own_state(key, callback, made)
         made[key] = callback
     return list(made.values())
@@ -123,13 +140,14 @@ def loggers(config: Config, directory: RunDirectory) -> dict[str, Logger]:
     """
     before, made = directory.metrics.get("loggers") or {}, {}
     for name, node in config.logger.items():
-        ours = {"save_dir": str(directory.path)}
+        ours: dict[str, Any] = {"save_dir": str(directory.path)}
         ours["tracking_uri"] = f"sqlite:///{directory.path.absolute() / 'mlflow.db'}"  # as MLflow calls it
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its import reads it
         if found := before.get(name):
             if not re.fullmatch(r"[\w-]{1,80}", str(found)):  # it becomes a part of a path
                 raise AeprobeError(f"{directory.path / 'metrics.json'}: loggers.{name}={found}: is no run's name")
             ours |= {"run_id": found, "id": found}  # as MLflow and as Weights & Biases call it
+            ours["version"] = int(found) if found.isdecimal() else found  # as CSVLogger and TensorBoardLogger do
         logger = nodes.build(node, f"logger.{name}", Logger, **ours)  # type: ignore[type-abstract]
         assert logger is not None, "checked by validate"
         made[name] = logger

@@ -24,7 +24,7 @@ from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.runs.stage_run import StageRun
-from aeprobe.training import additions
+from aeprobe.training import additions, logs
 from aeprobe.training.consistency import require_files
 from aeprobe.training.experiment import Experiment
 from aeprobe.training.hparams import hyperparameters
@@ -188,9 +188,18 @@ def _settings_of(ckpt: Path | None) -> Metrics | None:
     return None
 
 
-def loggers(directory: RunDirectory, experiment: Experiment, config: Config) -> list[Logger]:
-    """The person's loggers: each begins its run with the settings, or goes on in that which metrics.json names."""
+def loggers(
+    directory: RunDirectory, experiment: Experiment, config: Config, events: Logger, last: Path | None
+) -> list[Logger]:
+    """The person's loggers: each begins its run with the settings, or goes on in that which metrics.json names.
+
+    All of them, and `events`, which every run has, go on from the checkpoint `last`.
+    """
     made: dict[str, Any] = additions.loggers(config, directory)
+    if last is not None:
+        logs.cut([events, *made.values()], checkpoints.read(last))
+    if not made:
+        return []
     before = directory.metrics.get("loggers") or {}
     for name, logger in made.items():
         if logger.experiment is not None and name not in before and experiment.settings:

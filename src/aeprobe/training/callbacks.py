@@ -1,12 +1,15 @@
 """What happens beside the training: seeds, stops, checkpoints and the bar."""
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from torch import Tensor, nn
 
 from aeprobe.data.sampler import stream
 from aeprobe.processes.signals import Interruption
@@ -21,6 +24,41 @@ class EpochSeed(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Each process draws its own."""
         torch.manual_seed(stream("epoch", self.seed, trainer.current_epoch, trainer.global_rank))
+
+
+class UnbegunAverages(L.Callback):
+    """Has an average of the weights that has not begun yet follow them; it stands before those who use it.
+
+    Lightning validates, saves and tests its copy of the initial weights until then. It also lets an average that
+    is updated at the end of epochs do so after the validation, so that other weights were saved than measured.
+    """
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Before the average takes the weights' place."""
+        for average in self._averages(trainer):
+            average.on_train_epoch_end(trainer, module)  # it does nothing the second time
+        self.on_train_end(trainer, module)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: Any) -> None:
+        """Before it is saved as the weights."""
+        self.on_train_end(trainer, module)
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Before it is copied into the module."""
+        for average in self._averages(trainer):
+            if average._average_model is None or average._average_model.n_averaged:
+                continue
+            copied = average._average_model.module
+            with torch.no_grad():
+                for theirs, weights in zip(_tensors(copied), _tensors(module), strict=True):
+                    theirs.copy_(weights)
+
+    def _averages(self, trainer: L.Trainer) -> list[WeightAveraging]:
+        return [one for one in trainer.callbacks if isinstance(one, WeightAveraging)]  # type: ignore[attr-defined]
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
 
 
 class Stop(L.Callback):

@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -21,6 +21,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.figures.curves import History
 from aeprobe.processes.collectives import mean
 from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.training import logs
 from aeprobe.wording import distinct, numbers
 
 log = logging.getLogger("aeprobe")
@@ -55,11 +56,13 @@ class Recorder(L.Callback):
         self._warned = False
 
     def on_fit_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Of a resumed run, writes the past epochs: to metrics.json, and to TensorBoard's new event file."""
+        """Writes the past epochs of a resumed run to metrics.json."""
         if self.epochs:
             self.directory.write(epochs=self.epochs)
-        for number in range(len(self.epochs)):
-            self._write_events(trainer, number, again=True)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
+        """Notes how far the loggers' files go, for a run that goes on from it."""
+        checkpoint["logs"] = logs.flush(trainer.loggers)
 
     @property
     def history(self) -> History:
@@ -80,6 +83,7 @@ class Recorder(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
         """Begins an epoch's row; warns once where the rate is as good as 0 before the last epoch is trained."""
+        logs.flush(trainer.loggers)  # means of the last epoch, which Lightning logs after its checkpoint is saved
         rates = [*self.steps.get("train/lr", []), trainer.optimizers[0].param_groups[0]["lr"]]
         if not self._warned and (fallen := first_zero(rates)) is not None:
             self._warned = True
@@ -148,7 +152,7 @@ class Recorder(L.Callback):
         self.epochs.append(self._row)
         self.epoch_steps.append(trainer.global_step)
         self.directory.write(epochs=self.epochs)
-        self._write_events(trainer, len(self.epochs) - 1)
+        self._write_events(trainer)
         row = {k: v for k, v in self._row.items() if "/" in k and not k.endswith("_last")}
         epoch = f"epoch {self._row['epoch']}/{trainer.max_epochs}"
         log.info("%s %s  %s  %.1f s", self.name, epoch, numbers(row), self._row["seconds"])
@@ -174,24 +178,22 @@ class Recorder(L.Callback):
         for tag, found in (series | {"train/lr": rates}).items():
             self.steps.setdefault(tag, []).extend(found)
 
-    def _write_events(self, trainer: L.Trainer, number: int, again: bool = False) -> None:
-        """One epoch to TensorBoard and the other loggers: its steps, then its row; `again` after resuming."""
+    def _write_events(self, trainer: L.Trainer) -> None:
+        """An epoch to TensorBoard and the other loggers: its steps, then its row."""
         if not trainer.is_global_zero:
             return
         file: Any = writer(trainer).file_writer  # open while training
-        first, last = self.epoch_steps[number - 1] if number else 0, self.epoch_steps[number]
+        first, last = [0, *self.epoch_steps][-2:]
         series = {tag: values[first:last] for tag, values in self.steps.items() if tag != "step"}
-        # Others remember what they were told before; the CSV logger begins its file anew.
-        others = [other for other in trainer.loggers[1:] if not again or isinstance(other, CSVLogger)]
         for step, row in enumerate(zip(*series.values(), strict=True), start=first + 1):
             values = dict(zip(series, row, strict=True))
             # One event for all tags of a step: a quarter of the time of add_scalar for each.
             file.add_summary(
                 Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in values.items()]), step
             )
-            for other in others:
+            for other in trainer.loggers[1:]:
                 other.log_metrics(values, step)
-        write_scalars(trainer, {k: v for k, v in self.epochs[number].items() if "/" in k}, last, others)
+        write_scalars(trainer, {k: v for k, v in self.epochs[-1].items() if "/" in k}, last)
 
 
 def first_zero(rates: Sequence[float]) -> int | None:
@@ -201,14 +203,12 @@ def first_zero(rates: Sequence[float]) -> int | None:
     return next((i for i in range(peak, len(rates)) if rates[i] < least), None)
 
 
-def write_scalars(
-    trainer: L.Trainer, values: dict[str, float], step: int, others: Sequence[Logger] | None = None
-) -> None:
-    """Writes values to TensorBoard, and to the other loggers (None: all), at a number of optimizer steps."""
+def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:
+    """Writes values to TensorBoard and to the other loggers, at a number of optimizer steps."""
     values = distinct(values)
     for tag, value in values.items():  # Lightning's log_metrics would hide that a disk is full
         writer(trainer).add_scalar(tag, value, step)
-    for other in trainer.loggers[1:] if others is None else others:
+    for other in trainer.loggers[1:]:
         other.log_metrics(values, step)
 
 

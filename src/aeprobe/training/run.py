@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aeprobe.runtime
 
@@ -25,13 +26,13 @@ from aeprobe.runs.ending import recorded
 from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.ownership import require_unused
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.training import additions, beginning
+from aeprobe.training import additions, beginning, logs
 from aeprobe.training.build import build_autoencoder, build_classifier, build_finished
 from aeprobe.training.callbacks import Stop
 from aeprobe.training.experiment import Experiment
 from aeprobe.training.kinds import require_kinds
 from aeprobe.training.measuring import evaluate, prepare, show, test
-from aeprobe.training.recorder import Recorder
+from aeprobe.training.recorder import Recorder, writer
 from aeprobe.training.trainer import make_trainer
 
 log = logging.getLogger("aeprobe")
@@ -147,11 +148,13 @@ def _run_stage(
     with recorded(directory), request.interruption.blamed(), reraise_first_failure(request.interruption):
         beginning.announce(directory, experiment, device, last)
         spent = beginning.seconds_before(directory)
-        if request.config.logger and here().first:
-            trainer.loggers += beginning.loggers(directory, experiment, request.config)
+        if here().first:
+            events: Any = trainer.logger
+            trainer.loggers += beginning.loggers(directory, experiment, request.config, events, last)
         prepare(experiment, device)
         if experiment.settings is not None:
             trainer.fit(experiment.module, experiment.data, ckpt_path=last, weights_only=True)
+            writer(trainer).filename_suffix = logs.RESULTS
             spent["fit"] += time.perf_counter() - started
             if len(recorder.epochs) < (trainer.max_epochs or 0):
                 log.info("%s ended after %d of %d epochs", name, len(recorder.epochs), trainer.max_epochs)

@@ -17,7 +17,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import AtomicCheckpointIO
 from aeprobe.models.quick_hooks import Unprofiled
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.training.callbacks import Bar, Checkpoint, EpochSeed
+from aeprobe.training.callbacks import Bar, Checkpoint, EpochSeed, UnbegunAverages
 from aeprobe.training.consistency import batches_of
 from aeprobe.training.experiment import Experiment
 
@@ -87,7 +87,7 @@ def make_trainer(
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(directory.checkpoints)
-    every: list[Callback] = [EpochSeed(experiment.seed), *([Bar()] if bar else []), *callbacks]
+    every: list[Callback] = [EpochSeed(experiment.seed), *([Bar()] if bar else []), UnbegunAverages(), *callbacks]
     if stage is not None:  # best before last, which keeps the state of both
         every += [Timer(settings.max_time, interval="epoch")] if settings.max_time else []
         mode = "max" if experiment.higher_is_better[stage.monitor.removeprefix("val/")] else "min"
