@@ -23,7 +23,7 @@ from aeprobe.cli.resume import resume
 from aeprobe.config import objective
 from aeprobe.config.choices import Stage
 from aeprobe.config.hints import unknown_option
-from aeprobe.config.overrides import as_typed, as_typed_text, check_groups, override
+from aeprobe.config.overrides import as_typed, as_typed_text, check_groups, override, require_once
 from aeprobe.config.schema import Config
 from aeprobe.config.trust import trusted_in
 from aeprobe.errors import AeprobeError, tell
@@ -97,6 +97,7 @@ def checked(arguments: Sequence[str]) -> list[str]:
             "and Hydra's parser needs them: unset it"
         )
     quoted = as_typed_text(arguments)
+    require_once(quoted)
     earlier.require_one_process(quoted)
     earlier.require_extras(quoted)
     return quoted
