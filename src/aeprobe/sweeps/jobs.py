@@ -16,13 +16,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config.schema import STAGES
+from aeprobe.config.schema import STAGES, Config
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.paths import TRAIN
 from aeprobe.processes.signals import Interrupted
 from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import read_metrics
-from aeprobe.sweeps.held_out import require_held_out
+from aeprobe.sweeps.held_out import require_held_out, require_one_loss
 
 log = logging.getLogger("aeprobe")
 GRID = "hydra_plugins.aeprobe_grid.GridSweeper"
@@ -82,13 +82,14 @@ class Jobs:
         self.search = is_search(config.hydra)
         self._known: dict[tuple[str, ...], Job] = {}  # to compose takes a tenth of a second
         self._outcomes: dict[str, Outcome] = {}
+        self._first: Config | None = None
         Jobs.directory = Path(config.hydra.sweep.dir)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of a job, without Hydra's own node, as its launcher will compose it.
 
         Raises:
-            AeprobeError: it is one of a search that would look at the test set.
+            AeprobeError: it is one of a search that would look at the test set, or compare other losses.
             HydraException: its overrides make no configuration.
         """
         config = self.loader.load_sweep_config(self.config, list(overrides))
@@ -102,6 +103,8 @@ class Jobs:
                 pass  # it cannot run, and will say so itself
             else:
                 require_held_out(checked)
+                self._first = self._first or checked
+                require_one_loss(self._first, checked)
         try:
             settings = OmegaConf.to_yaml(config, resolve=True)
         except OmegaConfBaseException:  # the job itself will tell what is wrong
