@@ -12,7 +12,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error
-from aeprobe.config.hints import hint
+from aeprobe.config.hints import GROUPS, hint
 from aeprobe.errors import AeprobeError, tell
 
 FULL_ERROR, OURS = "HYDRA_FULL_ERROR", "AEPROBE_FULL_ERROR"
@@ -118,6 +118,11 @@ def _uncomposed(text: str, cause: BaseException | None) -> str | None:
     key = key or re.search(r"^Override ([^\s=]+)=.* config group '\S+' does not exist", text)
     if key:
         name = key[key.lastindex or 0]
+        preset = re.match(rf"In '(({'|'.join(GROUPS)})/\S+)': ", text)
+        if preset and re.search(rf"(^|@){preset[2]}\b", name):
+            return (
+                f"{preset[1]}.yaml: lacks the line `# @package _global_`, so that its keys are below {preset[2]}"
+            )
         return f"{name}: no such key; {hint(name)}"
     again = re.match(r"Multiple values for (\S+)\. To override a value use 'override \S+: (.*)'$", text)
     if again:

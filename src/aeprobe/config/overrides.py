@@ -21,7 +21,7 @@ from aeprobe.config.settings import flat
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import PATHS
 
-GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment")
+GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment", "search")
 BETWEEN = (OverrideLexer.COMMA, OverrideLexer.POPEN, OverrideLexer.PCLOSE)  # of the names in a list or a function
 NESTED = (OverrideLexer.BRACKET_OPEN, OverrideLexer.BRACE_OPEN, OverrideLexer.EQUAL)
 OF_A_MULTIRUN = ("sweep=", "search=")  # say which runs there are, not what a run does
@@ -100,7 +100,7 @@ def require_once(arguments: Sequence[str]) -> None:
         except (HydraException, ValueError):
             continue  # an option, or Hydra tells what is wrong with it
         key, chosen = key_of(parsed), parsed.package is not None or "/" in parsed.key_or_group
-        kind = "deleted" if parsed.is_delete() else "file" if (chosen or key in GROUPS) and not values else "value"
+        kind = "deleted" if parsed.is_delete() else "file" if chosen else "value"
         for same in ((key, kind), parsed.get_key_element()):  # by the latter a multirun tells them apart
             other, both = given.get(same, ("", False))
             if other:
@@ -140,17 +140,18 @@ def check_groups(arguments: Sequence[str]) -> None:
                 raise AeprobeError(f"{argument[:60]}…: the number has too many digits") from None
             continue  # an option, or Hydra tells what is wrong with it
         given = [name for choice in choices for name in (choice if isinstance(choice, list) else [choice])]
-        if parsed.is_delete() or parsed.key_or_group == "experiment":
-            given = [name for name in given if name is not None]
-        names_a_file = parsed.package is not None or parsed.key_or_group in GROUPS
+        if parsed.is_delete() and given == [None]:
+            continue
+        group, names_a_file = parsed.key_or_group, parsed.package is not None or parsed.key_or_group in GROUPS
         if names_a_file and None in given:
+            none = re.sub(r"\bnull\b", "[]", argument)
             raise AeprobeError(
-                f"{argument}: {parsed.key_or_group} takes the name of a file in conf/, and null is none"
+                f"{argument}: {group} takes the name of a file in conf/; for none of them: '{none}'"
             )
         if names_a_file and not all(isinstance(item, str | QuotedString | Glob) for item in given):
             raise AeprobeError(
-                f"{argument}: {parsed.key_or_group} takes the name of a file in conf/; "
-                f"one that looks like a number in quotes: '{parsed.key_or_group}=\"NAME\"'"
+                f"{argument}: {group} takes the name of a file in conf/; "
+                f"one that looks like a number in quotes: '{group}=\"NAME\"'"
             )
 
 

@@ -75,6 +75,7 @@ class Jobs:
 
     def __init__(self, context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader, self.config = context.config_loader, config
+        self._way = _way(config)
         if config.hydra.launcher._target_ == JOBLIB:
             with read_write(config), open_dict(config.hydra.launcher):
                 config.hydra.launcher._target_ = WORKERS
@@ -94,6 +95,7 @@ class Jobs:
         """
         config = self.loader.load_sweep_config(self.config, list(overrides))
         name = str(config.hydra.sweep.subdir)
+        self._require_same_way(config, overrides)
         with read_write(config), open_dict(config):
             del config["hydra"]
         if self.search:
@@ -111,6 +113,21 @@ class Jobs:
             settings = OmegaConf.to_yaml(config)
         self._known[tuple(overrides)] = Job(overrides, name, settings)
         return config
+
+    def _require_same_way(self, config: DictConfig, overrides: Sequence[str]) -> None:
+        """Raises AeprobeError where one of several presets sets the launcher or the sweeper, too late for both."""
+        choices, before = config.hydra.runtime.choices, self.config.hydra.runtime.choices
+        for group, now in _way(config).items():
+            different = [key for key in now if now[key] != self._way[group].get(key)]
+            if different:
+                chosen = choices[f"hydra/{group}"]
+                other = chosen != before[f"hydra/{group}"]
+                typed = f"hydra/{group}={chosen}" if other else f"hydra.{group}.{different[0]}={now[different[0]]}"
+                presets = [one for one in overrides if one.startswith(("experiment=", "search="))]
+                raise AeprobeError(
+                    f"{' '.join(presets or overrides)}: sets hydra.{group}, which all jobs share, so that no value "
+                    f"that varies can choose it; type {typed}"
+                )
 
     def begin(self) -> None:
         """Makes the sweep's directory, with its configuration; to be called once nothing is refused."""
@@ -166,6 +183,11 @@ class Jobs:
             if names := [name for name, ended in cls.ended.items() if ended == status]:
                 lines.append(f"{len(names)} {ending} in {cls.directory}: {', '.join(names)}")
         return lines
+
+
+def _way(config: DictConfig) -> dict[str, Any]:
+    """The settings of the launcher and the sweeper, as they stand in the configuration."""
+    return {group: OmegaConf.to_container(config.hydra[group]) for group in ("launcher", "sweeper")}
 
 
 def _note(job: Job, done: JobReturn) -> Outcome:
