@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from hydra._internal.utils import get_args_parser
 
 from aeprobe.config.schema import OPTIMIZER_NUMBERS, keys
-from aeprobe.paths import TRAIN
+from aeprobe.paths import typed_command
 
 _GROUP = "each stage has its own: {0}@autoencoder.{0}=NAME, {0}@classifier.{0}=NAME"
 _WIDTHS = (
@@ -75,7 +75,7 @@ def hint(key: str) -> str:
     root, name = plain.partition(".")[0], plain.rpartition(".")[2]
     known = [*known_keys(), *GROUPS]
     if root == "hydra":
-        return f"`{TRAIN} --cfg hydra` lists Hydra's keys"
+        return f"`{typed_command()} --cfg hydra` lists Hydra's keys"
     if root in FIRST or name in ("optimizer", "scheduler", "callbacks") or (plain in MEANT and "." not in plain):
         return MEANT[root if root in MEANT else name]
     elsewhere = [k for k in known if k.rpartition(".")[2] == name]
@@ -130,4 +130,4 @@ def nearest(key: str, known: Collection[str]) -> str:
     beside = [k for k in known if k.partition(".")[0] == root and "." in k]
     alike = get_close_matches(name, [k.rpartition(".")[2] for k in beside or known], n=1)
     close = elsewhere or [k for k in beside or known if k.rpartition(".")[2] in alike]
-    return f"did you mean {close[0]}?" if close else f"`{TRAIN} --cfg job` lists the keys"
+    return f"did you mean {close[0]}?" if close else f"`{typed_command()} --cfg job` lists the keys"

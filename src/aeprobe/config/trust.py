@@ -33,6 +33,16 @@ def trusted_in(config: Config, stored: bool = False) -> list[str]:
     return [*config.plugins, *filter(None, named)]
 
 
+def strange_packages(config: Config) -> list[str]:
+    """The packages whose classes a stage names that a later run, or another person, has to trust by name."""
+    targets = (str(node["_target_"]) for _, node, _ in every_node(config) if node["_target_"])
+    return sorted({target.partition(".")[0] for target in targets if not _trusts(target, ())})
+
+
+def _trusts(target: str, plugins: Sequence[str]) -> bool:
+    return f"{target}.".startswith(tuple(f"{trusted}." for trusted in (*TRUSTED, *plugins)))
+
+
 def require_trusted(nodes: Iterable[tuple[str, Any]], plugins: Sequence[str], source: object) -> None:
     """Holds the classes that a stored configuration or a checkpoint names against those that it may name.
 
@@ -53,7 +63,7 @@ def require_trusted(nodes: Iterable[tuple[str, Any]], plugins: Sequence[str], so
                 f"{source}: {key}.{places[0]}={node[places[0]]}: a stored run writes into its directory"
             )
         target = str(node.get("_target_") or "aeprobe.none")
-        if not f"{target}.".startswith(tuple(f"{trusted}." for trusted in (*TRUSTED, *plugins))):
+        if not _trusts(target, plugins):
             package = target.partition(".")[0]
             raise AeprobeError(
                 f"{source}: {key}._target_={target}: a stored configuration names no other class than this "

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.schema import STAGES, Config
 from aeprobe.errors import AeprobeError, tell
-from aeprobe.paths import TRAIN
+from aeprobe.paths import typed_command
 from aeprobe.processes.signals import Interrupted
 from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import read_metrics
@@ -123,9 +123,9 @@ class Jobs:
                 chosen = choices[f"hydra/{group}"]
                 other = chosen != before[f"hydra/{group}"]
                 typed = f"hydra/{group}={chosen}" if other else f"hydra.{group}.{different[0]}={now[different[0]]}"
-                presets = [one for one in overrides if one.startswith(("experiment=", "search="))]
+                presets = [one for one in overrides if one.startswith(("experiment=", "search="))] or overrides
                 raise AeprobeError(
-                    f"{' '.join(presets or overrides)}: sets hydra.{group}, which all jobs share, so that no value "
+                    f"{' '.join(presets)}: sets hydra.{group}, which all jobs share, so that no value "
                     f"that varies can choose it; type {typed}"
                 )
 
@@ -173,7 +173,7 @@ class Jobs:
         """This command once more, with the sweep's name."""
         given = sys.argv[1:]
         named = any(argument.startswith(("sweep=", "hydra.sweep.dir=")) for argument in given)
-        return shlex.join([*TRAIN.split(), *given, *([] if named else [f"sweep={self.config.sweep}"])])
+        return f"{typed_command()} {shlex.join([*given, *([] if named else [f'sweep={self.config.sweep}'])])}"
 
     @classmethod
     def unfinished(cls) -> list[str]:
