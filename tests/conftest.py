@@ -26,6 +26,7 @@ settings.register_profile("quick", SHARED, derandomize=True, max_examples=60)
 settings.register_profile("soak", SHARED, derandomize=False, max_examples=500)
 settings.load_profile("quick")
 FIGURES: Counter[str] = Counter()  # what `make soak` prints at its end
+TYPED = f"{sys.executable} {REPO / 'train.py'}"  # what a command that began as a process of its own prints
 TINY = ("trainer=debug", "trainer.limit_train_batches=5", "trainer.figures=false")
 
 

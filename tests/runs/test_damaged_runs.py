@@ -83,7 +83,7 @@ def test_a_damaged_study(root: Path, tmp_path_factory: pytest.TempPathFactory, d
     """Of a search with nothing left to run."""
     sweep = tmp_path_factory.getbasetemp() / "search"
     search = ("-m", "search=optuna", "seed=0,1", "hydra.sweeper.n_trials=1", f"hydra.sweep.dir={sweep}")
-    typed = [*search, "stage=autoencoder", *TINY, "trainer.figures=false", f"data.root={root}"]
+    typed = [*search, "stage=autoencoder", *TINY, f"data.root={root}"]
     original = sweep.with_name("study.db")
     if not original.exists():
         assert command(*typed).status == 0
