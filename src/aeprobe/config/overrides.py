@@ -99,8 +99,9 @@ def require_once(arguments: Sequence[str]) -> None:
             values = all(isinstance(choice, dict) for choice in _choices(parsed))
         except (HydraException, ValueError):
             continue  # an option, or Hydra tells what is wrong with it
-        key, chosen = key_of(parsed), parsed.package is not None or "/" in parsed.key_or_group
-        kind = "deleted" if parsed.is_delete() else "file" if chosen else "value"
+        key, group = key_of(parsed), parsed.key_or_group
+        file = parsed.package is not None or "/" in group or group in GROUPS
+        kind = "deleted" if parsed.is_delete() else "file" if file else "value"
         for same in ((key, kind), parsed.get_key_element()):  # by the latter a multirun tells them apart
             other, both = given.get(same, ("", False))
             if other:
