@@ -106,6 +106,10 @@ PRESETS = {
     "experiment/timed": "# @package _global_\ntrainer:\n  max_time: 1:12:00:00\n",
 }
 LATE = "which all jobs share, so that no value that varies can choose it; type "
+TIME = (
+    "days, hours, minutes and seconds, such as 00:01:30:00; in a file in quotes, as YAML reads 1:12:00:00 in base"
+)
+WIDTHS = "autoencoder.network.widths"
 
 
 @pytest.fixture(scope="module")
@@ -124,16 +128,15 @@ def presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("experiment=bare", "experiment/bare.yaml: lacks the line `# @package _global_`"),
         ("-m experiment=bare_too", "experiment/bare_too.yaml: lacks the line `# @package _global_`"),
         ("-m search=bare", "search/bare.yaml: lacks the line `# @package _global_`"),
-        ("-m experiment=best,launching", f"experiment=launching: sets hydra.launcher, {LATE}hydra/launcher=joblib"),
+        ("-m experiment=best,launching", f"=launching: sets hydra.launcher, {LATE}hydra/launcher=joblib"),
         ("-m experiment=[],searching", f"experiment=searching: sets hydra.sweeper, {LATE}hydra.sweeper.params="),
-        ("experiment=timed", "trainer.max_time=259200: must be days, hours, minutes and seconds, such as 00:01:30:00; "
-         "in a file in quotes, as YAML reads 1:12:00:00 in base 60"),
+        ("experiment=timed", f"trainer.max_time=259200: must be {TIME}"),
         ("seed=1 trainer=debug seed=2", "seed=1 and seed=2: seed is given twice; give it once"),
-        ("-m seed=0,1 seed=5,6", "seed=0,1 and seed=5,6: seed is given twice; give it once, with all its values in one"),
+        ("-m seed=0,1 seed=5,6", "seed is given twice; give it once, with all its values in one list"),
         ("resume=run trainer.threads=1 trainer.threads=2", "trainer.threads is given twice"),
-        ("autoencoder.widths=[784,30] autoencoder.network.widths=[784,20]", "autoencoder.network.widths is given twice"),
+        (f"autoencoder.widths=[784,30] {WIDTHS}=[784,20]", f"{WIDTHS} is given twice"),
     ],
-)  # fmt: skip
+)
 def test_what_a_preset_or_a_command_cannot_mean_is_refused_in_a_line(
     tmp_path: Path, presets: Path, typed: str, words: str
 ) -> None:

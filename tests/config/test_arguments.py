@@ -181,6 +181,7 @@ def test_a_key_that_is_given_twice_is_refused(first: str, second: str, key: str)
     ],
 )
 def test_what_may_be_given_together_means_the_same_in_a_single_run_and_a_multirun(typed: list[str]) -> None:
+    typed = [*typed, "sweep=s"]
     require_once(typed)
     ((job,),) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(typed), None)
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
