@@ -25,6 +25,7 @@ def command(*arguments: str) -> Result:
     try:
         with (
             patch.object(sys, "argv", ["train.py", *arguments]),
+            patch.object(sys, "orig_argv", ["python", "train.py", *arguments]),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):

@@ -23,6 +23,7 @@ from aeprobe.training import run as runner
 QUICK = {"deadline": None, "database": None, "derandomize": True, "max_examples": 60}
 settings.register_profile("quick", suppress_health_check=list(HealthCheck), **QUICK)
 settings.load_profile("quick")
+TYPED = f"{sys.executable} {REPO / 'train.py'}"  # what a command that began as a process of its own prints
 TINY = ("trainer=debug", "trainer.limit_train_batches=5", "trainer.figures=false")
 
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import REPO, TINY, metrics, only, train
 from nbclient import NotebookClient
 
-FEW = [*TINY, "trainer.limit_train_batches=5"]
+FEW = [*TINY]
 
 
 def script(code: str, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -134,7 +134,10 @@ def test_ctrl_c_leaves_a_run_that_resumes(child: bool, root: Path, tmp_path: Pat
     rest = process.stdout.read()
     assert process.wait(60) == 0
     run = only(tmp_path / "outputs" / "autoencoder")
-    assert f"go on with: python train.py resume={run.relative_to(tmp_path)}" in rest.splitlines()[-1]
+    assert (
+        f"go on with: {sys.executable} -m aeprobe train resume={run.relative_to(tmp_path)}"
+        in rest.splitlines()[-1]
+    )
     assert metrics(run)["status"] == "interrupted"
     done = script(f"import aeprobe; print(aeprobe.train('resume={run}', child={child}).path)", tmp_path)
     assert done.returncode == 0, done.stderr

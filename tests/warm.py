@@ -114,7 +114,7 @@ def _execute(arguments: list[str], cwd: str, streams: list[int]) -> None:
         os.close(stream)
     os.chdir(cwd)
     sys.argv = [TRAIN, *arguments]
-    sys.orig_argv = [sys.executable, *sys.argv]
+    sys.orig_argv = ["python", *sys.argv]
     sys.path[0] = str(REPO)
     status: Any = 0
     try:

@@ -1,6 +1,8 @@
 """Paths as a person types them: what a leading `~` means, and where relative ones begin."""
 
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +15,7 @@ from aeprobe.errors import AeprobeError
 PACKAGE = Path(__file__).parent
 SHIPPED = (PACKAGE / "conf").is_dir()  # in a wheel; a checkout has its own conf/ and train.py
 CONF = PACKAGE / "conf" if SHIPPED else PACKAGE.parents[1] / "conf"
-# What a person types next: what was typed now; a notebook's reader has train.py in a checkout alone.
-TYPED = Path(sys.argv[0]).name
-TRAIN = "python train.py" if TYPED == "train.py" or (not SHIPPED and TYPED != "aeprobe") else "aeprobe train"
+TRAIN = "aeprobe train" if SHIPPED else "python train.py"  # in a document, which is read elsewhere
 
 # The keys of a command line that take a path.
 PATHS = ("outputs", "ckpt", "resume", "data.root", "hydra.run.dir", "hydra.sweep.dir")
@@ -39,6 +39,16 @@ def home(path: str) -> str:
         raise AeprobeError(
             f"{path}: {user} is no home directory on this machine; for a folder of that name write ./{path}"
         ) from None
+
+
+def typed_command(name: str = "train") -> str:
+    """Begins a command that works where this one was typed: `aeprobe NAME`, or train.py where that was started."""
+    program, python = Path(sys.argv[0]), shlex.quote(sys.orig_argv[0])
+    if name == "train" and program.name == "train.py":
+        return f"{python} {shlex.quote(sys.argv[0])}"
+    if program.name == "aeprobe":
+        return f"{'aeprobe' if shutil.which('aeprobe') == sys.argv[0] else shlex.quote(sys.argv[0])} {name}"
+    return f"{python} -m aeprobe {name}"
 
 
 _origins: list[Path] = []
@@ -88,5 +98,11 @@ def shortest(path: Path) -> Path:
     return absolute(path) if str(short).startswith("~") else short
 
 
+def operand(path: Path) -> str:
+    """The path as a command takes it in a shell; one that begins with a dash would be an option."""
+    short = str(shortest(path))
+    return shlex.quote(f"./{short}" if short.startswith("-") else short)
+
+
 OmegaConf.register_new_resolver("aeprobe.home", home, replace=True)
-OmegaConf.register_new_resolver("aeprobe.train", lambda: TRAIN, replace=True)
+OmegaConf.register_new_resolver("aeprobe.train", typed_command, replace=True)

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from aeprobe.config.overrides import with_preset
 from aeprobe.sweeps.jobs import GRID, Jobs
 
 ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=BasicSweeperConf(_target_=GRID, params={}))
@@ -31,7 +32,7 @@ class GridSweeper(BasicSweeper):
             HydraException: one has no configuration; nothing was written.
         """
         parser = OverridesParser.create(config_loader=self.jobs.loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        overrides = parser.parse_overrides(with_preset(self.params, arguments))
         batches = self.split_arguments(overrides, self.max_batch_size)
         for settings in chain(*batches):
             self.jobs.compose(settings)

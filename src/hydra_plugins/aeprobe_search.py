@@ -20,6 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from aeprobe.config import objective
+from aeprobe.config.overrides import with_preset
 from aeprobe.config.rules import SEED, Rule, word_of
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.checks import check
@@ -64,10 +65,10 @@ class OptunaSweeper(Sweeper):
                 stored.
         """
         parser = OverridesParser.create(config_loader=self.jobs.loader)
-        given = [f"{key}={value}" for key, value in (self.params or {}).items()] + arguments
-        overrides = {override.get_key_element(): override for override in parser.parse_overrides(given)}
+        given = parser.parse_overrides(with_preset(self.params, arguments))
+        overrides = {override.get_key_element(): override for override in given}
         self.choices = {k: Choice(override) for k, override in overrides.items() if override.is_sweep_override()}
-        self.fixed = [str(override.input_line) for key, override in overrides.items() if key not in self.choices]
+        self.lines = {key: str(override.input_line) for key, override in overrides.items()}  # in their order
         if not self.choices:
             raise AeprobeError("search=optuna: nothing varies; give a list or an interval, such as seed=0,1")
         for name, rule in RULES.items():
@@ -116,7 +117,7 @@ class OptunaSweeper(Sweeper):
             "objective": self.objective,
             "direction": self.direction,
             "varies": {key: choice.typed for key, choice in self.choices.items()},
-            "fixed": sorted(o for o in self.fixed if not o.startswith(PLAIN)),
+            "fixed": sorted(o for o in self._overrides({}) if not o.startswith(PLAIN)),
         }
         study = optuna.create_study(**where, direction=self.direction, load_if_exists=True)
         if other := _other(study, asked, space):
@@ -147,7 +148,9 @@ class OptunaSweeper(Sweeper):
         return {key: self.choices[key].text(value) for key, value in trial.params.items()}
 
     def _overrides(self, settings: Mapping[str, str]) -> list[str]:
-        return [*self.fixed, *(f"{key}={value}" for key, value in settings.items())]
+        """What is typed for a job, in the order of the command line: a dictionary may change what varies."""
+        chosen = {key: line for key, line in self.lines.items() if key not in self.choices or key in settings}
+        return [f"{key}={settings[key]}" if key in settings else line for key, line in chosen.items()]
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """The command line as a person meets it: help, wrong input, quoting, directories."""
 
+import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY, metrics, only, train
+from conftest import REPO, TINY, TYPED, metrics, only, train
 
 from aeprobe.cli.main import override
 
@@ -122,7 +123,7 @@ def test_help_and_the_printed_configuration_need_no_torch(tmp_path: Path) -> Non
     assert shown.status == 0
     for word in ("stage=all", "stage=autoencoder", "stage=classifier", "stage=test", "report, report_softmax"):
         assert word in shown.out
-    assert shown.out.count("  python train.py") == 5
+    assert shown.out.count(f"  {TYPED}") == 5
     printed = train("--cfg", "job", "experiment=report", cwd=tmp_path, environment=path)
     assert printed.status == 0
     assert "val_size: 0" in printed.out
@@ -131,10 +132,18 @@ def test_help_and_the_printed_configuration_need_no_torch(tmp_path: Path) -> Non
 
 
 def test_advice_begins_with_what_was_typed(tmp_path: Path) -> None:
-    assert "`python train.py --cfg job`" in train("zzz=1", cwd=tmp_path).err
-    typed = [str(Path(sys.executable).with_name("aeprobe")), "train", "zzz=1"]
-    done = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "`aeprobe train --cfg job`" in done.stderr
+    assert f"`python {REPO / 'train.py'} --cfg job`" in train("zzz=1", cwd=tmp_path).err
+    script = Path(sys.executable).with_name("aeprobe")
+    for path, said in ((os.environ["PATH"], script), (f"{script.parent}:{os.environ['PATH']}", "aeprobe")):
+        done = subprocess.run(
+            [str(script), "train", "zzz=1"],
+            cwd=tmp_path,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"`{said} train --cfg job`" in done.stderr
 
 
 def test_an_accelerator_that_is_not_here(tmp_path: Path, root: Path) -> None:

@@ -12,7 +12,7 @@ from finished_runs import write_run
 
 from aeprobe.__main__ import COMMANDS
 
-SHORT = [*TINY, "stage=autoencoder", "trainer.figures=false", "hydra.run.dir=run"]
+SHORT = [*TINY, "stage=autoencoder", "hydra.run.dir=run"]
 OLD_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
@@ -32,9 +32,7 @@ def shell(line: str, cwd: Path, **environment: str) -> tuple[int, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [">&- 2>&-", "| head -1", "> /dev/full"])
 def test_a_run_goes_on_without_its_output(tmp_path: Path, root: Path, ending: str) -> None:
-    typed = " ".join(
-        [*TINY, "stage=autoencoder", "trainer.figures=false", f"data.root={root}", "hydra.run.dir=run"]
-    )
+    typed = " ".join([*SHORT, f"data.root={root}"])
     assert shell(f"$PYTHON {REPO / 'train.py'} {typed} {ending}", tmp_path) == (0, "")
     assert metrics(tmp_path / "run")["status"] == "completed"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import lightning as L
 import pytest
-from conftest import REPO, metrics, run_here, scalars, train
+from conftest import REPO, TYPED, metrics, run_here, scalars, train
 from hydra import compose, initialize_config_dir
 from same_runs import SETTINGS, assert_equal_runs, resume_here, wait_for, without_times
 
@@ -121,7 +121,7 @@ def test_a_signal_stops_the_real_command_and_says_how_to_go_on(
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status
-    assert err == "error: interrupted; go on with: python train.py resume=run\n"
+    assert err == f"error: interrupted; go on with: {TYPED} resume=run\n"
     found = metrics(tmp_path / "run")
     assert (found["status"], found["error"]) == ("interrupted", f"interrupted by {how.name}")
     assert len(found["epochs"]) >= 1

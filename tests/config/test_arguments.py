@@ -5,13 +5,15 @@ import shlex
 import pytest
 from conftest import REPO
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from aeprobe.config.hints import no_such_key
-from aeprobe.config.overrides import as_typed_text, job_name, override
+from aeprobe.config.overrides import as_typed_text, check_groups, job_name, override, require_once, with_preset
+from aeprobe.errors import AeprobeError
 
 # Any name that a file system takes, and those in which a grammar would see something else.
 NAMES = st.one_of(
@@ -109,3 +111,73 @@ def test_an_unknown_key_is_answered_with_the_nearest_of_what_was_composed(key: s
         choices = ["autoencoder=variational", "network@autoencoder.network=conv"]
         cfg = compose("config", overrides=choices, return_hydra_config=True)
     assert words in no_such_key(key, cfg)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "key"),
+    [
+        (
+            "++autoencoder.optimizer={lr: 0.002}",
+            "++autoencoder.optimizer={weight_decay: 0.01}",
+            "autoencoder.optimizer",
+        ),
+        ("seed=0,1", "seed=5,6", "seed"),
+        ("seed=1", "seed=1", "seed"),
+        ("+x=1", "++x=2", "x"),
+        ("~trainer.max_time", "~trainer.max_time", "trainer.max_time"),
+        ("optimizer@autoencoder.optimizer=adam", "optimizer@autoencoder.optimizer=sgd", "autoencoder.optimizer"),
+        ("autoencoder=default", "autoencoder@autoencoder=variational", "autoencoder"),
+        ("hydra/launcher=joblib", "hydra/launcher=slurm", "hydra.launcher"),
+        ("autoencoder.loss=mse", "++autoencoder.loss={_target_: torch.nn.L1Loss}", "autoencoder.loss"),
+        ("data.root=a", "+data.root=b", "data.root"),
+        ("resume=a", "resume=b", "resume"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(first: str, second: str, key: str) -> None:
+    with pytest.raises(AeprobeError) as refused:
+        require_once(["-m", first, "sweep=s", second])
+    assert str(refused.value).startswith(f"{first} and {second}: {key} is given twice; give ")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["++autoencoder.optimizer={lr: 0.5,eps: 0.25}", "autoencoder.optimizer.lr=0.125"],
+        ["autoencoder.optimizer.lr=0.125", "++autoencoder.optimizer={lr: 0.5,eps: 0.25}"],
+        ["++autoencoder.optimizer={lr: 0.5}", "optimizer@autoencoder.optimizer=sgd"],
+        ["~autoencoder.optimizer", "+autoencoder.optimizer={_target_: mine.Own}"],
+        ["~experiment", "seed=4"],
+    ],
+)
+def test_what_may_be_given_together_means_the_same_in_a_single_run_and_a_multirun(typed: list[str]) -> None:
+    typed = [*typed, "sweep=s"]
+    require_once(typed)
+    ((job,),) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(typed), None)
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        assert compose("config", overrides=typed) == compose("config", overrides=job)
+
+
+def test_what_is_typed_takes_the_place_of_what_a_preset_varies() -> None:
+    params = {"autoencoder.optimizer.lr": "1,2", "seed": "0,1"}
+    for typed in (
+        "++autoencoder.optimizer.lr=3",
+        "+autoencoder.optimizer.lr=4,5",
+        "++autoencoder.optimizer={lr: 3}",
+    ):
+        assert with_preset(params, [typed]) == ["seed=0,1", typed]
+    assert with_preset(params, ["data.std=2"]) == ["autoencoder.optimizer.lr=1,2", "seed=0,1", "data.std=2"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("experiment=null,best", "for none of them: 'experiment=[],best'"),
+        ("optimizer@autoencoder.optimizer=null", "for none of them: 'optimizer@autoencoder.optimizer=[]'"),
+        ("search=grid,null", "for none of them: 'search=grid,[]'"),
+        ("experiment=1,best", "one that looks like a number in quotes: 'experiment=\"NAME\"'"),
+    ],
+)
+def test_what_is_no_name_of_a_file_is_told_what_to_type(typed: str, words: str) -> None:
+    with pytest.raises(AeprobeError) as refused:
+        check_groups([typed])
+    assert words in str(refused.value)

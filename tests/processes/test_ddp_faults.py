@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import metrics, train
+from conftest import TYPED, metrics, train
 from images import write_folder
 from launches import SMALL, TORCHRUN, TRAIN, environment, run_patched, slurm, together
 
@@ -60,10 +60,10 @@ def runs(pid: int) -> bool:
         return False
 
 
-STOPPED = "error: interrupted; go on with: python train.py resume={} trainer.devices=2\n"
+STOPPED = f"error: interrupted; go on with: {TYPED} resume={{}} trainer.devices=2\n"
 LOST = (
     "error: interrupted by the loss of one of its 2 processes (killed, or out of memory?); "
-    "go on with: python train.py resume={} trainer.devices=2\n"
+    f"go on with: {TYPED} resume={{}} trainer.devices=2\n"
 )
 
 
@@ -166,7 +166,7 @@ def test_a_process_that_does_not_answer_ends_the_run_in_one_line(cwd: Path, rank
     if rank == 1:
         assert result.err == (
             "error: interrupted by one of its 2 processes, which did not answer for 0.0667 minutes; "
-            f"go on with: python train.py resume={run} trainer.devices=2\n"
+            f"go on with: {TYPED} resume={run} trainer.devices=2\n"
         )
         assert metrics(cwd / run)["status"] == "interrupted"
     else:  # it is the first process that sleeps, and cannot say more
@@ -211,7 +211,7 @@ REFUSED = [
     ("trainer=ddp trainer.devices=101", ["autoencoder.batch_size=100", "101 processes"]),
     ("trainer=ddp classifier.batch_size=1", ["classifier.batch_size=1", "give 2 or more"]),
     ("trainer=ddp trainer.num_nodes=2", ["trainer.num_nodes=2", "torchrun --nnodes=2 --nproc-per-node=2"]),
-    ("-m trainer=ddp seed=0,1", ["trainer=ddp", "has one process", "python train.py trainer=ddp"]),
+    ("-m trainer=ddp seed=0,1", ["trainer=ddp", "has one process", "train.py trainer=ddp"]),
     ("--multirun trainer.strategy=ddp seed=0,1", ["trainer.strategy=ddp", "drop -m"]),
 ]
 

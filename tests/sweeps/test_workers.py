@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import REPO, metrics, train
+from conftest import REPO, TYPED, metrics, train
 from hydra.core.utils import JobReturn, JobStatus
 from images import write_folder
 from jobs_here import JOBLIB, jobs, told
@@ -128,7 +128,7 @@ def test_a_signal_ends_the_jobs_and_the_line_goes_on_with_them(
     assert process.returncode == status
     assert not any(alive(pid) for pid in workers)
     (line,) = err.splitlines()
-    assert line.startswith("error: interrupted; go on with: python train.py -m ")
+    assert line.startswith(f"error: interrupted; go on with: {TYPED} -m ")
     before = {job: metrics(job) for job in jobs(tmp_path)}
     assert {run["status"] for run in before.values()} == {"interrupted"}
     assert len(before) == (2 if launcher else 1)

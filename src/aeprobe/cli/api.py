@@ -88,7 +88,8 @@ def train(overrides: Sequence[str], child: bool) -> Run:
             given = _composed(arguments)
             where = [argument("hydra.run.dir", str(given["directory"]))]
         if child:
-            return _child([*arguments, *where], given["directory"])
+            others = [one for one in arguments if not (where and one.lstrip("+").startswith("hydra.run.dir="))]
+            return _child([*others, *where], given["directory"])
         if (devices := given["config"].trainer.devices) > 1:
             raise AeprobeError(f"trainer.devices={devices}: a notebook is one process; add child=True")
         import aeprobe.runtime

@@ -16,6 +16,7 @@ from aeprobe.config.hints import no_such_key
 from aeprobe.errors import AeprobeError, tell
 
 FULL_ERROR, OURS = "HYDRA_FULL_ERROR", "AEPROBE_FULL_ERROR"
+PRESETS = ("experiment", "search")  # groups whose files need the line `# @package _global_`
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1" and OURS not in os.environ  # the person's own choice
 
 
@@ -118,6 +119,11 @@ def _uncomposed(text: str, cause: BaseException | None) -> str | None:
     key = key or re.search(r"^Override ([^\s=]+)=.* config group '\S+' does not exist", text)
     if key:
         name = key[key.lastindex or 0]
+        preset = re.match(rf"In '(({'|'.join(PRESETS)})/\S+)': ", text)
+        if preset and re.search(rf"(^|@){preset[2]}\b", name):
+            return (
+                f"{preset[1]}.yaml: lacks the line `# @package _global_`, so that its keys are below {preset[2]}"
+            )
         return no_such_key(name, getattr(cause, "parent_node", None))
     again = re.match(r"Multiple values for (\S+)\. To override a value use 'override \S+: (.*)'$", text)
     if again:

@@ -1,6 +1,7 @@
 """The command line around Hydra: what is done before it, one job within it, and what is said afterwards."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -22,12 +23,12 @@ from aeprobe.cli.failures import (
 from aeprobe.cli.resume import resume
 from aeprobe.config import objective
 from aeprobe.config.choices import Stage
-from aeprobe.config.overrides import as_typed, as_typed_text, check_groups, override
+from aeprobe.config.overrides import as_typed, as_typed_text, check_groups, override, require_once
 from aeprobe.config.schema import Config
-from aeprobe.config.trust import trusted_in
+from aeprobe.config.trust import strange_packages, trusted_in
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.output import outlive_readers
-from aeprobe.paths import TRAIN, coming_from, shortest
+from aeprobe.paths import coming_from, operand, shortest, typed_command
 from aeprobe.processes import launch
 from aeprobe.processes.signals import Interrupted, Interruption, cut_short
 from aeprobe.runs.checks import check
@@ -80,6 +81,8 @@ def run(main: Callable[[], object]) -> int:
         tell_once("interrupted" if interrupted else one_line(error))
         end_if_short_of_memory(error)
         return 130 if interrupted else 1
+    if Jobs.ended:
+        log.info("next: %s %s", typed_command("results"), operand(Jobs.directory))
     for line in Jobs.unfinished():
         tell(line)
     return 1 if Jobs.unfinished() else 0
@@ -93,6 +96,7 @@ def checked(arguments: Sequence[str]) -> list[str]:
             "and Hydra's parser needs them: unset it"
         )
     quoted = as_typed_text(arguments)
+    require_once(quoted)
     earlier.require_one_process(quoted)
     earlier.require_extras(quoted)
     return quoted
@@ -187,20 +191,17 @@ def _advice(directory: Path, devices: int) -> str:
     """What to type to go on with a run that was interrupted; a directory that it has not used is removed."""
     if any(directory.rglob("metrics.json")):
         several = "" if devices == 1 else f" trainer.devices={devices}"  # which a stored file may not ask for
-        return f"; go on with: {TRAIN} {override('resume', str(directory))}{several}"
+        return f"; go on with: {typed_command()} {override('resume', str(directory))}{several}"
     discard_unused(directory)
     return ""
 
 
 def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) -> None:
-    """The final numbers, where they are, and what to type next; a whole experiment gets its pages."""
-    stages = config.stage
+    """Says the final numbers and where they are; a whole experiment gets its pages. Names what one wants next."""
+    stages, page = config.stage, None
     for stage, of_stage in metrics.items():
         log.info("%s (%s checkpoint)  %s", stage, of_stage["checkpoint"], numbers(of_stage["final"]))
     log.info("run directory: %s", directory)
-    if not stages.trains_nothing:
-        following = "test" if "classifier" in metrics else "classifier"
-        log.info("next: %s stage=%s %s", TRAIN, following, override("ckpt", str(directory)))
     if stages == Stage.all:  # first, so that the page has a link to it
         from aeprobe.inference.playground import write_playground
 
@@ -208,12 +209,26 @@ def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) ->
     if stages == Stage.all or any(of_stage.get("evaluations") for of_stage in metrics.values()):
         from aeprobe.report.write import write_report
 
-        _write("report", lambda: write_report([directory]), directory)
+        page = _write("report", lambda: write_report([directory]), directory)
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return  # what comes next is the table over all jobs
+    if stages == Stage.autoencoder:
+        plugins = [shlex.quote(f"plugins=[{','.join(names)}]")] if (names := strange_packages(config)) else []
+        words = [typed_command(), "stage=classifier", override("ckpt", str(directory)), *plugins]
+        log.info("next: %s", " ".join(words))
+    elif page:
+        log.info("next: open %s in a browser", operand(page))
+    elif stages == Stage.classifier:
+        log.info("next: %s %s", typed_command("report"), operand(directory))
 
 
-def _write(command: str, write: Callable[[], Path], directory: Path) -> None:
+def _write(command: str, write: Callable[[], Path], directory: Path) -> Path | None:
     """Writes a page, or says why there is none: the run has its results, and keeps them."""
     try:
-        log.info("%s: %s", PAGES[command], write())
+        page = write()
     except Exception as error:
-        log.warning("no %s: %s; aeprobe %s %s tries again", PAGES[command], error, command, directory)
+        again = f"{typed_command(command)} {operand(directory)}"
+        log.warning("no %s: %s; %s tries again", PAGES[command], error, again)
+        return None
+    log.info("%s: %s", PAGES[command], page)
+    return page

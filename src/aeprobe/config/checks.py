@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aeprobe.config import objective
 from aeprobe.config.choices import Stage
 from aeprobe.config.hints import choice, no_such_key
-from aeprobe.config.overrides import literal
+from aeprobe.config.overrides import key_of, literal
 from aeprobe.config.rules import require
 from aeprobe.config.schema import (
     MODULE,
@@ -37,7 +37,7 @@ def typed_values(overrides: Sequence[str]) -> dict[str, str]:
     {'seed': 'seed=1', 'autoencoder.optimizer': 'optimizer@autoencoder.optimizer=adamw'}
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return {o.package or o.key_or_group.replace("/", "."): str(o.input_line) for o in parsed}
+    return {key_of(override): str(override.input_line) for override in parsed}
 
 
 def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import Container, DictConfig, OmegaConf
 
 from aeprobe.config.schema import Config
-from aeprobe.paths import TRAIN
+from aeprobe.paths import typed_command
 
 
 def no_such_key(key: str, config: Container | None = None) -> str:
@@ -17,7 +17,7 @@ def no_such_key(key: str, config: Container | None = None) -> str:
     groups = {name: group for name, group in _keys(root) if name != key and name.startswith("hydra") == of_hydra}
     name = nearest(key.partition("@")[0].replace("/", "."), groups)
     if name is None:
-        return f"{key}: no such key; `{TRAIN} --cfg job` lists the keys"
+        return f"{key}: no such key; `{typed_command()} --cfg job` lists the keys"
     return f"{key}: no such key; did you mean {choice(name) if groups[name] else name}?"
 
 

@@ -1,17 +1,24 @@
 """The number that a search looks at: one validation metric of a run."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from aeprobe.config.choices import Stage
 from aeprobe.config.nodes import found
-from aeprobe.config.schema import Config, value_of
+from aeprobe.config.schema import AutoencoderConfig, ClassifierConfig, Config, value_of
 from aeprobe.errors import AeprobeError
 
 # What every run of a stage measures, and whether a higher value is a better one.
 MEASURED = {"autoencoder": {"loss": False, "mse": False}, "classifier": {"loss": False, "accuracy": True}}
+COMPARABLE = {"autoencoder": "mse", "classifier": "accuracy"}  # means the same, whatever is minimised
+# The settings of a stage that do not change the scale of its loss; of stage 1's class any other argument may.
+SCALED_ALIKE = {
+    "autoencoder": {item.name for item in fields(AutoencoderConfig)} - {"_target_", "loss"},
+    "classifier": {item.name for item in fields(ClassifierConfig)} - {"loss", "loss_on", "class_weights"},
+}
 
 
 def resolve(config: object) -> tuple[str, str] | None:
@@ -57,6 +64,26 @@ def value(config: Config, metrics: Mapping[str, Mapping[str, Any]]) -> float | N
     stage, metric = wanted
     found = metrics[stage]["final"].get(metric)
     return worst(config) if found is None else float(found)
+
+
+def comparable(metric: str, stage: str, runs: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """The metric that means the same for all runs: where their losses differ, the MSE or the accuracy instead.
+
+    Args:
+        metric: such as "val/loss", or "autoencoder val/loss" of a run of both stages.
+        stage: whose metric it is.
+        runs: the settings of each, by dotted keys.
+
+    Returns:
+        The metric, and the keys of the settings by which the losses differ.
+    """
+    if not metric.endswith("/loss") or stage not in COMPARABLE:
+        return metric, []
+    alike = [f"{stage}.{name}" for name in SCALED_ALIKE[stage]]
+    keys = {key for run in runs for key in run if key.startswith(f"{stage}.")}
+    keys -= {key for key in keys if ".".join(key.split(".")[:2]) in alike}
+    different = [key for key in sorted(keys) if any(run.get(key) != runs[0].get(key) for run in runs)]
+    return f"{metric.removesuffix('loss')}{COMPARABLE[stage]}" if different else metric, different
 
 
 def said_of_order(metric: str, held_out: Sequence[int | None]) -> str | None:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,16 +11,17 @@ from antlr4 import InputStream  # type: ignore[import-untyped]
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.overrides_visitor import HydraErrorListener
-from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
 from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import OverrideLexer
 from omegaconf import ListConfig, OmegaConf
 
 from aeprobe.config.schema import keys
+from aeprobe.config.settings import flat
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import PATHS
 
-GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment")
+GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment", "search")
 BETWEEN = (OverrideLexer.COMMA, OverrideLexer.POPEN, OverrideLexer.PCLOSE)  # of the names in a list or a function
 NESTED = (OverrideLexer.BRACKET_OPEN, OverrideLexer.BRACE_OPEN, OverrideLexer.EQUAL)
 OF_A_MULTIRUN = ("sweep=", "search=")  # say which runs there are, not what a run does
@@ -71,25 +72,80 @@ def literal(value: Any) -> Any:
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
+def key_of(parsed: Override) -> str:
+    """The dotted key that an override gives; a group counts as its package."""
+    return parsed.package or parsed.key_or_group.replace("/", ".")
+
+
+def require_once(arguments: Sequence[str]) -> None:
+    """Refuses a key that is given twice: a single run merges two dictionaries, a multirun takes the last of them.
+
+    The choice of a file and a dictionary that changes its values are two things; so are `~KEY` and a new value.
+
+    Raises:
+        AeprobeError: names both, and says what to type.
+    """
+    given: dict[object, tuple[str, bool]] = {}
+    for argument in arguments:
+        try:
+            parsed = OverridesParser.create().parse_override(argument)
+            values = all(isinstance(choice, dict) for choice in _choices(parsed))
+        except (HydraException, ValueError):
+            continue  # an option, or Hydra tells what is wrong with it
+        key, group = key_of(parsed), parsed.key_or_group
+        file = parsed.package is not None or "/" in group or group in GROUPS
+        kind = "deleted" if parsed.is_delete() else "file" if file else "value"
+        for same in ((key, kind), parsed.get_key_element()):  # by the latter a multirun tells them apart
+            other, both = given.get(same, ("", False))
+            if other:
+                once = "one dictionary for both" if values and both else "it once"
+                swept = ", with all its values in one list" if parsed.is_sweep_override() else ""
+                raise AeprobeError(f"{other} and {argument}: {key} is given twice; give {once}{swept}")
+        given |= dict.fromkeys(((key, kind), parsed.get_key_element()), (argument, values))
+
+
+def with_preset(params: Mapping[str, str] | None, arguments: Sequence[str]) -> list[str]:
+    """What was typed for a multirun, after what its preset varies that no typed key takes the place of.
+
+    >>> with_preset({"seed": "0,1", "data.std": "1,2"}, ["++data={std: 3}"])
+    ['seed=0,1', '++data={std: 3}']
+    """
+    parse = OverridesParser.create().parse_override
+    typed = set[str]()
+    for parsed in map(parse, arguments):
+        typed |= {key_of(parsed)}.union(*(flat({key_of(parsed): choice}) for choice in _choices(parsed)))
+    preset = [f"{key}={value}" for key, value in (params or {}).items()]
+    return [*(line for line in preset if key_of(parse(line)) not in typed), *arguments]
+
+
+def _choices(parsed: Override) -> list[Any]:
+    value = parsed.value()
+    return value.list if isinstance(value, ChoiceSweep) else [value]
+
+
 def check_groups(arguments: Sequence[str]) -> None:
     """Raises AeprobeError for a number or a list where Hydra expects the name of a file, and does not look."""
     for argument in arguments:
         try:
             parsed = OverridesParser.create().parse_override(argument)
-            value = parsed.value()
+            choices = _choices(parsed)
         except (HydraException, ValueError) as error:
             if "integer string conversion" in str(error):
                 raise AeprobeError(f"{argument[:60]}…: the number has too many digits") from None
             continue  # an option, or Hydra tells what is wrong with it
-        choices: list[Any] = value.list if isinstance(value, ChoiceSweep) else [value]
         given = [name for choice in choices for name in (choice if isinstance(choice, list) else [choice])]
-        if value is None and (parsed.is_delete() or parsed.key_or_group == "experiment"):
+        if parsed.is_delete() and given == [None]:
             continue
-        names_a_file = parsed.package is not None or parsed.key_or_group in GROUPS
+        group, names_a_file = parsed.key_or_group, parsed.package is not None or parsed.key_or_group in GROUPS
+        if names_a_file and None in given:
+            none = re.sub(r"\bnull\b", "[]", argument)
+            raise AeprobeError(
+                f"{argument}: {group} takes the name of a file in conf/; for none of them: '{none}'"
+            )
         if names_a_file and not all(isinstance(item, str | QuotedString | Glob) for item in given):
             raise AeprobeError(
-                f"{argument}: {parsed.key_or_group} takes the name of a file in conf/; "
-                f"one that looks like a number in quotes: '{parsed.key_or_group}=\"NAME\"'"
+                f"{argument}: {group} takes the name of a file in conf/; "
+                f"one that looks like a number in quotes: '{group}=\"NAME\"'"
             )
 
 

@@ -66,7 +66,8 @@ BATCHES = Rule(
     lambda value: value >= 1 if isinstance(value, int) else 0 < value <= 1,
 )
 DURATION = Rule(
-    "days, hours, minutes and seconds, such as 00:01:30:00",
+    "days, hours, minutes and seconds, such as 00:01:30:00; in a file in quotes, as YAML reads 1:12:00:00 in base "
+    "60, as 259200",
     lambda time: bool(re.fullmatch(r"\d{1,3}(:\d\d){3}", time)) and bool(re.search("[1-9]", time)),
 )
 DATASET_NAME = Rule(

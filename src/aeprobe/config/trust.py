@@ -29,6 +29,16 @@ def trusted_in(config: Config, stored: bool = False) -> list[str]:
     return [*config.plugins, *filter(None, named)]
 
 
+def strange_packages(config: Config) -> list[str]:
+    """The packages whose classes a stage names that a later run, or another person, has to trust by name."""
+    targets = (str(node["_target_"]) for _, node, _ in every_node(config) if node["_target_"])
+    return sorted({target.partition(".")[0] for target in targets if not _trusts(target, ())})
+
+
+def _trusts(target: str, plugins: Sequence[str]) -> bool:
+    return f"{target}.".startswith(tuple(f"{trusted}." for trusted in (*TRUSTED, *plugins)))
+
+
 def require_trusted(nodes: Iterable[tuple[str, Any]], plugins: Sequence[str], source: object) -> None:
     """Refuse a class that a stored configuration or a checkpoint names and may not name, also inside a node.
 
@@ -37,13 +47,12 @@ def require_trusted(nodes: Iterable[tuple[str, Any]], plugins: Sequence[str], so
         plugins: packages that the person trusts besides.
         source: the file or directory that they are from, as the person named it.
     """
-    allowed = tuple(f"{name}." for name in (*TRUSTED, *plugins))
     for key, node in nodes:
         for name in node if ".callbacks." in key or key.startswith("logger.") else ():
             if WRITES.search(str(name)) and node[name] is not None:
                 raise AeprobeError(f"{source}: {key}.{name}={node[name]}: a stored run writes into its directory")
         for target in _targets(node):
-            if target is not None and not f"{target}.".startswith(allowed):
+            if target is not None and not _trusts(str(target), plugins):
                 package = str(target).partition(".")[0]
                 raise AeprobeError(
                     f"{source}: {key}._target_={target}: a stored configuration names no other class than this "

@@ -14,7 +14,7 @@ from aeprobe.config.schema import STAGES, Config, plain
 from aeprobe.config.settings import changes_a_number, complete, flat
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum
-from aeprobe.paths import TRAIN
+from aeprobe.paths import typed_command
 from aeprobe.processes import launch
 from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
 from aeprobe.runs.ownership import require_unused
@@ -33,7 +33,7 @@ def status(directory: Path, config: Config) -> str | None:
         AeprobeError: the job would have several processes.
     """
     if config.trainer.strategy == "ddp":  # from a preset: `require_one_process` has looked at what was typed
-        raise AeprobeError(f"trainer.strategy=ddp: {ONE_PROCESS}")
+        raise AeprobeError(f"trainer.strategy=ddp: {ONE_PROCESS.format(typed_command())}")
     parts = [directory / stage for stage in STAGES] if config.stage == "all" else [directory]
     found = {part: read_metrics(part, missing_ok=True) for part in parts}
     begun = {part: metrics for part, metrics in found.items() if "versions" in metrics}
@@ -89,12 +89,14 @@ def require_one_process(arguments: Sequence[str]) -> None:
     asked = [a for a in arguments if re.match(r"trainer(\.strategy)?=.*\bddp\b", a)]
     world = launch.here().world
     if asked or world > 1:
-        raise AeprobeError(f"{asked[0] if asked else f'{world} processes were started'}: {ONE_PROCESS}")
+        raise AeprobeError(
+            f"{asked[0] if asked else f'{world} processes were started'}: {ONE_PROCESS.format(typed_command())}"
+        )
 
 
 ONE_PROCESS = (
     "a job of a multirun has one process; drop -m and launch each setting by itself, "
-    f"for example {TRAIN} trainer=ddp trainer.devices=2 seed=1"
+    "for example {} trainer=ddp trainer.devices=2 seed=1"
 )
 
 
@@ -126,7 +128,7 @@ def require_extras(arguments: Sequence[str]) -> None:
     """
     search = [argument for argument in arguments if argument.startswith("search=")]
     if search and not {"-m", "--multirun"} & {*arguments}:
-        raise AeprobeError(f"{search[0]}: a search has many runs: {TRAIN} -m {search[0]} sweep=NAME")
+        raise AeprobeError(f"{search[0]}: a search has many runs: {typed_command()} -m {search[0]} sweep=NAME")
     for argument, package in EXTRAS.items():
         if argument in arguments and find_spec(package) is None:
             raise AeprobeError(

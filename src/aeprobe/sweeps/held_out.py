@@ -1,8 +1,10 @@
-"""A search chooses by images that were held out, never by the test set."""
+"""What a search may choose by: images that were held out, never the test set; numbers that can be compared."""
 
 from aeprobe.config import objective
 from aeprobe.config.choices import Stage
-from aeprobe.config.schema import Config
+from aeprobe.config.overrides import override
+from aeprobe.config.schema import Config, plain
+from aeprobe.config.settings import flat
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import find_checkpoint
 
@@ -29,4 +31,24 @@ def require_held_out(config: Config) -> None:
         raise AeprobeError(
             f"{where}data.val_size=0: the search would choose by the test set, which {wanted[1]} is measured on; "
             f"{advice}, or give objective={train}"
+        )
+
+
+def require_one_loss(first: Config, other: Config) -> None:
+    """Holds two jobs of a search to one loss, where it is what they are chosen by.
+
+    Raises:
+        AeprobeError: theirs differ, so that the smaller scale would win; says by what to choose instead.
+    """
+    wanted = objective.resolve(other)
+    if wanted is None:
+        return
+    stage, metric = wanted
+    _, keys = objective.comparable(metric, stage, [flat(plain(first)), flat(plain(other))])
+    if keys:
+        name = f"val/{objective.COMPARABLE[stage]}"
+        better = override("objective", f"{stage} {name}" if other.stage == Stage.all else name)
+        raise AeprobeError(
+            f"{', '.join(keys)}: {metric} has another scale for each value, and the search would choose by the "
+            f"scale; give {better}"
         )

@@ -16,13 +16,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config.schema import STAGES
+from aeprobe.config.schema import STAGES, Config
 from aeprobe.errors import AeprobeError, tell
-from aeprobe.paths import TRAIN
+from aeprobe.paths import typed_command
 from aeprobe.processes.signals import Interrupted
 from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import read_metrics
-from aeprobe.sweeps.held_out import require_held_out
+from aeprobe.sweeps.held_out import require_held_out, require_one_loss
 
 log = logging.getLogger("aeprobe")
 GRID = "hydra_plugins.aeprobe_grid.GridSweeper"
@@ -75,6 +75,7 @@ class Jobs:
 
     def __init__(self, context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader, self.config = context.config_loader, config
+        self._way = _way(config)
         if config.hydra.launcher._target_ == JOBLIB:
             with read_write(config), open_dict(config.hydra.launcher):
                 config.hydra.launcher._target_ = WORKERS
@@ -82,17 +83,19 @@ class Jobs:
         self.search = is_search(config.hydra)
         self._known: dict[tuple[str, ...], Job] = {}  # to compose takes a tenth of a second
         self._outcomes: dict[str, Outcome] = {}
+        self._first: Config | None = None
         Jobs.directory = Path(config.hydra.sweep.dir)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of a job, without Hydra's own node, as its launcher will compose it.
 
         Raises:
-            AeprobeError: it is one of a search that would look at the test set.
+            AeprobeError: it is one of a search that would look at the test set, or compare other losses.
             HydraException: its overrides make no configuration.
         """
         config = self.loader.load_sweep_config(self.config, list(overrides))
         name = str(config.hydra.sweep.subdir)
+        self._require_same_way(config, overrides)
         with read_write(config), open_dict(config):
             del config["hydra"]
         if self.search:
@@ -102,12 +105,29 @@ class Jobs:
                 pass  # it cannot run, and will say so itself
             else:
                 require_held_out(checked)
+                self._first = self._first or checked
+                require_one_loss(self._first, checked)
         try:
             settings = OmegaConf.to_yaml(config, resolve=True)
         except OmegaConfBaseException:  # the job itself will tell what is wrong
             settings = OmegaConf.to_yaml(config)
         self._known[tuple(overrides)] = Job(overrides, name, settings)
         return config
+
+    def _require_same_way(self, config: DictConfig, overrides: Sequence[str]) -> None:
+        """Raises AeprobeError where one of several presets sets the launcher or the sweeper, too late for both."""
+        choices, before = config.hydra.runtime.choices, self.config.hydra.runtime.choices
+        for group, now in _way(config).items():
+            different = [key for key in now if now[key] != self._way[group].get(key)]
+            if different:
+                chosen = choices[f"hydra/{group}"]
+                other = chosen != before[f"hydra/{group}"]
+                typed = f"hydra/{group}={chosen}" if other else f"hydra.{group}.{different[0]}={now[different[0]]}"
+                presets = [one for one in overrides if one.startswith(("experiment=", "search="))] or overrides
+                raise AeprobeError(
+                    f"{' '.join(presets)}: sets hydra.{group}, which all jobs share, so that no value "
+                    f"that varies can choose it; type {typed}"
+                )
 
     def begin(self) -> None:
         """Makes the sweep's directory, with its configuration; to be called once nothing is refused."""
@@ -153,7 +173,7 @@ class Jobs:
         """This command once more, with the sweep's name."""
         given = sys.argv[1:]
         named = any(argument.startswith(("sweep=", "hydra.sweep.dir=")) for argument in given)
-        return shlex.join([*TRAIN.split(), *given, *([] if named else [f"sweep={self.config.sweep}"])])
+        return f"{typed_command()} {shlex.join([*given, *([] if named else [f'sweep={self.config.sweep}'])])}"
 
     @classmethod
     def unfinished(cls) -> list[str]:
@@ -163,6 +183,11 @@ class Jobs:
             if names := [name for name, ended in cls.ended.items() if ended == status]:
                 lines.append(f"{len(names)} {ending} in {cls.directory}: {', '.join(names)}")
         return lines
+
+
+def _way(config: DictConfig) -> dict[str, Any]:
+    """The settings of the launcher and the sweeper, as they stand in the configuration."""
+    return {group: OmegaConf.to_container(config.hydra[group]) for group in ("launcher", "sweeper")}
 
 
 def _note(job: Job, done: JobReturn) -> Outcome:

@@ -193,15 +193,31 @@ def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = N
     if metric is not None and metric not in names:
         raise AeprobeError(f"--metric {metric}: no run has it; there are {', '.join(names) or 'none'}")
     rows = [_row(keys, group, [metric] if metric else names) for group in groups]
-    order = order_of(runs, names, metric)
+    order, _ = order_of(runs, names, metric)
     sign = -1 if any(run.higher_is_better.get(order) for run in runs) else 1
     worst = {"mean": sign * float("inf")}
     return sorted(rows, key=lambda row: sign * row["metrics"].get(order, worst)["mean"])
 
 
-def order_of(runs: Sequence[Run], names: Sequence[str], metric: str | None) -> str:
-    """The metric that the rows are sorted by: the one that was asked for, else the runs' objective."""
-    return metric or next((run.objective for run in runs if run.objective in names), "") or "".join(names[:1])
+def order_of(runs: Sequence[Run], names: Sequence[str], metric: str | None) -> tuple[str, str]:
+    """The metric that the rows are sorted by, and what has to be said of it where their losses differ.
+
+    It is the one that was asked for, else the runs' objective; of losses that cannot be compared what can be.
+    """
+    objectives = (run.objective for run in runs if run.objective in names)
+    measured = (
+        name for name in names if name in ("test/mse", "test/accuracy")
+    )  # a run that only tests has no other
+    asked = metric or next(objectives, None) or next(measured, None) or "".join(names[:1])
+    stages = {asked.rpartition(" ")[0] or str(run.settings["stage"]) for run in runs}
+    settings = [run.settings for run in runs if run.status == "completed"]
+    same, keys = objective.comparable(asked, stages.pop() if len(stages) == 1 else "", settings)
+    if not keys:
+        return asked, ""
+    why = f"{asked} has another scale in runs that differ in {', '.join(keys)}"
+    if metric or same not in names:
+        return asked, f"{why}: --metric {same!r} means the same for all"
+    return same, f"sorted by {same}: {why}"
 
 
 def _row(keys: Sequence[str], group: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:

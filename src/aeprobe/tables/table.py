@@ -106,7 +106,7 @@ def _write_tables(runs: Sequence[Run], given: argparse.Namespace, console: Conso
             console.print(f"stage={stage}")
         for part in _tables(rows, _of_the_screen(rows, given.show), console):
             console.print(part, soft_wrap=isinstance(part, str))
-        for line in filter(None, [*_remarks(rows), _said_of_order(alike, rows, given.metric)]):
+        for line in [*_remarks(rows), *_said_of_order(alike, rows, given.metric)]:
             console.print(line, soft_wrap=True)
     for run in runs:
         if run.status != "completed":
@@ -127,9 +127,10 @@ def _of_the_screen(rows: Sequence[dict[str, Any]], show: str) -> list[str]:
     return [name for name in names if name in kept and "train/" not in name]
 
 
-def _said_of_order(runs: Sequence[Run], rows: Sequence[dict[str, Any]], metric: str | None) -> str | None:
+def _said_of_order(runs: Sequence[Run], rows: Sequence[dict[str, Any]], metric: str | None) -> list[str]:
     held_out = [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
-    return objective.said_of_order(order_of(runs, _measured(rows), metric), held_out)
+    order, said = order_of(runs, _measured(rows), metric)
+    return [line for line in (said, objective.said_of_order(order, held_out)) if line]
 
 
 @command
@@ -159,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write_csv(rows, settings, names)
     else:
         _write_markdown(rows, settings, names)
-    if said := _said_of_order(runs, rows, given.metric):
+    for said in _said_of_order(runs, rows, given.metric):
         # Below what is read, and apart from what a program reads.
         print(said, file=sys.stdout if given.form == "markdown" else sys.stderr)
     return 0
