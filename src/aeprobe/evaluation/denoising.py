@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from aeprobe.data.pixels import as_pixels
+from aeprobe.data.sampler import evenly_spaced
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import filters
 from aeprobe.evaluation.evaluation import Evaluation, Findings, Subject
@@ -28,7 +28,7 @@ class Denoising(Evaluation):
     """How well test images are found again below noise that is the same for every run and method.
 
     Normal noise is clipped to [0, 1]; masked pixels are black. In metrics.json, `evaluations.denoising` has
-    `images`, how many test images (the first), `tuned_on`, how many validation images (the first), and `levels`,
+    `images`, how many test images, `tuned_on`, how many validation images, both evenly spaced, and `levels`,
     one for each `kind` ("gaussian", "masking") and `level` of noise. A level has `methods`, each with `name`;
     `mse`, per pixel in [0, 1], a mean over the images; `psnr`, in dB, the mean over the images of their own
     10 log10(1 / MSE); `ssim`, structural similarity (Wang et al. 2004), the mean over
@@ -40,7 +40,7 @@ class Denoising(Evaluation):
     Args:
         stds: standard deviations of normal noise, each above 0.
         shares: of masked pixels, each above 0 and below 1.
-        images: of the test images, the first so many.
+        images: of the test images, so many, evenly spaced.
         tuned_on: of the validation images, for the filters' settings.
         plain: another run, or its checkpoint, with an autoencoder for images of the same shape.
     """
@@ -79,10 +79,11 @@ class Denoising(Evaluation):
         """Measures all methods at all levels."""
         module = subject.module
         assert isinstance(module, Autoencoder)
-        test = as_pixels(subject.splits["test"].images[: self.images])
-        val = as_pixels(subject.splits["val"].images[: self.tuned_on])
+        chosen = evenly_spaced(len(subject.splits["test"]), self.images)
+        test, labels = subject.splits["test"][chosen]
+        val, _ = subject.splits["val"][evenly_spaced(len(subject.splits["val"]), self.tuned_on)]
         learned = self._learned(module, subject.splits["train"].images)
-        shown = of_run.one_of_each(subject.splits["test"].labels[: self.images], subject.seed)
+        shown = of_run.one_of_each(labels, subject.seed)
         levels, kept = list[dict[str, Any]](), dict[float, dict[str, Tensor]]()
         bar = tqdm(self.noises.items(), "denoising", disable=not subject.progress, leave=False)
         for number, ((kind, level), corruption) in enumerate(bar):
