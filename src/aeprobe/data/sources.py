@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -27,12 +27,16 @@ class Source(ABC):
         shape: of an image, where it is known before any is read.
         fresh: whether the tensors that `read` returns are held by nobody else, so that no copy of them is needed.
         fetched: whether `prepare` puts the files below `root`, so that a checkpoint's data may lie elsewhere now.
+        parts: slices of the test images that are measured apart too, by their names.
+        remark: a sentence on what a comparison of splits and parts shows.
     """
 
     class_names: Sequence[str] = ()
     shape: tuple[int, int, int] | None = None
     fresh = False
     fetched = False
+    parts: Mapping[str, slice] = {}
+    remark = ""
 
     def __init__(self) -> None:
         self.files: dict[str, Identity] = {}

@@ -28,7 +28,7 @@ def structural_similarity(images: Tensor, clean: Tensor) -> Tensor:
 class StructuralSimilarity(MeanMetric):
     """The mean over the images of `structural_similarity`."""
 
-    higher_is_better = True
+    higher_is_better = True  # type: ignore[assignment]
 
     def __init__(self) -> None:
         super().__init__(nan_strategy="disable")  # else what is no number would not count

@@ -98,7 +98,9 @@ def _wrong_shape(metrics: Metrics) -> str:
         return "its loggers are not the names of runs"
     if not all(isinstance(row, dict) for row in metrics["epochs"]):
         return "its epochs are not objects"
-    for row in (*metrics["epochs"], metrics["final"], {} if refused else metrics["seconds"]):
+    parts = metrics.get("test_parts")
+    rows = [metrics["final"], {} if refused else metrics["seconds"], parts if isinstance(parts, dict) else {}]
+    for row in (*metrics["epochs"], *rows):
         for key, value in row.items():
             if value is not None and type(value) not in (int, float):
                 return f"{key} is {value!r:.40}, not a number"
