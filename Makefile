@@ -7,6 +7,7 @@ VENV_ARGS ?=
 ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EVERY_POINT := scalars=1000000,images=1000000,histograms=1000000,audio=1000000,text=1000000,pr_curves=1000000
 # Two files at a time, with a core each: much of their time are imports.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
@@ -47,8 +48,9 @@ audit: ## Look the tested versions up in a database of known vulnerabilities (ne
 	.venv-audit/bin/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --strict $(ARGS) \
 		|| { echo "audit: found something above, or could not reach the database"; exit 1; }
 
+# By itself it would draw 1,000 points of a curve and 10 images of a tag at random, and with 0 it would show none.
 tensorboard: setup ## Show the curves of every run in outputs/, on localhost
-	$(BIN)/tensorboard --logdir outputs --host localhost $(ARGS)
+	$(BIN)/tensorboard --logdir outputs --host localhost --samples_per_plugin $(EVERY_POINT) $(ARGS)
 
 clean: ## Remove .venv, caches and build products; outputs/ and data/ stay
 	rm -rf $(VENV) .venv-audit build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

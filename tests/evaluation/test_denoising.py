@@ -10,16 +10,17 @@ import torch
 from conftest import metrics, run_here, train
 from page_reader import made
 from pictures_made import write_pictures
+from similar import similar
 from skimage.filters import median
 from skimage.morphology import disk
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from aeprobe import load
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import filters
+from aeprobe.evaluation.similarity import StructuralSimilarity, structural_similarity
 from aeprobe.models.corruption import Gaussian
 
 NODE = "autoencoder.evaluations.denoising"
@@ -45,10 +46,10 @@ def found(run: Path, kind: str = "gaussian") -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def images(root: Path) -> tuple[Tensor, Tensor]:
-    """Thirty test images, and the same with the noise of standard deviation 0.5."""
+    """Thirty test images, evenly spaced, and the same with the noise of standard deviation 0.5."""
     data = ImageDataModule(root=str(root))
     data.setup()
-    clean, _ = data.splits["test"][torch.arange(30)]
+    clean, _ = data.splits["test"][torch.arange(30) * 10_000 // 30]
     torch.manual_seed(0)
     return clean, (clean + 0.5 * torch.randn_like(clean)).clamp(0, 1)
 
@@ -74,10 +75,26 @@ def test_its_numbers_are_those_of_the_libraries(
         each = (denoised - clean).square().mean((1, 2, 3))
         assert methods[name]["mse"] == pytest.approx(each.mean().item(), rel=1e-4), name
         assert methods[name]["psnr"] == pytest.approx((-10 * each.log10()).mean().item(), rel=1e-4)
-        ssim = structural_similarity_index_measure(denoised, clean, data_range=1.0)
-        assert methods[name]["ssim"] == pytest.approx(float(ssim), rel=1e-3)
+        assert methods[name]["ssim"] == pytest.approx(similar(denoised, clean), rel=1e-3)
     assert methods["plain"]["mse"] == methods["autoencoder"]["mse"]
     assert 8 < methods["PCA"]["psnr"] < 20
+
+
+@pytest.mark.parametrize("std", [0.2, 0.5])
+def test_structural_similarity_is_that_of_the_windows_inside(std: float, images: tuple[Tensor, Tensor]) -> None:
+    clean = images[0]
+    noisy = Gaussian(std, clip=True)(clean)
+    found = structural_similarity(noisy, clean)
+    expected = [similar(*pair) for pair in zip(noisy.split(1), clean.split(1), strict=True)]
+    assert found.tolist() == pytest.approx(expected, rel=1e-3)
+    metric = StructuralSimilarity()
+    for pair in zip(noisy.split(20), clean.split(20), strict=True):  # of 20 and of 10
+        metric.update(*pair)
+    assert metric.compute().item() == pytest.approx(similar(noisy, clean), rel=1e-3)
+    colours = noisy.view(10, 3, 28, 28), clean.view(10, 3, 28, 28)
+    assert structural_similarity(*colours).mean().item() == pytest.approx(similar(*colours), rel=1e-3)
+    with pytest.raises(ValueError, match="smaller than a window of 11"):
+        structural_similarity(noisy[..., :10, :], clean[..., :10, :])
 
 
 def test_masked_pixels_are_black_and_a_quarter_of_all(tested: Path, images: tuple[Tensor, Tensor]) -> None:

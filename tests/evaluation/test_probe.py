@@ -51,6 +51,7 @@ def test_its_accuracies_are_those_of_scikit_learn(probed: Path, trained: Path, r
     known, asked = (known - known.mean(0)) / spread, (asked - known.mean(0)) / spread
     for count in (10, 200):
         expected: dict[str, list[float]] = {"neighbours": [], "logistic": []}
+        right: dict[str, list[Any]] = {"neighbours": [], "logistic": []}
         for draw in range(2):
             chosen = labelled(train_.labels, count, 4000 + draw).numpy()
             labels = train_.labels[chosen].numpy()
@@ -59,14 +60,21 @@ def test_its_accuracies_are_those_of_scikit_learn(probed: Path, trained: Path, r
                 ("neighbours", KNeighborsClassifier(min(5, count // 10))),
                 ("logistic", LogisticRegression(max_iter=200, tol=1e-3)),
             ):
-                score = classifier.fit(known[chosen], labels).score(asked, test.labels.numpy())
-                expected[name].append(score)
+                right[name].append(classifier.fit(known[chosen], labels).predict(asked) == test.labels.numpy())
+                expected[name].append(right[name][-1].mean())
         for row in rows(probed):
             if (row["features"], row["labels"]) == ("codes", count):
                 assert row["accuracies"] == pytest.approx(expected[row["method"]], abs=0.02), row["method"]
                 assert row["mean"] == pytest.approx(np.mean(row["accuracies"]))
                 assert row["sd"] == pytest.approx(np.std(row["accuracies"], ddof=1))
                 assert row["n"] == 2
+                parts = {"students": slice(5000), "employees": slice(5000, 10_000)}
+                halves = {
+                    name: np.mean([draw[part].mean() for draw in right[row["method"]]])
+                    for name, part in parts.items()
+                }
+                assert row["parts"] == pytest.approx(halves, abs=0.02)
+                assert sum(row["parts"].values()) / 2 == pytest.approx(row["mean"])
 
 
 def test_it_has_a_row_for_each_of_four_features_and_two_methods(probed: Path) -> None:
@@ -90,6 +98,8 @@ def test_table_page_and_figure_show_it(probed: Path) -> None:
     assert "What an encoder's codes tell of the classes, on MNIST" in page.text
     assert "Logistic regression on the codes" in page.text
     assert "Accuracy of nearest neighbours" in page.text
+    assert "code, students" in page.text
+    assert "no writer of a test image did" in page.text
     figure = json.loads((probed / "figures" / "probe.json").read_text())
     assert figure["data"]["logistic, PCA"][0][0] == 10
 

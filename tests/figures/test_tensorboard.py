@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -12,25 +13,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import metrics, only, train
+from conftest import REPO, metrics, only, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from aeprobe.wording import distinct
 
-STEPS, EPOCHS = 6, 2
+STEPS, EPOCHS = 1100, 11  # more points of a curve and more images than a server shows by itself
+EVERY = STEPS // EPOCHS
 KINDS = {"autoencoder": ["loss"], "classifier": ["loss", "accuracy"]}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
-    """`stage=all`, two epochs of three batches each."""
+    """`stage=all`, many epochs of few small batches each."""
     cwd = tmp_path_factory.mktemp("tensorboard")
     short = [
         "trainer=debug",
-        "trainer.limit_epochs=2",
-        "trainer.limit_train_batches=3",
-        "trainer.figure_epochs=[1]",
+        f"trainer.limit_epochs={EPOCHS}",
+        f"trainer.limit_train_batches={EVERY}",
+        f"trainer.figure_epochs={[*range(1, EPOCHS)]}",
+        f"autoencoder.max_epochs={EPOCHS}",
+        f"classifier.max_epochs={EPOCHS}",
+        "autoencoder.batch_size=10",
+        "classifier.batch_size=10",
     ]
     result = train(*short, f"data.root={root}", cwd=cwd)
     assert result.status == 0, result.err
@@ -55,7 +61,7 @@ def test_scalars_are_all_there_and_equal_metrics_json(run: Path, stage: str) -> 
     for tag in per_step:
         assert [step for step, _ in points[tag]] == [*range(1, STEPS + 1)]
     for tag in per_epoch:
-        assert points[tag] == [(3 * row["epoch"], pytest.approx(row[tag])) for row in found["epochs"]]
+        assert points[tag] == [(EVERY * row["epoch"], pytest.approx(row[tag])) for row in found["epochs"]]
     for tag in once:
         assert points[tag] == [(STEPS, pytest.approx(found["final"][tag.removeprefix("final/")]))]
     for tag in batches:
@@ -87,7 +93,7 @@ def test_every_figure_is_an_image_and_two_files(run: Path, stage: str) -> None:
         images = logged.Images(f"figures/{name}")
         png = (folder / f"{name}.png").read_bytes()
         if name == "reconstructions":
-            assert [image.step for image in images] == [3, STEPS]
+            assert [image.step for image in images] == [*range(EVERY, STEPS + 1, EVERY)]
             assert images[0].encoded_image_string != images[1].encoded_image_string
         else:
             assert [image.step for image in images] == [STEPS]
@@ -109,9 +115,9 @@ def test_figures_say_what_metrics_json_says(run: Path) -> None:
     baseline = data("autoencoder", "pca_baseline")
     assert baseline["autoencoder_mse"] == pytest.approx(first["final"]["test/loss"], rel=1e-4)
     assert data("autoencoder", "val_loss")["value"] == [row["val/loss"] for row in first["epochs"]]
-    assert data("autoencoder", "train_loss")["epoch_step"] == [3, 6]
+    assert data("autoencoder", "train_loss")["epoch_step"] == [*range(EVERY, STEPS + 1, EVERY)]
     rows = data("autoencoder", "reconstructions")
-    assert rows["epochs"] == [1, 2]
+    assert rows["epochs"] == [*range(1, EPOCHS + 1)]
     assert rows["mse"][0] != rows["mse"][1]
     counts = data("autoencoder", "class_histogram")
     assert [sum(counts[split]) for split in ("train", "val", "test")] == [55_000, 5_000, 10_000]
@@ -129,7 +135,14 @@ def test_graph_hparams_and_projector(run: Path, stage: str) -> None:
         key: value.number_value or value.string_value for key, value in content.session_start_info.hparams.items()
     }
     layers = f"{'784-500-200-100-30' if stage == 'autoencoder' else '30-20-15-10'} with ReLU"
-    expected = {"stage": stage, "lr": 1e-3, "weight_decay": 1e-5, "batch_size": 100, "epochs": 2, "layers": layers}
+    expected = {
+        "stage": stage,
+        "lr": 1e-3,
+        "weight_decay": 1e-5,
+        "batch_size": 10,
+        "epochs": EPOCHS,
+        "layers": layers,
+    }
     assert expected.items() <= values.items()
     assert {"optimizer", "scheduler", "seed", "network", "head", "val_size"} <= values.keys()
     projected = (folder / "projector_config.pbtxt").exists()
@@ -140,13 +153,15 @@ def test_graph_hparams_and_projector(run: Path, stage: str) -> None:
         codes = (folder / paths["tensor_path"]).read_text().splitlines()
         assert (len(codes), len(codes[0].split("\t"))) == (1000, 30)
         labels = (folder / paths["metadata_path"]).read_text().split()
-        assert labels[:5] == ["7", "2", "1", "0", "4"]  # as MNIST's test set begins
+        assert labels[:5] == ["7", "1", "4", "4", "5"]  # every other one, as MNIST's test set begins
         assert (folder / paths["image_path"]).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.fixture(scope="module")
 def server(run: Path) -> Iterator[str]:
-    """The address of a TensorBoard on the run."""
+    """The address of a TensorBoard on the run, with the options that `make tensorboard` gives it."""
+    dry = subprocess.run(["make", "-n", "tensorboard"], cwd=REPO, capture_output=True, text=True, check=True)
+    shown = shlex.split(dry.stdout.splitlines()[-1])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -160,6 +175,7 @@ def server(run: Path) -> Iterator[str]:
         str(port),
         "--host",
         "127.0.0.1",
+        *shown[shown.index("localhost") + 1 :],
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
@@ -178,7 +194,7 @@ def server(run: Path) -> Iterator[str]:
         process.wait(30)
 
 
-def test_a_real_server_answers(server: str, run: Path) -> None:
+def test_a_real_server_shows_every_point(server: str, run: Path) -> None:
     def ask(path: str, body: dict[str, Any] | None = None) -> Any:
         content = json.dumps(body).encode() if body else None
         request = urllib.request.Request(f"{server}/data/{path}", content, {"Content-Type": "application/json"})
@@ -190,7 +206,7 @@ def test_a_real_server_answers(server: str, run: Path) -> None:
     scalars = ask(f"plugin/scalars/scalars?{of}&tag=train%2Floss_step")
     assert [point[1] for point in scalars] == [*range(1, STEPS + 1)]
     images = ask(f"plugin/images/images?{of}&tag=figures%2Freconstructions&sample=0")
-    assert [image["step"] for image in images] == [3, STEPS]
+    assert [image["step"] for image in images] == [*range(EVERY, STEPS + 1, EVERY)]
     tags = ask("plugin/images/tags")
     assert len(tags["classifier/tensorboard"]) == 9
     groups = ask(

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import metrics, run_here, scalars, train
+from similar import similar
 from torchmetrics.functional.classification import multiclass_f1_score
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from aeprobe import load
 from aeprobe.data.datamodule import ImageDataModule
+from aeprobe.data.mnist import EMNIST, KMNIST, FashionMNIST, IdxFolder
 from aeprobe.errors import AeprobeError
+from aeprobe.tables import table
 from aeprobe.tables.folding import find_runs, summarize
 
 FEW = ("trainer.limit_train_batches=20", "autoencoder.max_epochs=2", "classifier.max_epochs=2")
@@ -61,7 +64,7 @@ def test_they_are_right_and_everywhere(measured: Path, root: Path) -> None:
     of_images = metrics(measured / "autoencoder")["final"]
     noise = peak_signal_noise_ratio(made, images, data_range=1.0).item()
     assert of_images["test/psnr"] == pytest.approx(noise, abs=1e-3)
-    assert 0 < of_images["val/ssim"] < 1
+    assert of_images["test/ssim"] == pytest.approx(similar(made, images), abs=1e-4)
     assert metrics(measured / "classifier")["higher_is_better"] == {
         "loss": False,
         "accuracy": True,
@@ -75,6 +78,37 @@ def test_they_are_right_and_everywhere(measured: Path, root: Path) -> None:
     page = (measured / "report.html").read_text()
     assert "Further metrics of the autoencoder" in page
     assert f"{final['test/f1_macro']:.4f}"[:5] in page
+
+
+def test_the_halves_of_mnist_are_told_apart(
+    measured: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = MNISTDataModule(root=str(root))
+    data.setup()
+    images, labels = data.splits["test"][torch.arange(10_000)]
+    expected = {}
+    with torch.no_grad():
+        wrong = load(measured)(images).argmax(1) != labels
+        lost = (load(measured / "autoencoder")(images) - images).square().mean((1, 2, 3))
+    for part, place in {"students": slice(5000), "employees": slice(5000, 10_000)}.items():
+        expected[f"test/accuracy/{part}"] = 1 - wrong[place].float().mean().item()
+        expected[f"test/mse/{part}"] = lost[place].mean().item()
+    found = [metrics(measured / stage) for stage in ("autoencoder", "classifier")]
+    assert found[0]["test_parts"] | found[1]["test_parts"] == pytest.approx(expected, rel=1e-4)
+    page = (measured / "report.html").read_text()
+    assert page.count("Parts of the test images") == page.count("no writer of a test image did") == 2
+    assert f"{100 * expected['test/accuracy/students']:.2f}\xa0%" in page
+    assert table.main([str(measured)]) == 0
+    assert "students" not in capsys.readouterr().out
+    assert table.main([str(measured), "--by", "data.labels", "--markdown", "--show", "test/acc"]) == 0
+    shown = capsys.readouterr().out
+    assert "| classifier test/accuracy | classifier test/accuracy/students | classifier test/accuracy/emp" in shown
+    assert "no writer of a test image did" in shown
+    assert summarize(find_runs([measured]), metric="classifier test/accuracy/students")
+
+
+def test_no_other_images_have_such_halves(tmp_path: Path) -> None:
+    assert not any(kind(str(tmp_path)).parts for kind in (FashionMNIST, KMNIST, EMNIST, IdxFolder))
 
 
 @pytest.mark.slow
@@ -143,7 +177,7 @@ REFUSED = [
     ("+autoencoder.metrics.x={_target_: torch.nn.ReLU}", "is no Metric"),
     (
         "metrics@classifier.metrics=ssim_psnr",
-        "StructuralSimilarityIndexMeasure does not take this stage's samples",
+        "StructuralSimilarity does not take this stage's samples",
     ),
     (f"+classifier.metrics.x={{_target_: {CLASSIFICATION}.MulticlassConfusionMatrix}}", "is no single number"),
     (

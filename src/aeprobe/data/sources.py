@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -29,6 +29,8 @@ class Source(ABC):
         handwritten: a person's picture is prepared as MNIST's makers did before it is encoded.
         known_by_root: `data.root` tells these images from others of the same name.
         fetched: `prepare` puts the files below `root`, so that a checkpoint's data may lie elsewhere now.
+        parts: slices of the test images that are measured apart too, by their names.
+        remark: a sentence on what a comparison of splits and parts shows.
     """
 
     class_names: Sequence[str] = ()
@@ -37,6 +39,8 @@ class Source(ABC):
     handwritten = False
     known_by_root = False
     fetched = False
+    parts: Mapping[str, slice] = {}
+    remark = ""
 
     def __init__(self) -> None:
         self.files: dict[str, Identity] = {}

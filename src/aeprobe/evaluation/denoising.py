@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.image import structural_similarity_index_measure
 from tqdm import tqdm
 
-from aeprobe.data.pixels import as_pixels
+from aeprobe.data.sampler import evenly_spaced
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import filters
 from aeprobe.evaluation.evaluation import Evaluation, Findings, Subject
+from aeprobe.evaluation.similarity import WINDOW, structural_similarity
 from aeprobe.figures import noise, of_run
 from aeprobe.figures.charts import Drawing
 from aeprobe.figures.pca import fitted
@@ -21,7 +21,6 @@ from aeprobe.models.corruption import Gaussian, Masking
 
 Denoiser = Callable[[Tensor], Tensor]  # images in [0, 1], float (N, channels, height, width), to such images
 SHOWN_STD = 0.5  # of the noise in the figure of images, if it is measured
-WINDOW = 11  # pixels of the structural similarity's window, a side
 LEAST = 1e-10  # an MSE that is taken for one of nothing, 100 dB
 
 
@@ -29,11 +28,11 @@ class Denoising(Evaluation):
     """How well test images are found again below noise that is the same for every run and method.
 
     Normal noise is clipped to [0, 1]; masked pixels are black. In metrics.json, `evaluations.denoising` has
-    `images`, how many test images (the first), `tuned_on`, how many validation images (the first), and `levels`,
+    `images`, how many test images, `tuned_on`, how many validation images, both evenly spaced, and `levels`,
     one for each `kind` ("gaussian", "masking") and `level` of noise. A level has `methods`, each with `name`;
     `mse`, per pixel in [0, 1], a mean over the images; `psnr`, in dB, the mean over the images of their own
-    10 log10(1 / MSE); `ssim`, structural similarity (Wang et al. 2004) by torchmetrics, whose windows reach over
-    the border into the mirrored image, null for sides below 11 pixels. The methods are "noisy", the images as they
+    10 log10(1 / MSE); `ssim`, structural similarity (Wang et al. 2004), the mean over
+    the windows inside the image, null for sides below 11 pixels. The methods are "noisy", the images as they
     are; "autoencoder", this one; "plain", that of another run, where one is given; "PCA", as many components as a
     code has numbers; and scikit-image's "median", "total variation" and "non-local means", whose `setting` is the
     best of `filters.SETTINGS` on the validation images.
@@ -41,7 +40,7 @@ class Denoising(Evaluation):
     Args:
         stds: standard deviations of normal noise, each above 0.
         shares: of masked pixels, each above 0 and below 1.
-        images: of the test images, the first so many.
+        images: of the test images, so many, evenly spaced.
         tuned_on: of the validation images, for the filters' settings.
         plain: another run, or its checkpoint, with an autoencoder for images of the same shape.
     """
@@ -80,10 +79,11 @@ class Denoising(Evaluation):
         """Measures all methods at all levels."""
         module = subject.module
         assert isinstance(module, Autoencoder)
-        test = as_pixels(subject.splits["test"].images[: self.images])
-        val = as_pixels(subject.splits["val"].images[: self.tuned_on])
+        chosen = evenly_spaced(len(subject.splits["test"]), self.images)
+        test, labels = subject.splits["test"][chosen]
+        val, _ = subject.splits["val"][evenly_spaced(len(subject.splits["val"]), self.tuned_on)]
         learned = self._learned(module, subject.splits["train"].images)
-        shown = of_run.one_of_each(subject.splits["test"].labels[: self.images], subject.seed)
+        shown = of_run.one_of_each(labels, subject.seed)
         levels, kept = list[dict[str, Any]](), dict[float, dict[str, Tensor]]()
         bar = tqdm(self.noises.items(), "denoising", disable=not subject.progress, leave=False)
         for number, ((kind, level), corruption) in enumerate(bar):
@@ -142,7 +142,6 @@ def _rows(images: Tensor) -> Any:
 def _measured(found: Tensor, clean: Tensor) -> dict[str, Any]:
     mse = (found.float() - clean).square().mean((1, 2, 3)).double()
     psnr = 10 * (1 / mse.clamp_min(LEAST)).log10()
-    ssim = None
-    if min(clean.shape[2:]) >= WINDOW:
-        ssim = float(structural_similarity_index_measure(found.float(), clean, data_range=1.0))  # type: ignore[arg-type]
+    fits = min(clean.shape[2:]) >= WINDOW
+    ssim = structural_similarity(found.float(), clean).mean().item() if fits else None
     return {"mse": mse.mean().item(), "psnr": psnr.mean().item(), "ssim": ssim}

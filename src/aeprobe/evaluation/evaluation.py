@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from aeprobe.data.datamodule import PART, ImageDataset
+from aeprobe.data.sources import Source
 from aeprobe.figures.charts import Drawing
 from aeprobe.figures.classes import DIGITS, Classes
 from aeprobe.models.autoencoder import Autoencoder
@@ -26,6 +27,7 @@ class Subject:
         names: what the classes are called.
         progress: whether to show a bar.
         ckpt: the file that the module was loaded from; None for one that was trained just now.
+        source: of the images, with the parts of the test images that are measured apart too.
     """
 
     module: Autoencoder | Classifier
@@ -34,6 +36,7 @@ class Subject:
     names: Classes = DIGITS
     progress: bool = False
     ckpt: Path | None = None
+    source: Source | None = None
 
 
 @dataclass(frozen=True)

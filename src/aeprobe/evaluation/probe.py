@@ -1,7 +1,7 @@
 """How well codes tell the classes apart: simple classifiers on them, with the labels of few images and of many."""
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ class Probe(Evaluation):
     In metrics.json, `evaluations.probe` has `neighbours`, `images` (how many there are to draw from, and to test
     on), and `rows`: `features`, as above; `method`, "neighbours" or "logistic"; `labels`, null for all; `n`
     draws, one with all labels, since every draw would be that; `accuracies` on the test images from 0 to 1, one
-    for each draw; their `mean`, and their sample standard deviation `sd`, null for one.
+    for each draw; their `mean`, and their sample standard deviation `sd`, null for one; and `parts`, the mean of
+    each part of the test images that the source names. `remark` is the source's on these.
 
     Args:
         labels: how many images have one; null: all.
@@ -71,6 +72,7 @@ class Probe(Evaluation):
         from threadpoolctl import threadpool_limits
 
         train, test = subject.splits["train"].labels, subject.splits["test"].labels
+        parts = subject.source.parts if subject.source else {}
         draws = {count: self._chosen(train, count, subject.seed) for count in self.labels}
         rows: list[dict[str, Any]] = []
         with threadpool_limits(torch.get_num_threads()):
@@ -80,10 +82,12 @@ class Probe(Evaluation):
                 bar.set_description(name)
                 known, asked = _scaled(made(subject.splits["train"].images), made(subject.splits["test"].images))
                 for count, chosen in draws.items():
-                    rows += self._rows(name, count, chosen, (known, train.numpy()), (asked, test.numpy()), bar)
+                    both = (known, train.numpy()), (asked, test.numpy())
+                    rows += self._rows(name, count, chosen, *both, parts, bar)
             bar.close()
         images = {"train": len(train), "test": len(test)}
         numbers = {"neighbours": self.neighbours, "images": images, "rows": rows}
+        numbers["remark"] = subject.source.remark if subject.source else ""
         final = {
             f"test/{SHORT[row['method']]}_accuracy" + (f"_{row['labels']}" if row["labels"] else ""): row["mean"]
             for row in rows
@@ -103,20 +107,23 @@ class Probe(Evaluation):
         chosen: Sequence[Array],
         known: tuple[Array, Array],
         asked: tuple[Array, Array],
+        parts: Mapping[str, slice],
         bar: Any,
     ) -> Iterator[dict[str, Any]]:
         """A row for each method."""
-        accuracies: dict[str, list[float]] = {"neighbours": [], "logistic": []}
+        correct: dict[str, list[Array]] = {"neighbours": [], "logistic": []}  # which test images, of each draw
         for indices in chosen:
             images, labels = (known[0], known[1]) if count is None else (known[0][indices], known[1][indices])
             for method, classifier in self._classifiers(labels).items():
                 classifier.fit(images, labels)
-                accuracies[method].append(float(classifier.score(*asked)))
+                correct[method].append(classifier.predict(asked[0]) == asked[1])
             bar.update()
-        for method, values in accuracies.items():
+        for method, draws in correct.items():
+            values = [float(draw.mean()) for draw in draws]
             sd = statistics.stdev(values) if len(values) > 1 else None
             row = {"features": name, "method": method, "labels": count, "n": len(values)}
-            yield row | {"mean": statistics.fmean(values), "sd": sd, "accuracies": values}
+            means = {part: statistics.fmean(draw[place].mean() for draw in draws) for part, place in parts.items()}
+            yield row | {"mean": statistics.fmean(values), "sd": sd, "accuracies": values, "parts": means}
 
     def _classifiers(self, labels: Array) -> dict[str, Any]:
         from sklearn.linear_model import LogisticRegression

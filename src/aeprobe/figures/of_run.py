@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from aeprobe.data.datamodule import ImageDataset
-from aeprobe.data.sampler import seeded_permutation
+from aeprobe.data.sampler import evenly_spaced, seeded_permutation
 from aeprobe.data.sources import NO_LABEL
 from aeprobe.figures import charts, pictures
 from aeprobe.figures.charts import Array, Drawing
@@ -172,8 +172,9 @@ def _codes(codes: Tensor, labels: Array, names: Classes = DIGITS) -> Drawing | N
     centred = codes.double() - mean
     # Where codes differ by no more, they differ by rounding.
     known = shares * centred.square().sum() > VARIES * codes.double().square().sum()
-    shares, points = shares * known, (centred[:SHOWN_CODES] @ axes * known).numpy()
-    return pictures.codes(points, labels[: len(points)], shares.numpy(), names)
+    chosen = evenly_spaced(len(codes), SHOWN_CODES)
+    shares, points = shares * known, (centred[chosen] @ axes * known).numpy()
+    return pictures.codes(points, labels[chosen.numpy()], shares.numpy(), names)
 
 
 def _extremes(module: Autoencoder, test: ImageDataset, errors: Array) -> Drawing | None:

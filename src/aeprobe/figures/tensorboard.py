@@ -34,6 +34,7 @@ from torch.nn.functional import interpolate, pad
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from aeprobe.data.sampler import evenly_spaced
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.wording import distinct
@@ -80,16 +81,16 @@ def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping
 
 
 def add_projector(writer: SummaryWriter, codes: Tensor, words: Sequence[str], images: Tensor, step: int) -> None:
-    """Adds the first thousand codes, (N, code), with their classes, N words, and images, uint8 (N, *shape)."""
-    codes = codes[:PROJECTED]
-    sprite = images[: len(codes)].float() / 255
+    """Adds a thousand of the codes, (N, code), with their classes and images, uint8, of as many or more."""
+    chosen = evenly_spaced(len(codes), PROJECTED)
+    codes, sprite = codes[chosen], images[chosen].float() / 255
     if sprite.shape[1] != 3:
         sprite = sprite[:, :1]
     side = max(sprite.shape[2:])
     sprite = pad(sprite, (0, side - sprite.shape[3], 0, side - sprite.shape[2]))  # it takes squares
     if side > MOST_SPRITE:
         sprite = interpolate(sprite, size=(MOST_SPRITE, MOST_SPRITE), mode="area")
-    names = [word.replace("\t", " ").replace("\n", " ") for word in words[: len(codes)]]  # a line each
+    names = [words[place].replace("\t", " ").replace("\n", " ") for place in chosen.tolist()]  # a line each
     writer.add_embedding(codes, metadata=names, label_img=sprite, tag="codes", global_step=step)
 
 

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from aeprobe.data.pixels import as_pixels
+from aeprobe.data.sampler import evenly_spaced
 from aeprobe.errors import AeprobeError, printable
 from aeprobe.figures.classes import Classes
 from aeprobe.files import checksum, filled, read_file, write_atomically
@@ -179,9 +180,10 @@ def _metadata(path: Path, checkpoint: Checkpoint, module: Autoencoder | Classifi
 def _tried_on(
     checkpoint: Checkpoint, path: Path, module: Autoencoder | Classifier, plugins: Sequence[str]
 ) -> Tensor:
-    """The first 1,000 test images, uint8; where they are not there any more as many random ones, which is said."""
+    """1,000 test images, evenly spaced, uint8; where they are not there any more random ones, which is said."""
     try:
-        return images_of(checkpoint, path, "test", plugins).images[:CHECKED]
+        images = images_of(checkpoint, path, "test", plugins).images
+        return images[evenly_spaced(len(images), CHECKED)]
     except AeprobeError as error:
         why = str(error)
     note(f"{path} is checked on random images, not on its test images: {why}")

@@ -43,6 +43,7 @@ class Autoencoder(StageModule):
 
     stage = "autoencoder"
     measured: tuple[str, ...] = ("loss", "mse")
+    of_each = ("mse", "errors")
     encoder: nn.Module
     decoder: nn.Module
     loss: nn.Module

@@ -39,6 +39,7 @@ class Classifier(StageModule):
     """
 
     stage = "classifier"
+    of_each = ("accuracy", "correct")
     class_weights: Tensor | None
     encoder: nn.Module
 

@@ -55,10 +55,12 @@ class StageModule(QuickModule):
         step_metrics: what the last training step measured, by name, each a number on the device.
         test_outputs: what the test computed of each image, by name; one tensor each once it has ended.
         measured: what validation and test measure as means over samples, by name.
+        of_each: a metric whose value for each test image is kept, and its name in `test_outputs`.
     """
 
     stage: str
     measured: tuple[str, ...] = ("loss",)
+    of_each: tuple[str, str]
     optimization: Optimization | None
 
     def __init__(self) -> None:

@@ -154,6 +154,7 @@ def _again(runs: Sequence[StageRun]) -> Blocks:
     for name in ("batch_accuracy", "confusion_matrix", "mistakes", *BEYOND_THE_REPORT["autoencoder"]):
         if any(run.picture(name) for run in runs):
             yield _figure(runs, name, BEYOND)
+    yield tables.parts(runs)
     yield from _evaluations(runs)
 
 
@@ -172,6 +173,7 @@ def _beyond(runs: Runs) -> Blocks:
     for stage, names in BEYOND_THE_REPORT.items():
         if runs[stage]:
             yield tables.metrics(runs[stage])
+            yield tables.parts(runs[stage])
         for name in names if runs[stage] else ():
             yield _figure(runs[stage], name, BEYOND)
     if any(run.picture("sampled") for run in runs["autoencoder"]):  # of a module that can

@@ -28,11 +28,17 @@ def words(numbers: Mapping[str, Any]) -> Blocks:
             [words, *(_cell(found.get((features, method, labels))) for labels in counts)]
             for features, words in NAMES.items()
         ]
+        parts = {part: None for row in found.values() for part in row.get("parts", {})}
+        rows[1:1] = [
+            [f"code, {part}", *(percent(found["codes", method, labels]["parts"][part]) for labels in counts)]
+            for part in parts
+        ]
         note = (
             f"{max(row['n'] for row in found.values())} draws of the labelled images; mean ± standard deviation."
         )
         if method == "neighbours":
             note += f" {numbers['neighbours']} neighbours vote, fewer with fewer labels of a class."
+        note += f" {numbers['remark']}" if parts else ""
         yield Table(BEYOND, f"Accuracy of {name}", ["", *map(of_labels, counts)], rows, note, numeric=True)
 
 

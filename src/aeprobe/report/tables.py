@@ -6,7 +6,7 @@ from typing import Any
 
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import MODULE
-from aeprobe.report.comparison import of_the_report, report, shown
+from aeprobe.report.comparison import form_of, of_the_report, report, shown
 from aeprobe.report.runs import spread
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, number
@@ -129,6 +129,19 @@ def metrics(runs: Sequence[StageRun]) -> Table | None:
     rows = [[name, cell(f"val/{name}"), cell(f"test/{name}")] for name in names]
     head = ["", "Validation images", "Test images"]
     return Table(BEYOND, f"Further metrics of the {run.stage}", head, rows, numeric=True) if rows else None
+
+
+def parts(runs: Sequence[StageRun]) -> Table | None:
+    """The metric of each part of the test images, where their source names parts."""
+    names = [*runs[0].test_parts]
+    if not names:
+        return None
+    metric = names[0].split("/")[1]
+    cells = [shown(spread(run.test_parts.get(name) for run in runs), form_of(metric), len(runs)) for name in names]
+    rows = [[name.split("/")[2], cell] for name, cell in zip(names, cells, strict=True)]
+    note = runs[0].remark if runs[0].setting("data.val_size") else ""
+    head = ["", "Accuracy" if metric == "accuracy" else "MSE per pixel"]
+    return Table(BEYOND, "Parts of the test images", head, rows, note, numeric=True)
 
 
 def references(runs: Sequence[StageRun]) -> Table | None:

@@ -88,6 +88,17 @@ class StageRun:
         """The direction of each metric, by its name."""
         return MEASURED["classifier"] | self.metrics.get("higher_is_better", {})
 
+    @property
+    def test_parts(self) -> dict[str, float | None]:
+        """The test's metric of each part of the test images that their source names, as test/METRIC/PART."""
+        found = self.metrics.get("test_parts")
+        return {name: found[name] for name in found if name.count("/") == 2} if isinstance(found, dict) else {}
+
+    @property
+    def remark(self) -> str:
+        """What the source of the images says of these."""
+        return str(self.metrics.get("remark", ""))
+
     def sizes(self, network: str) -> list[str]:
         """Of the input and of each layer's output of its "encoder", "decoder" or "head"; empty where unknown."""
         sizes = value_of(self.metrics.get("networks"), f"{network}.sizes")

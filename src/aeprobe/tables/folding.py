@@ -36,6 +36,7 @@ class Run:
         metrics: the final metrics, by name.
         objective: the name of the one that its search looked at, or None.
         higher_is_better: of each metric, by its name.
+        remark: on parts of the test images that were measured apart, whose metrics are test/METRIC/PART.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Run:
     metrics: dict[str, float] = field(default_factory=dict)
     objective: str | None = None
     higher_is_better: dict[str, bool] = field(default_factory=dict)
+    remark: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -118,7 +120,11 @@ def _run(path: Path, stages: Sequence[StageRun]) -> Run:
             for name, better in part.higher_is_better.items()
             for split in ("train", "val", "test")
         }
-        run.metrics |= {prefix + k: v for k, v in part.metrics["final"].items() if v is not None}
+        better = part.higher_is_better
+        run.higher_is_better |= {prefix + name: bool(better.get(name.split("/")[1])) for name in part.test_parts}
+        numbers = part.metrics["final"] | part.test_parts
+        run.metrics |= {prefix + k: v for k, v in numbers.items() if v is not None}
+        run.remark = part.remark
         if part.metrics["status"] != "completed":
             run.status, run.error = part.metrics["status"], part.metrics.get("error")
     run.settings |= {"stage": stage, "ckpt": first.setting("ckpt")}

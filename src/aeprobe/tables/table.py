@@ -104,9 +104,11 @@ def _write_tables(runs: Sequence[Run], given: argparse.Namespace, console: Conso
             continue
         if len(stages) > 1:
             console.print(f"stage={stage}")
-        for part in _tables(rows, _of_the_screen(rows, given.show), console):
+        names = _of_the_screen(rows, given.show)
+        for part in _tables(rows, names, console):
             console.print(part, soft_wrap=isinstance(part, str))
-        for line in [*_remarks(rows), *_said_of_order(alike, rows, given.metric)]:
+        said = [*_said_of_parts(alike, names), *_said_of_order(alike, rows, given.metric)]
+        for line in [*_remarks(rows), *said]:
             console.print(line, soft_wrap=True)
     for run in runs:
         if run.status != "completed":
@@ -114,7 +116,9 @@ def _write_tables(runs: Sequence[Run], given: argparse.Namespace, console: Conso
 
 
 def _measured(rows: Sequence[dict[str, Any]], show: str = "") -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row["metrics"] if show in name))
+    """The names of the metrics; those of parts of the test images where they are asked for."""
+    names = list(dict.fromkeys(name for row in rows for name in row["metrics"] if show in name))
+    return [name for name in names if show or name.count("/") == 1] or names
 
 
 def _of_the_screen(rows: Sequence[dict[str, Any]], show: str) -> list[str]:
@@ -125,6 +129,11 @@ def _of_the_screen(rows: Sequence[dict[str, Any]], show: str) -> list[str]:
     of_rows = ({name: row["metrics"][name]["mean"] for name in names if name in row["metrics"]} for row in rows)
     kept = {name for values in of_rows for name in distinct(values)}
     return [name for name in names if name in kept and "train/" not in name]
+
+
+def _said_of_parts(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    parts = any(name.count("/") > 1 for name in names)
+    return [*dict.fromkeys(run.remark for run in runs if run.remark and parts)]
 
 
 def _said_of_order(runs: Sequence[Run], rows: Sequence[dict[str, Any]], metric: str | None) -> list[str]:
@@ -160,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write_csv(rows, settings, names)
     else:
         _write_markdown(rows, settings, names)
-    for said in _said_of_order(runs, rows, given.metric):
+    for said in [*_said_of_parts(runs, names), *_said_of_order(runs, rows, given.metric)]:
         # Below what is read, and apart from what a program reads.
         print(said, file=sys.stdout if given.form == "markdown" else sys.stderr)
     return 0

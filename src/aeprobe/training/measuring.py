@@ -8,6 +8,7 @@ import torch
 
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, TrainerConfig
+from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Subject
@@ -17,6 +18,7 @@ from aeprobe.figures.classes import Classes
 from aeprobe.figures.gallery import Gallery, NotDrawn
 from aeprobe.figures.of_run import Figures
 from aeprobe.models import checkpoints
+from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import Metrics
@@ -62,13 +64,23 @@ def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, re
         own = tag.removeprefix("test/") in module.test_metrics  # which may be no number
         if tag.startswith("test/") and not own and not math.isfinite(value):
             raise AeprobeError(f"{tag} is {value}: {name}.ckpt gives no finite numbers for the test images")
-    results: Metrics = {"checkpoint": name, "final": final}
+    results: Metrics = {"checkpoint": name, "final": final, **_parts(module, data)}
     if isinstance(module, Classifier):
         results["confusion_matrix"] = module.confusion_matrix.compute().int().tolist()
         correct = torch.cat(module.test_outputs["correct"]).cpu().double()
         shuffled = correct[seeded_permutation(len(correct), experiment.seed, "test batches")]
         results["test_batch_accuracy"] = [part.mean().item() for part in shuffled.split(REPORT_BATCH)]
     return results
+
+
+def _parts(module: Autoencoder | Classifier, data: MNISTDataModule) -> Metrics:
+    """The test's metric of the source's parts, each by itself, where all test images were tested."""
+    metric, kept = module.of_each
+    values = torch.cat(module.test_outputs[kept]).double()
+    if len(values) < len(data.splits["test"]) or not data.source.parts:
+        return {"test_parts": {}, "remark": ""}
+    means = {f"test/{metric}/{name}": values[part].mean().item() for name, part in data.source.parts.items()}
+    return {"test_parts": means, "remark": data.source.remark}
 
 
 def evaluate(experiment: Experiment, settings: TrainerConfig, results: Metrics) -> Figures:
@@ -82,8 +94,8 @@ def evaluate(experiment: Experiment, settings: TrainerConfig, results: Metrics) 
         return figures
     data, module = experiment.data, experiment.module.eval().cpu()
     data.to("cpu")
-    names = Classes(data.source.noun, data.class_names)
-    subject = Subject(module, data.splits, experiment.seed, names, shows_progress(settings), experiment.ckpt)
+    names, bar = Classes(data.source.noun, data.class_names), shows_progress(settings)
+    subject = Subject(module, data.splits, experiment.seed, names, bar, experiment.ckpt, data.source)
     for name, evaluation in experiment.evaluations.items():
         with torch.no_grad():
             found = evaluation(subject)
