@@ -83,7 +83,7 @@ def test_they_are_right_and_everywhere(measured: Path, root: Path) -> None:
 def test_the_halves_of_mnist_are_told_apart(
     measured: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = MNISTDataModule(root=str(root))
+    data = ImageDataModule(root=str(root))
     data.setup()
     images, labels = data.splits["test"][torch.arange(10_000)]
     expected = {}

@@ -8,7 +8,7 @@ import torch
 
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, TrainerConfig
-from aeprobe.data.datamodule import MNISTDataModule
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Subject
@@ -73,7 +73,7 @@ def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, re
     return results
 
 
-def _parts(module: Autoencoder | Classifier, data: MNISTDataModule) -> Metrics:
+def _parts(module: Autoencoder | Classifier, data: ImageDataModule) -> Metrics:
     """The test's metric of the source's parts, each by itself, where all test images were tested."""
     metric, kept = module.of_each
     values = torch.cat(module.test_outputs[kept]).double()
