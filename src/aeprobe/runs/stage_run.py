@@ -86,7 +86,8 @@ class StageRun:
     @property
     def higher_is_better(self) -> dict[str, Any]:
         """The direction of each metric, by its name."""
-        return MEASURED["classifier"] | self.metrics.get("higher_is_better", {})
+        better: dict[str, Any] = MEASURED["classifier"] | self.metrics.get("higher_is_better", {})
+        return better
 
     @property
     def test_parts(self) -> dict[str, float | None]:
