@@ -10,6 +10,7 @@ from conftest import REPO, metrics, run_here, scalars, train
 from hydra import compose, initialize_config_dir
 from images import write_folder
 from same_runs import same
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aeprobe.cli.resume import resume
 from aeprobe.config.checks import validate
@@ -218,7 +219,14 @@ def test_a_rate_that_reaches_zero_at_the_end_is_no_warning(name: str, tmp_path: 
     assert min(rates(tmp_path / "run")) > 0 or math.isclose(rates(tmp_path / "run")[-1], 0)
 
 
+class Plateau(ReduceLROnPlateau):
+    """One of the person's own."""
+
+
+OWN = [f"++{NODE}.{key}" for key in (f"_target_={__name__}.Plateau", "_partial_=true")]
 REFUSED = [
+    ([*OWN, f"++{NODE}.mode=max"], f"{NODE}.mode=max: must be min"),
+    ([*OWN, "data.val_size=0"], "the test set's with data.val_size=0"),
     (choose("plateau", interval="step"), f"{NODE}.interval=step: must be epoch"),
     (choose("plateau", mode="max"), f"{NODE}.mode=max: must be min"),
     ([*choose("plateau"), "data.val_size=0"], "the test set's with data.val_size=0"),

@@ -71,7 +71,6 @@ def _check_schedule(name: str, node: dict[str, Any]) -> None:
     node["interval"] = interval(node)
     if target == PLATEAU:
         require(node["interval"] == "epoch", f"{name}.interval", given, "epoch: it looks at each validation")
-        require(node.get("mode", "min") == "min", f"{name}.mode", node.get("mode"), "min: it follows val/loss")
 
 
 def _holds_mapping(value: object) -> bool:

@@ -5,9 +5,11 @@ from copy import deepcopy
 from pathlib import Path
 
 from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from aeprobe.config import objective
-from aeprobe.config.schema import NETWORKS, PLATEAU, Config, StageConfig, value_of
+from aeprobe.config import nodes, objective
+from aeprobe.config.rules import require
+from aeprobe.config.schema import NETWORKS, Config, StageConfig, value_of
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.idx_files import Identity
 from aeprobe.data.sampler import steps
@@ -19,10 +21,13 @@ from aeprobe.paths import typed_in
 
 
 def require_validation(stage: str, config: Config, data: ImageDataModule) -> None:
-    """Raises AeprobeError where a schedule would follow the loss of the test set, or nothing at all."""
-    settings: StageConfig = getattr(config, stage)
-    if settings.scheduler["_target_"] == PLATEAU:
-        _require_held_out(f"{stage}.scheduler: ReduceLROnPlateau follows val/loss", stage, config, data)
+    """Raises AeprobeError where a schedule would follow the loss of the test set, or nothing, or what rises."""
+    node = getattr(config, stage).scheduler
+    kind = nodes.found(node["_target_"], f"{stage}.scheduler") if node["_target_"] else None
+    if isinstance(kind, type) and issubclass(kind, ReduceLROnPlateau):
+        mode = node.get("mode", "min")
+        require(mode == "min", f"{stage}.scheduler.mode", mode, "min: it follows val/loss")
+        _require_held_out(f"{stage}.scheduler: {kind.__name__} follows val/loss", stage, config, data)
 
 
 def require_monitored(key: str, metric: str, stage: str, config: Config, data: ImageDataModule) -> None:
