@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO, TINY, TYPED, metrics, only, train
+from hydra import compose, initialize_config_dir
 
-from aeprobe.cli.main import override
+from aeprobe.cli.main import _say_result, override
+from aeprobe.config.checks import validate
+from aeprobe.paths import typed_command
 
 # What is typed, and words that the one line must hold: what is wrong, what was given, what to do.
 REFUSED = [
@@ -303,3 +306,60 @@ def test_python_without_assertions_is_refused(tmp_path: Path, level: str) -> Non
         "and Hydra's parser needs them: unset it\n"
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("program", "python", "train_command", "report_command"),
+    [
+        ("train.py", "python", "python train.py", "python -m aeprobe report"),
+        ("../a b/train.py", "bin/python", "bin/python '../a b/train.py'", "bin/python -m aeprobe report"),
+        ("/x/aeprobe/__main__.py", "python3", "python3 -m aeprobe train", "python3 -m aeprobe report"),
+        ("/nowhere/bin/aeprobe", "/x/python", "/nowhere/bin/aeprobe train", "/nowhere/bin/aeprobe report"),
+        ("/x/ipykernel_launcher.py", "/x/python", "/x/python -m aeprobe train", "/x/python -m aeprobe report"),
+    ],
+)  # fmt: skip
+def test_a_printed_command_begins_as_what_was_typed(
+    program: str, python: str, train_command: str, report_command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program])
+    monkeypatch.setattr(sys, "orig_argv", [python, program])
+    assert (typed_command(), typed_command("report")) == (train_command, report_command)
+
+
+@pytest.mark.parametrize(
+    ("typed", "evaluated", "said"),
+    [
+        ("stage=all", False, ["next: open ./-run/report.html in a browser"]),
+        ("stage=autoencoder", False, ["next: python train.py stage=classifier ckpt=-run"]),
+        (
+            "stage=autoencoder autoencoder.network._target_=mine.Net",
+            False,
+            ["next: python train.py stage=classifier ckpt=-run 'plugins=[mine]'"],
+        ),
+        ("stage=classifier classifier.encoder=random", False, ["next: python -m aeprobe report ./-run"]),
+        ("stage=test ckpt=x", False, []),
+        ("stage=test ckpt=x", True, ["next: open ./-run/report.html in a browser"]),
+    ],
+)
+def test_what_comes_next_is_what_one_wants(
+    typed: str, evaluated: bool, said: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a whole experiment the page, after stage 1 stage 2; after a test no second one."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "train.py"])
+    monkeypatch.setattr(
+        "aeprobe.inference.playground.write_playground", lambda *_, **__: Path("-run/playground.html")
+    )
+    monkeypatch.setattr("aeprobe.report.write.write_report", lambda _: Path("-run/report.html"))
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        config = validate(compose("config", overrides=typed.split()))
+    of_stage = {"checkpoint": "best", "final": {}, "evaluations": {"a": {}} if evaluated else {}}
+    with caplog.at_level("INFO", "aeprobe"):
+        _say_result(config, Path("-run"), {"autoencoder": of_stage})
+    assert [line for line in caplog.messages if line.startswith("next: ")] == said
+
+
+def test_after_a_multirun_comes_the_table(tmp_path: Path) -> None:
+    done = train("-m", "seed=-1", "sweep=s", cwd=tmp_path)
+    words = "next: python -m aeprobe results outputs/sweeps/s"
+    assert [line for line in done.out.splitlines() if line.startswith("next: ")] == [words]

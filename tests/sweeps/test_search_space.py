@@ -256,3 +256,47 @@ def test_seeds_of_the_report_are_no_search_and_their_table_says_what_it_is_sorte
 def test_what_is_said_of_an_order(metric: str, held_out: list[int | None], said: str | None) -> None:
     found = said_of_order(metric, held_out)
     assert found is None if said is None else (found or "").startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("asked", "keys", "better"),
+    [
+        ("search=optuna;stage=autoencoder;autoencoder.loss=mse,bce", "autoencoder.loss", "objective=val/mse"),
+        ("search=grid;stage=autoencoder;autoencoder.loss=mse,bce", "autoencoder.loss", "objective=val/mse"),
+        (
+            "search=optuna;autoencoder=variational;autoencoder.beta=range(1,3);objective=autoencoder val/loss",
+            "autoencoder.beta",
+            "'objective=\"autoencoder val/mse\"'",
+        ),
+        (
+            "search=optuna;classifier.class_weights=null,balanced;objective=classifier val/loss",
+            "classifier.class_weights",
+            "'objective=\"classifier val/accuracy\"'",
+        ),
+    ],
+)
+def test_a_search_that_would_choose_by_the_scale_of_a_loss_is_refused(
+    tmp_path: Path, asked: str, keys: str, better: str
+) -> None:
+    done = train("-m", "sweep=s", *asked.split(";"), cwd=tmp_path)
+    assert done.status == 1
+    (line,) = done.err.splitlines()
+    assert line.startswith(f"error: {keys}: ")
+    assert line.endswith(
+        f" has another scale for each value, and the search would choose by the scale; give {better}"
+    )
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_a_search_over_losses_by_the_mse_sees_that_of_each(tmp_path: Path) -> None:
+    """Also where the loss is the MSE itself; a typed dictionary takes the place of what the preset varies."""
+    write_folder(tmp_path / "folder")
+    asked = ("-m", "search=optuna", "sweep=s", *TINY, "hydra.sweeper.n_trials=4", "objective=val/mse")
+    done = train(*asked, "autoencoder.loss=mse,bce", "++autoencoder.optimizer={lr: 0.002}",
+                 "autoencoder.batch_size=50", cwd=tmp_path)  # fmt: skip
+    assert done.status == 0, done.err
+    runs = [metrics(path.parent) for path in (tmp_path / "outputs").rglob("metrics.json")]
+    assert {run["config"]["autoencoder"]["optimizer"]["lr"] for run in runs} == {0.002}
+    measured = {run["config"]["autoencoder"]["loss"]: run["final"]["val/mse"] for run in runs}
+    assert {trial.params["autoencoder.loss"]: trial.value for trial in study(tmp_path).trials} == measured

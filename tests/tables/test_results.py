@@ -219,3 +219,61 @@ def test_links_above_a_run_are_followed_and_none_in_it(tmp_path: Path) -> None:
         ("3", "whole"),
         ("4", "b_own"),
     ]
+
+
+def write_losses(path: Path, stage: str, losses: list[dict[str, Any]], finals: list[dict[str, float]]) -> None:
+    """A run for each loss, whose settings stand below the stage's own."""
+    for number, (loss, final) in enumerate(zip(losses, finals, strict=True)):
+        config = {"stage": stage, stage: {"optimizer": {"lr": 0.1}} | loss}
+        write_run(path / str(number), [], 0, stage, final=final, config=config)
+
+
+@pytest.mark.parametrize(
+    ("stage", "losses", "keys"),
+    [
+        ("autoencoder", [{"loss": "mse"}, {"loss": "bce"}], "autoencoder.loss"),
+        ("autoencoder", [{"_target_": "mine.Own", "beta": beta} for beta in (1, 2)], "autoencoder.beta"),
+        ("classifier", [{"class_weights": weights} for weights in (None, "balanced")], "classifier.class_weights"),
+        ("classifier", [{"loss_on": on} for on in ("logits", "softmax")], "classifier.loss_on"),
+        (
+            "classifier",
+            [{"loss": {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": s}} for s in (0.0, 0.1)],
+            "classifier.loss.label_smoothing",
+        ),
+    ],
+)
+def test_rows_whose_losses_differ_are_sorted_by_what_means_the_same_for_all(
+    stage: str,
+    losses: list[dict[str, Any]],
+    keys: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The first has the smaller loss, and the worse of what counts."""
+    same, values = ("mse", (0.03, 0.02)) if stage == "autoencoder" else ("accuracy", (0.8, 0.9))
+    finals = [{"val/loss": loss, f"val/{same}": value} for loss, value in zip((0.01, 0.5), values, strict=True)]
+    write_losses(tmp_path, stage, losses, finals)
+    assert main([str(tmp_path), "--json"]) == 0
+    shown = capsys.readouterr()
+    means = [row["metrics"][f"val/{same}"]["mean"] for row in json.loads(shown.out)["rows"]]
+    assert means == sorted(values, reverse=stage == "classifier")
+    if stage == "autoencoder":  # a classifier's own objective is its accuracy
+        said = f"sorted by val/mse: val/loss has another scale in runs that differ in {keys}\n"
+        assert shown.err == said
+        assert main([str(tmp_path)]) == 0
+        assert said in capsys.readouterr().out
+    assert main([str(tmp_path), "--metric", "val/loss", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert [row["metrics"]["val/loss"]["mean"] for row in json.loads(shown.out)["rows"]] == [0.01, 0.5]
+    assert f"differ in {keys}: --metric 'val/{same}' means the same for all" in shown.err
+
+
+def test_rows_of_one_loss_are_sorted_by_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    losses = [{"loss": "bce", "regularizer": {"_target_": "mine.R", "weight": weight}} for weight in (1, 2)]
+    write_losses(
+        tmp_path, "autoencoder", losses, [{"val/loss": 0.2, "val/mse": 1}, {"val/loss": 0.1, "val/mse": 2}]
+    )
+    assert main([str(tmp_path), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert [row["metrics"]["val/loss"]["mean"] for row in json.loads(shown.out)["rows"]] == [0.1, 0.2]
+    assert shown.err == ""
