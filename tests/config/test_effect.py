@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 from conftest import REPO, metrics, run_here, train
 from hydra import compose, initialize_config_dir
@@ -11,23 +10,16 @@ from images import write_folder
 from omegaconf import OmegaConf
 from same_runs import same
 
-from aeprobe.cli.resume import resume
 from aeprobe.config.checks import validate
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
-from aeprobe.models.optimization import Optimization
 from aeprobe.sweeps.earlier import flat
-from aeprobe.training import run as runner
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
 SMALL = ("data=folder", "data.val_size=20", "trainer.figures=false", "trainer.limit_epochs=2")
 RUN = ("stage=autoencoder", "autoencoder.batch_size=20", *SMALL)
 ONECYCLE = "scheduler@autoencoder.scheduler=onecycle"
 CYCLED = f"{ONECYCLE} autoencoder.scheduler.cycle_momentum=true"
-CYCLIC = (
-    "++autoencoder.scheduler._target_=torch.optim.lr_scheduler.CyclicLR ++autoencoder.scheduler._partial_=true "
-    "++autoencoder.scheduler.max_lr=0.01"
-)
 SGD = "optimizer@autoencoder.optimizer=sgd"
 
 
@@ -64,80 +56,6 @@ def test_betas_beside_onecycle_change_the_weights(tmp_path: Path, few: Path) -> 
         run_here(tmp_path / betas, [*RUN, ONECYCLE, f"autoencoder.optimizer.betas={betas}", f"data.root={few}"])
     one, other = (last(tmp_path / betas)["state_dict"] for betas in ("[0.9,0.999]", "[0.5,0.999]"))
     assert not same(one, other)
-
-
-REPLACED = [
-    (
-        CYCLED,
-        ["autoencoder.optimizer.betas=[0.9, 0.999]", "[0.95, 0.999], its max_momentum", "cycle_momentum=false"],
-    ),
-    (f"{ONECYCLE} autoencoder.scheduler.max_lr=0.01", ["autoencoder.optimizer.lr=0.001", "0.01, its max_lr"]),
-    (f"{CYCLIC} ++autoencoder.scheduler.base_lr=1e-4", ["autoencoder.optimizer.lr=0.001", "0.0001, its base_lr"]),
-    (
-        f"{CYCLIC} ++autoencoder.scheduler.base_lr=1e-3 autoencoder.optimizer.betas=[0.8,0.999]",
-        ["autoencoder.optimizer.betas=[0.8, 0.999]", "[0.9, 0.999], its max_momentum"],
-    ),
-    (f"{SGD} {CYCLED}", ["autoencoder.optimizer.momentum=0.9", "0.95, its max_momentum"]),
-]
-
-
-@pytest.mark.parametrize(("typed", "words"), REPLACED, ids=[typed for typed, _ in REPLACED])
-def test_a_schedule_that_replaces_a_number_is_refused(
-    typed: str, words: list[str], tmp_path: Path, few: Path
-) -> None:
-    for stage in ("autoencoder", "classifier"):  # stage 2's before stage 1 trains
-        arguments = [*SMALL, *typed.replace("autoencoder", stage).split(), f"data.root={few}"]
-        with pytest.raises(AeprobeError) as caught:
-            run_here(tmp_path / "run", arguments)
-        assert "\n" not in str(caught.value)
-        for word in words:
-            assert word.replace("autoencoder", stage) in str(caught.value)
-        assert not (tmp_path / "run").exists()
-
-
-OWNED = [
-    f"{CYCLED} autoencoder.optimizer.betas=[0.95,0.999]",
-    f"{CYCLED} +autoencoder.scheduler.max_momentum=0.9",
-    f"{ONECYCLE} autoencoder.optimizer.lr=0.01",
-    f"{SGD} {ONECYCLE}",
-    f"{CYCLIC} ++autoencoder.scheduler.base_lr=1e-3",
-    f"{CYCLIC} ++autoencoder.scheduler.base_lr=1e-4 autoencoder.optimizer.lr=1e-4",
-    "++autoencoder.scheduler._target_=torch.optim.lr_scheduler.LinearLR ++autoencoder.scheduler._partial_=true",
-]
-
-
-@pytest.mark.parametrize("typed", OWNED)
-def test_a_number_that_is_the_same_in_both_places_is_accepted(typed: str, tmp_path: Path, few: Path) -> None:
-    done = run_here(tmp_path / "run", [*RUN, *typed.split(), f"data.root={few}"])
-    assert done["autoencoder"]["status"] == "completed"
-
-
-def test_a_run_that_was_made_before_goes_on_as_it_began(
-    tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Then the schedule replaced the momentum, and its node said nothing of that."""
-
-    class Cut(L.Callback):
-        def on_train_epoch_start(self, trainer: L.Trainer, *_: object) -> None:
-            if trainer.current_epoch == 1:
-                raise KeyboardInterrupt
-
-    overrides = [*RUN, ONECYCLE, "~autoencoder.scheduler.cycle_momentum", f"data.root={few}"]
-    with monkeypatch.context() as then:
-        then.setattr(Optimization, "require_own_numbers", lambda _: None)
-        run_here(tmp_path / "whole", overrides)
-        with pytest.raises(KeyboardInterrupt):
-            runner.run(runner.Request(composed(*overrides), tmp_path / "part", overrides, callbacks=[Cut()]))
-    file = tmp_path / "part" / ".hydra" / "config.yaml"
-    stored = OmegaConf.load(file)
-    del stored.autoencoder.scheduler["interval"]
-    OmegaConf.save(stored, file)
-    goes_on = resume([f"resume={tmp_path / 'part'}"])
-    runner.run(runner.Request(goes_on.config, goes_on.directory, goes_on.overrides, resume=True))
-    one, other = last(tmp_path / "whole"), last(tmp_path / "part")
-    for key in ("state_dict", "optimizer_states", "lr_schedulers"):
-        assert same(one[key], other[key]), key
-    assert one["optimizer_states"][0]["param_groups"][0]["betas"][0] > 0.9
 
 
 NO_MOMENTUM = "autoencoder.optimizer.momentum=0 autoencoder.optimizer.nesterov=false"
@@ -211,17 +129,6 @@ def test_no_value_of_a_preset_is_without_effect(name: str) -> None:
     assert isinstance(values, dict)
     typed = [f"{key}={value}".replace(" ", "") for key, value in flat(values).items() if key != "defaults"]
     composed(f"experiment={name}", *typed)
-
-
-@pytest.mark.parametrize(("step_size", "said"), [(2, True), (1, False)])
-def test_a_schedule_that_never_changes_the_rate_is_said(
-    step_size: int, said: bool, tmp_path: Path, few: Path
-) -> None:
-    """No error: a short look at a run, such as trainer=debug, may end before the first change."""
-    typed = ["scheduler@autoencoder.scheduler=step", f"autoencoder.scheduler.step_size={step_size}"]
-    run_here(tmp_path / "run", [*RUN, *typed, f"data.root={few}"])
-    words = f"StepLR(step_size={step_size}, gamma=0.1) does not change the rate in 2 epochs"
-    assert (words in (tmp_path / "run" / "train.log").read_text()) is said
 
 
 @pytest.mark.slow

@@ -6,18 +6,21 @@ from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
+import lightning as L
 import modules
 import pytest
 import torch
 from conftest import metrics, run_here, train
 from images import write_folder
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms.v2.functional import to_dtype
 
 from aeprobe.data.datamodule import MNISTDataModule
 from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
+from aeprobe.models.corruption import Gaussian
 from aeprobe.models.networks import Normalize
 
 MEAN, STD = 0.1307, 0.3081
@@ -63,6 +66,38 @@ def test_the_encoder_sees_normalized_pixels_and_the_loss_is_of_pixels() -> None:
     classifier = modules.classifier(WIDTHS, [5, 3], mean=MEAN, std=STD)
     classifier.encoder.load_state_dict(module.encoder.state_dict())
     torch.testing.assert_close(classifier.encode(images()), module.encode(pixels))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        images().float(),
+        (images() / 255 - MEAN) / STD,
+        images() / 255 * 2 - 1,
+        torch.full((6, 1, 28, 28), float("nan")),
+        (images() / 255).where(torch.rand(6, 1, 28, 28) > 0.001, float("inf")),
+    ],
+    ids=["bytes", "standardised", "-1 to 1", "nan", "inf"],
+)
+def test_floats_that_are_no_pixels_are_refused(wrong: torch.Tensor) -> None:
+    batches = DataLoader(TensorDataset(wrong, wrong), batch_size=6)
+    words = r"^images are floats from .*: expected floats in \[0, 1\], or uint8$"
+    for module in (modules.autoencoder(WIDTHS).eval(), modules.classifier(WIDTHS, [5, 3]).eval()):
+        for entrance in (module, module.encode, module.predict):
+            with pytest.raises(ValueError, match=words):
+                entrance(wrong)
+            entrance(images())
+            entrance(images() / 255 + 1e-4)  # as resizing rounds
+        with pytest.raises(ValueError, match=words):
+            module.predict(wrong.double().numpy())
+        with pytest.raises(ValueError, match=words):
+            L.Trainer(logger=False, barebones=True).predict(module, batches)
+        assert module.predict(images()[:0])["code"].shape == (0, 5)
+
+
+def test_a_steps_noise_may_leave_the_pixels() -> None:
+    module = modules.autoencoder(WIDTHS, corruption=Gaussian(std=2.0))
+    assert module.training_step((images(), torch.zeros(6)), 0).isfinite()
 
 
 def test_hidden_pixels_are_black_before_they_are_normalized() -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from aeprobe.config.hints import nearest
 from aeprobe.errors import AeprobeError
@@ -60,6 +60,8 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> "pa
 def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T | None:
     """The object that a node describes; None for one without a class. Arguments as of `bound`.
 
+    Numbers and lists of them become tensors of floats where the class wants a tensor: a loss's `weight: [1, 2]`.
+
     Raises:
         AeprobeError: as `bound`, or the class refuses its arguments.
     """
@@ -67,8 +69,24 @@ def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T |
         return None
     make = bound(node, name, kind, **ours)
     try:
-        return make()
+        return make(**_tensors(make))
     except (TypeError, ValueError) as error:
         known = inspect.signature(make.func).parameters
         strange = [f"; {nearest(key, known)}" for key in make.keywords if key not in known]  # it takes any
         raise AeprobeError(f"{name}: {str(error).partition(chr(10))[0]}{''.join(strange)}") from error
+
+
+def _tensors(make: "partial[Any]") -> dict[str, Any]:
+    """Return those bound arguments as tensors whose annotation is Tensor, or Tensor | None."""
+    import torch
+
+    try:
+        hints = get_type_hints(make.func.__init__)
+    except Exception:  # names that only a type checker imports
+        return {}
+    wanted = {name for name, hint in hints.items() if hint in (torch.Tensor, torch.Tensor | None)}
+    return {
+        name: torch.tensor(value, dtype=torch.get_default_dtype())
+        for name, value in make.keywords.items()
+        if name in wanted and isinstance(value, list | int | float)
+    }

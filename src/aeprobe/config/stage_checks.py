@@ -16,7 +16,7 @@ from aeprobe.config.schema import (
 )
 from aeprobe.errors import AeprobeError
 
-UNFIT = ("torch.optim.LBFGS",)  # it asks for losses
+UNFIT = ("torch.optim.LBFGS", "torch.optim.SparseAdam")  # ask for losses, and for sparse gradients
 
 
 def check_stages(config: Config) -> None:
@@ -37,8 +37,9 @@ def check_stages(config: Config) -> None:
                 rule.require(f"{name}.optimizer.{number}", stage.optimizer.get(number))
     if config.classifier.class_weights and isinstance(config.classifier.loss, dict):
         raise AeprobeError(
-            f"classifier.class_weights={config.classifier.class_weights}: weighs the cross-entropy; with another "
-            "classifier.loss give that its own weights"
+            f"classifier.class_weights={config.classifier.class_weights}: weighs the cross-entropy: take "
+            "classifier.loss=cross_entropy, or classifier.class_weights=null and give your loss its own weights, "
+            "such as 'classifier.loss={_target_: torch.nn.CrossEntropyLoss, weight: [1, 2, …]}', one a class"
         )
     _check_scaled_gradients(config)
 
@@ -53,7 +54,7 @@ def _check_node(key: str, node: Any, required: bool) -> None:
         return
     ok = isinstance(target, str) and re.fullmatch(r"([A-Za-z_]\w*\.)+[A-Za-z_]\w*", target)
     require(bool(ok), f"{key}._target_", target, "the full name of a class, such as torch.optim.Adam")
-    require(target not in UNFIT, f"{key}._target_", target, "one that steps by gradients alone")
+    require(target not in UNFIT, f"{key}._target_", target, "one that steps by dense gradients alone")
     if key.endswith((".optimizer", ".scheduler")):  # is given the weights, or the optimizer
         require(node.get("_partial_") is True, f"{key}._partial_", node.get("_partial_"), "true")
     nested = [k for k in node if k.startswith("_") and k not in ("_target_", "_partial_")]

@@ -82,8 +82,12 @@ class Autoencoder(StageModule):
         return {"encoder": structure(self.encoder, self.shape), "decoder": decoder}
 
     def encode(self, images: Tensor) -> Tensor:
-        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, channels, height, width)."""
-        code: Tensor = self.encoder(self.normalize(images))
+        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, channels, height, width).
+
+        Raises:
+            ValueError: floats outside of [0, 1], but in training mode.
+        """
+        code: Tensor = self.encoder(self.normalize(self.checked(images)))
         return code
 
     def forward(self, images: Tensor) -> Tensor:
@@ -104,6 +108,12 @@ class Autoencoder(StageModule):
         self.record(**self.step_metrics, **metrics)
         total: Tensor = loss + penalty
         return total
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Return what is minimised, without corruption and regularizer."""
+        images = self.normalize.pixels(batch[0])
+        code = self.encode(images)
+        return self.objective(self.decoder(code), images, code)
 
     def objective(self, reconstruction: Tensor, images: Tensor, code: Tensor) -> Tensor:
         """What is minimised, a mean over the images."""

@@ -118,9 +118,13 @@ class Classifier(StageModule):
             self.class_weights.copy_(torch.where(counts > 0, len(labels) / (present * counts), 0))
 
     def encode(self, images: Tensor) -> Tensor:
-        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, *shape). Codes pass as they are."""
+        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, *shape). Codes pass as they are.
+
+        Raises:
+            ValueError: floats outside of [0, 1], but in training mode.
+        """
         with torch.set_grad_enabled(self.trains_encoder and torch.is_grad_enabled()):
-            codes: Tensor = images if images.ndim == 2 else self.encoder(self.normalize(images))
+            codes: Tensor = images if images.ndim == 2 else self.encoder(self.normalize(self.checked(images)))
         return codes
 
     def forward(self, images: Tensor) -> Tensor:
@@ -137,6 +141,10 @@ class Classifier(StageModule):
         if self.trainer.is_last_batch:  # what the report prints of an epoch, whatever the loss is on
             self.step_metrics["softmax_loss_last"] = cross_entropy(logits.detach().softmax(1), labels)
         return loss
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Return what is minimised."""
+        return self.loss(self(batch[0]), batch[1])
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What is minimised, a mean over samples, of logits, (N, classes), and labels, int64 (N,)."""

@@ -1,6 +1,7 @@
 """What the two stages' LightningModules have in common."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -10,12 +11,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
+from aeprobe.data.sampler import Batch
+from aeprobe.errors import AeprobeError
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.quick_hooks import QuickModule
 from aeprobe.models.structure import evaluating
 from aeprobe.processes.collectives import gather_in_sample_order
 
 AT_ONCE = 1_000  # images whose activations are in memory together
+ROUNDING = 1e-3  # by which a pixel may leave [0, 1], and by which two equal means may differ
 
 
 class SampleMean(Metric):
@@ -69,6 +73,56 @@ class StageModule(QuickModule):
         """Has the person's own metrics measured on validation and test images too, by their names."""
         added = MetricCollection(dict(metrics), compute_groups=False)
         self.val_metrics, self.test_metrics = added.clone(prefix="val/"), added.clone(prefix="test/")
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Return what is minimised, as validation measures it."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def require_mean_loss(self, images: Tensor, labels: Tensor) -> None:
+        """Try the loss on a batch and on the same batch twice over, which have the same mean.
+
+        Raises:
+            AeprobeError: the loss does not take them, or it is no mean over images, so that it would depend on the
+                batch size.
+        """
+        losses = []
+        for batch in ((images, labels), (torch.cat([images] * 2), torch.cat([labels] * 2))):
+            module = deepcopy(self).eval()  # a loss may keep something of each call
+            try:
+                loss = module.loss_of(batch)
+            except Exception as error:  # whatever a person's own ends in
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                raise AeprobeError(f"{self.stage}.loss: does not fit the {self.stage}: {reason}") from error
+            if not isinstance(loss, Tensor) or loss.ndim:
+                shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+                raise AeprobeError(
+                    f"{self.stage}.loss: gives {shape} for {len(images)} images: expected their mean, a tensor of "
+                    "shape () (reduction: mean)"
+                )
+            losses.append(loss.double())
+        once, twice = losses
+        if not torch.isclose(once, twice, rtol=ROUNDING, atol=1e-6, equal_nan=True):
+            raise AeprobeError(
+                f"{self.stage}.loss: is no mean over images: {once:.5g} for some, {twice:.5g} for the same twice "
+                "over, so that it depends on the batch size; give their mean (reduction: mean)"
+            )
+
+    def checked(self, images: Tensor) -> Tensor:
+        """Return images that a person gives; in training mode noise may leave [0, 1].
+
+        Raises:
+            ValueError: floats outside of [0, 1].
+        """
+        ours = self.training or (self._trainer is not None and self._trainer.evaluating)
+        if ours or not images.is_floating_point() or not images.numel() or torch.compiler.is_compiling():
+            return images
+        low, high = images.detach().aminmax()
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # nor not a number
+            raise ValueError(
+                f"images are floats from {low:.4g} to {high:.4g}: expected floats in [0, 1], or uint8"
+            )
+        return images
 
     def record(self, **metrics: Tensor) -> None:
         """Keeps what a training step measured, for `train/NAME`: self.log would take a millisecond a step."""

@@ -36,6 +36,8 @@ from aeprobe.training.consistency import (
 from aeprobe.training.data import build_data, other_data
 from aeprobe.training.experiment import Experiment
 
+TRIED = 8  # images that a loss is tried on
+
 
 def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool = False) -> Experiment:
     """Stage 1, with new weights; those of `resumed`, the run's own checkpoint, are loaded by the Trainer.
@@ -63,7 +65,7 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
     kept = source["hyper_parameters"] if source else _autoencoder_settings(config, data.shape)
     if source is None and not kind.shape:
         building.require_memory(building.rehearse("autoencoder", kept))
-    optimization = _optimization(config, "autoencoder", data, stored)
+    optimization = _optimization(config, "autoencoder", data)
     added = additions.callbacks(config, "autoencoder", data)
     aeprobe.runtime.seed(config.seed)
     training = {"corruption": corruption, "regularizer": regularizer, "optimization": optimization}
@@ -73,15 +75,17 @@ def build_autoencoder(config: Config, resumed: Path | None = None, stored: bool 
             regularizer.require_code(module.code_size)
     except ValueError as error:
         raise AeprobeError(f"autoencoder.regularizer: {error}") from error
+    _require_trainable(module, data)
     module.add_metrics(additions.metrics(config, "autoencoder", data.shape, data.classes))
     subject = Subject(module, data.splits, config.seed)
     evaluations = additions.evaluations(config, subject, {}) if config.trainer.evaluate else {}
     if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
-        _optimization(config, "classifier", data, stored)
+        optimization = _optimization(config, "classifier", data)
         additions.callbacks(config, "classifier", data)
-        later = building.classifier(_classifier_settings(config, kept, module, data))
+        later = building.classifier(_classifier_settings(config, kept, module, data), optimization=optimization)
         additions.metrics(config, "classifier", data.shape, later.classes)
         require_classes(later, data)
+        _require_trainable(later, data)
         if config.data.labels:
             labelled(data.splits["train"].labels, config.data.labels, config.seed)
     return Experiment("autoencoder", module, data, config.seed, settings, callbacks=added, evaluations=evaluations)
@@ -142,12 +146,13 @@ def build_classifier(
     network = trained or building.autoencoder(kept)
     own = kept if resuming else _classifier_settings(config, kept, network, data)
     building.require_memory(building.rehearse("classifier", own))
-    optimization = _optimization(config, "classifier", data, stored)
+    optimization = _optimization(config, "classifier", data)
     added = additions.callbacks(config, "classifier", data)
     aeprobe.runtime.seed(config.seed)
     pretrained = trained.encoder if trained and (resuming or settings.encoder.pretrained) else None
     module = building.classifier(own, encoder=pretrained, optimization=optimization)
     require_classes(module, data)
+    _require_trainable(module, data)
     module.add_metrics(additions.metrics(config, "classifier", data.shape, module.classes))
     whose = other_data(config.data, typed, source)
     return Experiment("classifier", module, data, config.seed, settings, path, encoder_data=whose, callbacks=added)
@@ -181,7 +186,14 @@ def build_finished(config: Config, typed: Mapping[str, str]) -> Experiment:
     )
 
 
-def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: bool) -> Optimization:
+def _require_trainable(module: Autoencoder | Classifier, data: MNISTDataModule) -> None:
+    """Raise AeprobeError where an optimizer, a schedule or a loss does not fit, before anything is written."""
+    module.configure_optimizers()
+    train = data.splits["train"]
+    module.require_mean_loss(train.images[:TRIED], train.labels[:TRIED])
+
+
+def _optimization(config: Config, stage: str, data: MNISTDataModule) -> Optimization:
     """How a stage is trained on the data; of another stage than theirs, only to see that it can be."""
     settings: StageConfig = getattr(config, stage)
     trainer = config.trainer
@@ -190,7 +202,4 @@ def _optimization(config: Config, stage: str, data: MNISTDataModule, stored: boo
     batches = batches_of("train", data, settings.batch_size, trainer.limit_train_batches)
     epochs, accumulate = settings.epochs(trainer), trainer.accumulate_grad_batches
     second = config.classifier.encoder_lr if stage == "classifier" else None
-    optimization = Optimization(stage, settings.optimizer, settings.scheduler, batches, epochs, accumulate, second)
-    if not stored:
-        optimization.require_own_numbers()
-    return optimization
+    return Optimization(stage, settings.optimizer, settings.scheduler, batches, epochs, accumulate, second)

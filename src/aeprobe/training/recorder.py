@@ -58,8 +58,6 @@ class Recorder(L.Callback):
         """Of a resumed run, writes the past epochs: to metrics.json, and to TensorBoard's new event file."""
         if self.epochs:
             self.directory.write(epochs=self.epochs)
-        elif module.optimization.idle:
-            log.warning("warning: %s.scheduler: %s", self.name, module.optimization.idle)
         for number in range(len(self.epochs)):
             self._write_events(trainer, number, again=True)
 
