@@ -1,4 +1,4 @@
-"""Which images stand in which batch: the order of an epoch, and the part of each of several processes."""
+"""The images of each batch: the order of an epoch, and the part of each of several processes."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
