@@ -198,7 +198,7 @@ def test_what_cannot_be_encoded_is_said_in_a_line_and_nothing_written(
             file,
             "has images of (1, 9, 9), and the run is of (1, 28, 28)",
         ),
-        ([small / "t10k-labels-idx1-ubyte"], file, "begins with magic number 2049"),
+        ([small / "t10k-labels-idx1-ubyte"], file, "is no complete IDX file of 3 dimensions"),
         ([good], tmp_path / "old.npz", "old.npz is there already"),
         ([good], tmp_path / "nowhere" / "a.npz", "cannot be written (No such file or directory)"),
     ):
