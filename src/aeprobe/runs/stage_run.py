@@ -87,7 +87,7 @@ class StageRun:
     @property
     def higher_is_better(self) -> dict[str, Any]:
         """The direction of each metric, by its name."""
-        return MEASURED["classifier"] | self.metrics.get("higher_is_better", {})
+        return {**MEASURED["classifier"], **self.metrics.get("higher_is_better", {})}
 
     def sizes(self, network: str) -> list[str]:
         """Of the input and of each layer's output of its "encoder", "decoder" or "head"; empty where unknown."""
@@ -128,7 +128,7 @@ class StageRun:
     @property
     def not_drawn(self) -> dict[str, str]:
         """Why, by the name of each figure that could not be drawn."""
-        return self.metrics.get("not_drawn") or {}
+        return dict(self.metrics.get("not_drawn") or {})
 
     @property
     def encoder(self) -> str:
@@ -138,7 +138,7 @@ class StageRun:
     @property
     def evaluations(self) -> dict[str, Any]:
         """What was evaluated beside the metrics, by its name."""
-        return self.metrics.get("evaluations") or {}
+        return dict(self.metrics.get("evaluations") or {})
 
     def settings(self) -> dict[str, Any]:
         """What makes this experiment what it is, by dotted keys; see `settings.experiment`."""
