@@ -139,7 +139,7 @@ class StageRun:
     @property
     def not_drawn(self) -> dict[str, str]:
         """Why, by the name of each figure that could not be drawn."""
-        return self.metrics.get("not_drawn") or {}
+        return dict(self.metrics.get("not_drawn") or {})
 
     @property
     def encoder(self) -> str:
@@ -149,7 +149,7 @@ class StageRun:
     @property
     def evaluations(self) -> dict[str, Any]:
         """What was evaluated beside the metrics, by its name."""
-        return self.metrics.get("evaluations") or {}
+        return dict(self.metrics.get("evaluations") or {})
 
     def settings(self) -> dict[str, Any]:
         """What makes this experiment what it is, by dotted keys; see `settings.experiment`."""
