@@ -212,7 +212,7 @@ def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) ->
     if stages == Stage.all or any(of_stage.get("evaluations") for of_stage in metrics.values()):
         from aeprobe.report.write import write_report
 
-        _write("report", lambda: write_report([directory]), directory)
+        _write("report", lambda: write_report([directory], plugins=trusted_in(config)), directory)
 
 
 def _write(command: str, write: Callable[[], Path], directory: Path) -> None:

@@ -24,10 +24,10 @@ from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.output import command
+from aeprobe.pages import PLAYGROUND, require_own, template, write_page
 from aeprobe.paths import home, shortest
-from aeprobe.report import overview
-from aeprobe.report.runs import Runs, gather
-from aeprobe.report.write import PLAYGROUND, require_own, template, write_page
+from aeprobe.runs import sentences
+from aeprobe.runs.seeds import Runs, gather
 
 MOST_BYTES = 4_000_000  # of the page
 SCRIPTS = ("network.js", "pictures.js", "prepare.js", "drawing.js", "page.js", "input.js", "sections.js")
@@ -88,7 +88,7 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
         name=name,
         words=playground_words.words(runs, module, classifier, without),
         warnings=playground_words.warnings(runs),
-        commands=overview.commands(runs),
+        commands=sentences.commands(runs),
         content=content,
         script=script,
         style=style,

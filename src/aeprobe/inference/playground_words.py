@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
+from aeprobe.figures.classes import Classes
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.report import overview
-from aeprobe.report.comparison import of_the_report
-from aeprobe.report.runs import Runs
-from aeprobe.report.scores import tested
+from aeprobe.runs.seeds import Runs
+from aeprobe.runs.sentences import every, unfinished
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import counted, epochs, number, percent
 
@@ -24,7 +23,7 @@ def words(
         without: why it has none, as a sentence.
     """
     (run,) = runs["autoencoder"]
-    thing = "digit" if of_the_report(run) else "image"
+    thing = Classes.of(str(run.data.get("name")), ()).noun.replace("class", "image")
     size = " × ".join(map(str, autoencoder.shape[1:]))
     numbers, keep = f"{autoencoder.code_size:,} numbers", "keep"
     if autoencoder.code_size == 1:
@@ -44,17 +43,17 @@ def words(
 
 def warnings(runs: Runs) -> list[str]:
     """What a visitor must know first; of an unfinished run also which checkpoint it is."""
-    unfinished = [run for of_stage in runs.values() for run in of_stage if run.metrics["status"] != "completed"]
-    return overview.unfinished(runs) + [
+    return unfinished(runs) + [
         f"The {run.stage} computes here as it was in its {run.metrics.get('checkpoint')} checkpoint"
-        for run in unfinished
+        for run in every(runs)
+        if run.metrics["status"] != "completed"
     ]
 
 
 def _learned(run: StageRun, size: str) -> str:
     layers = run.layers("encoder")
     through = f", through layers of {layers} numbers and back" if layers else ""
-    images = "MNIST" if of_the_report(run) else run.called
+    images = "MNIST" if run.dataset == "mnist" else run.called
     return (
         f"In {_trained(run)} over the training images of {images}, the autoencoder learned to make a code of each "
         f"image of {size} pixels and the image again of the code{through} (seed {run.metrics['seed']})."
@@ -100,5 +99,5 @@ def _of_test(run: StageRun) -> str:
     images = run.data.get("images")
     count = images.get("test") if isinstance(images, dict) else None
     if run.setting("trainer.limit_test_batches"):
-        count = tested(run) or None
+        count = run.tested or None
     return counted(count, "test") if isinstance(count, int) else "test images"

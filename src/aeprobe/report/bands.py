@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from aeprobe.figures.charts import DARK, ORANGE, new_axes, whole_numbers
-from aeprobe.report.runs import across
+from aeprobe.runs.seeds import across
 from aeprobe.runs.stage_run import Picture, StageRun
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from aeprobe.report import ranges
-from aeprobe.report.runs import Spread, spread
+from aeprobe.runs import ranges
+from aeprobe.runs.seeds import Spread, spread
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, NOTHING, PERCENT, beside, number, percent
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from operator import itemgetter
 
+from aeprobe.pages import Table
 from aeprobe.report.comparison import Form, fewer, loss_of_the_report, of_the_report, report, shown, wilson
-from aeprobe.report.runs import across, spread
-from aeprobe.report.tables import Table, ours
+from aeprobe.report.tables import ours
+from aeprobe.runs.seeds import across, spread
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, number, percent
 
@@ -74,7 +75,7 @@ def headline(runs: Sequence[StageRun]) -> Table | None:
     reported = [report()["classifier"]["test/accuracy"]["text"]] if of_the_report(runs[0]) else []
     rows = []
     for run in runs:
-        value, images = run.last("test/accuracy"), tested(run)
+        value, images = run.last("test/accuracy"), run.tested
         if value is not None:
             name = "Mean test accuracy" if len(runs) == 1 else f"Seed {run.metrics['seed']}"
             rows.append([name, percent(value), interval(value, images), *reported])
@@ -118,12 +119,6 @@ def _named(run: StageRun, chosen: Sequence[tuple[int, float]]) -> str:
         return f"{run.class_name(chosen[0][0])} ({percent(chosen[0][1])})"
     counts = Counter(run.class_name(label) for label, _ in chosen).most_common()
     return ", ".join(f"{name} in {n} of {len(chosen)} runs" for name, n in counts)
-
-
-def tested(run: StageRun) -> int:
-    """The number of test images; 0 where it is not known."""
-    matrix = run.metrics.get("confusion_matrix") or []
-    return sum(map(sum, matrix))
 
 
 def interval(value: float, images: int) -> str:

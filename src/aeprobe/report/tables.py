@@ -1,37 +1,15 @@
 """The page's tables of settings: what was trained on what, beside the report, as text."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import MODULE
+from aeprobe.pages import BEYOND, Table
 from aeprobe.report.comparison import of_the_report, report, shown
-from aeprobe.report.runs import spread
+from aeprobe.runs.seeds import spread
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, number
-
-BEYOND = "Beyond the report"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text, each begun by its name; `marked` are the indices of those that differ from the report.
-
-    Its caption begins with `label`, such as "Figure 9".
-    """
-
-    label: str
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    note: str = ""
-    marked: set[int] = field(default_factory=set)
-    numeric: bool = False
-
-
-Block = Table | tuple[str, str]  # a table, or a heading and its sentence
-Blocks = Iterator[Block]
 
 
 def data(runs: Sequence[StageRun]) -> Table:
@@ -148,11 +126,8 @@ def ours(runs: Sequence[StageRun]) -> str:
 
 
 def _images(run: StageRun, split: str) -> str:
-    counts: Any = run.data.get("images")
-    if not isinstance(counts, dict):  # an older run: its histogram has them by class
-        picture = run.picture("class_histogram")
-        counts = {k: sum(v) for k, v in picture.data.items() if isinstance(v, list)} if picture else {}
-    return f"{counts[split]:,}" if isinstance(counts.get(split), int) else NONE
+    counts = _group(run.data.get("images"))
+    return f"{counts[split]:,}" if split in counts else NONE
 
 
 def _beside_the_report(label: str, title: str, runs: Sequence[StageRun], rows: list[list[str]]) -> Table:

@@ -163,6 +163,11 @@ class StageRun:
         found = self.metrics.get("evaluations")
         return found if isinstance(found, dict) else {}
 
+    @property
+    def tested(self) -> int:
+        """The number of test images; 0 where it is not known."""
+        return sum(map(sum, self.metrics.get("confusion_matrix") or []))
+
     def settings(self) -> dict[str, Any]:
         """What makes this experiment what it is, by dotted keys; see `settings.experiment`."""
         return experiment(self.metrics["config"], self.data, self.stage)
