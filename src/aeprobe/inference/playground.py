@@ -35,7 +35,7 @@ OWN = "playground · aeprobe</title>"
 
 
 def write_playground(run: Path, output: Path | None = None, plugins: Sequence[str] = ()) -> Path:
-    """Writes the page of a run, complete or not at all, and returns its path.
+    """Write the page of a run, complete or not at all, and return its path.
 
     Args:
         run: the directory of a run of `stage=all`, or of an autoencoder's, whose page names no digit.
@@ -65,7 +65,7 @@ def write_playground(run: Path, output: Path | None = None, plugins: Sequence[st
 
 
 def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
-    """The page as text; `name` tells it from others in a browser's tabs."""
+    """Return the page as text; `name` tells it from others in a browser's tabs."""
     (run,) = runs["autoencoder"]
     path = usable_checkpoint(run.path, "autoencoder")
     checkpoint = checkpoints.read(path)
@@ -79,7 +79,7 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
     content |= playground_data.pictures(test, int(run.metrics["seed"]))
     count = classifier.classes if classifier else 1 + int(test.labels.max())
     content["names"] = [run.class_name(label) for label in range(count)]
-    content["digits"] = checkpoint["datamodule_hyper_parameters"]["name"] == "mnist"  # as in `answers.Oracle`
+    content["digits"] = checkpoint["datamodule_hyper_parameters"]["name"] == "mnist"
     content["answers"] = classifier and playground_data.answers(
         runs["classifier"][0].metrics.get("confusion_matrix")
     )
@@ -97,7 +97,7 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
 
 
 def _classifier(runs: Runs, autoencoder: Autoencoder, plugins: Sequence[str]) -> tuple[Classifier | None, str]:
-    """The run's classifier if it reads the autoencoder's codes, or None and a sentence that says why."""
+    """Return the run's classifier if it reads the autoencoder's codes, or None and a sentence that says why."""
     if not runs["classifier"]:
         return None, "The run has no classifier."
     (run,) = runs["classifier"]
@@ -120,13 +120,13 @@ def _asset(*names: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """The one script or style that a browser may run, for the page's Content-Security-Policy."""
+    """Return the hash of the one script or style for the page's Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="aeprobe playground", description="Makes a page to play with a run.")
     parser.add_argument("run", metavar="RUN", help="the directory of a run of stage=all, or of an autoencoder's")
     parser.add_argument(

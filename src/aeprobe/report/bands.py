@@ -13,7 +13,7 @@ from aeprobe.runs.stage_run import Picture, StageRun
 def band(
     runs: Sequence[StageRun], key: str, title: str, scale: float = 1, report: Sequence[float] = ()
 ) -> Picture:
-    """Draws one number of each epoch, such as "val/loss", over two or more runs of a stage.
+    """Draw one number of each epoch, such as "val/loss", over two or more runs of a stage.
 
     The scale multiplies it, so that it stands beside the report's numbers of epochs 1, 2, …
     """

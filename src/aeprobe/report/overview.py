@@ -23,7 +23,7 @@ class Card:
 
 
 def warnings(runs: Runs) -> list[str]:
-    """What a reader of the page must know before any number."""
+    """Return what a reader of the page must know before any number."""
     if all(map(of_the_report, every(runs))):
         return unfinished(runs)
     beside = "The report is about MNIST, these are other images: its settings stand here, not its results"
@@ -31,11 +31,11 @@ def warnings(runs: Runs) -> list[str]:
 
 
 def title(runs: Runs) -> str:
-    """The page's heading."""
+    """Return the page's heading."""
     first = every(runs)[0]
     images = "MNIST" if of_the_report(first) else f"the images of {first.called}"
     if first.stage == "probe":
-        return f"What an encoder's codes tell of the classes, on {images}"
+        return f"Simple classifiers on an encoder's codes of {images}"
     if first.stage in FINISHED:
         return f"A finished run, looked at again on {images}"
     if not runs["classifier"]:
@@ -44,11 +44,11 @@ def title(runs: Runs) -> str:
         return f"A classifier with an encoder of new weights, on {images}"
     if not runs["autoencoder"]:
         return f"A small classifier on an autoencoder's code of {images}"
-    return f"An autoencoder on {images}, and what a small classifier reads from its code"
+    return f"An autoencoder on {images}, and a small classifier on its code"
 
 
 def trained(runs: Runs) -> list[str]:
-    """One sentence for each stage."""
+    """Return one sentence for each stage."""
     sentences = []
     for run in (of_stage[0] for of_stage in runs.values() if of_stage):
         if run.stage == "probe":
@@ -72,7 +72,7 @@ def trained(runs: Runs) -> list[str]:
 
 
 def cards(runs: Runs) -> list[Card]:
-    """The headline of each stage that there is."""
+    """Return the headline of each stage that there is."""
     found = []
     for stage, title, name, unit, keys in (
         ("autoencoder", "Reconstruction", "mse", "MSE per pixel", ("val/mse", "test/mse")),
@@ -91,7 +91,7 @@ def cards(runs: Runs) -> list[Card]:
 
 
 def _probed(runs: Sequence[StageRun]) -> list[Card]:
-    """What simple classifiers read from the codes, with as many labels as they were given at most."""
+    """Return the probe's headlines: accuracies with the most labels, and with fewer in the detail."""
     cards = []
     for title, name in (("Nearest neighbours", "knn"), ("Logistic regression", "logistic")):
         prefix = f"test/{name}_accuracy"
@@ -112,7 +112,7 @@ def _count(suffix: str) -> int | None:
 
 
 def facts(runs: Runs) -> list[tuple[str, str]]:
-    """How long it took, where, from which seeds."""
+    """Return times, seeds and machine."""
     rows, total = [], 0.0
     for stage, of_stage in runs.items():
         if taken := spread(run.metrics["seconds"].get("total") for run in of_stage):
@@ -129,7 +129,7 @@ def facts(runs: Runs) -> list[tuple[str, str]]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them.
+    """Write seconds as a person says them.
 
     >>> [duration(s) for s in (0.42, 81.3, 1383.6, 7320)]
     ['0.4 s', '81 s', '23 min 4 s', '2 h 2 min']
@@ -145,7 +145,7 @@ def duration(seconds: float) -> str:
 
 
 def _measured(runs: Sequence[StageRun], name: str, what: str) -> tuple[str, str, str]:
-    """The best number there is, what it is, and a remark: of the test set, or else of the last epoch."""
+    """Return the best number there is, its name, and a remark: of the test set, or else of the last epoch."""
     for split, words, remark in (
         ("test", "test", ""),
         ("val", "validation", "The test set was not measured"),
@@ -158,7 +158,7 @@ def _measured(runs: Sequence[StageRun], name: str, what: str) -> tuple[str, str,
 
 
 def versions(runs: Runs) -> list[tuple[str, str]]:
-    """The packages that the runs were made with; several versions of one where the runs differ."""
+    """Return the packages that the runs were made with; several versions of one if the runs differ."""
     found: dict[str, dict[str, None]] = {}
     for run in every(runs):
         for name, version in run.metrics["versions"].items():
@@ -167,7 +167,7 @@ def versions(runs: Runs) -> list[tuple[str, str]]:
 
 
 def origins(runs: Runs) -> list[list[str]]:
-    """A row for each stage of each run: where it lies, its seed, how it ended, its seconds and checkpoint."""
+    """Return a row for each stage of each run: directory, seed, status and seconds."""
     rows = []
     for run in every(runs):
         metrics, seconds = run.metrics, run.metrics["seconds"]

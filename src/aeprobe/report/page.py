@@ -1,4 +1,4 @@
-"""What stands on the page and in which order: tables, pictures and sentences, for the template to lay out."""
+"""Sections of the page, in their order: tables, pictures and sentences, for the template to lay out."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from aeprobe.runs.seeds import FINISHED, Runs
 from aeprobe.runs.stage_run import Picture, StageRun
 
 BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
-AGAIN = {"test": "Measured again", "probe": "What the codes tell"}
+AGAIN = {"test": "Measured again", "probe": "Simple classifiers on the codes"}
 BEYOND_THE_REPORT = {
     "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
     "classifier": ("mistakes",),
@@ -52,14 +52,14 @@ class Section:
 
 
 def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
-    """The page below its first screen, in the order of the report's figures."""
+    """Return the page below its first screen, in the order of the report's figures."""
     every = [run for of_stage in runs.values() for run in of_stage]
     parts = [(Section("data", "The data"), _data(runs[every[0].stage]))]
     if runs["autoencoder"]:
         section = Section("autoencoder", "Stage 1: the autoencoder")
         parts.append((section, _autoencoder(runs["autoencoder"])))
     if runs["classifier"]:
-        section = Section("classifier", f"Stage 2: the classifier on an encoder, {runs['classifier'][0].encoder}")
+        section = Section("classifier", f"Stage 2: the classifier (encoder: {runs['classifier'][0].encoder})")
         parts.append((section, _classifier(runs["classifier"])))
     parts += [(Section(stage, AGAIN[stage]), _again(runs[stage], plugins)) for stage in FINISHED if runs[stage]]
     beyond = Section("beyond", BEYOND)
@@ -76,7 +76,7 @@ def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
 
 
 def _fill(parts: Sequence[tuple[Section, Blocks]]) -> set[str]:
-    """Puts the blocks into their sections, as far as the page has room; returns the names of all figures."""
+    """Put the blocks into their sections, as far as the page has room; return the names of all figures."""
     left, names = BUDGET, set()
     for section, blocks in parts:
         for block in blocks:
@@ -144,7 +144,7 @@ def _classifier(runs: Sequence[StageRun]) -> Blocks:
 
 
 def _again(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
-    """A finished run that was looked at again: those of the figures that its kind has, and what was evaluated."""
+    """Yield the figures and evaluations of a finished run that was measured again."""
     for name in ("batch_accuracy", "confusion_matrix", "mistakes", *BEYOND_THE_REPORT["autoencoder"]):
         if any(run.picture(name) for run in runs):
             yield _figure(runs, name, BEYOND)
@@ -187,7 +187,7 @@ def _beyond(runs: Runs, plugins: Sequence[str]) -> Blocks:
 
 
 def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:
-    """A figure of the first run that has it."""
+    """Return a figure of the first run that has it."""
     for run in runs:
         if picture := run.picture(name):
             return Figure(label, name, picture, run.metrics["seed"] if len(runs) > 1 else None)
@@ -195,7 +195,7 @@ def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:
 
 
 def _curves(runs: Sequence[StageRun], name: str, label: str, *bands: Sequence[Any]) -> Iterator[Figure]:
-    """A figure of one run's curves; for several runs, the bands over the epochs, as `band` is given them."""
+    """Yield a figure of one run's curves; for several runs, the bands over the epochs."""
     if len(runs) == 1:
         yield _figure(runs, name, label)
         return

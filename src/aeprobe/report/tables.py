@@ -1,4 +1,4 @@
-"""The page's tables of settings: what was trained on what, beside the report, as text."""
+"""Tables of the page: the settings of runs beside the report's, as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from aeprobe.wording import NONE, number
 
 
 def data(runs: Sequence[StageRun]) -> Table:
-    """The data protocol."""
+    """Return the data protocol."""
     run, reported = runs[0], report()
     counts = {split: _images(run, split) for split in ("train", "val", "test")}
     shared = run.data.get("val_size") == 0
@@ -35,7 +35,7 @@ def data(runs: Sequence[StageRun]) -> Table:
 
 
 def settings(runs: Sequence[StageRun]) -> Table:
-    """How a stage was trained."""
+    """Return the settings of a stage."""
     run, stage = runs[0], runs[0].stage
     reported = report()[stage]["settings"]
     used = _group(run.setting(stage))
@@ -76,7 +76,7 @@ def settings(runs: Sequence[StageRun]) -> Table:
 
 
 def _besides(used: Mapping[str, Any]) -> list[str]:
-    """What the report's recipe has no row for."""
+    """List the settings that the report's recipe has no row for."""
     augmentation, corruption = _group(used.get("augmentation")), _group(used.get("corruption"))
     network = _group(used.get("network", used.get("head")))
     pixels, epochs, hidden = augmentation.get("pixels"), augmentation.get("epochs"), corruption.get("p")
@@ -97,7 +97,7 @@ def _besides(used: Mapping[str, Any]) -> list[str]:
 
 
 def metrics(runs: Sequence[StageRun]) -> Table | None:
-    """The person's own metrics."""
+    """Return the person's own metrics."""
     run = runs[0]
     names = [name for name in run.higher_is_better if name not in MEASURED["classifier"]]
 
@@ -110,7 +110,7 @@ def metrics(runs: Sequence[StageRun]) -> Table | None:
 
 
 def references(runs: Sequence[StageRun]) -> Table | None:
-    """Our test MSE beside that of others with a code of as many numbers."""
+    """Return our test MSE beside that of others with a code of as many numbers."""
     value = spread(run.last("test/mse") for run in runs)
     alike = of_the_report(runs[0]) and runs[0].sizes("encoder")[-1:] == ["30"]
     if value is None or not alike:
@@ -121,7 +121,7 @@ def references(runs: Sequence[StageRun]) -> Table | None:
 
 
 def ours(runs: Sequence[StageRun]) -> str:
-    """The heading of our column."""
+    """Return the heading of our column."""
     return "This run" if len(runs) == 1 else f"These {len(runs)} runs"
 
 
