@@ -16,6 +16,7 @@ FIGURES = {
         *("val_accuracy", "batch_accuracy", "confusion_matrix", "mistakes"),
     ],
 }
+SIZES = {"encoder": [784, 500, 200, 100, 30], "decoder": [30, 100, 200, 500, 784], "head": [30, 20, 15, 10]}
 OPTIMIZER = {"_target_": "torch.optim.Adam", "lr": 1e-3, "weight_decay": 1e-5}
 RIGHT = [961, 1123, 965, 918, 925, 788, 915, 944, 846, 907]  # 9292 of 10,000
 WRONG = [19, 12, 67, 92, 57, 104, 43, 84, 128, 102]
@@ -35,15 +36,21 @@ def png(width: int = 64, height: int = 32, extra: int = 0) -> bytes:
 
 def config(stage: str = "all", seed: int = 0, **changes: Any) -> dict[str, Any]:
     """The report's protocol; `changes` are by dotted key, with two underscores for a dot."""
-    both = {"activation": "ReLU", "batch_size": 100, "max_epochs": 10, "scheduler": {"_target_": None}}
+    both = {"batch_size": 100, "max_epochs": 10, "scheduler": {"_target_": None}}
+    network = {
+        "_target_": "aeprobe.models.networks.MLPAutoencoder",
+        "widths": SIZES["encoder"],
+        "activation": "ReLU",
+    }
+    head = {"_target_": "aeprobe.models.networks.MLP", "widths": SIZES["head"], "activation": "ReLU"}
     made: dict[str, Any] = {
         "stage": stage,
         "seed": seed,
         "ckpt": None,
         "outputs": "outputs",
         "sweep": f"2026-01-0{seed + 1}",
-        "autoencoder": both | {"widths": [784, 500, 200, 100, 30], "optimizer": OPTIMIZER.copy()},
-        "classifier": both | {"widths": [30, 20, 15, 10], "optimizer": OPTIMIZER.copy(), "loss_on": "logits"},
+        "autoencoder": both | {"network": network, "optimizer": OPTIMIZER.copy()},
+        "classifier": both | {"head": head, "optimizer": OPTIMIZER.copy(), "loss_on": "logits"},
         "data": {"name": "mnist", "root": "data", "val_size": 0, "mean": 0.0, "std": 1.0},
         "trainer": {"progress": "auto", "threads": None, "accelerator": "auto", "limit_train_batches": None},
     }
@@ -64,6 +71,7 @@ def metrics(stage: str, seed: int = 0, shift: float = 0.0, **changes: Any) -> di
         if stage == "autoencoder":
             row |= {"train/loss": 0.03 - 0.001 * i + shift, "train/loss_last": 0.029 - 0.001 * i + shift}
             row |= {"val/loss": 0.0295 - 0.001 * i + shift}
+            row |= {"train/mse": row["train/loss"], "val/mse": row["val/loss"]}
         else:
             row |= {"train/loss": 0.5 - 0.02 * i + shift, "train/loss_last": 0.51 - 0.02 * i}
             row |= {"train/softmax_loss_last": 1.6 - 0.01 * i, "train/accuracy": 0.85 + 0.0075 * i}
@@ -72,6 +80,8 @@ def metrics(stage: str, seed: int = 0, shift: float = 0.0, **changes: Any) -> di
         epochs.append(row)
     final = {k: v for k, v in epochs[-1].items() if "/" in k and not k.endswith("_last")}
     final["test/loss"] = final["val/loss"]
+    if stage == "autoencoder":
+        final["test/mse"] = final["val/mse"]
     made: dict[str, Any] = {
         "schema": 1,
         "stage": stage,
@@ -85,6 +95,7 @@ def metrics(stage: str, seed: int = 0, shift: float = 0.0, **changes: Any) -> di
             "images": {"train": 60000, "val": 10000, "test": 10000},
         },
         "versions": {"python": "3.11.7", "torch": "2.9.0"},
+        "networks": {name: {"sizes": sizes} for name, sizes in SIZES.items()},
         "device": "cpu",
         "threads": 2,
         "ckpt": None,

@@ -106,7 +106,7 @@ def test_a_run_of_one_stage_says_what_it_can(
     stage: str, given: str, lacks: str, run: Path, digits: Path, say: Say, tmp_path: Path
 ) -> None:
     for path in (run / stage, run / stage / "checkpoints" / "best.ckpt"):
-        done = say(path, digits, "--json", "--save", tmp_path / "grid.png")
+        done = say(path, digits, "--json", "--save", tmp_path / f"{path.name}.png")
         assert done.status == 0
         assert done.err.startswith(f"note: {lacks}: {run / stage}")
         whole = answers(say(run, digits, "--json"))

@@ -1,4 +1,4 @@
-"""What one stage of a run left behind, for whoever looks at runs: the table, the page. Needs no torch."""
+"""One stage of a finished run, read from its directory for tables and pages. Needs no torch."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,24 +86,12 @@ class StageRun:
 
     @property
     def higher_is_better(self) -> dict[str, Any]:
-        """Of each metric, by its name; an older run has no others than ours."""
-        found = self.metrics.get("higher_is_better")
-        return MEASURED["classifier"] | (found if isinstance(found, dict) else {})
+        """The direction of each metric, by its name."""
+        return MEASURED["classifier"] | dict(self.metrics.get("higher_is_better", {}))
 
     def sizes(self, network: str) -> list[str]:
-        """Of the input and of each layer's output of its "encoder", "decoder" or "head"; empty where unknown."""
-        known = self.metrics.get("networks")
-        if isinstance(known, dict):
-            sizes = value_of(known, f"{network}.sizes")
-            return [*map(str, sizes)] if isinstance(sizes, list) else []
-        key = "classifier.head.widths" if network == "head" else "autoencoder.network.widths"
-        widths = self.setting(key) if network == "head" or self.setting("stage") != "classifier" else None
-        if not isinstance(widths, list):
-            return []
-        first = (self.sizes("encoder") or ["?"])[-1] if network == "head" else "784"
-        sizes = [str(width) for width in widths]  # of an older run, on MNIST or a folder of its form
-        sizes[0] = first if sizes[0] == "auto" else sizes[0]
-        return [*sizes[:-1], "10" if sizes[-1] == "auto" else sizes[-1]]
+        """Return the sizes of the input and layers of the "encoder", "decoder" or "head"; empty if unknown."""
+        return [*map(str, value_of(self.metrics.get("networks", {}), f"{network}.sizes") or [])]
 
     def layers(self, network: str) -> str:
         """The same in words, such as "784-500-200-100-30"; "" where unknown."""
@@ -111,11 +99,11 @@ class StageRun:
 
     def series(self, key: str) -> list[float | None]:
         """One number of every epoch that ended, None where it was not taken."""
-        return [self._number(row, key) for row in self.epochs]
+        return [row.get(key) for row in self.epochs]
 
     def last(self, key: str) -> float | None:
         """The final number; of an unfinished run that of the last epoch that has one."""
-        numbers = (*self.series(key), self._number(self.metrics["final"], key))
+        numbers = (*self.series(key), self.metrics["final"].get(key))
         known = [value for value in numbers if value is not None]
         return known[-1] if known else None
 
@@ -125,12 +113,6 @@ class StageRun:
         return str(
             self.metrics.get("loss") or ("MSE per pixel" if self.stage == "autoencoder" else "cross-entropy")
         )
-
-    def _number(self, row: dict[str, Any], key: str) -> float | None:
-        """A number of an older autoencoder's MSE is that of its loss."""
-        if key in row or self.stage != "autoencoder":
-            return row.get(key)
-        return row.get(key.replace("/mse", "/loss"))
 
     def picture(self, name: str) -> Picture | None:
         """A figure, or None where it was not drawn or one of its two files is damaged."""
