@@ -261,9 +261,9 @@ def test_without_its_packages_onnx_is_refused_and_torch_is_written(
         monkeypatch.setitem(sys.modules, name, None)  # to import it is an ImportError
     monkeypatch.setattr(export, "find_spec", lambda _: None)
     said = refused(call(run))
-    assert "onnx and onnxscript and onnxruntime are not installed: pip install 'aeprobe[export]'" in said
+    assert "not installed: onnx, onnxscript, onnxruntime: pip install 'aeprobe[export]'" in said
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else True)
-    assert "onnx: onnxscript is not installed: pip" in refused(call(run, "--format", "onnx"))
+    assert "onnx: not installed: onnxscript: pip" in refused(call(run, "--format", "onnx"))
     assert not (run / "export").exists()
     assert call(run / "autoencoder", "--format", "torch", "-o", run / "own").status == 0
     assert [path.name for path in (run / "own").iterdir()] == ["autoencoder.pt2"]

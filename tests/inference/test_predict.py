@@ -129,7 +129,7 @@ def test_the_grid_shows_what_was_seen(run: Path, digits: Path, tmp_path: Path, s
     assert min(np.abs(strip - digit).mean() for strip in strips) < 3
     done = say(run, digits, "--save", output)
     assert (done.status, done.out, "grid.png: exists: give another file" in done.err) == (1, "", True)
-    assert "there is no directory" in say(run, digits, "--save", tmp_path / "no" / "grid.png").err
+    assert "no such directory" in say(run, digits, "--save", tmp_path / "no" / "grid.png").err
     assert "ends in .png" in say(run, digits, "--save", tmp_path / "grid.jpg").err
     Image.new("L", (3, 1000), 0).save(tmp_path / "thin.png")
     done = say(run, tmp_path / "thin.png", "--as-is", "--save", tmp_path / "thin_grid.png")

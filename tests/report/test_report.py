@@ -151,7 +151,11 @@ def test_settings_name_what_the_reports_recipe_has_no_row_for(tmp_path: Path) ->
             "clusters": 10,
         },
         "autoencoder__network__initialization": "he",
-        "autoencoder__augmentation": {"_target_": "aeprobe.data.augmentation.RandomShift", "pixels": 1, "epochs": 6},
+        "autoencoder__augmentation": {
+            "_target_": "aeprobe.data.augmentation.RandomShift",
+            "pixels": 1,
+            "epochs": 6,
+        },
         "autoencoder__corruption": {"_target_": "torch.nn.Dropout", "p": 0.07},
         "classifier__standardize": True,
         "classifier__code_noise": 0.35,

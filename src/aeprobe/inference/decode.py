@@ -5,7 +5,6 @@
 DIR, which must not be there or be empty, gets a PNG for each code, called as its image was.
 """
 
-import argparse
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,7 @@ from aeprobe.data.pictures import ENDS
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum, filled
 from aeprobe.inference import codes_file
-from aeprobe.inference.module import loaded
+from aeprobe.inference.module import loaded, run_parser
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.output import command
 from aeprobe.paths import home, shortest
@@ -106,13 +105,9 @@ def _file_names(names: Iterable[str]) -> Iterator[str]:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="aeprobe decode", description="Writes codes as pictures.")
-    parser.add_argument("run", metavar="RUN", help="the run that encoded them: a run directory, or a .ckpt file")
+    parser = run_parser("decode", "Writes codes as pictures.")
     parser.add_argument("codes", metavar="FILE", help="a file of codes, as aeprobe encode writes it")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="an empty or a new directory")
-    parser.add_argument(
-        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
-    )
     given = parser.parse_args(arguments)
     output = Path(home(given.output))
     count = decode(Path(home(given.run)), Path(home(given.codes)), output, given.plugins)

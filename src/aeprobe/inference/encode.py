@@ -7,7 +7,6 @@ the order of their names, and IDX files of images. A picture of another size is 
 cover the run's size, its middle is cut out, and it becomes grey or coloured as the run's images are.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum, write_atomically
 from aeprobe.inference import codes_file
-from aeprobe.inference.module import loaded
+from aeprobe.inference.module import loaded, run_parser
 from aeprobe.inference.picture_files import Image, batched, picture
 from aeprobe.models.quantizer import MOST_BITS
 from aeprobe.output import command
@@ -96,8 +95,7 @@ def _of_idx(path: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, Image]]:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="aeprobe encode", description="Writes the codes of images into a file.")
-    parser.add_argument("run", metavar="RUN", help="a run directory, or a .ckpt file")
+    parser = run_parser("encode", "Writes the codes of images into a file.")
     parser.add_argument(
         "images", nargs="+", metavar="IMAGES", help="pictures, directories of pictures, and IDX files; resized"
     )
@@ -109,9 +107,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=int,
         choices=range(1, MOST_BITS + 1),
         help="quantise each number to so many bits (default: floats of 32)",
-    )
-    parser.add_argument(
-        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
     )
     given = parser.parse_intermixed_args(arguments)
     output = Path(home(given.output))

@@ -36,7 +36,7 @@ from aeprobe.files import checksum, filled, write_atomically
 from aeprobe.inference import graphs
 from aeprobe.inference.graphs import Metadata
 from aeprobe.inference.images import images_of
-from aeprobe.inference.module import note, stages, usable_checkpoint
+from aeprobe.inference.module import note, run_parser, stages, usable_checkpoint
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.checkpoints import Checkpoint
@@ -120,12 +120,11 @@ def export(
 
 
 def _require_packages(formats: Sequence[str]) -> None:
-    if unknown := {*formats} - {*graphs.FORMATS}:
-        raise AeprobeError(f"format {min(unknown)}: must be one of {', '.join(graphs.FORMATS)}")
     missing = [name for name in graphs.PACKAGES if "onnx" in formats and find_spec(name) is None]
     if missing:
-        said = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
-        raise AeprobeError(f"--format onnx: {said}: pip install 'aeprobe[export]', or take --format torch")
+        raise AeprobeError(
+            f"--format onnx: not installed: {', '.join(missing)}: pip install 'aeprobe[export]', or --format torch"
+        )
 
 
 def _metadata(path: Path, checkpoint: Checkpoint, module: Autoencoder | Classifier, images: str) -> Metadata:
@@ -167,33 +166,19 @@ def _tried_on(
     return torch.randint(256, (CHECKED, *module.shape), generator=generator, dtype=torch.uint8)
 
 
-def _formats(text: str) -> list[str]:
-    formats = text.split(",")
-    if any(form not in graphs.FORMATS for form in formats):
-        raise argparse.ArgumentTypeError(f"{text}: expected onnx, torch, or onnx,torch")
-    return [*dict.fromkeys(formats)]
-
-
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(
-        "aeprobe export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", metavar="RUN", help="a run directory, best of stage=all, or a .ckpt file")
+    parser = run_parser("export", __doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", metavar="DIR", help="the directory of the files (default: RUN/export)")
-    parser.add_argument(
-        "--format", type=_formats, default=[*graphs.FORMATS], help="onnx, torch, or both (default: onnx,torch)"
-    )
+    both = ",".join(graphs.FORMATS)
+    parser.add_argument("--format", choices=(*graphs.FORMATS, both), default=both, help="(default: both)")
     parser.add_argument(
         "--input", choices=graphs.INPUTS, default="uint8", help="the type of the images (default: uint8)"
     )
-    parser.add_argument(
-        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
-    )
     given = parser.parse_args(arguments)
     output = Path(home(given.output)) if given.output else None
-    done = export(Path(home(given.run)), output, given.format, given.input, given.plugins)
+    done = export(Path(home(given.run)), output, given.format.split(","), given.input, given.plugins)
     for one in done:
         print(
             f"{shortest(one.path.resolve())}: {one.size / 1e6:.2f} MB, "

@@ -1,8 +1,10 @@
 """The modules of a finished run, for the commands."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from aeprobe.errors import printable
 from aeprobe.models import checkpoints
@@ -10,6 +12,16 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.paths import shortest
 from aeprobe.runs.metrics import find_checkpoint, read_metrics
+
+
+def run_parser(name: str, description: str | None, **more: Any) -> argparse.ArgumentParser:
+    """Return the parser of a command on a RUN, whose checkpoint may name classes of --plugins."""
+    parser = argparse.ArgumentParser(f"aeprobe {name}", description=description, **more)
+    parser.add_argument("run", metavar="RUN", help="a run directory, best of stage=all, or a .ckpt file")
+    parser.add_argument(
+        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
+    )
+    return parser
 
 
 def loaded(

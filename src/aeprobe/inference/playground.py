@@ -6,7 +6,6 @@ On it one draws a digit, moves the numbers of its code, and sees what the networ
 in the file, as 16-bit floats; what they compute is computed by the page.
 """
 
-import argparse
 import base64
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ import torch
 from aeprobe.errors import AeprobeError
 from aeprobe.inference import playground_data, playground_words
 from aeprobe.inference.images import images_of
-from aeprobe.inference.module import usable_checkpoint
+from aeprobe.inference.module import run_parser, usable_checkpoint
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
@@ -127,13 +126,9 @@ def _hash(text: str) -> str:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="aeprobe playground", description="Makes a page to play with a run.")
-    parser.add_argument("run", metavar="RUN", help="the directory of a run of stage=all, or of an autoencoder's")
+    parser = run_parser("playground", "Makes a page to play with a run.")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="the page (default: playground.html in the directory)"
-    )
-    parser.add_argument(
-        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
     )
     given = parser.parse_args(arguments)
     output = Path(home(given.output)) if given.output else None

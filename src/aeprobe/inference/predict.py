@@ -8,7 +8,6 @@ black, fitted to 20 x 20 pixels and centred by its mass in 28 x 28. With --as-is
 picture is only resized, as little as makes it cover the run's size, and its middle is cut out.
 """
 
-import argparse
 import csv
 import io
 import json
@@ -21,7 +20,6 @@ import aeprobe.runtime  # noqa: F401
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -32,7 +30,7 @@ from aeprobe.figures.of_run import shown
 from aeprobe.figures.tiles import Row, grid
 from aeprobe.files import write_atomically
 from aeprobe.inference.finished_run import Answer, FinishedRun
-from aeprobe.inference.module import note
+from aeprobe.inference.module import note, run_parser
 from aeprobe.inference.picture_files import Image, square
 from aeprobe.output import command
 from aeprobe.paths import home
@@ -97,44 +95,21 @@ def _print_csv(rows: Sequence[dict[str, Any]], noun: str) -> None:
 
 
 def _drawn(finished: FinishedRun, answers: Sequence[Answer]) -> bytes:
-    """Draw the first pictures and their predictions as a PNG."""
+    """Draw the first pictures, what the networks saw of them, and their predictions as a PNG."""
     first = answers[:SHOWN]
     pictures = np.stack([square(grey(Path(one.name), 4 * TILE), TILE) for one in first]) / 255
     seen = shown(torch.from_numpy(np.stack([one.image for one in first])) / 255)
-    made = [one.reconstruction for one in first if one.reconstruction is not None]
-    likely = [one.probabilities for one in first if one.probabilities is not None]
-    words = ["\n".join(f"{finished.names.drawn(label)}  {p:.0%}" for label, p in one.guesses(2)) for one in first]
-    figure = _grid(
-        pictures,
-        seen,
-        shown(torch.stack(made).clamp(0, 1)) if made else None,
-        torch.stack(likely).numpy() if likely else None,
-        words if likely else [f"MSE {number(one.mse)}" for one in first],
-    )
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
-
-
-def _grid(
-    pictures: Array, seen: Array, reconstructions: Array | None, probabilities: Array | None, words: Sequence[str]
-) -> Figure:
-    """Draw pictures, what the networks saw of them, the reconstructions, and a bar for each class's probability.
-
-    Args:
-        pictures: floats in [0, 1], (N, height, width) or (N, height, width, 3).
-        seen: the same.
-        reconstructions: the same, or None.
-        probabilities: in [0, 1], (N, classes), or None.
-        words: to stand below each.
-    """
     rows: list[Row] = [("picture", pictures, []), ("what the\nnetwork saw", seen, [])]
-    if reconstructions is not None:
-        rows.append(("reconstruction", reconstructions, []))
-    if probabilities is not None:
-        rows.append(("probability\nof each class", _bars(probabilities), []))
+    words = [f"MSE {number(one.mse)}" for one in first]
+    if made := [one.reconstruction for one in first if one.reconstruction is not None]:
+        rows.append(("reconstruction", shown(torch.stack(made).clamp(0, 1)), []))
+    if likely := [one.probabilities for one in first if one.probabilities is not None]:
+        rows.append(("probability\nof each class", _bars(torch.stack(likely).numpy()), []))
+        words = ["\n".join(f"{finished.names.drawn(c)}  {p:.0%}" for c, p in one.guesses(2)) for one in first]
     rows[-1] = (*rows[-1][:2], words)
-    return grid("Predictions of the run", rows)
+    content = io.BytesIO()
+    grid("Predictions of the run", rows).savefig(content, format="png")
+    return content.getvalue()
 
 
 def _bars(probabilities: Array) -> Array:
@@ -152,8 +127,7 @@ def _bars(probabilities: Array) -> Array:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser("aeprobe predict", description="Predicts the classes of pictures.")
-    parser.add_argument("run", metavar="RUN", help="a run directory, best of stage=all, or a .ckpt file")
+    parser = run_parser("predict", "Predicts the classes of pictures.")
     parser.add_argument("pictures", nargs="+", metavar="PICTURES", help="files, and directories of them")
     parser.add_argument(
         "--as-is", action="store_true", help="they are as the run's images already: resize at most"
@@ -162,9 +136,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form.add_argument("--json", action="store_true", help="print JSON instead of a table")
     form.add_argument("--csv", action="store_true", help="print CSV instead of a table")
     parser.add_argument("--save", metavar="FILE", help=f"draw the first {SHOWN} and their predictions as a PNG")
-    parser.add_argument(
-        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
-    )
     given = parser.parse_intermixed_args(arguments)
     unread: dict[str, str] = {}
     finished = FinishedRun(Path(home(given.run)), given.plugins)
@@ -178,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif rows:
         _print_table(rows, finished.names.noun)
     if figure and answers:
-        _write(figure, _drawn(finished, answers))
+        write_atomically(figure, _drawn(finished, answers))
     if finished.missing:
         note(finished.missing)
     for why in unread.values():
@@ -188,20 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _place(save: str | None) -> Path | None:
     """Return the figure's path, if one is wanted; no file is replaced."""
-    if save is None:
-        return None
-    file = Path(home(save))
-    if file.suffix.lower() != ".png":
+    file = Path(home(save)) if save else None
+    if file and file.suffix.lower() != ".png":
         raise AeprobeError(f"--save {file}: a PNG is drawn: give a name that ends in .png")
-    if file.exists():
-        raise AeprobeError(f"--save {file}: exists: give another file")
-    if not file.parent.is_dir():
-        raise AeprobeError(f"--save {file}: cannot be written (there is no directory {file.parent}): make it")
+    if file and (file.exists() or not file.parent.is_dir()):
+        raise AeprobeError(
+            f"--save {file}: {'exists' if file.exists() else 'no such directory'}: give another file"
+        )
     return file
-
-
-def _write(file: Path, content: bytes) -> None:
-    try:
-        write_atomically(file, content)
-    except OSError as error:
-        raise AeprobeError(f"--save {file}: cannot be written ({error.strerror}): give another file") from error
