@@ -63,7 +63,7 @@ def test_a_floor_uses_only_itself_and_those_below(floor: str) -> None:
 
 def test_files_are_short() -> None:
     sizes = {file.name: len(file.read_text().splitlines()) for file in SOURCE.rglob("*.py")}
-    assert max(sizes.values()) <= 250, max(sizes, key=lambda name: sizes[name])
+    assert max(sizes.values()) <= 400, max(sizes, key=lambda name: sizes[name])
 
 
 def test_the_training_steps_stand_where_a_stranger_looks() -> None:

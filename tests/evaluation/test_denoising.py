@@ -19,7 +19,7 @@ from torch import Tensor
 from aeprobe import load
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation import filters
+from aeprobe.evaluation import denoising
 from aeprobe.evaluation.similarity import StructuralSimilarity, structural_similarity
 from aeprobe.models.corruption import Gaussian
 
@@ -104,9 +104,9 @@ def test_masked_pixels_are_black_and_a_quarter_of_all(tested: Path, images: tupl
 
 def test_a_filter_s_setting_is_its_best_on_the_images_that_it_is_tuned_on(images: tuple[Tensor, Tensor]) -> None:
     clean, noisy = (part[:5].movedim(1, 3).numpy() for part in images)
-    for name, settings in filters.SETTINGS.items():
-        errors = {s: np.square(filters.filtered(name, noisy, s) - clean).mean() for s in settings}
-        assert errors[filters.best_setting(name, clean, noisy)] == min(errors.values())
+    for name, settings in denoising.SETTINGS.items():
+        errors = {s: np.square(denoising.filtered(name, noisy, s) - clean).mean() for s in settings}
+        assert errors[denoising.best_setting(name, clean, noisy)] == min(errors.values())
 
 
 def test_the_noise_depends_on_no_run(tested: Path, trained: Path, root: Path, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_the_noise_depends_on_no_run(tested: Path, trained: Path, root: Path, tm
 def test_the_page_shows_it(tested: Path) -> None:
     page = made(tested)
     psnr = found(tested)["autoencoder"]["psnr"]
-    assert f"the autoencoder finds {psnr:.1f} dB again" in page.text
+    assert f"the autoencoder brings them back with a PSNR of {psnr:.1f} dB" in page.text
     for name in ("denoising", "denoising_psnr"):
         figure = json.loads((tested / "figures" / f"{name}.json").read_text())
         assert figure["alt"]

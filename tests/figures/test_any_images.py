@@ -74,7 +74,7 @@ def test_classes_are_called_by_their_names() -> None:
         drawing.figure.canvas.draw()
     images, labels = RANDOM.random((3, 28, 28)), np.arange(3)
     mistakes = pictures.mistakes(images, labels, labels[::-1], np.full(3, 0.9), (3, 10), CLOTHES)
-    assert "takes T-shirt/top for an extraordinarily long name" in mistakes.alt
+    assert "T-shirt/top, predicted: an extraordinarily long name" in mistakes.alt
     samples = pictures.samples(images, labels, labels, CLOTHES)
     assert samples.alt.endswith("labelled T-shirt/top, costs $5 or $6, an extraordinarily long name.")
     made = pictures.reconstructions(images, labels, {1: images}, np.zeros((1, 3)), CLOTHES)

@@ -74,7 +74,7 @@ def test_a_run_on_little_says_no_nonsense(tmp_path: Path, name: str, monkeypatch
     assert not NONSENSE.search(re.sub(r"\d+ to 100", "", text)), NONSENSE.search(text)
     if name in ("equal", "black"):
         assert (pca["pca_mse"], pca["components"]) == (0, 0)
-        assert "more than the 0.0000 of the mean image" in said["autoencoder pca_baseline"]
+        assert "more than PCA 0.0000 (components: 0)" in said["autoencoder pca_baseline"]
         assert said["autoencoder codes"] == "40 test images, without any difference between codes."
     if name == "one tested":
         assert said["classifier batch_accuracy"].startswith("The one test batch, of 1, has an accuracy of ")
@@ -105,12 +105,12 @@ def test_the_baselines_error_is_that_of_its_residuals() -> None:
     values = torch.linalg.svdvals(flat - flat.mean(0))
     assert drawn.data["pca_mse"] == pytest.approx((values[2:] ** 2).sum().item() / flat.numel(), rel=1e-6)
     assert drawn.data["components"] == 2
-    assert "more than the " in drawn.alt
+    assert "more than PCA" in drawn.alt
     module = modules.autoencoder([784, 784]).eval()
     drawn = of_run._pca_baseline(module, dict.fromkeys(("train", "val", "test"), split), np.full(60, 1e-12))
     assert drawn.data["pca_mse"] == 0
     assert drawn.data["components"] == 3  # the images vary in no more directions
-    assert "as much as the 0.0000 of 3 principal components" in drawn.alt
+    assert "as much as PCA 0.0000 (components: 3)" in drawn.alt
 
 
 def test_numbers_and_shares_have_one_form() -> None:
@@ -148,7 +148,7 @@ def test_sentences_on_fitting_need_no_loss_above_zero() -> None:
         "16.7% in the last 3 epochs, so that more training would help."
     )  # type: ignore[list-item]
     assert "times the training loss" in said(0.001, [0.5])
-    assert said(0.5, [0.0, 0.5]).startswith("It neither over- nor underfits")
+    assert said(0.5, [0.0, 0.5]).startswith("No sign of over- or underfitting")
 
 
 def test_curves_and_histograms_without_any_extent() -> None:
@@ -207,9 +207,6 @@ def test_equal_classes_and_equal_codes() -> None:
 def test_no_mistake_and_one_pair_of_extremes() -> None:
     image = np.zeros((2, 28, 28))
     drawn = pictures.best_and_worst(image, image, np.array([0.2, 0.1]), np.arange(2), np.arange(2))
-    assert drawn.alt == "The worst test image has an MSE of 0.2000, the best of 0.1000."
+    assert drawn.alt == "MSE of the worst test images: 0.2000; of the best: 0.1000."
     drawn = pictures.pca_baseline(image, image, image, (1e-9, 0.02), 1, 5)
-    assert (
-        drawn.alt
-        == "On the test set the autoencoder has MSE 0.0200, more than the 1.00e-09 of 1 principal component."
-    )
+    assert drawn.alt == "MSE on the test set: autoencoder 0.0200, more than PCA 1.00e-09 (components: 1)."

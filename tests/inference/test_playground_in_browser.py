@@ -178,7 +178,7 @@ def test_a_digit_that_is_drawn_is_recognised(digit: str, opened: Opened) -> None
     seen = np.array(opened.page.evaluate(SHOWN, "input")).reshape(28, 28)
     rows, columns = (seen > 0).any(1).nonzero()[0], (seen > 0).any(0).nonzero()[0]
     assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
-    assert f"Taken for {digit}" in opened.page.text_content("#spoken")
+    assert f"Predicted: {digit}" in opened.page.text_content("#spoken")
 
 
 def test_fingers_draw_and_drag_without_scrolling_the_page(best: Path, browser: Any) -> None:
@@ -388,7 +388,7 @@ def test_a_slider_changes_the_picture_as_the_decoder_does(opened: Opened, best: 
     expected = autoencoder.decoder(edited).flatten() * 255
     assert (torch.tensor(opened.page.evaluate(SHOWN, "edited")) - expected).abs().max() <= 1
     label = int(classifier.head(edited).argmax())
-    assert opened.page.text_content("#edited-number").startswith(f"taken for {label},")
+    assert opened.page.text_content("#edited-number").startswith(f"predicted: {label},")
     assert opened.page.input_value("#number") == "6"
     strip = opened.page.locator("#strip canvas")
     assert strip.count() == 9
@@ -456,7 +456,7 @@ def test_between_noise_and_compression_show_what_they_say(opened: Opened, best: 
     expected = torch.lerp(images[30], images[80], 0.25).flatten() * 255
     assert (torch.tensor(page.evaluate(SHOWN, "by-pixels")) - expected).abs().max() <= 0.51
     assert page.get_attribute("#way", "aria-valuetext") == "25 %"
-    assert "Between the codes taken for" in page.text_content("#spoken")
+    assert "Between the codes predicted:" in page.text_content("#spoken")
     page.locator("#std").fill("0")
     opened.settle()
     assert page.text_content("#noisy-number") == "MSE 0.0000"

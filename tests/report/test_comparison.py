@@ -33,7 +33,7 @@ def test_fitting_says_what_the_gap_says() -> None:
     assert "PCA with 30 components, reaches 0.0177" in linear
     falling = fit_of("classifier", train_loss=0.25, val_loss=0.25, before=0.26)
     assert "still fell by 3.8% in the last epoch" in falling
-    assert fit_of("classifier", train_loss=0.25, val_loss=0.25, before=0.2501).startswith("It neither over- nor")
+    assert fit_of("classifier", train_loss=0.25, val_loss=0.25, before=0.2501).startswith("No sign of over- or")
 
 
 def test_durations() -> None:

@@ -1,16 +1,22 @@
 """The ranges of several seeds, on file, and the verdict on one more run."""
 
-import re
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import REPO
 from finished_runs import config, metrics, write_run, write_stage
 from page_reader import made
 
-from aeprobe.report import ranges
-from aeprobe.report import write as report
-from aeprobe.report.runs import gather
+from aeprobe.runs import ranges
+from aeprobe.runs.seeds import gather
+
+SPEC = importlib.util.spec_from_file_location("bench_ranges", REPO / "bench" / "ranges.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+bench = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(bench)
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +27,7 @@ def _no_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def on_file(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / f"seed{seed}", seed, shift=0.001 * seed) for seed in range(5)]
-    assert report.main(["--ranges", "report", *map(str, runs)]) == 0
+    bench.write("report", runs)
 
 
 def test_ranges_are_written_and_say_where_they_come_from(tmp_path: Path) -> None:
@@ -67,12 +73,12 @@ def test_a_classifier_on_an_unknown_encoder_has_no_range(tmp_path: Path) -> None
     assert "of 5 seeds" not in text
 
 
-def test_ranges_refuse_what_is_no_set_of_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ranges_refuse_what_is_no_set_of_seeds(tmp_path: Path) -> None:
     one, same = write_run(tmp_path / "one"), write_run(tmp_path / "same")
     failed = write_stage(tmp_path / "failed", metrics("autoencoder", 1, status="failed"))
     for given in ([one], [one, same], [one / "autoencoder", failed]):
-        assert report.main(["--ranges", "report", *map(str, given)]) == 1
-        assert re.fullmatch(r"error: --ranges: .* expected .*\n", capsys.readouterr().err)
+        with pytest.raises(SystemExit, match="expected completed runs, two seeds or more"):
+            bench.write("report", given)
     assert (tmp_path / "ranges.yaml").read_text() == "# head\n{}\n"
 
 
@@ -83,7 +89,7 @@ def test_ranges_refuse_what_is_no_set_of_seeds(tmp_path: Path, capsys: pytest.Ca
 def test_a_part_of_each_epoch_may_be_the_recipe(tmp_path: Path, typed: dict[str, float], cut: list[str]) -> None:
     fast = {"trainer__limit_train_batches": 0.4}
     runs = [write_run(tmp_path / f"seed{seed}", seed, **fast) for seed in range(2)]
-    assert report.main(["--ranges", "speedrun", *map(str, runs)]) == 0
+    bench.write("speedrun", runs)
     run = write_run(tmp_path / "run", **(fast | {f"trainer__{key}": value for key, value in typed.items()}))
     text = made(run).text
     assert text.count("not a result to compare") == 2 * bool(cut)

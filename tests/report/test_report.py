@@ -145,9 +145,17 @@ def test_settings_name_what_the_reports_recipe_has_no_row_for(tmp_path: Path) ->
     assert len(tables) == 2
     assert not any(row[0] == "Besides" for table in tables for row in table)
     more = {
-        "autoencoder__regularizer": {"_target_": "m.ClusterAgreement", "clusters": 10, "weight": 0.006},
+        "autoencoder__regularizer": {
+            "_target_": "aeprobe.models.regularizers.ClusterAgreement",
+            "weight": 0.006,
+            "clusters": 10,
+        },
         "autoencoder__network__initialization": "he",
-        "autoencoder__augmentation": {"_target_": "m.RandomShift", "pixels": 1, "epochs": 6},
+        "autoencoder__augmentation": {
+            "_target_": "aeprobe.data.augmentation.RandomShift",
+            "pixels": 1,
+            "epochs": 6,
+        },
         "autoencoder__corruption": {"_target_": "torch.nn.Dropout", "p": 0.07},
         "classifier__standardize": True,
         "classifier__code_noise": 0.35,

@@ -80,7 +80,7 @@ def test_the_page_says_what_the_encoder_was(runs: Path) -> None:
     for kind, said in zip(KINDS, words, strict=True):
         assert StageRun(runs / kind, metrics(runs / kind)).encoder == said
     page = made(runs / "finetuned")
-    assert "Stage 2: the classifier on an encoder, finetuned" in page.text
+    assert "Stage 2: the classifier (encoder: finetuned)" in page.text
     assert "784-500-200-100-30, finetuned" in page.text
 
 

@@ -209,7 +209,7 @@ def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) ->
     if stages == Stage.all or any(of_stage.get("evaluations") for of_stage in metrics.values()):
         from aeprobe.report.write import write_report
 
-        page = _write("report", lambda: write_report([directory]), directory)
+        page = _write("report", lambda: write_report([directory], plugins=trusted_in(config)), directory)
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return  # what comes next is the table over all jobs
     if stages == Stage.autoencoder:

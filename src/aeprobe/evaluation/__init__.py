@@ -1,3 +1,3 @@
-"""What a trained module is good for beyond its metrics: one class for each question, with numbers and figures."""
+"""Questions asked of a trained module beyond its metrics: one class for each, with numbers, figures and page."""
 
 import aeprobe.runtime  # noqa: F401

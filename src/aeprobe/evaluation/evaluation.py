@@ -1,7 +1,7 @@
-"""What an evaluation is: a question that is asked of a finished module, once."""
+"""A question that is asked of a finished module, once: the base class of all evaluations."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,11 +14,14 @@ from aeprobe.figures.charts import Drawing
 from aeprobe.figures.classes import DIGITS, Classes
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
+from aeprobe.pages import Blocks
+
+Figures = Iterable[tuple[str, Callable[[], Drawing]]]  # each one's name, and the function that draws it
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What an evaluation looks at.
+    """The module that an evaluation looks at, and its images.
 
     Attributes:
         module: trained, in eval mode, on the CPU.
@@ -41,23 +44,25 @@ class Subject:
 
 @dataclass(frozen=True)
 class Findings:
-    """What an evaluation found.
+    """The answer of an evaluation.
 
     Attributes:
         numbers: plain values; what metrics.json says below `evaluations`, by the evaluation's name.
-        figures: each one's name, and what draws it.
         final: the numbers among them that a table of runs shows, by their names, such as "test/accuracy".
         higher_is_better: of all of these.
+        images: for its figures alone, by name.
     """
 
     numbers: dict[str, Any]
-    figures: Sequence[tuple[str, Callable[[], Drawing]]] = ()
     final: Mapping[str, float] = field(default_factory=dict)
     higher_is_better: bool = True
+    images: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Evaluation(ABC):
-    """A question; its arguments are the keys of its node.
+    """A question with all that is made of its answer: numbers, figures, and the blocks of the page.
+
+    Its arguments are the keys of its node, and the page finds it by that node: one class and one YAML are enough.
 
     Attributes:
         package: what it needs to be installed, as it is imported, with the extra that brings it; empty: nothing.
@@ -66,15 +71,27 @@ class Evaluation(ABC):
     package: ClassVar[tuple[str, str] | tuple[()]] = ()
 
     def require(self, subject: Subject) -> None:  # noqa: B027 - most can be asked of any
-        """Raises AeprobeError where it cannot be asked, before anything is written."""
+        """Raise AeprobeError if it cannot be asked; called before anything is written."""
 
     @abstractmethod
     def __call__(self, subject: Subject) -> Findings:
-        """Asks it."""
+        """Measure."""
+
+    def figures(self, found: Findings) -> Figures:
+        """Yield the figures of what was found; each is drawn into figures/ and TensorBoard by its name."""
+        return ()
+
+    @classmethod
+    def page(cls, numbers: Mapping[str, Any]) -> Blocks:  # noqa: ARG003
+        """Yield what stands on the page, in its order, made of the numbers in metrics.json.
+
+        A `Table`, a `Text`, or the name of a figure.
+        """
+        yield from ()
 
 
 def in_parts(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """`function(images)`, some images at a time, (N, …); at least one image.
+    """Return `function(images)`, computed some images at a time, (N, …); at least one image.
 
     Written into one tensor: small new ones between large ones would keep half a gigabyte from being used again.
     """

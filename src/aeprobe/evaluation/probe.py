@@ -1,4 +1,4 @@
-"""How well codes tell the classes apart: simple classifiers on them, with the labels of few images and of many."""
+"""Simple classifiers on the codes, with few labels and with many: how well codes tell classes apart."""
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,21 +6,32 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from aeprobe.data.labels import labelled
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation.evaluation import Evaluation, Findings, Subject, in_parts
-from aeprobe.figures import probing
+from aeprobe.evaluation.evaluation import Evaluation, Figures, Findings, Subject, in_parts
+from aeprobe.figures.charts import DARK, GREY, ORANGE, PALE, Drawing
+from aeprobe.figures.panels import legend, panels
 from aeprobe.figures.pca import fitted
 from aeprobe.models import building
+from aeprobe.pages import BEYOND, Blocks, Table, Text
+from aeprobe.wording import of_labels, percent
 
 Array = NDArray[Any]
 MOST_DRAWS = 1_000  # so that those of one seed are none of the next one's
 SHORT = {"neighbours": "knn", "logistic": "logistic"}  # in a table of runs
 ITERATIONS = 200  # of logistic regression at most: on all pixels, accuracy no longer changes then
+METHODS = {"neighbours": "nearest neighbours", "logistic": "logistic regression"}
+FEATURES = {
+    "codes": ("code", DARK, "o-"),
+    "pca": ("PCA", ORANGE, "s-"),
+    "pixels": ("pixels", GREY, "^--"),
+    "random": ("code of a random encoder", PALE, "v--"),
+}
 
 
 class Probe(Evaluation):
@@ -60,7 +71,7 @@ class Probe(Evaluation):
         self.draws, self.neighbours = draws, neighbours
 
     def require(self, subject: Subject) -> None:
-        """As `Evaluation`: there must be so many labels of each class."""
+        """Refuse more labels of a class than it has images."""
         for count in filter(None, self.labels):
             try:
                 labelled(subject.splits["train"].labels, count, subject.seed, "probe.labels")
@@ -68,7 +79,7 @@ class Probe(Evaluation):
                 raise AeprobeError(f"{error}; choose with probe.labels=[{count},…], null for all") from None
 
     def __call__(self, subject: Subject) -> Findings:
-        """Fits and tests all of them, on as many threads as torch has."""
+        """Fit and test all classifiers, on as many threads as torch has."""
         from threadpoolctl import threadpool_limits
 
         train, test = subject.splits["train"].labels, subject.splits["test"].labels
@@ -93,7 +104,41 @@ class Probe(Evaluation):
             for row in rows
             if row["features"] == "codes"
         }
-        return Findings(numbers, [("probe", lambda: probing.probe(numbers))], final)
+        return Findings(numbers, final)
+
+    def figures(self, found: Findings) -> Figures:
+        """Yield the accuracy over the number of labels."""
+        yield "probe", lambda: _curves(found.numbers)
+
+    @classmethod
+    def page(cls, numbers: Mapping[str, Any]) -> Blocks:
+        """Yield a sentence, a table for each method, and the figure."""
+        found = {(row["features"], row["method"], row["labels"]): row for row in numbers["rows"]}
+        counts = list(dict.fromkeys(labels for *_, labels in found))
+        few = [row for row in found.values() if row["labels"] == counts[0]]
+        ours = max(row["mean"] for row in few if row["features"] == "codes")
+        others = max(row["mean"] for row in few if row["features"] != "codes")
+        yield Text(
+            "What the code tells",
+            f"With {of_labels(counts[0])}, the better of two simple classifiers is right for {percent(ours)} of "
+            f"the test images if it sees the code, and for {percent(others)} with the best of the other inputs.",
+        )
+        for method, name in METHODS.items():
+            rows = [
+                [words, *(_cell(found.get((features, method, labels))) for labels in counts)]
+                for features, (words, *_) in FEATURES.items()
+            ]
+            parts = {part: None for row in found.values() for part in row.get("parts", {})}
+            rows[1:1] = [
+                [f"code, {part}", *(percent(found["codes", method, labels]["parts"][part]) for labels in counts)]
+                for part in parts
+            ]
+            note = f"Mean ± standard deviation over {max(row['n'] for row in found.values())} draws of the labels."
+            if method == "neighbours":
+                note += f" {numbers['neighbours']} neighbours vote, fewer with fewer labels of a class."
+            note += f" {numbers['remark']}" if parts else ""
+            yield Table(BEYOND, f"Accuracy of {name}", ["", *map(of_labels, counts)], rows, note, numeric=True)
+        yield "probe"
 
     def _chosen(self, labels: Tensor, count: int | None, seed: int) -> list[Array]:
         if count is None:
@@ -110,7 +155,7 @@ class Probe(Evaluation):
         parts: Mapping[str, slice],
         bar: Any,
     ) -> Iterator[dict[str, Any]]:
-        """A row for each method."""
+        """Yield a row for each method."""
         correct: dict[str, list[Array]] = {"neighbours": [], "logistic": []}  # which test images, of each draw
         for indices in chosen:
             images, labels = (known[0], known[1]) if count is None else (known[0][indices], known[1][indices])
@@ -135,7 +180,7 @@ class Probe(Evaluation):
 
 
 def _features(subject: Subject) -> Iterator[tuple[str, Callable[[Tensor], Array]]]:
-    """What the classifiers see of images, uint8: each one's name, and what makes rows of float32 of them."""
+    """Yield the classifiers' inputs: each one's name, and a function from uint8 images to float32 rows."""
     module = subject.module
 
     def codes(encoder: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Array]:
@@ -152,7 +197,7 @@ def _features(subject: Subject) -> Iterator[tuple[str, Callable[[Tensor], Array]
 
 
 def _scaled(known: Array, asked: Array) -> tuple[Array, Array]:
-    """Both less the mean of the first, over the root of its mean variance; in place, since pixels are many."""
+    """Standardize both by the first's mean and root of mean variance; in place, since pixels are many."""
     mean = known.mean(0, dtype=np.float64).astype(np.float32)
     known -= mean
     asked -= mean
@@ -162,3 +207,45 @@ def _scaled(known: Array, asked: Array) -> tuple[Array, Array]:
         known /= spread
         asked /= spread
     return known, asked
+
+
+def _curves(numbers: Mapping[str, Any]) -> Drawing:
+    """Draw the accuracy over the number of labels, with its standard deviation: a panel for each method."""
+    title = "Accuracy of simple classifiers with few labels and with many"
+    figure, every = panels(title, [f"labels, for {words}" for words in METHODS.values()])
+    whole = numbers["images"]["train"]
+    data: dict[str, list[list[Any]]] = {}
+    for method, axes in zip(METHODS, every, strict=True):
+        for features, (name, colour, form) in FEATURES.items():
+            rows = [r for r in numbers["rows"] if (r["method"], r["features"]) == (method, features)]
+            places, means = [row["labels"] or whole for row in rows], [row["mean"] for row in rows]
+            bars = [row["sd"] or 0.0 for row in rows]
+            axes.errorbar(places, means, bars, fmt=form, color=colour, label=name, capsize=3, ms=5)
+            data[f"{method}, {name}"] = [[row["labels"], row["mean"], row["sd"]] for row in rows]
+        counts = sorted({row["labels"] or whole for row in numbers["rows"]})
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(counts))
+        axes.xaxis.set_major_formatter(FixedFormatter([f"{n:,}" if n < whole else "all" for n in counts]))
+        axes.xaxis.set_minor_locator(NullLocator())
+    every[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    legend(figure, every[0])
+    return Drawing([], title, _alt(numbers["rows"]), figure, data)
+
+
+def _alt(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the best accuracy with the codes and with the other inputs, for each number of labels."""
+    parts = []
+    for count in dict.fromkeys(row["labels"] for row in rows):
+        alike = [row for row in rows if row["labels"] == count]
+        ours, others = (
+            max((row["mean"] for row in alike if (row["features"] == "codes") == code), default=0.0)
+            for code in (True, False)
+        )
+        parts.append(f"with {of_labels(count)} {percent(ours)} on the code and {percent(others)} without it")
+    return f"Accuracy of the better of both methods: {'; '.join(parts)}."
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return percent(None)
+    return percent(row["mean"]) + ("" if row["sd"] is None else f" ± {100 * row['sd']:.2f}")

@@ -1,1 +1,1 @@
-"""Arrays in, a figure out; and what TensorBoard is given beside the curves."""
+"""Figures of a run, made of arrays, and the rest of what TensorBoard shows."""

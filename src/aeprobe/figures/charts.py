@@ -1,4 +1,4 @@
-"""What to draw, as counts: arrays in, a matplotlib Figure out. Knows no Lightning and no files.
+"""Figures of counts, made of arrays. Knows no Lightning and no files.
 
 One style serves all figures: dark blue for what the figure is about, orange for what stands beside it, pale blue
 behind. The three differ in lightness, so they survive greyscale and colour blindness.
@@ -44,7 +44,7 @@ class Drawing:
 
 
 def class_histogram(counts: Mapping[str, Array], same: bool = False, names: Classes = DIGITS) -> Drawing:
-    """Images per class in each split.
+    """Draw the images per class in each split.
 
     Args:
         counts: of "train", "val" and "test", each int (classes,).
@@ -86,7 +86,7 @@ def class_histogram(counts: Mapping[str, Array], same: bool = False, names: Clas
 
 
 def error_histogram(errors: Array) -> Drawing:
-    """The reconstruction errors of the test images: MSE per pixel, (N,)."""
+    """Draw a histogram of the test images' reconstruction errors: MSE per pixel, (N,)."""
     mean, median = float(errors.mean()), float(np.median(errors))
     bins = min(60, max(5, len(errors) // 10))
     counts, edges = np.histogram(errors.astype(np.float64), bins=bins, range=_window(errors))
@@ -114,14 +114,14 @@ def error_histogram(errors: Array) -> Drawing:
 
 
 def _window(errors: Array) -> tuple[float, float]:
-    """What a histogram spans: all errors, and some room where they are so alike that bins would have no width."""
+    """Return a range of all errors, with some room if they are so alike that bins would have no width."""
     low, high = float(errors.min()), float(errors.max())
     room = max(0.05 * high, NOTHING) if high - low <= 1e-6 * high else 0.0
     return max(0.0, low - room), high + room
 
 
 def batch_accuracy(values: Array, images: int) -> Drawing:
-    """The accuracy of each test batch, (batches,) in [0, 1]; of all `images`, the last batch has the rest."""
+    """Draw the accuracy of each test batch, (batches,) in [0, 1]; the last batch has the rest of `images`."""
     last = images - REPORT_BATCH * (len(values) - 1)
     sizes = [REPORT_BATCH] * (len(values) - 1) + [last]
     mean = float(values.mean() if last == REPORT_BATCH else np.average(values, weights=sizes))
@@ -147,7 +147,7 @@ def batch_accuracy(values: Array, images: int) -> Drawing:
 
 
 def confusion_matrix(matrix: Array, names: Classes = DIGITS) -> Drawing:
-    """Which class is taken for which: counts, rows true, columns predicted, int (classes, classes)."""
+    """Draw a confusion matrix: counts, rows true, columns predicted, int (classes, classes)."""
     classes, total, right = len(matrix), int(matrix.sum()), int(np.trace(matrix))
     rows = matrix.sum(1)
     share = matrix / np.maximum(rows, 1)[:, None]
@@ -184,7 +184,7 @@ def confusion_matrix(matrix: Array, names: Classes = DIGITS) -> Drawing:
 
 
 def _ranked(recall: Sequence[float | None], names: Classes) -> str:
-    """Which class is recognised best and which worst, of those that have images."""
+    """Name the classes that are recognised best and worst, of those that have images."""
     known = {i: share for i, share in enumerate(recall) if share is not None}
     best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
     first = names(best) if names.names else names(best).capitalize()
@@ -203,7 +203,7 @@ def new_axes(
     size: tuple[float, float] = (8, 4.2),
     place: tuple[float, float, float, float] = (0.12, 0.125, 0.845, 0.775),
 ) -> tuple[Figure, Axes]:
-    """A figure of 800 x 420 pixels by default; fixed margins, as a layout engine would draw everything twice."""
+    """Return a figure of 800 x 420 pixels by default; margins are fixed, as a layout engine draws twice."""
     figure = Figure(size, dpi=DPI)
     axes = figure.add_axes(place)
     style(axes, title, x, y, what)
@@ -211,7 +211,7 @@ def new_axes(
 
 
 def style(axes: Axes, title: str, x: str, y: str, what: str = "") -> None:
-    """Title, labels and grid; `what` is "accuracy" for an axis in percent."""
+    """Add title, labels and grid; `what` is "accuracy" for an axis in percent."""
     axes.set_title(title, loc="left", y=1, fontsize=12, fontweight="bold")  # y: or its place is searched for
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -223,12 +223,12 @@ def style(axes: Axes, title: str, x: str, y: str, what: str = "") -> None:
 
 
 def whole_numbers() -> MaxNLocator:
-    """Ticks for what is counted: at whole numbers alone, however few there are."""
+    """Return ticks at whole numbers alone, however few there are."""
     return MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
 
 
 def keep_possible(axes: Axes, what: str) -> None:
-    """Leaves no room, around what is plotted, for losses and accuracies below 0 or accuracies above 1."""
+    """Limit the axis to possible values: no loss or accuracy below 0, no accuracy above 1."""
     low, high = axes.get_ylim()
     if low < 0 and axes.get_yscale() == "linear":
         low = -0.02 * high

@@ -1,4 +1,4 @@
-"""What classes are called, in a figure and in a sentence."""
+"""Names of classes, in a figure and in a sentence."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LONGEST = 18  # characters of a class's name, in a figure
 
 @dataclass(frozen=True)
 class Classes:
-    r"""What the classes are called, in figures and sentences.
+    r"""Names of the classes, in figures and sentences.
 
     Args:
         noun: what a class is: "digit" for MNIST's.
@@ -30,24 +30,24 @@ class Classes:
     names: Sequence[str] = ()
 
     def __call__(self, label: int) -> str:
-        """A class in a sentence."""
+        """Name a class in a sentence."""
         if label == NO_LABEL:
             return "an image without a label"
         return self.names[label] if self.names else f"{self.noun} {label}"
 
     def short(self, label: int) -> str:
-        """A class where it is clear that it is one; nothing for an image without a label."""
+        """Name a class where it is clear that it is one; nothing for an image without a label."""
         if label == NO_LABEL:
             return ""
         return self.names[label] if self.names else str(label)
 
     def drawn(self, label: int) -> str:
-        """The same as matplotlib writes it, to which two $ are a formula, and not longer than there is room."""
+        """Shorten the same for a figure, and escape $, which begins a formula in matplotlib."""
         name = self.short(label)
         return (name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…").replace("$", r"\$")
 
     def pick(self, labels: Iterable[int]) -> str:
-        """Several classes, in a sentence."""
+        """Name several classes in a sentence."""
         return ", ".join(map(self.short, labels))
 
 
@@ -55,7 +55,7 @@ DIGITS = Classes()
 
 
 def name_ticks(axes: Axes, names: Classes, classes: int, both: bool = False) -> None:
-    """The classes at the axis below, or at both; long names stand aslant, and the figure gives way to them."""
+    """Name the classes at the lower axis, or at both; long names stand aslant, and get more room."""
     places = _thinned(np.arange(classes))
     words = [names.drawn(int(label)) for label in places]
     length = max(map(len, words))
@@ -74,5 +74,5 @@ def name_ticks(axes: Axes, names: Classes, classes: int, both: bool = False) -> 
 
 
 def _thinned(places: NDArray[Any]) -> NDArray[Any]:
-    """At most 20 of the places, so that their names do not cover one another."""
+    """Choose at most 20 of the places, so that their names do not cover one another."""
     return places[:: -(-len(places) // MOST_WORDS)]

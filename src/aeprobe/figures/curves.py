@@ -1,4 +1,4 @@
-"""What to draw, as curves: values per step and per epoch in, a matplotlib Figure out."""
+"""Figures of curves over steps and epochs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,12 +40,12 @@ class History:
         self.rows, self.steps, self.epoch_steps = rows, steps, np.array(epoch_steps)
 
     def per_epoch(self, *tags: str) -> tuple[Array, ...]:
-        """The epochs that have all these metrics, and the metrics."""
+        """Return the epochs that have all these metrics, and the metrics."""
         rows = [row for row in self.rows if all(tag in row for tag in tags)]
         return tuple(np.array([row[tag] for row in rows]) for tag in ("epoch", *tags))
 
     def loss_per_epoch(self, unit: str) -> Drawing:
-        """Stage 1's training loss, by its name: over the epoch, and of its last batch, as the report prints it."""
+        """Draw stage 1's training loss of each epoch: its mean, and that of its last batch, as in the report."""
         epoch, mean, last = self.per_epoch("train/loss", "train/loss_last")
         figure, axes = new_axes("Stage 1: training loss per epoch", "epoch", unit)
         _per_epoch(axes, epoch, {"last batch": last, "mean over the epoch": mean}, "loss")
@@ -57,7 +57,7 @@ class History:
         return Drawing([8], "Stage 1: loss per epoch", alt, figure, data)
 
     def loss_and_accuracy_per_epoch(self, unit: str) -> Drawing:
-        """Stage 2's training loss, by its name, and accuracy, of each epoch and of its last batch."""
+        """Draw stage 2's training loss and accuracy: means of each epoch, and those of its last batch."""
         figure = Figure((8, 6), dpi=DPI)
         data: dict[str, Any] = {}
         changes = {}
@@ -72,7 +72,7 @@ class History:
         return Drawing([14], "Stage 2: loss and accuracy per epoch", alt, figure, data)
 
     def training(self, stage: int, report: int, what: str, unit: str) -> Drawing:
-        """The "loss" or "accuracy" of training at every step, with each epoch's mean over it.
+        """Draw the "loss" or "accuracy" of training at every step, with each epoch's mean.
 
         Args:
             stage: 1 or 2.
@@ -108,7 +108,7 @@ class History:
         return Drawing([report], title, alt, figure, data)
 
     def validation(self, stage: int, report: int, what: str, unit: str) -> Drawing | None:
-        """The same of validation after each epoch, before the mean of training; None if nothing was validated."""
+        """Draw that of validation after each epoch, with the mean of training; None without validation."""
         epoch, value, train = self.per_epoch(f"val/{what}", f"train/{what}")
         if not len(epoch):
             return None
@@ -125,7 +125,7 @@ class History:
 
 
 def _per_epoch(axes: Axes, epoch: Array, curves: Mapping[str, Array], what: str) -> None:
-    """Two curves over the epochs by their labels: what stands behind, and what the figure is about."""
+    """Plot two curves over the epochs, by their labels: the one behind first."""
     for (label, values), (colour, form) in zip(curves.items(), ((ORANGE, "s--"), (DARK, "o-")), strict=True):
         axes.plot(epoch, values, form, color=colour, label=label, ms=5)
     axes.xaxis.set_major_locator(whole_numbers())
@@ -135,7 +135,7 @@ def _per_epoch(axes: Axes, epoch: Array, curves: Mapping[str, Array], what: str)
 
 
 def _log_scale(axes: Axes, values: Array) -> None:
-    """A loss falls steeply in the first steps: only a logarithmic axis shows those and the rest."""
+    """Make the axis logarithmic: a loss falls steeply in the first steps."""
     if not np.all(values > 0) or values.max() / values.min() < 1.5:
         return
     axes.set_yscale("log")
@@ -155,7 +155,7 @@ def _say(value: float, what: str) -> str:
 
 
 def _change(values: Array, what: str = "loss", epoch: Array | None = None, verb: str = "") -> str:
-    """A clause such as "falls from 0.0352 in epoch 1 to 0.0165 in epoch 10"."""
+    """Return a clause such as "falls from 0.0352 in epoch 1 to 0.0165 in epoch 10"."""
     first, last = _say(values[0], what), _say(values[-1], what)
     begin, end = ("", "") if epoch is None else (f" in epoch {e}" for e in (epoch[0], epoch[-1]))
     if len(values) == 1:

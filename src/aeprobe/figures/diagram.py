@@ -1,4 +1,4 @@
-"""What to draw, as a diagram of a network: its layers in, a matplotlib Figure out."""
+"""Diagram of a network's layers."""
 
 import math
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ class Part:
 
     @property
     def arrows(self) -> list[str]:
-        """What follows each layer: "linear" for nothing."""
+        """Activations and norms after each layer; "linear" for none."""
         names = ["\n".join(layer.then) or "linear" for layer in self.structure.layers]
         return [*names[:-1], self.output or names[-1]]
 
 
 def architecture(stage: int, parts: Sequence[Part]) -> Drawing:
-    """A network's parts one after the other: sizes at the boxes, activations and parameters between them."""
+    """Draw a network's parts in a row: sizes at the boxes, activations and parameters between them."""
     layers = sum(len(part.structure.layers) for part in parts)
     width, height = SPACE * layers + 120, 380
     width, left = max(width, 640), 60 + max(0, 640 - width) / 2
@@ -77,7 +77,7 @@ def _words(part: Part) -> str:
 
 
 def _part(axes: Axes, part: Part, x: float, first: bool) -> None:
-    """One part from `x` on; its first box is there already, unless it is the first part."""
+    """Draw one part from `x` on; its first box is there already, unless it is the first part."""
     middle = 190
     colour = PALE if part.frozen else DARK
     layers = part.structure.layers
@@ -98,7 +98,7 @@ def _part(axes: Axes, part: Part, x: float, first: bool) -> None:
 
 
 def _box(axes: Axes, x: float, middle: float, size: Sequence[int], colour: str) -> None:
-    """A layer's units as a box, its height by their logarithm."""
+    """Draw a layer's units as a box, its height by their logarithm."""
     height = 26 * np.log2(math.prod(size) + 1) ** 0.9
     shape = "round,pad=0,rounding_size=4"
     axes.add_patch(FancyBboxPatch((x - 13, middle - height / 2), 26, height, boxstyle=shape, fc=colour, ec="none"))

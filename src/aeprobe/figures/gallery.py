@@ -1,12 +1,13 @@
-"""When to draw: once, after testing, into figures/ and TensorBoard. What cannot be drawn costs no run."""
+"""The callback that draws a run's figures into figures/ and TensorBoard; one that fails costs no run."""
 
 import io
 import json
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
@@ -33,7 +34,7 @@ log = logging.getLogger("aeprobe")
 
 
 class NotDrawn:
-    """What could not be drawn or shown of a run, and why. By then the run has its results, and keeps them.
+    """The reasons why parts of a run could not be drawn or shown; its results are written before.
 
     Attributes:
         reasons: by the name of the figure, or of what TensorBoard lacks.
@@ -44,7 +45,7 @@ class NotDrawn:
 
     @contextmanager
     def noted(self, name: str) -> Iterator[None]:
-        """Goes on after any error in its block, but says it once, in one line; train.log has the traceback."""
+        """Catch any error in the block, and log it once, in one line; train.log has the traceback."""
         try:
             yield
         except Exception as error:
@@ -57,7 +58,7 @@ class NotDrawn:
 
 
 class Gallery(L.Callback):
-    """Reconstructs the same validation images after some epochs, and draws every figure at the end.
+    """Reconstruct the same validation images after some epochs, and draw every figure at the end.
 
     Args:
         module: what is trained or tested.
@@ -92,7 +93,7 @@ class Gallery(L.Callback):
         self.steps: dict[int, int] = {}
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Keeps reconstructions; the Recorder's clock has stopped at the last batch."""
+        """Keep reconstructions; the Recorder's clock has stopped at the last batch."""
         epoch = trainer.current_epoch + 1
         wanted = epoch in self.epochs or epoch == trainer.max_epochs
         if wanted and trainer.is_global_zero and isinstance(module, Autoencoder):
@@ -101,15 +102,15 @@ class Gallery(L.Callback):
                 self.steps[epoch] = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run cannot make again."""
+        """Return the reconstructions, which a resumed run cannot make again."""
         return {"made": self.reconstructions, "steps": self.steps} if self.reconstructions else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes it back."""
+        """Take them back."""
         self.reconstructions, self.steps = state_dict["made"], state_dict["steps"]
 
     def draw(self, trainer: L.Trainer, history: History, results: Metrics, step: int, more: Figures = ()) -> None:
-        """Draws the run; only the first process does.
+        """Draw the run, in the first process.
 
         Args:
             trainer: after its test.
@@ -120,73 +121,55 @@ class Gallery(L.Callback):
         """
         if not trainer.is_global_zero:
             return
-        with self.not_drawn.noted("figures"), torch.no_grad():
-            assert isinstance(trainer.logger, TensorBoardLogger)
-            writer: SummaryWriter = trainer.logger.experiment
-            module = self.module.eval().cpu()
-            if self.images:
-                self._show(of_run.of_images(self.splits, self.seed, self.names), writer, step)
-            if module.test_outputs:  # not with stage=probe
-                self._draw_module(module, history, results, writer, step)
-            self._show(more, writer, step)
+        assert isinstance(trainer.logger, TensorBoardLogger)
+        writer: SummaryWriter = trainer.logger.experiment
+        with torch.no_grad(), self.not_drawn.noted("figures"):
+            for name, draw in chain(self._parts(history, results, writer, step), more):
+                with self.not_drawn.noted(name):
+                    if drawing := draw():
+                        self._write(name, drawing, writer, step)
 
-    def _draw_module(
-        self,
-        module: Autoencoder | Classifier,
-        history: History,
-        results: Metrics,
-        writer: SummaryWriter,
-        step: int,
-    ) -> None:
-        if isinstance(module, Autoencoder):
-            self._draw_autoencoder(module, history, writer, step)
-        else:
-            self._draw_classifier(module, history, results, writer, step)
-        with self.not_drawn.noted("graph"):
-            tensorboard.add_graph(writer, module)
-
-    def _draw_autoencoder(self, module: Autoencoder, history: History, writer: SummaryWriter, step: int) -> None:
-        test = self.splits["test"]
+    def _parts(self, history: History, results: Metrics, writer: SummaryWriter, step: int) -> Figures:
+        """Yield the figures of the run, and what only TensorBoard gets, which draws None."""
+        module, images, test = self.module.eval().cpu(), self.splits["test"], self.data.splits["test"]
+        if self.images:
+            yield from of_run.of_images(self.splits, self.seed, self.names)
+        if not module.test_outputs:  # of stage=probe
+            return
+        yield "graph", partial(tensorboard.add_graph, writer, module)
+        if isinstance(module, Classifier):  # whose test images are codes by now
+            yield from of_run.of_classifier(module, images, test, history, results, self.names)
+            yield "test_batch_accuracy", partial(_add_accuracies, writer, results["test_batch_accuracy"])
+            return
         codes = torch.cat(module.test_outputs["codes"]).float().cpu()
         errors = torch.cat(module.test_outputs["errors"]).float().cpu().numpy()
         draw = partial(of_run.reconstructions, self.splits["val"], self.chosen, self.names)
         kept = partial(draw, self.reconstructions) if self.reconstructions else lambda: None
-        figures = of_run.of_autoencoder(module, history, self.splits, kept, codes, errors, self.names)
-        self._show(figures, writer, step)
-        for epoch, made in self.reconstructions.items():
-            with self.not_drawn.noted("reconstructions"):
-                png = _png(draw({epoch: made}))
-                tensorboard.add_png(writer, "figures/reconstructions", png, self.steps[epoch])
-        with self.not_drawn.noted("projector"):
-            words = [self.names.short(label) for label in test.labels.tolist()]
-            tensorboard.add_projector(writer, codes, words, test.images, step)
+        yield from of_run.of_autoencoder(module, history, self.splits, kept, codes, errors, self.names)
+        for epoch, made in self.reconstructions.items():  # TensorBoard has a slider over the epochs
+            yield "reconstructions", partial(self._add_epoch, draw, epoch, made, writer)
+        words = [self.names.short(label) for label in images.labels.tolist()]
+        yield "projector", partial(tensorboard.add_projector, writer, codes, words, images.images, step)
 
-    def _draw_classifier(
-        self, module: Classifier, history: History, results: Metrics, writer: SummaryWriter, step: int
+    def _add_epoch(
+        self, draw: Callable[[dict[int, Tensor]], Drawing], epoch: int, made: Tensor, writer: SummaryWriter
     ) -> None:
-        test = self.data.splits["test"]  # codes by now
-        figures = of_run.of_classifier(module, self.splits["test"], test, history, results, self.names)
-        self._show(figures, writer, step)
-        with self.not_drawn.noted("test_batch_accuracy"):
-            for batch, accuracy in enumerate(results["test_batch_accuracy"], start=1):
-                writer.add_scalar("test_batch_accuracy", accuracy, batch)
+        tensorboard.add_png(writer, "figures/reconstructions", _png(draw({epoch: made})), self.steps[epoch])
 
-    def _show(self, figures: Figures, writer: SummaryWriter, step: int) -> None:
-        """Writes each figure's two files and shows its picture in TensorBoard."""
-        folder = self.directory.path / "figures"
-        for name, draw in figures:
-            with self.not_drawn.noted(name):
-                if (made := draw()) is None:
-                    continue
-                png = _png(made)
-                folder.mkdir(exist_ok=True)
-                words = {"report": made.report, "title": made.title, "alt": made.alt, "data": made.data}
-                write_atomically(folder / f"{name}.png", png)
-                text = json.dumps(finite(words), allow_nan=False)
-                write_atomically(folder / f"{name}.json", text.encode())
-                if name != "reconstructions":  # TensorBoard has a slider over the epochs instead
-                    with self.not_drawn.noted("TensorBoard"):
-                        tensorboard.add_png(writer, f"figures/{name}", png, step)
+    def _write(self, name: str, drawing: Drawing, writer: SummaryWriter, step: int) -> None:
+        """Write a figure's two files and show its picture in TensorBoard."""
+        folder, png = self.directory.path / "figures", _png(drawing)
+        folder.mkdir(exist_ok=True)
+        words = {"report": drawing.report, "title": drawing.title, "alt": drawing.alt, "data": drawing.data}
+        write_atomically(folder / f"{name}.png", png)
+        write_atomically(folder / f"{name}.json", json.dumps(finite(words), allow_nan=False).encode())
+        if name != "reconstructions":
+            tensorboard.add_png(writer, f"figures/{name}", png, step)
+
+
+def _add_accuracies(writer: SummaryWriter, accuracies: Sequence[float]) -> None:
+    for batch, accuracy in enumerate(accuracies, start=1):
+        writer.add_scalar("test_batch_accuracy", accuracy, batch)
 
 
 def _png(made: Drawing) -> bytes:

@@ -1,4 +1,4 @@
-"""From what to draw: a run's images, its trained module and its recorded metrics, as the figures' arrays."""
+"""Figures of a run, by name: its images, its module and its metrics become the arrays that they show."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -34,7 +34,7 @@ Figures = Iterable[tuple[str, Draw]]  # each figure's name and what draws it, in
 
 
 def of_images(splits: Splits, seed: int, names: Classes = DIGITS) -> Figures:
-    """What the images are; `names` is what the classes are called."""
+    """Yield the figures of the images."""
     yield "class_histogram", lambda: _class_histogram(splits, names)
     yield "samples", lambda: _samples(splits["train"], seed, names)
 
@@ -48,7 +48,7 @@ def of_autoencoder(
     errors: Array,
     names: Classes = DIGITS,
 ) -> Figures:
-    """How stage 1 went and what it does.
+    """Yield the figures of stage 1.
 
     Args:
         module: in eval mode.
@@ -82,7 +82,7 @@ def of_classifier(
     results: Mapping[str, Any],
     names: Classes = DIGITS,
 ) -> Figures:
-    """How stage 2 went and what it does.
+    """Yield the figures of stage 2.
 
     Args:
         module: in eval mode.
@@ -128,25 +128,25 @@ def _samples(train: ImageDataset, seed: int, names: Classes) -> Drawing:
 
 @torch.no_grad()
 def reconstruct(module: Autoencoder, split: ImageDataset, indices: Any) -> Tensor:
-    """Reconstructions, float (n, channels, height, width) in [0, 1]; a module that trains stays as it is."""
+    """Return reconstructions, float (n, channels, height, width) in [0, 1]; the module keeps its mode."""
     with evaluating(module):
         made: Tensor = module(_inputs(module, split, indices))
     return made.float().cpu()
 
 
 def pixels(split: ImageDataset, indices: Any) -> Array:
-    """Images as they are stored, and as `shown` has them."""
+    """Return some images for a figure, floats in [0, 1]."""
     return shown(split.images[torch.as_tensor(indices)]) / 255
 
 
 def shown(images: Tensor) -> Array:
-    """Images, (n, channels, height, width), as drawn: three channels in colours, else the first in grey."""
+    """Return images, (n, channels, height, width), for a figure: in colours, or the first channel in grey."""
     found: Array = (images.movedim(1, 3) if images.shape[1] == 3 else images[:, 0]).numpy()
     return found
 
 
 def one_of_each(labels: Tensor, seed: int) -> Array:
-    """The index of a random image of each class, in their order; without labels, of any. At most ten."""
+    """Return indices of random images, one of each class in their order, or of any without labels; at most ten."""
     order = seeded_permutation(len(labels), seed, "one of each").numpy()
     if (labels == NO_LABEL).all():
         return order[:10]
@@ -158,7 +158,7 @@ def one_of_each(labels: Tensor, seed: int) -> Array:
 def reconstructions(
     split: ImageDataset, indices: Array, names: Classes, of_epochs: Mapping[int, Tensor]
 ) -> Drawing:
-    """Some images and what `reconstruct` made of them after several epochs, with the MSE as the loss has it."""
+    """Draw some images and their reconstructions after several epochs, with the MSE of each."""
     images, labels = split[torch.as_tensor(indices)]
     errors = (torch.stack([*of_epochs.values()]) - images).square().mean((2, 3, 4)).numpy()
     rows = {epoch: shown(made) for epoch, made in of_epochs.items()}
@@ -224,6 +224,6 @@ def _mistakes(
 
 
 def _inputs(module: Autoencoder | Classifier, split: ImageDataset, indices: Any) -> Tensor:
-    """Images or codes, where the module is and with its precision."""
+    """Return images or codes, where the module is and with its precision."""
     weight = next(module.parameters())
     return split[torch.as_tensor(indices)][0].to(weight)

@@ -11,7 +11,7 @@ LETTERS = 11  # a phone shows the figure at half its size
 
 
 def panels(title: str, below: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """A figure with one or two panels, each named by the words below it, and room for a legend."""
+    """Return a figure with one or two panels, each named by the words below it, and room for a legend."""
     figure = Figure(figsize=(8.2, 4.6), dpi=DPI)
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.02, ha="left")
     every: list[Axes] = []
@@ -27,5 +27,5 @@ def panels(title: str, below: Sequence[str]) -> tuple[Figure, list[Axes]]:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """What the curves are called, below all panels; those of one panel stand for all."""
+    """Add a legend below all panels; the curves of one panel stand for all."""
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=10, loc="lower center", ncols=4)

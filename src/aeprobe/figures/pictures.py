@@ -1,4 +1,4 @@
-"""What to draw, as pictures of images and of codes: arrays in, a matplotlib Figure out.
+"""Figures of images and of codes, made of arrays.
 
 The images are as tiles.py takes them.
 """
@@ -24,7 +24,7 @@ CLASS_COLOURS = (
 
 
 def samples(images: Array, labels: Array, indices: Array, names: Classes = DIGITS) -> Drawing:
-    """Training images with their labels; `indices` are their places in the training split."""
+    """Draw training images with their labels; `indices` are their places in the training split."""
     count, images = len(images), scaled(images, 84)
     height, width = images.shape[1:3]
     words = [names.drawn(label) if names.names or label == NO_LABEL else f"label {label}" for label in labels]
@@ -45,7 +45,7 @@ def samples(images: Array, labels: Array, indices: Array, names: Classes = DIGIT
 def reconstructions(
     images: Array, labels: Array, of_epochs: Mapping[int, Array], errors: Array, names: Classes = DIGITS
 ) -> Drawing:
-    """The same images' reconstructions after several epochs, as rows below the images.
+    """Draw images, and below them their reconstructions after several epochs.
 
     Args:
         images: what was put in, N of them.
@@ -70,7 +70,7 @@ def reconstructions(
 def pca_baseline(
     images: Array, linear: Array, ours: Array, mse: tuple[float, float], components: int, fitted: int
 ) -> Drawing:
-    """Reconstructions by principal components beside the autoencoder's.
+    """Draw reconstructions by principal components beside the autoencoder's.
 
     Args:
         images: test images.
@@ -87,34 +87,32 @@ def pca_baseline(
         (f"autoencoder\nMSE {number(own)}", ours, []),
     ]
     title = "The autoencoder beside PCA: test images and their reconstructions"
-    parts = f"{components} principal component{'s' if components > 1 else ''}"
-    parts = parts if components else "the mean image alone"
     alt = (
-        f"On the test set the autoencoder has MSE {number(own)}, {beside(own, pca)} the {number(pca)} of {parts}."
+        f"MSE on the test set: autoencoder {number(own)}, {beside(own, pca)} PCA {number(pca)} "
+        f"(components: {components})."
     )
     data = {"pca_mse": pca, "autoencoder_mse": own, "components": components, "fitted_on": fitted}
     return Drawing([], "PCA as a baseline", alt, grid(title, rows), data)
 
 
 def best_and_worst(images: Array, made: Array, errors: Array, labels: Array, indices: Array) -> Drawing:
-    """The worst and the best reconstructions, 2N of them: worst first, then the best, best last."""
+    """Draw the worst and the best reconstructions, 2N of them: the worst first, the best last."""
     half = len(images) // 2
     rows: list[Row] = []
     for name, part in (("worst", slice(None, half)), ("best", slice(None, -half - 1, -1))):
         rows.append((f"{name} {half}:\ninput", images[part], []))
         rows.append(("reconstruction\nand its MSE", made[part], list(map(number, errors[part]))))
-    few, s, have = (f"{half} ", "s", "have") if half > 1 else ("", "", "has")
-    title = f"The {few}worst and the {few}best reconstruction{s} of the test set"
+    title = f"Worst and best reconstructions of the test set, {half} of each"
     alt = (
-        f"The {few}worst test image{s} {have} an MSE of {span(errors[0], errors[half - 1])}, "
-        f"the {few}best of {span(errors[-1], errors[half])}."
+        f"MSE of the worst test images: {span(errors[0], errors[half - 1])}; "
+        f"of the best: {span(errors[-1], errors[half])}."
     )
     data = {"indices": indices.tolist(), "labels": labels.tolist(), "mse": errors.tolist()}
     return Drawing([], "Worst and best reconstructions", alt, grid(title, rows), data)
 
 
 def sampled(images: Array) -> Drawing:
-    """What a decoder makes of random codes, ten in a row."""
+    """Draw the images of random codes, ten in a row."""
     rows: list[Row] = [("", images[first : first + 10], []) for first in range(0, len(images), 10)]
     title = "Images of codes drawn from a standard normal distribution"
     alt = f"{len(images)} images that the decoder made of random codes."
@@ -129,20 +127,18 @@ def mistakes(
     total: tuple[int, int],
     names: Classes = DIGITS,
 ) -> Drawing:
-    """The most confident mistakes, most confident first.
+    """Draw the most confident mistakes, most confident first.
 
     Args:
         images: at most 20 of them.
         true: their labels.
-        predicted: the labels that they were given.
+        predicted: the labels that were predicted.
         probability: of that label, in [0, 1].
         total: all mistakes, and all test images.
         names: what the classes are called.
     """
     wrong, of = total
-    title = f"The most confident of {wrong:,} mistakes in {counted(of, 'test')}"
-    if wrong < 2:
-        title = f"{'The one' if wrong else 'No'} mistake in {counted(of, 'test')}"
+    title = f"The most confident mistakes: {wrong:,} of {counted(of, 'test')} are wrong"
     columns = zip(true, predicted, probability, strict=True)
     arrow = " → " if max([*true, *predicted], default=0) < 100 else "→"
     words = [f"{t}{arrow}{p}\n{q:.1%}" for t, p, q in columns]
@@ -158,20 +154,16 @@ def mistakes(
     alt = f"{wrong:,} of {of:,} test images are classified wrong ({wrong / of:.2%})."
     if wrong:
         alt += (
-            f" The most confident mistake takes {_a(true[0], names)} for {_a(predicted[0], names)} "
-            f"with probability {probability[0]:.3f}."
+            f" The most confident mistake: {names(true[0])}, predicted: {names.short(predicted[0])}, "
+            f"probability {probability[0]:.3f}."
         )
     data = {"true": true.tolist(), "predicted": predicted.tolist(), "probability": probability.tolist()}
     data |= {"mistakes": wrong, "images": of}
     return Drawing([], "The most confident mistakes", alt, grid(title, rows), data)
 
 
-def _a(label: int, names: Classes) -> str:
-    return names(label) if names.names else f"a {label}"
-
-
 def codes(points: Array, labels: Array, explained: Array, names: Classes = DIGITS) -> Drawing:
-    """Codes on their two principal components.
+    """Draw codes on their two principal components.
 
     Args:
         points: (N, 2); at most a few thousand, since each is drawn as its label.
@@ -210,12 +202,12 @@ def codes(points: Array, labels: Array, explained: Array, names: Classes = DIGIT
 
 
 def _marker(name: str) -> str:
-    """A class's number or letter where each of its points is; a dot for a longer name."""
+    """Return a class's number or letter as marker of its points; a dot for a longer name."""
     return f"${name}$" if len(name) <= 2 and name.isalnum() and name.isascii() else "."
 
 
 def _apart(places: Array, extent: Array) -> Array:
-    """Moves labels, (n, 2), that would cover one another away from each other, by as little as needed."""
+    """Move labels, (n, 2), away from each other, by as little as they need to cover none."""
     near = 0.055 * np.where(extent > 0, extent, 0.11)  # what matplotlib shows around a single place
     places = places.copy()
     for _ in range(50):

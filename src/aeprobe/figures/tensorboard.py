@@ -1,4 +1,4 @@
-"""What TensorBoard is given beside the curves.
+"""Pictures, graph, projector and hparams for TensorBoard.
 
 All its tags, by who writes them:
 
@@ -47,14 +47,14 @@ RGBA = 4
 
 
 def add_png(writer: SummaryWriter, tag: str, png: bytes, step: int) -> None:
-    """Adds a file's bytes as they are: add_figure would draw the figure, and compress it, once more."""
+    """Add a file's bytes as they are: add_figure would draw the figure, and compress it, once more."""
     width, height = struct.unpack(">2I", png[16:24])  # as its header says
     image = Summary.Image(width=width, height=height, colorspace=RGBA, encoded_image_string=png)
     _add(writer, Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
 
 def add_graph(writer: SummaryWriter, module: Autoencoder | Classifier) -> None:
-    """Adds a stage's networks, one after the other."""
+    """Add a stage's networks, one after the other."""
     layers = dict(module.named_children())
     network = nn.Sequential(OrderedDict((name, layers[name]) for name in NETWORKS if name in layers))
     weight = next(network.parameters())
@@ -63,7 +63,7 @@ def add_graph(writer: SummaryWriter, module: Autoencoder | Classifier) -> None:
 
 
 def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping[str, float], step: int) -> None:
-    """Adds a run's row to the table.
+    """Add a run's row to the table.
 
     Args:
         writer: of the run.
@@ -81,7 +81,7 @@ def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping
 
 
 def add_projector(writer: SummaryWriter, codes: Tensor, words: Sequence[str], images: Tensor, step: int) -> None:
-    """Adds a thousand of the codes, (N, code), with their classes and images, uint8, of as many or more."""
+    """Add a thousand of the codes, (N, code), with their classes and images, uint8, of as many or more."""
     chosen = evenly_spaced(len(codes), PROJECTED)
     codes, sprite = codes[chosen], images[chosen].float() / 255
     if sprite.shape[1] != 3:

@@ -21,7 +21,7 @@ Row = tuple[str, Array, Sequence[str]]  # a label, the images, words below each 
 
 
 def grid(title: str, rows: Sequence[Row]) -> Figure:
-    """Rows of images, each with a label before it and perhaps words below each image."""
+    """Draw rows of images, each with a label before it and perhaps words below each image."""
     rows = [(label, scaled(images, SIDE), words) for label, images, words in rows]
     height, width = rows[0][1].shape[1:3] if rows else (SIDE, SIDE)
     longest = max((len(line) for _, _, words in rows for word in words for line in word.split("\n")), default=0)
@@ -43,20 +43,20 @@ def grid(title: str, rows: Sequence[Row]) -> Figure:
 
 
 def canvas(width: int, height: int, title: str) -> Figure:
-    """A figure without axes, which would take longer to make than all of its images."""
+    """Return a figure without axes, which would take longer to make than all of its images."""
     figure = Figure((width / DPI, height / DPI), dpi=DPI)
     write(figure, 14, 11, title, fontsize=12, fontweight="bold")
     return figure
 
 
 def write(figure: Figure, x: float, y: float, words: str, va: str = "top", **font: Any) -> None:
-    """Writes at a place that is given in pixels from the top left."""
+    """Write at a place that is given in pixels from the top left."""
     width, height = figure.get_size_inches() * DPI
     figure.text(x / width, 1 - y / height, words, va=va, **font)
 
 
 def scaled(images: Array, side: int) -> Array:
-    """Images of about so many pixels: each of theirs becomes a square, or a square of theirs becomes its mean."""
+    """Scale images to about so many pixels: a pixel becomes a square, or a square of pixels its mean."""
     height, width = images.shape[1:3]
     longer = max(height, width)
     zoom, part = max(1, round(side / longer)), max(1, math.ceil(longer / (1.5 * side)))
@@ -69,7 +69,7 @@ def scaled(images: Array, side: int) -> Array:
 
 
 def put(figure: Figure, tiles: Iterable[tuple[int, int, Array]]) -> None:
-    """Puts images at their (left, top), all in one layer: to scale and blend each by itself takes longer."""
+    """Put images at their (left, top), all in one layer: to scale and blend each by itself takes longer."""
     width, height = (round(inches * DPI) for inches in figure.get_size_inches())
     layer = np.zeros((height, width, 4), np.uint8)  # transparent
     for left, top, image in tiles:

@@ -1,3 +1,3 @@
-"""What a finished run is used for: images to a file of codes, and back."""
+"""Uses of a finished run: predict, encode and decode, export, and the playground."""
 
 import aeprobe.runtime  # noqa: F401

@@ -5,7 +5,6 @@
 DIR, which must not be there or be empty, gets a PNG for each code, called as its image was.
 """
 
-import argparse
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,7 @@ from aeprobe.data.pictures import ENDS
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum, filled
 from aeprobe.inference import codes_file
-from aeprobe.inference.module import loaded
+from aeprobe.inference.module import loaded, run_parser
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.output import command
 from aeprobe.paths import home, shortest
@@ -29,7 +28,7 @@ MOST_LETTERS = 60  # of a picture's name: 240 bytes at most
 
 
 def decode(run: Path, file: Path, output: Path, plugins: Sequence[str] = ()) -> int:
-    """Writes the pictures of some codes into a directory, all or none; returns how many there are.
+    """Write the pictures of some codes into a directory, all or none; return how many there are.
 
     Args:
         run: a run directory (of `stage=all`: its autoencoder), or a .ckpt file.
@@ -41,7 +40,7 @@ def decode(run: Path, file: Path, output: Path, plugins: Sequence[str] = ()) -> 
         AeprobeError: the directory holds something, the file is none of codes or of another run, or the run has no
             decoder.
     """
-    if output.is_symlink() or (output.exists() and not (output.is_dir() and not any(output.iterdir()))):
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise AeprobeError(f"{output} is there already and no empty directory: give another with -o")
     codes = codes_file.read(file)
     path, module = loaded(run, plugins)
@@ -58,22 +57,23 @@ def decode(run: Path, file: Path, output: Path, plugins: Sequence[str] = ()) -> 
         raise AeprobeError(f"{path} is of images with {module.shape[0]} channels, which no PNG here has")
     try:
         _write(output, zip(_file_names(codes.names), _images(module, codes.codes), strict=True))
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise AeprobeError(f"{output} cannot be written ({why}): give another directory with -o") from error
+    except OSError as error:
+        raise AeprobeError(
+            f"{output} cannot be written ({error.strerror}): give another directory with -o"
+        ) from error
     return len(codes.names)
 
 
 @torch.no_grad()
 def _images(module: Autoencoder, codes: torch.Tensor) -> Iterator[NDArray[np.uint8]]:
-    """Reconstructions, each uint8 (height, width) or (height, width, 3)."""
+    """Yield reconstructions, each uint8 (height, width) or (height, width, 3)."""
     for part in codes.split(PART):
         pixels = module.decoder(part).mul(255).round().clamp(0, 255).byte()
         yield from (pixels[:, 0] if module.shape[0] == 1 else pixels.movedim(1, 3)).numpy()
 
 
 def _write(output: Path, pictures: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
-    """Writes the pictures beside the directory, or in one that is there, and moves them when all are complete."""
+    """Write the pictures into a temporary folder, and move them when all are complete."""
     with filled(output) as whole:
         for name, pixels in pictures:
             with (whole / name).open("xb") as file:
@@ -81,7 +81,7 @@ def _write(output: Path, pictures: Iterable[tuple[str, NDArray[np.uint8]]]) -> N
 
 
 def _file_names(names: Iterable[str]) -> Iterator[str]:
-    r"""A file's name for each image's: its own without folders, with a number where another has it.
+    r"""Yield a file name for each image: its own without folders, with a number if another has it.
 
     >>> [*_file_names(["a/x.jpg", "x.png", "../../etc/passwd", "C:\\.hidden", "X", "", "v1.5"])]
     ['x.png', 'x-2.png', 'passwd.png', 'hidden.png', 'X-3.png', 'image.png', 'v1.5.png']
@@ -104,14 +104,10 @@ def _file_names(names: Iterable[str]) -> Iterator[str]:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="aeprobe decode", description="Writes codes as pictures.")
-    parser.add_argument("run", metavar="RUN", help="the run that encoded them: a run directory, or a .ckpt file")
+    """Run the command line; return the exit status."""
+    parser = run_parser("decode", "Writes codes as pictures.")
     parser.add_argument("codes", metavar="FILE", help="a file of codes, as aeprobe encode writes it")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="an empty or a new directory")
-    parser.add_argument(
-        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
-    )
     given = parser.parse_args(arguments)
     output = Path(home(given.output))
     count = decode(Path(home(given.run)), Path(home(given.codes)), output, given.plugins)

@@ -7,7 +7,6 @@ the order of their names, and IDX files of images. A picture of another size is 
 cover the run's size, its middle is cut out, and it becomes grey or coloured as the run's images are.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum, write_atomically
 from aeprobe.inference import codes_file
-from aeprobe.inference.module import loaded
-from aeprobe.inference.pictures import Image, batched, picture
+from aeprobe.inference.module import loaded, run_parser
+from aeprobe.inference.picture_files import Image, batched, picture
 from aeprobe.models.quantizer import MOST_BITS
 from aeprobe.output import command
 from aeprobe.paths import home, shortest
@@ -34,7 +33,7 @@ IDX = (".gz", "-ubyte", ".idx", ".idx3")
 def encode(
     run: Path, images: Sequence[Path], output: Path, bits: int | None = None, plugins: Sequence[str] = ()
 ) -> int:
-    """Writes the codes of some images into a file, complete or not at all; returns how many there are.
+    """Write the codes of some images into a file, complete or not at all; return how many there are.
 
     Args:
         run: a run directory (of `stage=all`: its autoencoder), or a .ckpt file.
@@ -46,16 +45,13 @@ def encode(
     Raises:
         AeprobeError: the file is there, there is no such run, or one of the images cannot be read.
     """
-    if output.exists() or output.is_symlink():
+    if output.exists():
         raise AeprobeError(f"{output} is there already: delete it, or give another file with -o")
     path, module = loaded(run, plugins)
-    most = min(codes_file.MOST_IMAGES, codes_file.MOST_NUMBERS // module.code_size)
     names: list[str] = []
     parts: list[Tensor] = []
     for part in batched(_images(images, module.shape), PART):
         names += [name for name, _ in part]
-        if len(names) > most:
-            raise AeprobeError(f"more than {most:,} images, which no file of codes holds: encode fewer at a time")
         with torch.no_grad():
             parts.append(module.encode(as_pixels(torch.from_numpy(np.stack([image for _, image in part])))))
     if not parts:
@@ -64,6 +60,8 @@ def encode(
     if not codes.isfinite().all():
         raise AeprobeError(f"{path}: its codes of these images are not finite")
     content = codes_file.packed(names, checksum(path), codes, bits)
+    if len(content) > codes_file.MOST_BYTES:
+        raise AeprobeError(f"more than {codes_file.MOST_BYTES:,} bytes of codes: encode fewer images at a time")
     try:
         write_atomically(output, content)
     except OSError as error:
@@ -72,7 +70,7 @@ def encode(
 
 
 def _images(paths: Sequence[Path], shape: tuple[int, ...]) -> Iterator[tuple[str, Image]]:
-    """Each image with its name, uint8 of the shape."""
+    """Yield each image with its name, uint8 of the shape."""
     for path in paths:
         if path.is_file() and path.name.lower().endswith(IDX):
             yield from _of_idx(path, shape)
@@ -93,9 +91,8 @@ def _of_idx(path: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, Image]]:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="aeprobe encode", description="Writes the codes of images into a file.")
-    parser.add_argument("run", metavar="RUN", help="a run directory, or a .ckpt file")
+    """Run the command line; return the exit status."""
+    parser = run_parser("encode", "Writes the codes of images into a file.")
     parser.add_argument(
         "images", nargs="+", metavar="IMAGES", help="pictures, directories of pictures, and IDX files; resized"
     )
@@ -107,9 +104,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=int,
         choices=range(1, MOST_BITS + 1),
         help="quantise each number to so many bits (default: floats of 32)",
-    )
-    parser.add_argument(
-        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
     )
     given = parser.parse_intermixed_args(arguments)
     output = Path(home(given.output))

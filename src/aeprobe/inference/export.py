@@ -16,11 +16,11 @@ Both hold metadata, in ONNX as text by key (`metadata_props`), in a .pt2 as one 
 stage, seed, status, checkpoint (SHA-256 of its file), metrics (of the test), data, class_names, input, license
 (of this project), aeprobe and torch (their versions).
 
-Before a file is written, it is run on 1,000 test images, and on 1 and 7 of them, and must give what the run gives.
+Before a file is written, it is run on 1,000 test images, and must give what the run gives.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import metadata as installed
 from importlib.util import find_spec
@@ -33,11 +33,11 @@ from aeprobe.data.pixels import as_pixels
 from aeprobe.data.sampler import evenly_spaced
 from aeprobe.errors import AeprobeError, printable
 from aeprobe.figures.classes import Classes
-from aeprobe.files import checksum, filled, read_file, write_atomically
+from aeprobe.files import checksum, filled, write_atomically
 from aeprobe.inference import graphs
 from aeprobe.inference.graphs import Metadata
 from aeprobe.inference.images import images_of
-from aeprobe.inference.module import note, stages, usable_checkpoint
+from aeprobe.inference.module import note, run_parser, stages, usable_checkpoint
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.checkpoints import Checkpoint
@@ -47,7 +47,6 @@ from aeprobe.paths import home, shortest
 from aeprobe.runs.metrics import read_metrics
 
 CHECKED = 1_000  # images that a file is tried on
-MOST_BYTES = 2**31  # that an earlier file may have
 
 
 @dataclass(frozen=True)
@@ -74,85 +73,63 @@ def export(
     images: str = "uint8",
     plugins: Sequence[str] = (),
 ) -> list[Exported]:
-    """Writes a run's modules into a directory, all files or none, and returns what was written.
+    """Write a run's modules into a directory, all files or none, and return what was written.
 
     Args:
         run: a run directory (of `stage=all`: both stages), or a .ckpt file.
-        output: a directory; `export` in the run's by default. An earlier export of the same run is replaced.
+        output: a directory; `export` in the run's by default. No file in it is replaced.
         formats: some of `graphs.FORMATS`.
         images: the type of the input, one of `graphs.INPUTS`.
         plugins: packages of your own that a checkpoint may name classes of.
 
     Raises:
-        AeprobeError: a package is missing, there is no such run, a file is there that is no export of it, a
-            network cannot be exported, or what a file gives differs from what the run gives.
+        AeprobeError: a package is missing, there is no such run, a file is there already, a network cannot be
+            exported, or what a file gives differs from what the run gives.
     """
     _require_packages(formats)
     if output is None and run.is_file():
         raise AeprobeError(f"{run} is a file: give a directory for what is exported with -o")
     directory = output or run / "export"
-    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
-        raise AeprobeError(f"{directory} is there already and no directory: give another with -o")
     found = []
     for path in [usable_checkpoint(run, stage) for stage in stages(run)]:
         checkpoint = checkpoints.read(path)
-        module = checkpoints.restore(checkpoint, path, plugins)
-        described = _metadata(path, checkpoint, module, images)
-        for form in formats:
-            _require_own(directory / _name(module, form), form, described, own=output is None)
-        found.append((path, checkpoint, module, described))
+        found.append((path, checkpoint, checkpoints.restore(checkpoint, path, plugins)))
+    targets = {(module, form): f"{module.stage}{graphs.FORMATS[form]}" for *_, module in found for form in formats}
+    if there := [directory / name for name in targets.values() if (directory / name).exists()]:
+        raise AeprobeError(f"{there[0]} exists: give another directory with -o")
     files: dict[str, bytes] = {}
     done = []
-    for path, checkpoint, module, described in found:
+    for path, checkpoint, module in found:
         tried = _tried_on(checkpoint, path, module, plugins)
         if graphs.INPUTS[images].is_floating_point:
             tried = as_pixels(tried)
         try:
-            made = graphs.made(module, tried, formats, described)
+            made = graphs.made(module, tried, formats, _metadata(path, checkpoint, module, images))
         except AeprobeError as error:
             raise AeprobeError(f"{path}: {error}; nothing was written") from error
         for form, (content, difference) in made.items():
-            name = _name(module, form)
+            name = targets[module, form]
             files[name] = content
             done.append(Exported(directory / name, len(content), difference, len(tried)))
     try:
-        _write(directory, files)
+        with filled(directory) as folder:
+            for name, content in files.items():
+                write_atomically(folder / name, content)
     except OSError as error:
         raise AeprobeError(f"{directory} cannot be written ({error.strerror}): give another with -o") from error
     return done
 
 
 def _require_packages(formats: Sequence[str]) -> None:
-    if unknown := {*formats} - {*graphs.FORMATS}:
-        raise AeprobeError(f"format {min(unknown)}: must be one of {', '.join(graphs.FORMATS)}")
     missing = [name for name in graphs.PACKAGES if "onnx" in formats and find_spec(name) is None]
     if missing:
-        said = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
-        raise AeprobeError(f"--format onnx: {said}: pip install 'aeprobe[export]', or take --format torch")
-
-
-def _name(module: Autoencoder | Classifier, form: str) -> str:
-    return f"{module.stage}{graphs.FORMATS[form]}"
-
-
-def _require_own(file: Path, form: str, described: Metadata, own: bool) -> None:
-    """Raises AeprobeError where an export would replace something else than an earlier one of the same run."""
-    if not file.exists() and not file.is_symlink():
-        return
-    try:
-        found = graphs.metadata_of(read_file(file, MOST_BYTES), form)
-    except OSError:  # it is no regular file, a link, or larger
-        found = {}
-    keys = ["run", "stage", "seed"]
-    if not own:  # what lies in the run's own directory is of an earlier checkpoint of it at most
-        keys.append("checkpoint")
-    if any(str(found.get(key)) != str(described.get(key)) for key in keys):
-        what = described["run"] if found.get("run") != described["run"] else "this checkpoint"
-        raise AeprobeError(f"{file} is there already, and no export of {what}: give another -o")
+        raise AeprobeError(
+            f"--format onnx: not installed: {', '.join(missing)}: pip install 'aeprobe[export]', or --format torch"
+        )
 
 
 def _metadata(path: Path, checkpoint: Checkpoint, module: Autoencoder | Classifier, images: str) -> Metadata:
-    """What a file says of itself: plain values, without any path; a .ckpt file alone does not know all of it."""
+    """Describe a file by plain values, without any path; a .ckpt file alone does not know all of them."""
     part = path.resolve().parent.parent if path.parent.name == "checkpoints" else None
     metrics = read_metrics(part, missing_ok=True) if part else {}
     owner = part.parent if part and part.name == module.stage else part
@@ -180,7 +157,7 @@ def _metadata(path: Path, checkpoint: Checkpoint, module: Autoencoder | Classifi
 def _tried_on(
     checkpoint: Checkpoint, path: Path, module: Autoencoder | Classifier, plugins: Sequence[str]
 ) -> Tensor:
-    """1,000 test images, evenly spaced, uint8; where they are not there any more random ones, which is said."""
+    """Return 1,000 test images, evenly spaced, uint8, or as many random ones if they are gone, and say so."""
     try:
         images = images_of(checkpoint, path, "test", plugins).images
         return images[evenly_spaced(len(images), CHECKED)]
@@ -191,40 +168,19 @@ def _tried_on(
     return torch.randint(256, (CHECKED, *module.shape), generator=generator, dtype=torch.uint8)
 
 
-def _write(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Writes the files beside those that they replace, and moves them when all are complete."""
-    with filled(directory) as whole:
-        for name, content in files.items():
-            write_atomically(whole / name, content)
-
-
-def _formats(text: str) -> list[str]:
-    formats = text.split(",")
-    if any(form not in graphs.FORMATS for form in formats):
-        raise argparse.ArgumentTypeError(f"{text}: expected onnx, torch, or onnx,torch")
-    return [*dict.fromkeys(formats)]
-
-
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        "aeprobe export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", metavar="RUN", help="a run directory, best of stage=all, or a .ckpt file")
+    """Run the command line; return the exit status."""
+    parser = run_parser("export", __doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", metavar="DIR", help="the directory of the files (default: RUN/export)")
-    parser.add_argument(
-        "--format", type=_formats, default=[*graphs.FORMATS], help="onnx, torch, or both (default: onnx,torch)"
-    )
+    both = ",".join(graphs.FORMATS)
+    parser.add_argument("--format", choices=(*graphs.FORMATS, both), default=both, help="(default: both)")
     parser.add_argument(
         "--input", choices=graphs.INPUTS, default="uint8", help="the type of the images (default: uint8)"
     )
-    parser.add_argument(
-        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
-    )
     given = parser.parse_args(arguments)
     output = Path(home(given.output)) if given.output else None
-    done = export(Path(home(given.run)), output, given.format, given.input, given.plugins)
+    done = export(Path(home(given.run)), output, given.format.split(","), given.input, given.plugins)
     for one in done:
         print(
             f"{shortest(one.path.resolve())}: {one.size / 1e6:.2f} MB, "

@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
@@ -27,7 +26,6 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # that write an ONNX file and 
 INPUTS = {"uint8": torch.uint8, "float": torch.float32}
 METADATA = "metadata.json"  # the file of it in a .pt2
 LARGEST_DIFFERENCE = 1e-5  # float32 has 1e-7, and the order of its sums differs between programs
-MOST_METADATA = 2**20  # bytes that are read of it
 
 Metadata = dict[str, Any]
 Predict = Callable[[Tensor], dict[str, Tensor]]
@@ -53,16 +51,13 @@ class ImagesToOutputs(nn.Module):
 def made(
     module: Autoencoder | Classifier, images: Tensor, formats: Sequence[str], metadata: Metadata
 ) -> dict[str, tuple[bytes, float]]:
-    """The content of a file for each format, and its greatest difference from the module.
+    """Return the content of a file for each format, and its greatest difference from the module.
 
     Args:
         module: in eval mode, on the CPU.
-        images: that each is tried on, at once, one alone and seven of them: uint8, or float32 in [0, 1].
+        images: that each is tried on: uint8, or float32 in [0, 1].
         formats: some of `FORMATS`.
-        metadata: what a file says of itself, plain values.
-
-    Raises:
-        AeprobeError: the module cannot be exported, or what a file gives differs from what the module gives.
+        metadata: plain values, which go into the file.
     """
     expected = module.predict(images)
     program = captured(module, images.dtype)
@@ -74,19 +69,14 @@ def made(
         else:
             content = as_torch(program, metadata)
             predict = run_torch(content)
-        apart = [
-            difference(predict(images[:size]), {name: values[:size] for name, values in expected.items()})
-            for size in (len(images), 1, 7)
-        ]
-        found[form] = content, max(apart)
+        found[form] = content, difference(predict(images), expected)
     return found
 
 
 def difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
-    """The greatest difference between outputs: of an output with numbers above 1, relative to the largest.
+    """Return the greatest difference between outputs, in an output with numbers above 1 relative to the largest.
 
-    Raises:
-        AeprobeError: it is above 1e-5, a label differs, or they are not of the same names, types and shapes.
+    More than 1e-5, another label, or other names, types and shapes are an AeprobeError.
     """
     if {k: (v.dtype, v.shape) for k, v in found.items()} != {k: (v.dtype, v.shape) for k, v in expected.items()}:
         raise AeprobeError(f"the exported file gives other outputs ({', '.join(found)}) than the run")
@@ -102,16 +92,9 @@ def difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> f
 
 
 def captured(module: Autoencoder | Classifier, dtype: torch.dtype) -> ExportedProgram:
-    """The graph of a module's `predict_step`, for any number of images.
+    """Return the graph of a module's `predict_step`, for any number of images of a type.
 
-    It names no file of this machine: torch notes for every operation the line of source that it comes from.
-
-    Args:
-        module: in eval mode, on the CPU.
-        dtype: of the images: uint8, or float32 in [0, 1].
-
-    Raises:
-        AeprobeError: torch.export cannot follow its network.
+    The lines of source that torch notes for every operation are removed: the file names no place on this machine.
     """
     example = torch.zeros(2, *module.shape, dtype=dtype)
     with _as_one_line("torch.export cannot follow its network"), torch.no_grad():
@@ -126,7 +109,7 @@ def captured(module: Autoencoder | Classifier, dtype: torch.dtype) -> ExportedPr
 
 
 def as_torch(program: ExportedProgram, metadata: Metadata) -> bytes:
-    """The content of a .pt2 file."""
+    """Return the content of a .pt2 file."""
     file = io.BytesIO()
     with _as_one_line("torch.export cannot write its network"):
         torch.export.save(program, file, extra_files={METADATA: json.dumps(metadata)})
@@ -134,16 +117,7 @@ def as_torch(program: ExportedProgram, metadata: Metadata) -> bytes:
 
 
 def as_onnx(program: ExportedProgram, outputs: Sequence[str], metadata: Metadata) -> bytes:
-    """The content of an ONNX file.
-
-    Args:
-        program: as `captured` returned it.
-        outputs: their names, in the order of the module's.
-        metadata: of which values that are no text become JSON.
-
-    Raises:
-        AeprobeError: the network has an operation that ONNX has not, or more than 2 GB of weights.
-    """
+    """Return the content of an ONNX file; metadata that are no text become JSON."""
     with _as_one_line("ONNX has not all that its network does"):
         made = torch.onnx.export(
             program,
@@ -161,14 +135,14 @@ def as_onnx(program: ExportedProgram, outputs: Sequence[str], metadata: Metadata
 
 
 def run_torch(content: bytes) -> Predict:
-    """What the content of a .pt2 file computes."""
+    """Load the content of a .pt2 file as a function of images."""
     with _as_one_line("torch.export cannot read what it wrote"):
         graph = torch.export.load(io.BytesIO(content)).module()
     return torch.no_grad()(graph)
 
 
 def run_onnx(content: bytes) -> Predict:
-    """What the content of an ONNX file computes by onnxruntime, on the CPU."""
+    """Load the content of an ONNX file as a function of images, computed by onnxruntime on the CPU."""
     with _as_one_line("onnxruntime cannot run it"):
         import onnxruntime
 
@@ -185,28 +159,9 @@ def run_onnx(content: bytes) -> Predict:
     return predict
 
 
-def metadata_of(content: bytes, form: str) -> Mapping[str, Any]:
-    """The metadata in a file of a format, of which nothing is run; empty where there are none.
-
-    The values are as they are in the file: of an ONNX file text, of a .pt2 what JSON has.
-    """
-    try:
-        if form == "onnx":
-            import onnx
-
-            return {one.key: one.value for one in onnx.load_model_from_string(content).metadata_props}
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            (entry,) = (one for one in archive.infolist() if one.filename.endswith(f"/extra/{METADATA}"))
-            with archive.open(entry) as file:
-                found = json.loads(file.read(MOST_METADATA))
-        return found if isinstance(found, dict) else {}
-    except Exception:  # whatever a file of something else ends in
-        return {}
-
-
 @contextmanager
 def _as_one_line(what: str) -> Iterator[None]:
-    """Around what torch's exporters do: nothing is printed, warned or logged, and any failure is one line."""
+    """Silence torch's exporters, and make any failure one line."""
     silent = io.StringIO()
     disabled = logging.root.manager.disable
     logging.disable()

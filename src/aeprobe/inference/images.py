@@ -18,17 +18,13 @@ from aeprobe.models.checkpoints import Checkpoint
 
 
 def images_of(checkpoint: Checkpoint, path: Path, split: str, plugins: Sequence[str] = ()) -> ImageDataset:
-    """The images of a checkpoint's source.
+    """Read the images of a checkpoint's source.
 
     Args:
         checkpoint: as `checkpoints.read` returned it.
         path: of its file.
         split: "test"; or "train", with those that were held out, all in the source's order.
         plugins: packages of which it may name classes, too.
-
-    Raises:
-        AeprobeError: the images are not there any more, those that are there now have another shape, or it names a
-            class that is not trusted.
     """
     source, root = _source(checkpoint, path, plugins), Path(checkpoint["datamodule_hyper_parameters"]["root"])
     try:
@@ -44,7 +40,7 @@ def images_of(checkpoint: Checkpoint, path: Path, split: str, plugins: Sequence[
 
 @contextmanager
 def _kept_nowhere(source: Source) -> Iterator[None]:
-    """Meanwhile, what a folder of pictures makes of them is kept where it is already, or not at all."""
+    """Keep a picture folder's cache where it is already, or nowhere."""
     if not isinstance(source, ImageFolder) or source.cache.exists():
         yield
         return
@@ -59,7 +55,7 @@ def _absent(path: Path, missing: Path) -> AeprobeError:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Meanwhile, what training has said of these files is not said again, such as that one is broken."""
+    """Silence warnings that training has given of these files, such as that one is broken."""
     log = logging.getLogger("aeprobe")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -70,7 +66,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _source(checkpoint: Checkpoint, path: Path, plugins: Sequence[str]) -> Source:
-    """Where they are read from; nothing is written: MNIST that is not there is read as it is bundled."""
+    """Build the source, which writes nothing: absent MNIST files are read from the bundle."""
     kept = checkpoint["datamodule_hyper_parameters"]
     require_trusted([("data.source", kept["source"])], plugins, f"ckpt={path}")
     source = nodes.build(kept["source"], "data.source", Source, root=kept["root"])  # type: ignore[type-abstract]

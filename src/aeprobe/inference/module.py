@@ -1,8 +1,10 @@
 """The modules of a finished run, for the commands."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from aeprobe.errors import printable
 from aeprobe.models import checkpoints
@@ -12,25 +14,32 @@ from aeprobe.paths import shortest
 from aeprobe.runs.metrics import find_checkpoint, read_metrics
 
 
+def run_parser(name: str, description: str | None, **more: Any) -> argparse.ArgumentParser:
+    """Return the parser of a command on a RUN, whose checkpoint may name classes of --plugins."""
+    parser = argparse.ArgumentParser(f"aeprobe {name}", description=description, **more)
+    parser.add_argument("run", metavar="RUN", help="a run directory, best of stage=all, or a .ckpt file")
+    parser.add_argument(
+        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
+    )
+    return parser
+
+
 def loaded(
     run: Path, plugins: Sequence[str] = (), stage: str = "autoencoder"
 ) -> tuple[Path, Autoencoder | Classifier]:
-    """The checkpoint file of a run, and its module in eval mode.
+    """Load a run: its checkpoint file, and its module in eval mode.
 
     Args:
         run: a run directory, or a .ckpt file.
         plugins: packages of your own that a checkpoint may name classes of.
         stage: which to take of `stage=all`.
-
-    Raises:
-        AeprobeError: as `aeprobe.load`.
     """
     path = usable_checkpoint(run, stage)
     return path, checkpoints.restore(checkpoints.read(path), path, plugins)
 
 
 def stages(run: Path) -> tuple[str, ...]:
-    """The stages that a path has: those there are of `stage=all`; of another, one, which may be either."""
+    """Return the stages of a run: both or one of `stage=all`; for any other path one, which may be either."""
     there = [(run / stage / "metrics.json").exists() for stage in ("autoencoder", "classifier")]
     if there == [False, True]:
         return ("classifier",)
@@ -38,11 +47,7 @@ def stages(run: Path) -> tuple[str, ...]:
 
 
 def usable_checkpoint(run: Path, stage: str) -> Path:
-    """As `find_checkpoint`; of a run that did not end, its best one, or its last, which is said.
-
-    Raises:
-        AeprobeError: there is none.
-    """
+    """Find a run's checkpoint; of an unfinished run its best or last one, and say so."""
     part = run / stage if (run / stage / "metrics.json").exists() else run
     metrics = read_metrics(part, missing_ok=True) if part.is_dir() else {}
     if metrics.get("status", "completed") == "completed":
@@ -56,5 +61,5 @@ def usable_checkpoint(run: Path, stage: str) -> Path:
 
 
 def note(text: str) -> None:
-    """Says on standard error what a person should know."""
+    """Print a note for the person on standard error."""
     print(f"note: {printable(text)}", file=sys.stderr)

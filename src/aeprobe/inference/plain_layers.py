@@ -23,7 +23,7 @@ LARGEST = torch.finfo(torch.float16).max
 
 @torch.no_grad()
 def plain(network: nn.Module, shape: tuple[int, ...], name: str) -> list[Plain]:
-    """The layers of a network in the order of their computation: of each its "kind" and what it needs.
+    """Return the layers of a network in the order of their computation: each one's "kind" and numbers.
 
     "from" and "to" are the shapes of its input and its output; numbers are in torch's order, so none is reshaped.
     Weights of linear layers and convolutions are 16-bit floats, all other numbers 32-bit ones, little-endian, in
@@ -54,7 +54,7 @@ def plain(network: nn.Module, shape: tuple[int, ...], name: str) -> list[Plain]:
 
 
 def _flat(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules that are no sequence of others; what only looks like one is left whole, and refused."""
+    """Yield the modules that are no plain sequence of others."""
     if type(module) not in (nn.Sequential, MLP):
         yield module
         return
@@ -65,7 +65,7 @@ def _flat(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _layer(module: nn.Module) -> Plain | None:
-    """One layer, None for one that changes no number; raises ValueError for one that is not known."""
+    """Return one layer, None for one that changes no number; raise ValueError for an unknown one."""
     kind = type(module)
     if kind in SILENT:
         return None
@@ -141,6 +141,6 @@ def _floats(values: Tensor) -> str:
 
 
 def packed(values: Tensor) -> str:
-    """The numbers of a tensor, little-endian, in base64."""
+    """Return the numbers of a tensor, little-endian, in base64."""
     array = values.contiguous().numpy()
     return base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()

@@ -6,7 +6,6 @@ On it one draws a digit, moves the numbers of its code, and sees what the networ
 in the file, as 16-bit floats; what they compute is computed by the page.
 """
 
-import argparse
 import base64
 import hashlib
 from collections.abc import Sequence
@@ -19,15 +18,15 @@ import torch
 from aeprobe.errors import AeprobeError
 from aeprobe.inference import playground_data, playground_words
 from aeprobe.inference.images import images_of
-from aeprobe.inference.module import usable_checkpoint
+from aeprobe.inference.module import run_parser, usable_checkpoint
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.output import command
+from aeprobe.pages import PLAYGROUND, require_own, template, write_page
 from aeprobe.paths import home, shortest
-from aeprobe.report import overview
-from aeprobe.report.runs import Runs, gather
-from aeprobe.report.write import PLAYGROUND, require_own, template, write_page
+from aeprobe.runs import sentences
+from aeprobe.runs.seeds import Runs, gather
 
 MOST_BYTES = 4_000_000  # of the page
 SCRIPTS = ("network.js", "pictures.js", "prepare.js", "drawing.js", "page.js", "input.js", "sections.js")
@@ -35,7 +34,7 @@ OWN = "playground · aeprobe</title>"
 
 
 def write_playground(run: Path, output: Path | None = None, plugins: Sequence[str] = ()) -> Path:
-    """Writes the page of a run, complete or not at all, and returns its path.
+    """Write the page of a run, complete or not at all, and return its path.
 
     Args:
         run: the directory of a run of `stage=all`, or of an autoencoder's, whose page names no digit.
@@ -65,7 +64,7 @@ def write_playground(run: Path, output: Path | None = None, plugins: Sequence[st
 
 
 def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
-    """The page as text; `name` tells it from others in a browser's tabs."""
+    """Return the page as text; `name` tells it from others in a browser's tabs."""
     (run,) = runs["autoencoder"]
     path = usable_checkpoint(run.path, "autoencoder")
     checkpoint = checkpoints.read(path)
@@ -79,7 +78,7 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
     content |= playground_data.pictures(test, int(run.metrics["seed"]))
     count = classifier.classes if classifier else 1 + int(test.labels.max())
     content["names"] = [run.class_name(label) for label in range(count)]
-    content["digits"] = checkpoint["datamodule_hyper_parameters"]["handwritten"]  # as in `answers.Oracle`
+    content["digits"] = checkpoint["datamodule_hyper_parameters"]["handwritten"]
     content["answers"] = classifier and playground_data.answers(
         runs["classifier"][0].metrics.get("confusion_matrix")
     )
@@ -88,7 +87,7 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
         name=name,
         words=playground_words.words(runs, module, classifier, without),
         warnings=playground_words.warnings(runs),
-        commands=overview.commands(runs),
+        commands=sentences.commands(runs),
         content=content,
         script=script,
         style=style,
@@ -97,7 +96,7 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
 
 
 def _classifier(runs: Runs, autoencoder: Autoencoder, plugins: Sequence[str]) -> tuple[Classifier | None, str]:
-    """The run's classifier if it reads the autoencoder's codes, or None and a sentence that says why."""
+    """Return the run's classifier if it reads the autoencoder's codes, or None and a sentence that says why."""
     if not runs["classifier"]:
         return None, "The run has no classifier."
     (run,) = runs["classifier"]
@@ -120,20 +119,16 @@ def _asset(*names: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """The one script or style that a browser may run, for the page's Content-Security-Policy."""
+    """Return the hash of the one script or style for the page's Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="aeprobe playground", description="Makes a page to play with a run.")
-    parser.add_argument("run", metavar="RUN", help="the directory of a run of stage=all, or of an autoencoder's")
+    """Run the command line; return the exit status."""
+    parser = run_parser("playground", "Makes a page to play with a run.")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="the page (default: playground.html in the directory)"
-    )
-    parser.add_argument(
-        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
     )
     given = parser.parse_args(arguments)
     output = Path(home(given.output)) if given.output else None

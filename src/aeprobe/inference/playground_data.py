@@ -1,4 +1,4 @@
-"""What a playground computes with: networks, some test images, and what the classifier's answers were worth."""
+"""Data of the playground: networks, some test images, and how often the classifier's answers were right."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,11 +20,7 @@ MOST_CODES = 2_000  # training images whose codes give the ranges
 
 
 def networks(autoencoder: Autoencoder, classifier: Classifier | None) -> dict[str, Any]:
-    """The networks as `plain` has them: "encoder", with its preprocessing, "decoder", and "head" or None.
-
-    Raises:
-        AeprobeError: as `plain`, or images have other than one or three channels.
-    """
+    """Return the networks as plain layers: "encoder", with its preprocessing, "decoder", and "head" or None."""
     shape, code = autoencoder.shape, (autoencoder.code_size,)
     if shape[0] not in (1, 3):
         raise AeprobeError(f"the run is of images with {shape[0]} channels: the playground shows one or three")
@@ -39,7 +35,7 @@ def networks(autoencoder: Autoencoder, classifier: Classifier | None) -> dict[st
 
 @torch.no_grad()
 def ranges(autoencoder: Autoencoder, train: Tensor) -> dict[str, str]:
-    """The least and the largest value of each number of a code, of at most `MOST_CODES` images, evenly spaced."""
+    """Return each code number's least and largest value over at most `MOST_CODES` images, evenly spaced."""
     step = -(-len(train) // MOST_CODES)
     codes = torch.cat([autoencoder.encode(part) for part in train[::step].split(AT_ONCE)])
     low, high = codes.aminmax(dim=0)
@@ -49,7 +45,7 @@ def ranges(autoencoder: Autoencoder, train: Tensor) -> dict[str, str]:
 
 
 def pictures(test: ImageDataset, seed: int) -> dict[str, Any]:
-    """Some test images, uint8, and their labels, sorted by these: as many of each class as there can be.
+    """Choose test images, uint8, with labels, sorted by these: as many of each class as there can be.
 
     Args:
         test: the test images; a label below 0 is none.
@@ -62,14 +58,14 @@ def pictures(test: ImageDataset, seed: int) -> dict[str, Any]:
 
 
 def answers(matrix: Sequence[Sequence[int]] | None) -> list[list[int]] | None:
-    """What the answers were worth in the test: for each class a row of the confusion matrix's column.
+    """Count for each predicted class how often that was wrong in the test.
 
     Args:
-        matrix: counts of test images by their class and by the class that they were taken for.
+        matrix: counts of test images by their class and by the predicted class.
 
     Returns:
-        For each answer: how many images got it, of how many it was wrong, which class these were most often, and
-        how many were of that one, 0 where several classes are equally frequent.
+        For each class: how many images were predicted so, how many of them wrongly, which class these were most
+        often, and how many were of that one, 0 where several classes are equally frequent.
 
     >>> answers([[8, 1, 1], [1, 9, 2], [0, 1, 7]])
     [[9, 1, 1, 1], [11, 2, 0, 0], [10, 3, 1, 2]]

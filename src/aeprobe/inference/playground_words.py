@@ -1,13 +1,12 @@
-"""What a playground says of its run."""
+"""Sentences of the playground about its run."""
 
 from collections.abc import Mapping
 
+from aeprobe.figures.classes import Classes
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.report import overview
-from aeprobe.report.comparison import of_the_report
-from aeprobe.report.runs import Runs
-from aeprobe.report.scores import tested
+from aeprobe.runs.seeds import Runs
+from aeprobe.runs.sentences import every, unfinished
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import counted, epochs, number, percent
 
@@ -15,7 +14,7 @@ from aeprobe.wording import counted, epochs, number, percent
 def words(
     runs: Runs, autoencoder: Autoencoder, classifier: Classifier | None, without: str
 ) -> Mapping[str, object]:
-    """The page's texts by their names, plain and unescaped.
+    """Return the page's texts by their names, plain and unescaped.
 
     Args:
         runs: as the page's.
@@ -24,17 +23,17 @@ def words(
         without: why it has none, as a sentence.
     """
     (run,) = runs["autoencoder"]
-    thing = "digit" if of_the_report(run) else "image"
+    noun = Classes.of(str(run.data.get("name")), ()).noun
+    thing = "digit" if noun == "digit" else "image"
     size = " × ".join(map(str, autoencoder.shape[1:]))
-    numbers, keep = f"{autoencoder.code_size:,} numbers", "keep"
-    if autoencoder.code_size == 1:
-        numbers, keep = "1 number", "keeps"
-    lead = f"A network makes {numbers} of every image of {size} pixels, and draws it again"
-    second = "; a second, small one sees these numbers alone, and names the"
-    lead += " from them." if classifier is None else f"{second} {thing}."
+    numbers = f"{autoencoder.code_size:,} numbers"
+    lead = f"A network turns every image of {size} pixels into {numbers}, and draws it again from them"
+    second = f"; a second, small one sees these numbers alone, and predicts the {noun}."
+    lead += "." if classifier is None else second
     return {
         "thing": thing,
-        "title": f"What {numbers} {keep} of {'a digit' if thing == 'digit' else 'an image'}",
+        "noun": noun,
+        "title": f"What {numbers} keep of {'a digit' if thing == 'digit' else 'an image'}",
         "lead": lead,
         "numbers": numbers,
         "without": without,
@@ -43,18 +42,18 @@ def words(
 
 
 def warnings(runs: Runs) -> list[str]:
-    """What a visitor must know first; of an unfinished run also which checkpoint it is."""
-    unfinished = [run for of_stage in runs.values() for run in of_stage if run.metrics["status"] != "completed"]
-    return overview.unfinished(runs) + [
+    """Return what a visitor must know first; of an unfinished run also which checkpoint it is."""
+    return unfinished(runs) + [
         f"The {run.stage} computes here as it was in its {run.metrics.get('checkpoint')} checkpoint"
-        for run in unfinished
+        for run in every(runs)
+        if run.metrics["status"] != "completed"
     ]
 
 
 def _learned(run: StageRun, size: str) -> str:
     layers = run.layers("encoder")
     through = f", through layers of {layers} numbers and back" if layers else ""
-    images = "MNIST" if of_the_report(run) else run.called
+    images = "MNIST" if run.dataset == "mnist" else run.called
     return (
         f"In {_trained(run)} over the training images of {images}, the autoencoder learned to make a code of each "
         f"image of {size} pixels and the image again of the code{through} (seed {run.metrics['seed']})."
@@ -77,7 +76,7 @@ def _read(runs: Runs, classifier: Classifier | None, without: str) -> str:
         return without
     (run,) = runs["classifier"]
     accuracy = run.last("test/accuracy")
-    right = "" if accuracy is None else f", and names {percent(accuracy)} of {_of_test(run)} rightly"
+    right = "" if accuracy is None else f", and it is right for {percent(accuracy)} of {_of_test(run)}"
     return (
         f"The classifier ({run.layers('head')}) learned in {_trained(run)} from these codes alone, and the "
         f"encoder was {run.encoder}{right}."
@@ -96,9 +95,9 @@ def _trained(run: StageRun) -> str:
 
 
 def _of_test(run: StageRun) -> str:
-    """The test images that it was measured on, with their number where it is known."""
+    """Name the test images that it was measured on, with their number if it is known."""
     images = run.data.get("images")
     count = images.get("test") if isinstance(images, dict) else None
     if run.setting("trainer.limit_test_batches"):
-        count = tested(run) or None
+        count = run.tested or None
     return counted(count, "test") if isinstance(count, int) else "test images"

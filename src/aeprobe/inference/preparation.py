@@ -20,7 +20,7 @@ THIN = 1.6  # pixels of a stroke at the final size, below which it is widened; M
 
 
 def prepared(grey: NDArray[Any], side: int = 28) -> NDArray[np.uint8]:
-    """The digit in a picture as an image of MNIST's form, uint8 (side, side), as LeCun et al. (1998) describe it.
+    """Turn a picture of a digit into an image of MNIST's form, uint8 (side, side), as in LeCun et al. (1998).
 
     The ground becomes black and the ink light, whichever was darker; a frame around it and the light's slope are
     removed; the box of the ink is fitted to 20/28 of the side, in its proportions, and its centre of mass is moved
@@ -48,7 +48,7 @@ def prepared(grey: NDArray[Any], side: int = 28) -> NDArray[np.uint8]:
 
 
 def _reduced(picture: Grey) -> Grey:
-    """No side is longer than `LARGEST`."""
+    """Reduce a picture until no side is longer than `LARGEST`."""
     height, width = picture.shape
     if max(height, width) <= LARGEST:
         return picture
@@ -57,19 +57,19 @@ def _reduced(picture: Grey) -> Grey:
 
 
 def _resized(picture: Grey, height: int, width: int) -> Grey:
-    """By a triangle that is as wide as a pixel of the result, or of the picture where that is larger."""
+    """Resize by a triangle that is as wide as a pixel of the result, or of the picture if that is larger."""
     image = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
     found: Grey = np.asarray(image, np.float32)
     return found
 
 
 def _ring(picture: NDArray[Any]) -> list[NDArray[Any]]:
-    """The outermost pixels: upper, lower, left and right."""
+    """Return the outermost pixels: upper, lower, left and right."""
     return [picture[:1], picture[-1:], picture[:, :1], picture[:, -1:]]
 
 
 def _without_frame(picture: Grey) -> Grey:
-    """What is within a frame, or on a sheet that lies on another ground."""
+    """Cut away a frame, or the ground that a sheet lies on."""
     for _ in range(8):  # a thick line is left by its outer and its inner edge
         ground = float(np.median(np.concatenate([part.ravel() for part in _ring(picture)])))
         differs = np.abs(picture - ground)
@@ -91,12 +91,12 @@ def _without_frame(picture: Grey) -> Grey:
 
 
 def _least_of_ring(marked: NDArray[np.bool_]) -> float:
-    """The share of pixels that are marked on that side where they are fewest."""
+    """Return the share of marked pixels on the side where they are fewest."""
     return min(float(part.mean()) for part in _ring(marked)) if min(marked.shape, default=0) > 2 else 0.0
 
 
 def _ink(picture: Grey) -> Grey:
-    """How much ink there is on each pixel, in [0, 1], less what the ground's light and roughness are."""
+    """Return the ink on each pixel, in [0, 1], without the ground's light and roughness."""
     differs = picture - _ground(picture)
     if -differs.min() > differs.max():  # the ink is darker
         differs = -differs
@@ -111,7 +111,7 @@ def _ink(picture: Grey) -> Grey:
 
 
 def _ground(picture: Grey) -> Grey:
-    """The plane that the ground's brightness is: fitted to all that is near it, ever nearer."""
+    """Fit a plane to the ground's brightness: to all pixels near it, ever nearer."""
     step = 1 + max(picture.shape) // 32
     sampled = picture[::step, ::step]
     terms, values = _terms(*sampled.shape), sampled.ravel()
@@ -131,18 +131,18 @@ def _ground(picture: Grey) -> Grey:
 
 @lru_cache(maxsize=64)  # pictures often have one size
 def _terms(height: int, width: int) -> Grey:
-    """1, y and x of each pixel, from -1 to 1: (height · width, 3)."""
+    """Return 1, y and x of each pixel, from -1 to 1: (height · width, 3)."""
     down, across = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in (height, width)), indexing="ij")
     return np.stack([np.ones_like(down), down, across], -1).reshape(-1, 3)
 
 
 def _strong(ink: Grey) -> float:
-    """The value of full ink: nearly the largest."""
+    """Return the value of full ink: nearly the largest."""
     return float(np.quantile(ink[ink > ink.max() / 2], 0.9))
 
 
 def _box(ink: Grey) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of what is drawn; a line of pixels with hardly any ink is dirt."""
+    """Return top, bottom, left and right of the drawing; a line of pixels with hardly any ink is dirt."""
     ends: list[int] = []
     for axis in (1, 0):
         total = ink.sum(axis)
@@ -152,7 +152,7 @@ def _box(ink: Grey) -> tuple[int, int, int, int]:
 
 
 def _widened(ink: Grey, scale: float) -> Grey:
-    """The strokes of a thin pen, which would be faint at the final size, as wide as the thinnest of MNIST's."""
+    """Widen the strokes of a thin pen, faint at the final size, to the thinnest of MNIST's."""
     drawn = ink > 0.5
     padded = np.pad(drawn, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:] & drawn
@@ -168,7 +168,7 @@ def _widened(ink: Grey, scale: float) -> Grey:
 
 
 def _placed(ink: Grey, side: int) -> NDArray[np.uint8]:
-    """On black, with the centre of mass in the middle, as far as that keeps all of it."""
+    """Place the ink on black, with its centre of mass in the middle as far as that keeps all of it."""
     image, place = np.zeros((side, side), np.uint8), []
     ink = ink[:side, :side]
     for axis, n in enumerate(ink.shape):

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from aeprobe.figures.charts import DARK, ORANGE, new_axes, whole_numbers
-from aeprobe.report.runs import across
+from aeprobe.runs.seeds import across
 from aeprobe.runs.stage_run import Picture, StageRun
 
 
 def band(
     runs: Sequence[StageRun], key: str, title: str, scale: float = 1, report: Sequence[float] = ()
 ) -> Picture:
-    """Draws one number of each epoch, such as "val/loss", over two or more runs of a stage.
+    """Draw one number of each epoch, such as "val/loss", over two or more runs of a stage.
 
     The scale multiplies it, so that it stands beside the report's numbers of epochs 1, 2, …
     """

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from aeprobe.report import ranges
-from aeprobe.report.runs import Spread, spread
+from aeprobe.runs import ranges
+from aeprobe.runs.seeds import Spread, spread
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, NOTHING, PERCENT, beside, number, percent
 
@@ -40,13 +40,13 @@ class Comparison:
 
 @cache
 def report() -> dict[str, Any]:
-    """The report's numbers, from assets/report.yaml."""
+    """Return the report's numbers, from assets/report.yaml."""
     content: dict[str, Any] = yaml.safe_load(FILE.read_text())
     return content
 
 
 def wilson(correct: float, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % Wilson interval of a fraction, correct / total, in [0, 1].
+    """Return the 95 % Wilson interval of a fraction, correct / total, in [0, 1].
 
     >>> [round(end, 4) for end in wilson(9300, 10000)]
     [0.9248, 0.9348]
@@ -59,7 +59,7 @@ def wilson(correct: float, total: int, z: float = 1.959964) -> tuple[float, floa
 
 
 def shown(value: Spread | None, form: Form, runs: int) -> str:
-    """A number, or mean ± standard deviation where there are several runs; with its n where not all have it."""
+    """Write a number, or mean ± standard deviation for several runs, with its n if not all have it."""
     if value is None:
         return NONE
     if runs == 1:
@@ -69,17 +69,17 @@ def shown(value: Spread | None, form: Form, runs: int) -> str:
 
 
 def fewer(value: Spread, runs: int) -> str:
-    """A remark, where a number is known of some of the runs only."""
+    """Return a remark if a number is known of some of the runs only."""
     return f" (n\u00a0=\u00a0{value.n})" if value.n < runs else ""
 
 
 def form_of(key: str) -> Form:
-    """How the numbers of a metric are written."""
+    """Return the function that writes a metric's numbers."""
     return percent if key.endswith("accuracy") else number
 
 
 def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
-    """A final number of some runs of one stage beside the report's and the seeds'; None where they have none."""
+    """Compare a final number of one stage's runs with the report's and the seeds'; None if they have none."""
     ours = spread(run.last(key) for run in runs)
     if ours is None:
         return None
@@ -103,7 +103,7 @@ def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
 
 
 def _beside(ours: float, reported: dict[str, Any], known: dict[str, Any] | None) -> str:
-    """The report's number, taken as exactly as it is printed, beside ours or beside the range of ours."""
+    """Compare the report's number, as exactly as it is printed, with ours or with the range of ours."""
     low, high = reported["value"] - reported["within"], reported["value"] + reported["within"]
     if known:
         inside = low <= known["max"] and high >= known["min"]
@@ -114,10 +114,10 @@ def _beside(ours: float, reported: dict[str, Any], known: dict[str, Any] | None)
 
 
 def fitting(runs: Sequence[StageRun]) -> str:
-    """One sentence on over- and underfitting, from the final gap between training and validation."""
+    """Return a sentence on over- and underfitting, from the final gap between training and validation."""
     train, val = (spread(run.last(f"{split}/loss") for run in runs) for split in ("train", "val"))
     if train is None or val is None:
-        return "Whether it over- or underfits cannot be reported: it takes a training and a validation loss."
+        return "Over- or underfitting is unknown: that takes a training and a validation loss."
     falls = [fall for run in runs if (fall := _last_fall(run))]
     fell = spread(share for share, _ in falls)
     gap = beside(val.mean, train.mean, digits=1, words=("below", "as large as", "above"))
@@ -139,21 +139,21 @@ def fitting(runs: Sequence[StageRun]) -> str:
             f"It underfits rather than overfits: {numbers}, and still fell by {fell.mean:.1%} {since}, "
             "so that more training would help."
         )
-    return f"It neither over- nor underfits to speak of: {numbers}."
+    return f"No sign of over- or underfitting: {numbers}."
 
 
 def of_the_report(run: StageRun) -> bool:
-    """Whether a run is of the report's images: only then do its results stand beside the report's."""
+    """Tell whether a run is of the report's images: only then do its results stand beside the report's."""
     return run.dataset == str(report()["dataset"])
 
 
 def loss_of_the_report(run: StageRun) -> bool:
-    """Whether what was minimised is what the report minimised, so that its losses stand beside ours."""
+    """Tell whether a run minimised what the report minimised, so that the losses stand side by side."""
     return run.loss_name in ("MSE per pixel", "cross-entropy")
 
 
 def _last_fall(run: StageRun) -> tuple[float, int] | None:
-    """The share by which the validation loss fell between the last two that were taken, and their distance."""
+    """Return the share by which the validation loss fell between its last two values, and their distance."""
     losses = [(epoch, loss) for epoch, loss in enumerate(run.series("val/loss")) if loss is not None]
     if len(losses) < 2 or losses[-2][1] <= NOTHING:
         return None

@@ -1,4 +1,4 @@
-"""What stands on the page and in which order: tables, pictures and sentences, for the template to lay out."""
+"""Sections of the page, in their order: tables, pictures and sentences, for the template to lay out."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -6,26 +6,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from aeprobe.report import evaluations, scores, tables
+from aeprobe.config import nodes
+from aeprobe.config.trust import require_trusted
+from aeprobe.pages import BEYOND, Table, Text
+from aeprobe.report import scores, tables
 from aeprobe.report.comparison import fitting, loss_of_the_report, of_the_report, report
-from aeprobe.report.runs import FINISHED, Runs
-from aeprobe.report.tables import BEYOND, Table
+from aeprobe.runs.seeds import FINISHED, Runs
 from aeprobe.runs.stage_run import Picture, StageRun
 
 BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
-AGAIN = {"test": "Measured again", "probe": "What the codes tell"}
+AGAIN = {"test": "Measured again", "probe": "Simple classifiers on the codes"}
 BEYOND_THE_REPORT = {
     "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
     "classifier": ("mistakes",),
 }
-
-
-@dataclass(frozen=True)
-class Text:
-    """A sentence below a small heading."""
-
-    heading: str
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -57,19 +51,19 @@ class Section:
     missing: list[str] = field(default_factory=list)
 
 
-def sections(runs: Runs) -> list[Section]:
-    """The page below its first screen, in the order of the report's figures."""
+def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
+    """Return the page below its first screen, in the order of the report's figures."""
     every = [run for of_stage in runs.values() for run in of_stage]
     parts = [(Section("data", "The data"), _data(runs[every[0].stage]))]
     if runs["autoencoder"]:
         section = Section("autoencoder", "Stage 1: the autoencoder")
         parts.append((section, _autoencoder(runs["autoencoder"])))
     if runs["classifier"]:
-        section = Section("classifier", f"Stage 2: the classifier on an encoder, {runs['classifier'][0].encoder}")
+        section = Section("classifier", f"Stage 2: the classifier (encoder: {runs['classifier'][0].encoder})")
         parts.append((section, _classifier(runs["classifier"])))
-    parts += [(Section(stage, AGAIN[stage]), _again(runs[stage])) for stage in FINISHED if runs[stage]]
+    parts += [(Section(stage, AGAIN[stage]), _again(runs[stage], plugins)) for stage in FINISHED if runs[stage]]
     beyond = Section("beyond", BEYOND)
-    parts.append((beyond, _beyond(runs)))
+    parts.append((beyond, _beyond(runs, plugins)))
     names = _fill(parts)
     elsewhere = [
         f"{name} of the {run.stage} ({why})"
@@ -82,7 +76,7 @@ def sections(runs: Runs) -> list[Section]:
 
 
 def _fill(parts: Sequence[tuple[Section, Blocks]]) -> set[str]:
-    """Puts the blocks into their sections, as far as the page has room; returns the names of all figures."""
+    """Put the blocks into their sections, as far as the page has room; return the names of all figures."""
     left, names = BUDGET, set()
     for section, blocks in parts:
         for block in blocks:
@@ -149,25 +143,37 @@ def _classifier(runs: Sequence[StageRun]) -> Blocks:
     yield Text("Over- or underfitting", fitting(runs))
 
 
-def _again(runs: Sequence[StageRun]) -> Blocks:
-    """A finished run that was looked at again: those of the figures that its kind has, and what was evaluated."""
+def _again(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
+    """Yield the figures and evaluations of a finished run that was measured again."""
     for name in ("batch_accuracy", "confusion_matrix", "mistakes", *BEYOND_THE_REPORT["autoencoder"]):
         if any(run.picture(name) for run in runs):
             yield _figure(runs, name, BEYOND)
     yield tables.parts(runs)
-    yield from _evaluations(runs)
+    yield from _evaluations(runs, plugins)
 
 
-def _evaluations(runs: Sequence[StageRun]) -> Blocks:
-    """Of the first run; the others' numbers are in their metrics.json."""
-    for name in runs[0].evaluations:
-        for block in evaluations.words(runs[0], name):
-            yield Text(*block) if isinstance(block, tuple) else block
-        for figure in evaluations.FIGURES.get(name, [name]):
-            yield _figure(runs, figure, BEYOND)
+def _evaluations(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
+    """Yield the blocks of the first run's evaluations; the numbers of the others are in their metrics.json."""
+    for name, numbers in runs[0].evaluations.items():
+        for block in _of_evaluation(runs[0], name, numbers, plugins):
+            yield _figure(runs, block, BEYOND) if isinstance(block, str) else block
 
 
-def _beyond(runs: Runs) -> Blocks:
+def _of_evaluation(run: StageRun, name: str, numbers: Any, plugins: Sequence[str]) -> list[Table | Text | str]:
+    """Ask the class that the run's node of the evaluation names."""
+    from aeprobe.evaluation.evaluation import Evaluation  # torch, only for runs that have one
+
+    key = "probe" if run.stage == "probe" else f"autoencoder.evaluations.{name}"
+    try:
+        node = run.setting(key)
+        require_trusted([(key, node)], plugins, run.path)
+        return [*nodes.bound(node, key, Evaluation).func.page(numbers)]  # type: ignore[type-abstract, attr-defined]
+    except Exception as error:  # whatever a person's own class ends in, or numbers of another version of it
+        why = f"{type(error).__name__}: {error}".removeprefix("AeprobeError: ").partition("\n")[0]
+        return [Text(name, f"metrics.json has its numbers, but they cannot be shown here ({why}).")]
+
+
+def _beyond(runs: Runs, plugins: Sequence[str]) -> Blocks:
     if runs["autoencoder"]:
         yield tables.references(runs["autoencoder"])
     for stage, names in BEYOND_THE_REPORT.items():
@@ -179,11 +185,11 @@ def _beyond(runs: Runs) -> Blocks:
     if any(run.picture("sampled") for run in runs["autoencoder"]):  # of a module that can
         yield _figure(runs["autoencoder"], "sampled", BEYOND)
     if runs["autoencoder"]:
-        yield from _evaluations(runs["autoencoder"])
+        yield from _evaluations(runs["autoencoder"], plugins)
 
 
 def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:
-    """A figure of the first run that has it."""
+    """Return a figure of the first run that has it."""
     for run in runs:
         if picture := run.picture(name):
             return Figure(label, name, picture, run.metrics["seed"] if len(runs) > 1 else None)
@@ -191,7 +197,7 @@ def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:
 
 
 def _curves(runs: Sequence[StageRun], name: str, label: str, *bands: Sequence[Any]) -> Iterator[Figure]:
-    """A figure of one run's curves; for several runs, the bands over the epochs, as `band` is given them."""
+    """Yield a figure of one run's curves; for several runs, the bands over the epochs."""
     if len(runs) == 1:
         yield _figure(runs, name, label)
         return

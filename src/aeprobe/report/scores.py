@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from operator import itemgetter
 
+from aeprobe.pages import Table
 from aeprobe.report.comparison import Form, fewer, loss_of_the_report, of_the_report, report, shown, wilson
-from aeprobe.report.runs import across, spread
-from aeprobe.report.tables import Table, ours
+from aeprobe.report.tables import ours
+from aeprobe.runs.seeds import across, spread
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, number, percent
 
@@ -15,7 +16,7 @@ OWN = "The last batch of each epoch may be a small one. The mean is over all bat
 
 
 def loss(runs: Sequence[StageRun]) -> Table:
-    """The loss of each epoch: of its last batch, beside the report's, and our mean in a column of its own."""
+    """Return the loss of each epoch: of its last batch, beside the report's, and our mean."""
     first = runs[0].stage == "autoencoder"
     label, name = "Figure 8" if first else "Figure 14", runs[0].loss_name.replace("MSE per pixel", "MSE")
     title = "Loss in each epoch" + (f" ({name})" if name != "cross-entropy" else "")
@@ -42,7 +43,7 @@ def loss(runs: Sequence[StageRun]) -> Table:
 
 
 def accuracy(runs: Sequence[StageRun]) -> Table:
-    """The accuracy of each epoch in percent, as `loss` has the loss."""
+    """Return the accuracy of each epoch in percent, as `loss` has the loss."""
     reported, note = [], OWN
     if of_the_report(runs[0]):
         reported = list(map(str, report()["classifier"]["accuracy"]))
@@ -53,7 +54,7 @@ def accuracy(runs: Sequence[StageRun]) -> Table:
 
 
 def _our_batch(run: StageRun) -> str:
-    """What our number of an epoch's last batch stands for, beside the report's last batch of 100."""
+    """Say how large our last batch is, beside the report's of 100."""
     size, counts = run.setting(f"{run.stage}.batch_size"), run.data.get("images")
     images = run.metrics.get("epoch_size") or (counts.get("train") if isinstance(counts, dict) else None)
     if size and isinstance(size, int) and isinstance(images, int):
@@ -65,16 +66,16 @@ def _our_batch(run: StageRun) -> str:
 
 
 def softmax_key(runs: Sequence[StageRun]) -> str:
-    """The key of the last batch's cross-entropy of softmax outputs."""
+    """Return the key of the last batch's cross-entropy of softmax outputs."""
     return "train/loss_last" if runs[0].setting("classifier.loss_on") == "softmax" else "train/softmax_loss_last"
 
 
 def headline(runs: Sequence[StageRun]) -> Table | None:
-    """The mean test accuracy of each run, with its 95 % Wilson interval."""
+    """Return the mean test accuracy of each run, with its 95 % Wilson interval."""
     reported = [report()["classifier"]["test/accuracy"]["text"]] if of_the_report(runs[0]) else []
     rows = []
     for run in runs:
-        value, images = run.last("test/accuracy"), tested(run)
+        value, images = run.last("test/accuracy"), run.tested
         if value is not None:
             name = "Mean test accuracy" if len(runs) == 1 else f"Seed {run.metrics['seed']}"
             rows.append([name, percent(value), interval(value, images), *reported])
@@ -86,7 +87,7 @@ def headline(runs: Sequence[StageRun]) -> Table | None:
 
 
 def classes(runs: Sequence[StageRun]) -> Table | None:
-    """Which class is recognised best, and on the report's images what the report says of its confusion matrix."""
+    """Return the best recognised class, on the report's images beside the report's confusion matrix."""
     matrices = [m for run in runs if (m := run.metrics.get("confusion_matrix"))]
     if not matrices:
         return None
@@ -113,21 +114,15 @@ def classes(runs: Sequence[StageRun]) -> Table | None:
 
 
 def _named(run: StageRun, chosen: Sequence[tuple[int, float]]) -> str:
-    """The class that was chosen in each run, by its name, with its share where there is one run."""
+    """Name the class that was chosen in each run, with its share if there is one run."""
     if len(chosen) == 1:
         return f"{run.class_name(chosen[0][0])} ({percent(chosen[0][1])})"
     counts = Counter(run.class_name(label) for label, _ in chosen).most_common()
     return ", ".join(f"{name} in {n} of {len(chosen)} runs" for name, n in counts)
 
 
-def tested(run: StageRun) -> int:
-    """The number of test images; 0 where it is not known."""
-    matrix = run.metrics.get("confusion_matrix") or []
-    return sum(map(sum, matrix))
-
-
 def interval(value: float, images: int) -> str:
-    """The 95 % Wilson interval of an accuracy on `images` images, in percent."""
+    """Write the 95 % Wilson interval of an accuracy on `images` images, in percent."""
     if not images:
         return NONE
     low, high = wilson(value * images, images)
@@ -143,7 +138,7 @@ def _per_epoch(
     last: tuple[str, Form],
     mean: tuple[str, Form],
 ) -> Table:
-    """A row for each epoch; `last` and `mean` are a metric's key and how it is written."""
+    """Return a table with a row for each epoch; `last` and `mean` are a metric's key and how it is written."""
     columns = [reported] if reported else []
     columns += [[shown(value, form, len(runs)) for value in across(runs, key)] for key, form in (last, mean)]
     count = max(map(len, columns))

@@ -1,41 +1,19 @@
-"""The page's tables of settings: what was trained on what, beside the report, as text."""
+"""Tables of the page: the settings of runs beside the report's, as text."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import MODULE
+from aeprobe.pages import BEYOND, Table
 from aeprobe.report.comparison import form_of, of_the_report, report, shown
-from aeprobe.report.runs import spread
+from aeprobe.runs.seeds import spread
 from aeprobe.runs.stage_run import StageRun
 from aeprobe.wording import NONE, number
 
-BEYOND = "Beyond the report"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text, each begun by its name; `marked` are the indices of those that differ from the report.
-
-    Its caption begins with `label`, such as "Figure 9".
-    """
-
-    label: str
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    note: str = ""
-    marked: set[int] = field(default_factory=set)
-    numeric: bool = False
-
-
-Block = Table | tuple[str, str]  # a table, or a heading and its sentence
-Blocks = Iterator[Block]
-
 
 def data(runs: Sequence[StageRun]) -> Table:
-    """The data protocol."""
+    """Return the data protocol."""
     run, reported = runs[0], report()
     counts = {split: _images(run, split) for split in ("train", "val", "test")}
     shared = run.data.get("val_size") == 0
@@ -57,7 +35,7 @@ def data(runs: Sequence[StageRun]) -> Table:
 
 
 def settings(runs: Sequence[StageRun]) -> Table:
-    """How a stage was trained."""
+    """Return the settings of a stage."""
     run, stage = runs[0], runs[0].stage
     reported = report()[stage]["settings"]
     used = _group(run.setting(stage))
@@ -98,7 +76,7 @@ def settings(runs: Sequence[StageRun]) -> Table:
 
 
 def _besides(used: Mapping[str, Any]) -> list[str]:
-    """What the report's recipe has no row for."""
+    """List the settings that the report's recipe has no row for."""
     augmentation, corruption = _group(used.get("augmentation")), _group(used.get("corruption"))
     network = _group(used.get("network", used.get("head")))
     pixels, epochs, hidden = augmentation.get("pixels"), augmentation.get("epochs"), corruption.get("p")
@@ -119,7 +97,7 @@ def _besides(used: Mapping[str, Any]) -> list[str]:
 
 
 def metrics(runs: Sequence[StageRun]) -> Table | None:
-    """The person's own metrics."""
+    """Return the person's own metrics."""
     run = runs[0]
     names = [name for name in run.higher_is_better if name not in MEASURED["classifier"]]
 
@@ -145,7 +123,7 @@ def parts(runs: Sequence[StageRun]) -> Table | None:
 
 
 def references(runs: Sequence[StageRun]) -> Table | None:
-    """Our test MSE beside that of others with a code of as many numbers."""
+    """Return our test MSE beside that of others with a code of as many numbers."""
     value = spread(run.last("test/mse") for run in runs)
     alike = of_the_report(runs[0]) and runs[0].sizes("encoder")[-1:] == ["30"]
     if value is None or not alike:
@@ -156,16 +134,13 @@ def references(runs: Sequence[StageRun]) -> Table | None:
 
 
 def ours(runs: Sequence[StageRun]) -> str:
-    """The heading of our column."""
+    """Return the heading of our column."""
     return "This run" if len(runs) == 1 else f"These {len(runs)} runs"
 
 
 def _images(run: StageRun, split: str) -> str:
-    counts: Any = run.data.get("images")
-    if not isinstance(counts, dict):  # an older run: its histogram has them by class
-        picture = run.picture("class_histogram")
-        counts = {k: sum(v) for k, v in picture.data.items() if isinstance(v, list)} if picture else {}
-    return f"{counts[split]:,}" if isinstance(counts.get(split), int) else NONE
+    counts = _group(run.data.get("images"))
+    return f"{counts[split]:,}" if split in counts else NONE
 
 
 def _beside_the_report(label: str, title: str, runs: Sequence[StageRun], rows: list[list[str]]) -> Table:

@@ -1,37 +1,35 @@
 """One experiment, or several seeds of it, as one self-contained HTML page.
 
     aeprobe report RUN [RUN …] [--output FILE]
-    aeprobe report --ranges NAME RUN [RUN …]
 
-Reads metrics.json and figures/ alone: nothing is trained, and no torch is imported.
+Reads metrics.json and figures/ alone: nothing is trained, and torch is imported for evaluations only.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
 from aeprobe.errors import AeprobeError
-from aeprobe.files import write_atomically
 from aeprobe.output import command
+from aeprobe.pages import PLAYGROUND, require_own, template, write_page
 from aeprobe.paths import home, shortest
-from aeprobe.report import overview, ranges
+from aeprobe.report import overview
 from aeprobe.report.comparison import report
 from aeprobe.report.page import sections
-from aeprobe.report.runs import Runs, gather, require_seeds
+from aeprobe.runs import sentences
+from aeprobe.runs.seeds import Runs, gather, require_seeds
 
 OWN = "aeprobe</title>"
-PLAYGROUND = "playground.html"  # that of `aeprobe playground`
 
 
-def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
-    """Writes the page of some runs and returns its path.
+def write_report(runs: Sequence[Path], output: Path | None = None, plugins: Sequence[str] = ()) -> Path:
+    """Write the page of some runs and returns its path.
 
     Args:
         runs: directories of an autoencoder's run, a classifier's, or of `stage=all`; several seeds of one
             experiment give mean and standard deviation.
         output: the file; `report.html` in the first directory by default.
+        plugins: packages of your own that a run may name evaluations of.
 
     Raises:
         AeprobeError: one is no run, they do not belong together, two have the same seed, or the file cannot be
@@ -44,42 +42,14 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     require_seeds(found)
     file = output or runs[0] / "report.html"
     beside = file.parent.resolve() == runs[0].resolve() and (runs[0] / PLAYGROUND).is_file()
-    page = render(found, f"{shortest(runs[0].resolve())}{more}", PLAYGROUND if beside else None)
+    page = render(found, f"{shortest(runs[0].resolve())}{more}", PLAYGROUND if beside else None, plugins)
     require_own(file, OWN, "page of this project")
     write_page(file, page)
     return file
 
 
-def require_own(file: Path, mark: str, what: str) -> None:
-    """Raises AeprobeError where a page would replace something else than an earlier one, which has the mark."""
-    if file.is_dir() or not file.exists():  # a directory is told where it cannot be written
-        return
-    if not file.is_file() or (file.stat().st_size and mark not in file.read_text(errors="replace")):
-        raise AeprobeError(f"{file} is there already, and no {what}: choose another --output")
-
-
-def write_page(file: Path, page: str) -> None:
-    """Writes a page, complete or not at all; raises AeprobeError where it cannot be written."""
-    try:
-        write_atomically(file, page.encode())
-    except OSError as error:
-        raise AeprobeError(f"{file} cannot be written ({error.strerror}): choose another --output") from error
-
-
-def template(name: str) -> Template:
-    """A page's template, by its path below assets/: what it is given is escaped, and must all be given."""
-    environment = Environment(
-        loader=PackageLoader("aeprobe", "assets"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
-
-
-def render(runs: Runs, name: str, playground: str | None = None) -> str:
-    """The page as text; `name` tells it from others in a browser's tabs, `playground` is a page beside it."""
+def render(runs: Runs, name: str, playground: str | None = None, plugins: Sequence[str] = ()) -> str:
+    """Return the page as text, by the name for a browser's tab; `playground` is a page beside it."""
     return template("report.html.j2").render(
         name=name,
         playground=playground,
@@ -89,8 +59,8 @@ def render(runs: Runs, name: str, playground: str | None = None) -> str:
         trained=overview.trained(runs),
         cards=overview.cards(runs),
         facts=overview.facts(runs),
-        commands=overview.commands(runs),
-        sections=sections(runs),
+        commands=sentences.commands(runs),
+        sections=sections(runs, plugins),
         origins=overview.origins(runs),
         versions=overview.versions(runs),
         several=max(map(len, runs.values())),
@@ -99,17 +69,15 @@ def render(runs: Runs, name: str, playground: str | None = None) -> str:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="aeprobe report", description="Makes one page of one or more runs.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory; several: seeds of one experiment")
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--output", metavar="FILE", help="the page (default: report.html in the first RUN)")
-    group.add_argument(
-        "--ranges", metavar="NAME", help="instead of a page, put the runs' ranges on file under NAME"
+    parser.add_argument("--output", metavar="FILE", help="the page (default: report.html in the first RUN)")
+    parser.add_argument(
+        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose evaluations the runs name"
     )
     given = parser.parse_args(arguments)
     runs = [Path(home(run)) for run in given.runs]
     output = Path(home(given.output)) if given.output else None
-    file = ranges.write(given.ranges, runs) if given.ranges else write_report(runs, output)
-    print(shortest(file.resolve()))
+    print(shortest(write_report(runs, output, given.plugins).resolve()))
     return 0

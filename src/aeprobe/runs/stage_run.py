@@ -1,4 +1,4 @@
-"""What one stage of a run left behind, for whoever looks at runs: the table, the page. Needs no torch."""
+"""One stage of a finished run, read from its directory for tables and pages. Needs no torch."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,9 +101,8 @@ class StageRun:
         return str(self.metrics.get("remark", ""))
 
     def sizes(self, network: str) -> list[str]:
-        """Of the input and of each layer's output of its "encoder", "decoder" or "head"; empty where unknown."""
-        sizes = value_of(self.metrics.get("networks"), f"{network}.sizes")
-        return [*map(str, sizes or [])]
+        """Return the sizes of the input and layers of the "encoder", "decoder" or "head"; empty if unknown."""
+        return [*map(str, value_of(self.metrics.get("networks", {}), f"{network}.sizes") or [])]
 
     def layers(self, network: str) -> str:
         """The same in words, such as "784-500-200-100-30"; "" where unknown."""
@@ -150,6 +149,11 @@ class StageRun:
     def evaluations(self) -> dict[str, Any]:
         """What was evaluated beside the metrics, by its name."""
         return dict(self.metrics.get("evaluations") or {})
+
+    @property
+    def tested(self) -> int:
+        """The number of test images; 0 where it is not known."""
+        return sum(map(sum, self.metrics.get("confusion_matrix") or []))
 
     def settings(self) -> dict[str, Any]:
         """What makes this experiment what it is, by dotted keys; see `settings.experiment`."""

@@ -1,12 +1,11 @@
-"""Runs of the same settings, folded over their seeds: what the table over many runs has in its rows.
+"""Runs of the same settings, folded over their seeds: the rows of the table over many runs.
 
 Reads metrics.json alone and imports no torch. It works while a sweep still runs, and on one that died.
 """
 
 import json
-import os
 import statistics
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -52,11 +51,11 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal for runs of the same settings."""
+        """Text that is equal for runs of the same settings."""
         return fingerprint(self.settings)
 
     def value(self, key: str) -> str:
-        """A setting as text, the seed, or what was typed for a key such as `experiment`; "-" for neither."""
+        """Return a setting as text, the seed, or the typed value of a key such as `experiment`; else "-"."""
         if key == "seed":
             return self.seed
         if key in self.settings:
@@ -66,7 +65,7 @@ class Run:
 
 
 def find_runs(directories: Iterable[Path]) -> list[Run]:
-    """Every run below the directories.
+    """Find every run below the directories.
 
     Raises:
         AeprobeError: there is none, or a metrics.json is not of this project.
@@ -83,25 +82,10 @@ def find_runs(directories: Iterable[Path]) -> list[Run]:
     return [_run(path, of_path) for path, of_path in stages.items()]
 
 
-def _run_directories(directories: Iterable[Path]) -> list[Path]:
-    """Those that hold a metrics.json, each once: links to directories are followed, but none in a run's."""
-    waiting = deque((path, False) for path in directories)
-    seen, found = set[str](), []
-    while waiting:
-        path, in_run = waiting.popleft()
-        real = os.path.realpath(path)
-        if real in seen or not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
-            continue
-        seen.add(real)
-        holds = [part for part in ("", *STAGES) if (path / part / "metrics.json").exists()]
-        found += [path] if "" in holds else []
-        in_run = in_run or bool(holds)
-        for entry in os.scandir(path):
-            if entry.is_symlink() and not in_run:
-                waiting.append((path / entry.name, False))  # last, so that a run's own path comes first
-            elif entry.is_dir(follow_symlinks=False):
-                waiting.appendleft((path / entry.name, in_run))
-    return found
+def _run_directories(directories: Iterable[Path]) -> set[Path]:
+    """Return the directories below these that hold a metrics.json."""
+    files = (file for directory in directories for file in directory.rglob("metrics.json"))
+    return {*{file.parent.resolve(): file.parent for file in files}.values()}
 
 
 def _run(path: Path, stages: Sequence[StageRun]) -> Run:
@@ -136,7 +120,7 @@ def _run(path: Path, stages: Sequence[StageRun]) -> Run:
 
 
 def varying_keys(runs: Sequence[Run]) -> list[str]:
-    """The columns of a table: what was typed to choose a file of conf/, and the settings that it does not explain.
+    """Return the columns of a table: typed choices of files of conf/, and the settings that these do not explain.
 
     A preset stands for its settings, but only as long as all runs of its name have the same: one that was edited
     meanwhile does not hide what was changed.
@@ -159,7 +143,7 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def fold(runs: Sequence[Run], by: str | None = None) -> tuple[list[str], list[list[Run]]]:
-    """Groups completed runs by their settings, or by one key.
+    """Group completed runs by their settings, or by one key.
 
     Returns:
         The keys that tell the groups apart, and the groups.
@@ -178,7 +162,7 @@ def fold(runs: Sequence[Run], by: str | None = None) -> tuple[list[str], list[li
 
 
 def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = None) -> list[dict[str, Any]]:
-    """One row per setting, the best first. Runs of the same settings and seed count once, with their mean.
+    """Return one row per setting, the best first. Runs of the same settings and seed count once, with their mean.
 
     Args:
         runs: from `find_runs`.
@@ -206,7 +190,7 @@ def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = N
 
 
 def order_of(runs: Sequence[Run], names: Sequence[str], metric: str | None) -> tuple[str, str]:
-    """The metric that the rows are sorted by, and what has to be said of it where their losses differ.
+    """Return the metric that the rows are sorted by, and a remark where their losses differ, or "".
 
     It is the one that was asked for, else the runs' objective; of losses that cannot be compared what can be.
     """

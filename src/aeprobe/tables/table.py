@@ -20,7 +20,7 @@ from aeprobe.wording import distinct
 
 
 def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """A row's number of runs, and each metric as "mean ± sd"."""
+    """Write a row's number of runs, and each metric as "mean ± sd"."""
     cells = [str(row["n"])]
     for found in map(row["metrics"].get, names):
         digits = 5 if found and abs(found["mean"]) < 0.1 else 4
@@ -30,7 +30,7 @@ def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
 
 
 def _remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What a reader of the rows must know, a line each."""
+    """Return the remarks on the rows, a line each."""
     found = []
     for number, row in enumerate(rows, start=1):
         for seed, count in row["repeated"].items():
@@ -60,7 +60,7 @@ def _write_markdown(rows: list[dict[str, Any]], settings: list[str], names: list
 
 
 def _table(rows: Sequence[dict[str, Any]], keys: Sequence[str] | None, names: Sequence[str]) -> Table:
-    """Of some settings and metrics; without keys its rows have numbers instead of settings."""
+    """Make a table of some settings and metrics; without keys its rows have numbers instead of settings."""
     heads = [*(["row"] if keys is None else keys), "n", *(name.replace(" ", "\n") for name in names)]
     table = Table(*(Column(head, overflow="fold") for head in heads))
     for number, row in enumerate(rows, start=1):
@@ -70,7 +70,7 @@ def _table(rows: Sequence[dict[str, Any]], keys: Sequence[str] | None, names: Se
 
 
 def _tables(rows: Sequence[dict[str, Any]], names: Sequence[str], console: Console) -> Iterator[Table | str]:
-    """The rows in tables as wide as the screen: no number is cut off, and each table says which rows they are.
+    """Yield the rows in tables as wide as the screen: no number is cut off, and each table names its rows.
 
     Settings that would take more than half of the width have lines of their own, below.
     """
@@ -94,7 +94,7 @@ def _tables(rows: Sequence[dict[str, Any]], names: Sequence[str], console: Conso
 
 
 def _write_tables(runs: Sequence[Run], given: argparse.Namespace, console: Console) -> None:
-    """A table for each stage, as they have other metrics; where one key or metric is asked for, one for all."""
+    """Write a table for each stage, which has its own metrics; one for all if one key or metric is asked for."""
     together = given.by is not None or given.metric is not None
     stages: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -122,7 +122,7 @@ def _measured(rows: Sequence[dict[str, Any]], show: str = "") -> list[str]:
 
 
 def _of_the_screen(rows: Sequence[dict[str, Any]], show: str) -> list[str]:
-    """Of several metrics those that are not of training, an MSE that is the loss but once."""
+    """Leave out metrics of training, and an MSE that is the loss, if there are several metrics."""
     names = _measured(rows, show)
     if len(names) == 1:
         return names
@@ -144,7 +144,7 @@ def _said_of_order(runs: Sequence[Run], rows: Sequence[dict[str, Any]], metric: 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser("aeprobe results", description="One table over many runs.")
     parser.add_argument("directories", nargs="+", metavar="DIR")
     parser.add_argument("--by", metavar="KEY", help="group by this setting alone (seed: a row for each seed)")

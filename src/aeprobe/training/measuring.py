@@ -1,7 +1,7 @@
 """A trained stage on the test images: its numbers, and how they are shown."""
 
 import math
-from collections.abc import Callable
+from itertools import chain
 
 import lightning as L
 import torch
@@ -13,7 +13,7 @@ from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation.evaluation import Subject
 from aeprobe.figures import tensorboard
-from aeprobe.figures.charts import REPORT_BATCH, Drawing
+from aeprobe.figures.charts import REPORT_BATCH
 from aeprobe.figures.classes import Classes
 from aeprobe.figures.gallery import Gallery, NotDrawn
 from aeprobe.figures.of_run import Figures
@@ -89,9 +89,9 @@ def evaluate(experiment: Experiment, settings: TrainerConfig, results: Metrics) 
     What is found goes to the results; what can be drawn of it is returned.
     """
     results["evaluations"], results["higher_is_better"] = {}, experiment.higher_is_better
-    figures: list[tuple[str, Callable[[], Drawing | None]]] = []
+    figures: list[Figures] = []
     if not (experiment.evaluations and here().first):
-        return figures
+        return ()
     data, module = experiment.data, experiment.module.eval().cpu()
     data.to("cpu")
     names, bar = Classes(data.source.noun, data.class_names), shows_progress(settings)
@@ -102,8 +102,8 @@ def evaluate(experiment: Experiment, settings: TrainerConfig, results: Metrics) 
         results["evaluations"][name] = found.numbers
         results["final"] |= found.final
         results["higher_is_better"] |= {tag.removeprefix("test/"): found.higher_is_better for tag in found.final}
-        figures += found.figures
-    return figures
+        figures.append(evaluation.figures(found))
+    return chain.from_iterable(figures)
 
 
 def show(

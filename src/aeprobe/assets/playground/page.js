@@ -97,15 +97,15 @@ function showAnswer(shares) {
 function worth(answer) {
   if (!data.answers?.[answer]) return "";
   const [all, wrong, other, most] = data.answers[answer], count = n => n.toLocaleString("en");
-  if (!all) return `None of the test images was taken for ${nameOf(answer)}.`;
+  if (!all) return `No test image was predicted as ${nameOf(answer)}.`;
   const often = most ? `, most often ${nameOf(other)} (${count(most)})` : "";
-  return `Of ${counted(all, "test image")} that it took for ${nameOf(answer)}, ${count(wrong)} ${wrong === 1 ? "was" : "were"} `
-    + `something else${often}.`;
+  return `Of ${counted(all, "test image")} predicted as ${nameOf(answer)}, ${count(wrong)} ${wrong === 1 ? "is" : "are"} `
+    + `of another class${often}.`;
 }
 function speak() {
   if (!head) return;
   const shares = classify(state.edited), answer = best(shares);
-  write("spoken", `Taken for ${nameOf(answer)}, ${percent(shares[answer])}`);
+  write("spoken", `Predicted: ${nameOf(answer)}, ${percent(shares[answer])}`);
 }
 function sayOf(...ids) {
   return () => write("spoken", ids.map(id => at(`${id}-caption`).textContent.trim().replace(/\s+/g, " ")).join("; "));

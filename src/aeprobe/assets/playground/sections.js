@@ -32,7 +32,7 @@ at("reset").addEventListener("click", () => {
 
 function showCode() {
   const shares = head && classify(state.edited), answer = head && best(shares);
-  show("edited", decode(state.edited), head ? `taken for ${nameOf(answer)}, ${percent(shares[answer])}` : "");
+  show("edited", decode(state.edited), head ? `predicted: ${nameOf(answer)}, ${percent(shares[answer])}` : "");
   sliders.forEach((slider, i) => {
     const value = state.edited[i], { input, words } = slider, ends = [shareOf(0, i), shareOf(value, i)];
     if (slider.value === value) return;
@@ -105,7 +105,7 @@ function showWay() {
   write("way-value", `${Math.round(100 * way)} %`);
   at("way").setAttribute("aria-valuetext", at("way-value").textContent);
   const code = mixed(a.code, b.code, way), pixels = mixed(a.pixels, b.pixels, way);
-  const words = of => (head ? `taken for ${nameOf(best(classify(of)))}` : "");
+  const words = of => (head ? `predicted: ${nameOf(best(classify(of)))}` : "");
   show("by-code", decode(code), words(code));
   show("by-pixels", pixels, words(encode(pixels)));
 }
@@ -119,7 +119,7 @@ at("way").addEventListener("input", () => {
 function showNoise() {
   const std = at("std").valueAsNumber, noisy = withNoise(state.pixels, state.noise, std);
   const code = encode(noisy), cleaned = decode(code);
-  const taken = head ? `, taken for ${nameOf(best(classify(code)))}` : "";
+  const taken = head ? `, predicted: ${nameOf(best(classify(code)))}` : "";
   write("std-value", std.toFixed(2));
   show("noisy", noisy, mseWords(noisy, state.pixels));
   show("cleaned", cleaned, mseWords(cleaned, state.pixels) + taken);

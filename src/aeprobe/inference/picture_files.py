@@ -14,7 +14,6 @@ from PIL import Image as Pillow
 
 from aeprobe.data.pictures import decoded, grey
 from aeprobe.errors import AeprobeError
-from aeprobe.files import require_regular
 from aeprobe.inference.preparation import LARGEST, prepared
 
 Image = NDArray[np.uint8]
@@ -22,11 +21,7 @@ Item = TypeVar("Item")
 
 
 def picture(path: Path, shape: tuple[int, ...]) -> Image:
-    """A picture as the run's images are: resized, its middle, uint8 of the shape.
-
-    Raises:
-        AeprobeError: it cannot be read.
-    """
+    """Read a picture as the run's images are: resized, its middle, uint8 of the shape."""
     channels, height, width = shape
     if channels not in (1, 3):
         raise AeprobeError(f"{path}: the run is of images with {channels} channels, which no picture has")
@@ -36,12 +31,11 @@ def picture(path: Path, shape: tuple[int, ...]) -> Image:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Around what reads a picture: whatever a broken file ends in is one line."""
+    """Turn whatever a broken picture ends in into one line."""
     log = logging.getLogger("PIL")
     level = log.level
     log.setLevel(logging.CRITICAL)  # what it says of a file besides, and warns of, helps nobody
     try:
-        require_regular(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
@@ -53,11 +47,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def digit(path: Path, shape: tuple[int, ...]) -> Image:
-    """A drawn or photographed digit as MNIST's makers would have had it, uint8 of the run's shape.
-
-    Raises:
-        AeprobeError: it cannot be read, or nothing is drawn on it.
-    """
+    """Read a drawn or photographed digit in MNIST's form, uint8 of the run's shape."""
     with readable(path):
         found = grey(path, 2 * LARGEST)
     try:
@@ -67,14 +57,14 @@ def digit(path: Path, shape: tuple[int, ...]) -> Image:
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of so many items, in their order; the last may be shorter: itertools.batched, of Python 3.12."""
+    """Yield lists of so many items; the last may be shorter: itertools.batched, of Python 3.12."""
     rest = iter(items)
     while part := [*islice(rest, size)]:
         yield part
 
 
 def square(picture: Image, side: int) -> Image:
-    """A picture in grey, (height, width), fitted into a square of so many pixels, on a middle grey."""
+    """Fit a grey picture, (height, width), into a square of so many pixels, on a middle grey."""
     scale = side / max(picture.shape)
     height, width = (max(1, round(length * scale)) for length in picture.shape)
     found: Image = np.full((side, side), 128, np.uint8)

@@ -1,4 +1,4 @@
-"""The runs of a page: the seeds of one experiment, and the spread of their numbers. Needs no torch."""
+"""Several seeds of one experiment, and the spread of their numbers. Needs no torch."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from aeprobe.runs.metrics import read_metrics
 from aeprobe.runs.stage_run import StageRun
 
 Runs = dict[str, list[StageRun]]
-FINISHED = ("test", "probe")  # what looks at a finished run again
+FINISHED = ("test", "probe")  # the stages that look at a finished run again
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Spread:
 
 
 def gather(paths: Sequence[Path]) -> Runs:
-    """The stages that some run directories hold, by the stage's name, in the order given.
+    """Read the stages that some run directories hold, by the stage's name, in the order given.
 
     Args:
         paths: directories of runs, of any stage.
@@ -57,7 +57,7 @@ def gather(paths: Sequence[Path]) -> Runs:
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Mean and sample standard deviation of the numbers that are there."""
+    """Return mean and sample standard deviation of the numbers that are there."""
     known = [value for value in values if value is not None]
     if not known:
         return None
@@ -65,7 +65,7 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def across(runs: Sequence[StageRun], key: str) -> list[Spread | None]:
-    """The spread of one number over the runs, for each epoch that one of them ended."""
+    """Return the spread of one number over the runs, for each epoch that one of them ended."""
     series = [run.series(key) for run in runs]
     longest = max(map(len, series), default=0)
     return [spread(s[i] for s in series if i < len(s)) for i in range(longest)]
@@ -91,11 +91,7 @@ def _require_same_experiment(first: StageRun, other: StageRun) -> None:
 
 
 def require_seeds(runs: Runs) -> None:
-    """Refuses one seed twice: its two numbers say nothing of the spread over seeds.
-
-    Raises:
-        AeprobeError: names both runs.
-    """
+    """Refuse one seed twice: its two numbers say nothing of the spread over seeds."""
     seen: dict[tuple[Any, ...], StageRun] = {}
     for run in (run for of_stage in runs.values() for run in of_stage):
         # Of a classifier's run alone, the encoder in its ckpt= may be that of another seed.

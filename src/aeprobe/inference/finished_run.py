@@ -1,4 +1,4 @@
-"""What a finished run says of pictures: which digit, how sure, and how well it can be reconstructed."""
+"""Predictions of a finished run: the class of a picture, its probability, and how well it is reconstructed."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.figures.classes import Classes
 from aeprobe.inference.images import images_of
 from aeprobe.inference.module import note, stages, usable_checkpoint
-from aeprobe.inference.pictures import Image, batched, digit, picture
+from aeprobe.inference.picture_files import Image, batched, digit, picture
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.checkpoints import Checkpoint
@@ -27,7 +27,7 @@ COMMON = 0.999  # of the test images have no larger error than one that looks li
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of one picture.
+    """The prediction for one picture.
 
     Attributes:
         name: of the picture.
@@ -46,15 +46,15 @@ class Answer:
     unlike: bool
 
     def guesses(self, count: int) -> list[tuple[int, float]]:
-        """The most probable classes and their probabilities, the first the first; none without a classifier."""
+        """Return the most probable classes and their probabilities, best first; none without a classifier."""
         if self.probabilities is None:
             return []
         values, labels = self.probabilities.topk(min(count, len(self.probabilities)))
         return list(zip(labels.tolist(), values.tolist(), strict=True))
 
 
-class Oracle:
-    """A finished run that answers.
+class FinishedRun:
+    """The modules of a finished run, to predict with.
 
     Args:
         run: a directory of `stage=all`; of one stage alone, or a .ckpt file, there are only its own answers.
@@ -66,9 +66,6 @@ class Oracle:
         shape: of an image: channels, height and width.
         names: what the classes are called.
         digits: whether the images are MNIST's, so that pictures are prepared as its makers did.
-
-    Raises:
-        AeprobeError: there is no such run, or its checkpoint cannot be used.
     """
 
     def __init__(self, run: Path, plugins: Sequence[str] = ()) -> None:
@@ -100,14 +97,14 @@ class Oracle:
 
     @property
     def missing(self) -> str:
-        """What it cannot say, in words; "" where it can say all."""
+        """A remark on what this run cannot predict; "" if it predicts all."""
         if self.classifier is None:
             return f"no {self.names.noun}: {self._path} is an autoencoder's"
         return f"no reconstruction: {self._path} is a classifier's" if self.autoencoder is None else ""
 
     @cached_property
     def limit(self) -> float | None:
-        """The MSE that 99.9 % of the test images do not exceed; None where that is not known, which is said."""
+        """The MSE that 99.9 % of the test images do not exceed; None if it is not known, which is said."""
         if self.autoencoder is None:
             return None
         try:
@@ -124,7 +121,7 @@ class Oracle:
         return found, (found - self.autoencoder.normalize.pixels(images)).square().mean((1, 2, 3))
 
     def reader(self, as_is: bool = False) -> Callable[[Path], Image]:
-        """What makes an image that the networks see of a picture's file, or raises AeprobeError.
+        """Return the function that reads a picture's file as an image for the networks.
 
         Args:
             as_is: whether pictures are such images already; other images than MNIST's always are, resized at most.
@@ -132,7 +129,7 @@ class Oracle:
         return partial(digit if self.digits and not as_is else picture, shape=self.shape)
 
     def answer(self, named: Iterable[tuple[str, Image]]) -> Iterator[Answer]:
-        """What is said of images, by their names, in their order; they are taken some at a time."""
+        """Yield the predictions for images with their names, in their order; some are computed at a time."""
         for part in batched(named, PART):
             yield from self._answered(part)
 
