@@ -23,7 +23,7 @@ def words(
         without: why it has none, as a sentence.
     """
     (run,) = runs["autoencoder"]
-    noun = Classes.of(str(run.data.get("name")), ()).noun
+    noun = Classes(str(run.data.get("noun", "digit"))).noun
     thing = "digit" if noun == "digit" else "image"
     size = " × ".join(map(str, autoencoder.shape[1:]))
     numbers = f"{autoencoder.code_size:,} numbers"
