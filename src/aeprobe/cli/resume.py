@@ -22,7 +22,7 @@ from aeprobe.config.settings import roles, upgraded
 from aeprobe.config.stored import read_config, read_overrides
 from aeprobe.config.trust import require_trusted
 from aeprobe.errors import AeprobeError
-from aeprobe.paths import CONF, from_here
+from aeprobe.paths import CONF, home
 from aeprobe.processes.launch import launched
 from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import read_metrics
@@ -77,7 +77,7 @@ def _named(argument: str) -> Path:
     path = OmegaConf.create({"resume": override.value()}).resume if not override.is_sweep_override() else None
     if not isinstance(path, str) or not path:
         raise AeprobeError(f"{argument}: expected one run; quote a name that has a comma")
-    return Path(from_here(path))
+    return Path(home(path))
 
 
 def _settings(path: Path) -> Path:

@@ -29,7 +29,7 @@ from aeprobe.config.schema import (
 from aeprobe.config.settings import flat
 from aeprobe.config.stage_checks import check_stages
 from aeprobe.errors import AeprobeError
-from aeprobe.paths import from_here
+from aeprobe.paths import home
 
 NODES = tuple(key for key, field in keys() if field.metadata.get("node") == "one")
 
@@ -61,8 +61,8 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = (), swept: bool = False
         config: Config = OmegaConf.to_object(OmegaConf.merge(schema(), literal(values)))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise AeprobeError(config_error(error)) from error
-    config.outputs, config.data.root = from_here(config.outputs), from_here(config.data.root)
-    config.ckpt = config.ckpt and from_here(config.ckpt)
+    config.outputs, config.data.root = home(config.outputs), home(config.data.root)
+    config.ckpt = config.ckpt and home(config.ckpt)
     _check_keys(config)
     check_ranges(config)
     _check_root(config)

@@ -23,7 +23,6 @@ from aeprobe.data.sampler import seeded_permutation
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError, printable
 from aeprobe.files import require_regular, write_atomically
-from aeprobe.paths import typed_in
 
 log = logging.getLogger("aeprobe")
 SPLITS = ("train", "test")
@@ -77,7 +76,7 @@ class ImageFolder(Source):
         place = json.dumps([str(self.root.resolve()), size, channels]).encode()
         name = f"{self.root.resolve().name}-{hashlib.sha256(place).hexdigest()[:16]}.uint8"
         self._listed: list[Picture] = []
-        self.kept = typed_in() / "data" / "images" / name
+        self.kept = Path.cwd() / "data" / "images" / name
 
     def read(self, split: str) -> tuple[Tensor, Tensor | None]:
         """As `Source`; decodes the pictures where their images are not kept yet.

@@ -158,12 +158,3 @@ class RunDirectory:
             return
         text = json.dumps(finite(self.metrics), indent=1, allow_nan=False)
         write_atomically(self.path / "metrics.json", text.encode())
-
-
-def mark_interrupted(path: Path, error: str) -> None:
-    """Writes into the metrics.json below `path` of a run that cannot do so itself how it ends."""
-    for file in path.rglob("metrics.json"):
-        run = RunDirectory(file.parent)
-        run.metrics = read_metrics(file.parent)
-        if run.metrics["status"] == "running":
-            run.write(status="interrupted", error=error)
