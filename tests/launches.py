@@ -57,7 +57,7 @@ def two_nodes(cwd: Path, *arguments: str) -> list[Result]:
 
 
 def srun(cwd: Path, *arguments: str) -> list[Result]:
-    """What `srun -n2` sets, without Slurm."""
+    """What `srun --ntasks-per-node=2` sets, without Slurm."""
     command = [sys.executable, TRAIN, "trainer=ddp", *arguments]
     variables = [slurm(rank, SLURM_JOB_ID=str(os.getpid())) for rank in range(2)]
     return together([command, command], cwd, variables)
@@ -66,9 +66,11 @@ def srun(cwd: Path, *arguments: str) -> list[Result]:
 def slurm(rank: int, **more: str) -> dict[str, str]:
     return {
         "SLURM_STEP_NUM_TASKS": "2",
-        "SLURM_STEP_TASKS_PER_NODE": "2",
-        "SLURM_STEP_NODELIST": "here",
-        "SLURM_STEP_ID": "0",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_JOB_NAME": "train",
         "SLURM_PROCID": str(rank),
         "SLURM_LOCALID": str(rank),
         "SLURM_NODEID": "0",

@@ -16,7 +16,7 @@ from aeprobe.config.checks import validate
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.optimization import Optimization
-from aeprobe.sweeps.earlier import flat
+from aeprobe.config.settings import flat
 from aeprobe.training import run as runner
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))

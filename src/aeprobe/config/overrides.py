@@ -13,16 +13,19 @@ from omegaconf import ListConfig, OmegaConf
 
 from aeprobe.config.schema import ALIASES
 from aeprobe.errors import AeprobeError
-from aeprobe.paths import PATHS
+from aeprobe.paths import PATHS, home
 
 GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment")
 OF_A_MULTIRUN = ("sweep=", "search=")  # say which runs there are, not what a run does
 
 
 def in_full(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with whole names for the short ones of keys, such as autoencoder.widths."""
-    parts = [argument.partition("=") for argument in arguments]
-    return [f"{ALIASES.get(key, key)}{equals}{value}" for key, equals, value in parts]
+    """Return the arguments with whole names for the short ones of keys, and the home directory for a leading `~`."""
+    whole = []
+    for key, equals, value in (argument.partition("=") for argument in arguments):
+        path = quote(literal(home(value))) if key in PATHS and value.startswith("~") else value
+        whole.append(f"{ALIASES.get(key, key)}{equals}{path}")
+    return whole
 
 
 def override(key: str, value: str) -> str:
