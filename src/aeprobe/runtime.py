@@ -63,7 +63,9 @@ def quieten() -> None:
     """Turns down what Lightning and matplotlib say, and warn of."""
     for name in ("utilities.rank_zero", "trainer.connectors.signal_connector", "accelerators.cuda"):
         logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # each process would tell that it has met others
+    logging.getLogger("lightning.fabric").setLevel(
+        logging.WARNING
+    )  # each process would tell that it has met others
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # which tells that it made its cache
     for message in UNSAID:
         warnings.filterwarnings("ignore", message=message)

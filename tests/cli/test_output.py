@@ -7,12 +7,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, metrics, train
+from conftest import REPO, TINY, train
 from finished_runs import write_run
 
 from aeprobe.__main__ import COMMANDS
 
 SHORT = [*TINY, "stage=autoencoder", "trainer.figures=false", "hydra.run.dir=run"]
+
 
 def shell(line: str, cwd: Path, **environment: str) -> tuple[int, str]:
     """The exit status of the first command of a pipe, and what came on standard error."""

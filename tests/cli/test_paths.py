@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command import command
-from conftest import REPO, metrics, only, train
+from conftest import REPO, metrics, only
 from images import write_folder
 
 from aeprobe.config.overrides import override

@@ -6,13 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lightning as L
 import pytest
 from conftest import REPO, metrics, run_here, scalars, train
-from hydra import compose, initialize_config_dir
 from same_runs import SETTINGS, assert_equal_runs, wait_for, without_times
 
-from aeprobe.config.checks import validate
 from aeprobe.training import run as runner
 
 # Everything that could depend on chance: shifts, dropout, noise, a schedule, a best checkpoint, both stages.

@@ -13,10 +13,10 @@ from same_runs import same
 
 from aeprobe.cli.resume import resume
 from aeprobe.config.checks import validate
+from aeprobe.config.settings import flat
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.optimization import Optimization
-from aeprobe.config.settings import flat
 from aeprobe.training import run as runner
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))

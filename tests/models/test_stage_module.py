@@ -1,18 +1,12 @@
 """The training step: clipping, accumulation, a fraction of an epoch, and a signal in it."""
 
-import os
-import signal
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
-from conftest import REPO, TINY, metrics, run_here, scalars
-from hydra import compose, initialize_config_dir
+from conftest import TINY, metrics, run_here, scalars
 
-from aeprobe.config.checks import validate
 from aeprobe.models import checkpoints
-from aeprobe.training import run as runner
 
 SHORT = ("stage=autoencoder", *TINY, "autoencoder.max_epochs=2", "trainer.limit_epochs=2")
 

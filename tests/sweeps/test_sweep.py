@@ -163,7 +163,13 @@ def test_the_ending_of_a_job_is_that_of_its_stages(tmp_path: Path) -> None:
             kept = {"schema": 1, "stage": stage, "status": status, "seed": 0, "overrides": [], "final": {}}
             (part / "metrics.json").write_text(json.dumps(kept | {"config": {"stage": "all"}, "epochs": []}))
         assert skip_completed.ending(tmp_path / name) == whole
-    assert [job.name for job in skip_completed.jobs(tmp_path)] == ["between", "both", "failed", "killed", "refused"]
+    assert [job.name for job in skip_completed.jobs(tmp_path)] == [
+        "between",
+        "both",
+        "failed",
+        "killed",
+        "refused",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ OF_A_MULTIRUN = ("sweep=", "search=")  # say which runs there are, not what a ru
 
 
 def in_full(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with whole names for the short ones of keys, and the home directory for a leading `~`."""
+    """Return the arguments with whole names for short ones of keys, and the home directory for a leading `~`."""
     whole = []
     for key, equals, value in (argument.partition("=") for argument in arguments):
         path = quote(literal(home(value))) if key in PATHS and value.startswith("~") else value

@@ -1,8 +1,11 @@
-"""A key that varies in a search: by a list or by an interval, in Hydra's grammar. Needs no torch."""
+"""A key that varies in a search: by a list or by an interval, in Hydra's grammar."""
 
-from typing import TYPE_CHECKING, Any, get_args
+import inspect
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from aeprobe.config.schema import OPTIMIZER_NUMBERS, keys
@@ -63,8 +66,12 @@ class Choice:
 
 
 def _is_whole(key: str, config: DictConfig) -> bool:
-    """Whether a key takes whole numbers, by the schema or by its value; an optimizer's own numbers are floats."""
-    field = dict(keys()).get(key)
+    """Whether a key takes whole numbers, by the schema or by the class that its node names."""
+    owner, _, name = key.rpartition(".")
+    field, hint = dict(keys()).get(key), None
     if field is not None:
-        return int in (get_args(field.type) or (field.type,))
-    return key.rpartition(".")[2] not in OPTIMIZER_NUMBERS and type(OmegaConf.select(config, key)) is int
+        hint = field.type
+    elif name not in OPTIMIZER_NUMBERS and (target := OmegaConf.select(config, f"{owner}._target_")):
+        with suppress(NameError, TypeError):  # it has no hints that can be read
+            hint = get_type_hints(inspect.getattr_static(get_class(target), "__init__")).get(name)
+    return int in (get_args(hint) or (hint,))
