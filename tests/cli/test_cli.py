@@ -72,12 +72,11 @@ REFUSED = [
     ("stage=autoencoder optimizer@classifier.optimizer=sgd", ["does not train the classifier"]),
     ("ckpt=a=b", ["mismatched input '='", "quote"]),
     ("outputs=it's", ["outputs=it's", "or a quote in it"]),
-    ("callbacks=early_stopping", ["callbacks: no such key", "callbacks@autoencoder.callbacks=early_stopping"]),
+    ("callbacks=early_stopping", ["callbacks: no such key", "callbacks@autoencoder.callbacks=NAME"]),
     (
         "+callbacks.early_stopping.patience=3",
-        ["callbacks: no such key", "callbacks@autoencoder.callbacks=early_stopping"],
+        ["callbacks: no such key", "callbacks@autoencoder.callbacks=NAME"],
     ),
-    ("+trainer.max_steps=1", ["trainer.max_steps: no such key", "autoencoder.max_epochs=N"]),
     ("trainer.max_time=1h", ["trainer.max_time=1h", "such as 00:01:30:00"]),
     ("trainer.max_time=00:00:00:00", ["trainer.max_time=00:00:00:00", "days, hours, minutes and seconds"]),
     (
@@ -89,7 +88,7 @@ REFUSED = [
     ("corruption@autoencoder.corruption=gaussian autoencoder.corruption.std=-1", ["std=-1: must be above 0"]),
     ("+optimizer=adamw", ["optimizer: no such key", "optimizer@autoencoder.optimizer=NAME"]),
     ("network@autoencoder.network=resnet", ["network/resnet: no such file", "conv, mlp"]),
-    ("+network=conv", ["network: no such key", "network@autoencoder.network=conv"]),
+    ("+network=conv", ["network: no such key", "network@autoencoder.network=NAME"]),
     ("+data=folder", ["data: is chosen already", "data=folder"]),
     ("--config-name=report", ["report: no such file in conf/", "experiment=NAME"]),
     ("resume=a,b", ["resume=a,b", "expected one run"]),

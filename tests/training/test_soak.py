@@ -76,7 +76,7 @@ def attempt(run: Path, root: Path, chance: random.Random) -> tuple[int | None, s
     if process.returncode == 0:
         return None, words
     # Before our own handlers are in place a signal ends the process in the way of the system.
-    expected = {signal.SIGKILL: (-9,), signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2)}[number]
+    expected = {signal.SIGKILL: (-9,), signal.SIGTERM: (130, -15), signal.SIGINT: (130, -2)}[number]
     assert process.returncode in expected, words
     assert "Traceback" not in out, words
     return number, words

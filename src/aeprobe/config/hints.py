@@ -9,13 +9,21 @@ from aeprobe.config.schema import OPTIMIZER_NUMBERS, keys
 from aeprobe.paths import TRAIN
 
 GROUPS = ("experiment", "search")  # beside the keys of the schema
+NODES: dict[str, list[str]] = {}  # keys that a group's file fills, by the name of the group
+for _key, _field in keys():
+    if "dict" in str(_field.type) and "." in _key:
+        NODES.setdefault(_key.rpartition(".")[2], []).append(_key)
 
 
 def hint(key: str) -> str:
     """Return a clause that says what to type instead of a key that does not exist."""
     plain = key.partition("@")[0].replace("/", ".")
-    if plain.partition(".")[0] == "hydra":
+    root, name = plain.partition(".")[0], plain.rpartition(".")[2]
+    if root == "hydra":
         return f"`{TRAIN} --cfg hydra` lists Hydra's keys"
+    name = root if root in NODES else name
+    if name in NODES:
+        return "each stage has its own: " + ", ".join(f"{name}@{key}=NAME" for key in NODES[name])
     known = [*known_keys(), *GROUPS]
     found = nearest(plain, known)
     meant = found.removeprefix("did you mean autoencoder.").removesuffix("?")
@@ -36,7 +44,7 @@ def unknown_option(arguments: Sequence[str]) -> str | None:
             return f"{name}: it unpickles a file, which can run code; resume=RUN goes on with a run"
         if name not in options and name.startswith("-" if given else "--"):
             setting = f"a setting is typed without dashes, as {argument.lstrip('-') if given else 'KEY=VALUE'}"
-            close = get_close_matches(name, options, n=1)
+            close = [] if given else get_close_matches(name, options, n=1, cutoff=0.8)
             meant = f"did you mean {close[0]}?" if close else f"{setting}; --help lists the options"
             return f"{argument}: no such option; {meant}"
     return None
