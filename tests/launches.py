@@ -85,7 +85,7 @@ def free_port() -> int:
 
 # A run in which something is done in each process: `{before}` at its start, `{body}` at that of each step.
 PATCHED = """
-import runpy, sys
+import sys
 from pathlib import Path
 from aeprobe import runtime
 import torch
@@ -101,11 +101,14 @@ def patched(original):
 for module in (Autoencoder, Classifier):
     module.training_step = patched(module.training_step)
 {before}
-sys.argv = ["train.py", *{arguments!r}]
-runpy.run_path({train!r}, run_name="__main__")
+sys.path.insert(0, {repo!r})
+import train
+sys.exit(train.cli.run(train.main))
 """
 
 
 def run_patched(cwd: Path, body: str, *arguments: str, before: str = "") -> Result:
-    code = PATCHED.format(body=" " * 8 + body, before=before, arguments=["trainer=ddp", *arguments], train=TRAIN)
-    return together([[sys.executable, "-c", code]], cwd, [{}])[0]
+    """A file, which Lightning starts once more for the other process."""
+    file = cwd / "patched.py"
+    file.write_text(PATCHED.format(body=" " * 8 + body, before=before, repo=str(REPO)))
+    return together([[sys.executable, str(file), "trainer=ddp", *arguments]], cwd, [{}])[0]

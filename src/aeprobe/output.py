@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TextIO
 
 from aeprobe.errors import AeprobeError, tell
-from aeprobe.processes.signals import end_by_signals
+from aeprobe.signals import end_by_signals
 
 
 @contextmanager

@@ -61,8 +61,15 @@ UNSAID = (
 
 def quieten() -> None:
     """Turns down what Lightning and matplotlib say, and warn of."""
-    for name in ("utilities.rank_zero", "trainer.connectors.signal_connector", "accelerators.cuda"):
-        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
+    for name in (
+        *(
+            "pytorch.utilities.rank_zero",
+            "pytorch.trainer.connectors.signal_connector",
+            "pytorch.accelerators.cuda",
+        ),
+        *("fabric.utilities.rank_zero", "fabric.utilities.distributed"),
+    ):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(
         logging.WARNING
     )  # each process would tell that it has met others

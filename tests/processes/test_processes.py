@@ -12,7 +12,7 @@ from launches import slurm
 from aeprobe import runtime
 from aeprobe.data.sampler import EpochBatches, batches_in_order
 from aeprobe.processes import launch
-from aeprobe.processes.signals import NAMES, end_by_signals
+from aeprobe.signals import NAMES, end_by_signals
 
 
 @pytest.fixture

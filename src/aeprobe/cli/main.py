@@ -22,10 +22,10 @@ from aeprobe.config.trust import trusted_in
 from aeprobe.errors import tell
 from aeprobe.paths import TRAIN, shortest
 from aeprobe.processes import launch
-from aeprobe.processes.signals import end_by_signals
 from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.ownership import discard_unused
+from aeprobe.signals import end_by_signals
 from aeprobe.sweeps import multirun, skip_completed
 from aeprobe.sweeps.multirun import Multirun
 from aeprobe.sweeps.skip_completed import OtherRunError

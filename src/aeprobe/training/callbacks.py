@@ -7,7 +7,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from aeprobe.processes.signals import end_by_signals
+from aeprobe.signals import end_by_signals
 
 
 class EpochSeed(L.Callback):
