@@ -57,22 +57,19 @@ UNSAID = (
     ".*AMP with fp16 is not supported.*",  # make_trainer refuses it
     ".*treespec, LeafSpec.*",  # inside Lightning 2.6
 )
+QUIET = (
+    "pytorch.utilities.rank_zero",
+    "pytorch.trainer.connectors.signal_connector",
+    "pytorch.accelerators.cuda",
+    "fabric.utilities.rank_zero",
+    "fabric.utilities.distributed",
+)
 
 
 def quieten() -> None:
     """Turns down what Lightning and matplotlib say, and warn of."""
-    for name in (
-        *(
-            "pytorch.utilities.rank_zero",
-            "pytorch.trainer.connectors.signal_connector",
-            "pytorch.accelerators.cuda",
-        ),
-        *("fabric.utilities.rank_zero", "fabric.utilities.distributed"),
-    ):
+    for name in QUIET:
         logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(
-        logging.WARNING
-    )  # each process would tell that it has met others
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # which tells that it made its cache
     for message in UNSAID:
         warnings.filterwarnings("ignore", message=message)
