@@ -101,14 +101,13 @@ def patched(original):
 for module in (Autoencoder, Classifier):
     module.training_step = patched(module.training_step)
 {before}
-sys.path.insert(0, {repo!r})
-import train
-sys.exit(train.cli.run(train.main))
+from aeprobe.cli import main, train
+sys.exit(main.run(train.composed))
 """
 
 
 def run_patched(cwd: Path, body: str, *arguments: str, before: str = "") -> Result:
     """A file, which Lightning starts once more for the other process."""
     file = cwd / "patched.py"
-    file.write_text(PATCHED.format(body=" " * 8 + body, before=before, repo=str(REPO)))
+    file.write_text(PATCHED.format(body=" " * 8 + body, before=before))
     return together([[sys.executable, str(file), "trainer=ddp", *arguments]], cwd, [{}])[0]
