@@ -57,7 +57,7 @@ def two_nodes(cwd: Path, *arguments: str) -> list[Result]:
 
 
 def srun(cwd: Path, *arguments: str) -> list[Result]:
-    """What `srun -n2` sets, without Slurm."""
+    """What `srun --ntasks-per-node=2` sets, without Slurm."""
     command = [sys.executable, TRAIN, "trainer=ddp", *arguments]
     variables = [slurm(rank, SLURM_JOB_ID=str(os.getpid())) for rank in range(2)]
     return together([command, command], cwd, variables)
@@ -66,9 +66,11 @@ def srun(cwd: Path, *arguments: str) -> list[Result]:
 def slurm(rank: int, **more: str) -> dict[str, str]:
     return {
         "SLURM_STEP_NUM_TASKS": "2",
-        "SLURM_STEP_TASKS_PER_NODE": "2",
-        "SLURM_STEP_NODELIST": "here",
-        "SLURM_STEP_ID": "0",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_JOB_NAME": "train",
         "SLURM_PROCID": str(rank),
         "SLURM_LOCALID": str(rank),
         "SLURM_NODEID": "0",
@@ -83,7 +85,7 @@ def free_port() -> int:
 
 # A run in which something is done in each process: `{before}` at its start, `{body}` at that of each step.
 PATCHED = """
-import runpy, sys
+import sys
 from pathlib import Path
 from aeprobe import runtime
 import torch
@@ -99,11 +101,13 @@ def patched(original):
 for module in (Autoencoder, Classifier):
     module.training_step = patched(module.training_step)
 {before}
-sys.argv = ["train.py", *{arguments!r}]
-runpy.run_path({train!r}, run_name="__main__")
+from aeprobe.cli import main, train
+sys.exit(main.run(train.composed))
 """
 
 
 def run_patched(cwd: Path, body: str, *arguments: str, before: str = "") -> Result:
-    code = PATCHED.format(body=" " * 8 + body, before=before, arguments=["trainer=ddp", *arguments], train=TRAIN)
-    return together([[sys.executable, "-c", code]], cwd, [{}])[0]
+    """A file, which Lightning starts once more for the other process."""
+    file = cwd / "patched.py"
+    file.write_text(PATCHED.format(body=" " * 8 + body, before=before))
+    return together([[sys.executable, str(file), "trainer=ddp", *arguments]], cwd, [{}])[0]

@@ -23,27 +23,23 @@ if TYPE_CHECKING:
 __all__ = ["Error", "load", "results", "train"]
 
 
-def train(*overrides: str, child: bool = False) -> "Run":
-    """Trains as `python train.py` does, prints the same lines, and returns the run.
-
-    Ctrl-C leaves a run that `train("resume=DIR")` goes on with. What a run changes of this process (logging,
-    warnings, signal handlers, environment) is put back. Where torch has computed in parallel before, its threads
-    keep their way with denormal numbers: the run says so, and may be slow from its third epoch on.
+def train(*overrides: str, child: bool = True) -> "Run":  # noqa: ARG001 - what it was for is always done
+    """Train as `python train.py` does, in a process of its own, print the same lines, and return the run.
 
     Args:
         overrides: what one types after the command, such as "stage=autoencoder" or "resume=DIR"; of one run.
-        child: whether to train in a process of its own: with the speed and the last bits of the command line.
+        child: has no effect; every run has a process of its own.
 
     Returns:
-        The run: its `path`, the `metrics` of each stage, and `frame()`, its epochs as a pandas DataFrame.
+        The run: its absolute `path`, the `metrics` of each stage, and `frame()`, its epochs as a pandas DataFrame.
 
     Raises:
-        Error: in one line, what is wrong; of several processes in this one, too.
+        Error: in one line, what is wrong.
         KeyboardInterrupt: it was interrupted; its text says how to go on.
     """
-    from aeprobe.cli.api import train as train_here
+    from aeprobe.cli.api import train as train_in_child
 
-    return train_here(overrides, child)
+    return train_in_child(overrides)
 
 
 def load(run: "str | os.PathLike[str]", plugins: Sequence[str] = ()) -> "Autoencoder | Classifier":

@@ -1,11 +1,9 @@
-"""Paths as a person types them: what a leading `~` means, and where relative ones begin."""
+"""Paths as a person types them."""
 
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -51,49 +49,13 @@ def typed_command(name: str = "train") -> str:
     return f"{python} -m aeprobe {name}"
 
 
-_origins: list[Path] = []
-
-
-@contextmanager
-def coming_from(directory: Path) -> Iterator[None]:
-    """Meanwhile, relative paths begin in the directory that the command was typed in.
-
-    With hydra.job.chdir=true a job works in another one.
-    """
-    _origins.append(directory)
-    try:
-        yield
-    finally:
-        _origins.pop()
-
-
-def typed_in() -> Path:
-    """The directory that the command was typed in."""
-    return _origins[-1] if _origins else Path.cwd()
-
-
-def from_here(path: str) -> str:
-    """A path as it was typed, such that it can be used from the working directory.
-
-    A folder called `~` gets its whole path: Lightning would take it for the home directory.
-
-    Raises:
-        AeprobeError: it begins with the name of an unknown user.
-    """
-    path = home(path)
-    fits = Path.cwd() == typed_in() and not str(Path(path)).startswith("~")
-    return path if fits or not path.strip() else str(typed_in() / path)
-
-
 def absolute(path: str | Path) -> Path:
     """As Hydra has it: from the working directory, without `..`, links as they are."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
 
 def shortest(path: Path) -> Path:
-    """The path as a person would type it: relative where it lies below the working directory."""
-    if Path.cwd() != typed_in():  # the person is elsewhere
-        return absolute(path)
+    """Return the path as a person would type it: relative where it lies below the working directory."""
     short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return absolute(path) if str(short).startswith("~") else short
 

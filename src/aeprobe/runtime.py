@@ -22,6 +22,7 @@ from aeprobe.errors import AeprobeError
 
 torch.set_flush_denormal(True)
 CHOICE = torch.get_num_threads()  # torch's, before a job of this process has typed another number
+DIVIDED = "OMP_NUM_THREADS" in os.environ  # by torchrun or joblib, or it was typed: it is that of each process
 
 
 def _import_torchvision() -> None:
@@ -56,28 +57,25 @@ UNSAID = (
     ".*AMP with fp16 is not supported.*",  # make_trainer refuses it
     ".*treespec, LeafSpec.*",  # inside Lightning 2.6
 )
+QUIET = (
+    "pytorch.utilities.rank_zero",
+    "pytorch.trainer.connectors.signal_connector",
+    "pytorch.accelerators.cuda",
+    "fabric.utilities.rank_zero",
+    "fabric.utilities.distributed",
+)
 
 
 def quieten() -> None:
     """Turns down what Lightning and matplotlib say, and warn of."""
-    for name in ("utilities.rank_zero", "trainer.connectors.signal_connector", "accelerators.cuda"):
-        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
+    for name in QUIET:
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # which tells that it made its cache
     for message in UNSAID:
         warnings.filterwarnings("ignore", message=message)
 
 
 quieten()
-
-
-def flushes_denormals() -> bool:
-    """Whether every thread of a parallel matrix product takes denormal numbers for zero.
-
-    One that torch started before this module was imported does not.
-    """
-    size = 512  # large enough to be divided among threads
-    products = torch.full((size, size), 1e-20) @ torch.full((size, size), 1e-21)  # each a sum below 1.2e-38
-    return not bool(products.view(torch.int32).any())
 
 
 def seed(value: int) -> None:
@@ -101,15 +99,11 @@ def require_memory(needed: int, what: str) -> None:
         raise AeprobeError(f"{what} {needed / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g}")
 
 
-def threads(number: int | None, processes: int = 1) -> int:
-    """Sets how many threads one tensor operation may use, and returns the number.
+def threads(number: int | None, processes: int = 1) -> None:
+    """Set how many threads one tensor operation may use.
 
     Args:
-        number: None for torch's own choice, divided between this machine's processes. OMP_NUM_THREADS, which
-            torchrun and joblib set, is that of each process already.
+        number: None for torch's own choice, divided between this machine's processes.
         processes: their number.
     """
-    if number is None:
-        number = CHOICE if "OMP_NUM_THREADS" in os.environ else max(1, CHOICE // processes)
-    torch.set_num_threads(number)
-    return number
+    torch.set_num_threads(number or (CHOICE if DIVIDED else max(1, CHOICE // processes)))

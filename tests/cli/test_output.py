@@ -1,4 +1,4 @@
-"""Standard output that nobody reads, that is full or closed, or that knows no other letters than ASCII."""
+"""What commands print, where nobody reads it or the disk is full, and their refusals in one line."""
 
 import os
 import subprocess
@@ -7,13 +7,12 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, metrics, train
+from conftest import REPO, TINY, train
 from finished_runs import write_run
 
 from aeprobe.__main__ import COMMANDS
 
-SHORT = [*TINY, "stage=autoencoder", "hydra.run.dir=run"]
-OLD_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+SHORT = [*TINY, "stage=autoencoder", "trainer.figures=false", "hydra.run.dir=run"]
 
 
 def shell(line: str, cwd: Path, **environment: str) -> tuple[int, str]:
@@ -30,42 +29,15 @@ def shell(line: str, cwd: Path, **environment: str) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", [">&- 2>&-", "| head -1", "> /dev/full"])
-def test_a_run_goes_on_without_its_output(tmp_path: Path, root: Path, ending: str) -> None:
-    typed = " ".join([*SHORT, f"data.root={root}"])
-    assert shell(f"$PYTHON {REPO / 'train.py'} {typed} {ending}", tmp_path) == (0, "")
-    assert metrics(tmp_path / "run")["status"] == "completed"
-
-
-@pytest.mark.slow
 def test_a_table_whose_reader_has_gone_ends_silently(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / f"run{seed}", seed) for seed in range(3)]
     names = " ".join(map(str, runs))
-    for form in ("", "--json", "--csv", "--markdown"):
+    for form in ("", "--json"):
         status, err = shell(f"(sleep 1; exec $PYTHON -m aeprobe results {names} {form}) | true", tmp_path)
-        assert (status in (1, 141), "rror" in err) == (
-            True,
-            False,
-        )  # 1: rich, which draws the table, has its own word
-        status, err = shell(f"$PYTHON -m aeprobe results {names} {form} >&-", tmp_path)
-        assert (status, "rror" in err) == (0, False)
+        assert status in (1, 141)  # 1: rich, which draws the table, has its own word
+        assert "rror" not in err
     status, err = shell(f"$PYTHON -m aeprobe results {names} > /dev/full", tmp_path)
     assert (status, err) == (1, "error: standard output cannot be written (No space left on device)\n")
-
-
-def test_a_table_in_a_locale_of_ascii(tmp_path: Path) -> None:
-    runs = [str(write_run(tmp_path / f"run{seed}", seed, shift=seed / 100)) for seed in range(3)]
-    command = [sys.executable, "-m", "aeprobe", "results", *runs, "--markdown"]
-    done = subprocess.run(command, env=os.environ | OLD_LOCALE, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert r" \xb1 " in done.stdout
-
-
-def test_a_path_that_the_locale_cannot_say_is_refused_in_a_line(tmp_path: Path) -> None:
-    done = train("hydra.run.dir=é", cwd=tmp_path, environment=OLD_LOCALE)
-    assert done.status == 1
-    (line,) = done.err.splitlines()
-    assert r"\udcc3\udca9: " in line
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -126,29 +98,10 @@ def test_hydras_own_options_get_one_line(tmp_path: Path, typed: str, words: str)
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize("name", ["SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_NODEID", "SLURM_PROCID"])
-def test_numbers_of_slurm_that_are_none(tmp_path: Path, name: str) -> None:
-    told = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"} | {name: "abc"}
-    done = train("stage=autoencoder", cwd=tmp_path, environment=told)
-    assert (done.status, len(done.err.splitlines())) == (1, 1)
-    assert "abc" in done.err
-    assert "unexpected" not in done.err
-
-
 @pytest.mark.slow
 def test_a_backend_that_matplotlib_does_not_know_draws_figures(tmp_path: Path, root: Path) -> None:
     done = train(*TINY, "stage=autoencoder", f"data.root={root}", cwd=tmp_path, environment={"MPLBACKEND": "none"})
     assert (done.status, done.err) == (0, "")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "kilobytes", [250_000, 600_000]
-)  # a little more ends in SciPy's OpenBLAS, which never does
-def test_too_little_memory_ends_in_a_line(tmp_path: Path, root: Path, kilobytes: int) -> None:
-    typed = " ".join([*SHORT, f"data.root={root}"])
-    status, err = shell(f"ulimit -v {kilobytes}; $PYTHON {REPO / 'train.py'} {typed}", tmp_path)
-    assert (status, len(err.splitlines())) == (1, 1)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command import command
-from conftest import REPO, metrics, only, train
+from conftest import REPO, metrics, only
 from images import write_folder
 
 from aeprobe.config.overrides import override
@@ -60,7 +60,6 @@ def test_a_tilde_is_the_home_directory(place: Path, typed: list[str]) -> None:
     assert {run.status for run in runs} == {"completed"}
     found = metrics(runs[0].path)
     assert found["data"]["root"] == str(place.parent / "home" / "images")
-    assert 'data.root="~/images"' in found["overrides"]
 
 
 @pytest.mark.slow
@@ -127,62 +126,19 @@ def test_tables_and_pages_take_a_tilde(place: Path, capsys: pytest.CaptureFixtur
         home("~nobody-here")
 
 
-@pytest.mark.slow
-def test_names_that_look_like_numbers_have_a_directory_each(place: Path) -> None:
-    with contextlib.chdir(place):
-        for name in ("1_0", "10", "1e1", "true"):
-            result = command("-m", f"sweep={name}", f"outputs=00{name}", *ONE, "data.root=images")
-            assert result.status == 0, result.err
-        shutil.move(place / "images", place / "2024_1")
-        single = command("outputs=20241125_1530", *ONE, "data.root=2024_1", "sweep=1_0")
-        assert single.status == 0, single.err
-        run = only(place / "20241125_1530" / "autoencoder")
-        next_one = command(
-            "stage=classifier", f"ckpt=20241125_1530/autoencoder/{run.name}", *SMALL, "data.root=2024_1"
-        )
-        assert next_one.status == 0, next_one.err
-        run.rename(place / "1e3")
-        tested = command("stage=test", "ckpt=1e3", "data.root=2024_1")
-        assert tested.status == 0, tested.err
-        resumed = command("resume=1e3")
-        assert resumed.status == 0, resumed.err
-    assert {name for name in names(place) if "sweeps" in names(place / name)} == {
-        "001_0",
-        "0010",
-        "001e1",
-        "00true",
-    }
-    assert [names(place / f"00{name}" / "sweeps") for name in ("1_0", "10")] == [["1_0"], ["10"]]
-    found = metrics(place / "1e3")
-    assert (found["config"]["outputs"], found["config"]["sweep"]) == ("20241125_1530", "1_0")
-    assert found["data"]["root"] == "2024_1"
-
-
-def test_two_spellings_are_two_jobs(place: Path) -> None:
-    for name in ("1_0", "10"):
-        shutil.copytree(place / "images", place / name)
-    with contextlib.chdir(place):
-        result = command("-m", "sweep=s", "data.root=1_0,10", *ONE)
-        assert result.status == 0, result.err
-    roots = {metrics(run.path)["data"]["root"] for run in results.find_runs([place / "outputs"])}
-    assert roots == {"1_0", "10"}
-
-
 UGLY = ["quote\" and ' and \\", "a=b,[1] {x}", "new\nline", "-lead", "~tilde", "null", "$HOME #1 ä", "a::b*?%41:c"]
 
 
-@pytest.mark.parametrize("chdir", [False, True], ids=["here", "chdir"])
 @pytest.mark.parametrize("name", UGLY)
-def test_printed_commands_work(place: Path, name: str, chdir: bool) -> None:
-    there = ["hydra.job.chdir=true"] * chdir
+def test_printed_commands_work(place: Path, name: str) -> None:
     (argument,) = shlex.split(override("outputs", name))
     with contextlib.chdir(place):
-        first = command(*ONE, "data.root=images", argument, *there)
+        first = command(*ONE, "data.root=images", argument)
         assert first.status == 0, first.err
         assert names(place) == [name]
         printed = shlex.split(first.out.partition("next: ")[2])
         assert printed[:2] == ["python", "train.py"]
-        second = command(*printed[2:], *SMALL, "data.root=images", argument, *there)
+        second = command(*printed[2:], *SMALL, "data.root=images", argument)
         assert second.status == 0, second.err
         assert names(place) == [name]
         assert sorted(names(place / name)) == ["autoencoder", "classifier"]
@@ -210,32 +166,3 @@ def test_a_name_that_looks_like_a_reference(place: Path, name: str) -> None:
         run = only(place / "outputs" / "classifier")
         assert metrics(run)["config"]["ckpt"] == name
         assert command(f"resume=outputs/classifier/{run.name}").status == 0
-
-
-@pytest.mark.slow
-def test_with_chdir_paths_are_those_of_the_typist(place: Path) -> None:
-    there = ("hydra.job.chdir=true", "data.root=images")
-    with contextlib.chdir(place):
-        many = command("-m", "sweep=s", "seed=0,1", *ONE, *there)
-        assert many.status == 0, many.err
-        again = command("-m", "sweep=s", "seed=0,1", *ONE, *there)
-        assert again.out.count("completed before") == 2
-        run = results.find_runs([place / "outputs"])[0].path
-        second = command("stage=classifier", f"ckpt={run.relative_to(place)}", *SMALL, *there)
-        assert second.status == 0, second.err
-        whole = command(*SMALL, *there, "hydra.run.dir=run")
-        assert whole.status == 0, whole.err
-        refused = command("hydra.job.chdir=true", "hydra.run.dir=new/run", "seed=-1")
-        assert refused.status == 1
-    assert names(place) == ["outputs", "run"]
-    made = ["autoencoder", "classifier", "playground.html", "report.html"]
-    assert sorted(path.name for path in (place / "run").iterdir()) == made
-
-
-@pytest.mark.slow
-def test_with_chdir_the_other_processes_start_where_the_command_was_typed(place: Path) -> None:
-    typed = ("trainer=ddp", "trainer.devices=2", "hydra.job.chdir=true", "data.root=images", "hydra.run.dir=run")
-    result = train(*ONE, *typed, cwd=place)
-    assert result.status == 0, result.err
-    assert names(place) == ["run"]
-    assert metrics(place / "run")["processes"] == 2

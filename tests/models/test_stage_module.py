@@ -1,19 +1,12 @@
 """The training step: clipping, accumulation, a fraction of an epoch, and a signal in it."""
 
-import os
-import signal
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
-from conftest import REPO, TINY, metrics, run_here, scalars
-from hydra import compose, initialize_config_dir
+from conftest import TINY, metrics, run_here, scalars
 
-from aeprobe.config.checks import validate
 from aeprobe.models import checkpoints
-from aeprobe.processes.signals import Interrupted, Interruption
-from aeprobe.training import run as runner
 
 SHORT = ("stage=autoencoder", *TINY, "autoencoder.max_epochs=2", "trainer.limit_epochs=2")
 
@@ -72,23 +65,3 @@ def test_a_fraction_of_an_epoch(tmp_path: Path, root: Path) -> None:
     settings = ["trainer.limit_train_batches=0.01", f"data.root={root}"]
     run_here(tmp_path / "run", [*SHORT, *settings])
     assert [step for step, _ in scalars(tmp_path / "run")["train/loss_step"]] == list(range(1, 11))  # 5 of 550
-
-
-def test_a_signal_waits_for_the_end_of_its_step(tmp_path: Path, root: Path) -> None:
-    taken: list[int] = []
-
-    class Signal(L.Callback):
-        def on_before_optimizer_step(self, trainer: L.Trainer, *_: object) -> None:
-            taken.append(trainer.global_step)
-            if len(taken) == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    overrides = [*SHORT, "trainer.limit_train_batches=20", f"data.root={root}"]
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = validate(compose("config", overrides=overrides), overrides)
-    with Interruption() as hears:
-        request = runner.Request(config, tmp_path / "run", overrides, interruption=hears, callbacks=[Signal()])
-        with pytest.raises(Interrupted, match="SIGTERM"):
-            runner.run(request)
-    assert taken == [0, 1, 2]
-    assert metrics(tmp_path / "run")["status"] == "interrupted"

@@ -1,8 +1,7 @@
 """Who a process is, what its part of a batch is, and how many threads it has."""
 
 import os
-import subprocess
-import sys
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from launches import slurm
 from aeprobe import runtime
 from aeprobe.data.sampler import EpochBatches, batches_in_order
 from aeprobe.processes import launch
+from aeprobe.signals import NAMES, end_by_signals
 
 
 @pytest.fixture
@@ -26,32 +26,15 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     os.environ.update(before)
 
 
-def test_a_place_is_what_torchrun_or_srun_says(variables: dict[str, str]) -> None:
+def test_a_place_is_what_torchrun_lightning_or_srun_says(variables: dict[str, str]) -> None:
     assert launch.launched() is None
-    assert launch.here() == launch.Place(0, 1, 0, 1)
-    words = {"WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
-    variables.update(words, RANK="4", LOCAL_RANK="1")
-    place = launch.here()
-    assert (place, place.nodes, place.first) == (launch.Place(4, 6, 1, 3), 2, False)
-    variables.update(slurm(0), SLURM_STEP_NUM_TASKS="8")  # torchrun inside of srun
-    assert launch.here() == place
-
-
-def test_sruns_words_become_torchruns(variables: dict[str, str]) -> None:
-    told = slurm(
-        5, SLURM_STEP_NUM_TASKS="6", SLURM_STEP_TASKS_PER_NODE="2(x3)", SLURM_LOCALID="1", SLURM_NODEID="2"
-    )
-    made = launch.from_slurm(told | {"SLURM_STEP_NODELIST": "gpu[07-09]", "SLURM_JOB_ID": "4711"})
-    assert (made["RANK"], made["WORLD_SIZE"], made["LOCAL_RANK"], made["LOCAL_WORLD_SIZE"]) == ("5", "6", "1", "2")
-    assert (made["GROUP_RANK"], made["MASTER_ADDR"]) == ("2", "gpu07")
-    assert 10_000 <= int(made["MASTER_PORT"]) < 30_000
-    variables.update(told)
-    assert (launch.here().nodes, launch.here().local_world) == (3, 2)
-    names = {"a[1,3]": "a1", "a,b": "a", "n-2": "n-2", "n[010-020],m": "n010"}
-    for nodes, address in names.items():
-        assert launch.from_slurm(told | {"SLURM_STEP_NODELIST": nodes})["MASTER_ADDR"] == address
-    assert launch.from_slurm({"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}) == {}  # a batch script, not srun
-    assert launch.from_slurm(slurm(0, SLURM_STEP_NUM_TASKS="1")) == {}
+    assert launch.here() == launch.Place(0, 1, 1)
+    variables.update(slurm(1), SLURM_STEP_NUM_TASKS="6", SLURM_NTASKS_PER_NODE="2", SLURM_PROCID="3")
+    assert launch.here() == launch.Place(3, 6, 2)
+    variables.update(WORLD_SIZE="2", LOCAL_RANK="1")  # Lightning's launcher, inside of srun
+    assert launch.here() == launch.Place(1, 2, 2)
+    variables.update(WORLD_SIZE="6", LOCAL_WORLD_SIZE="3", RANK="4")
+    assert (launch.here(), launch.here().first) == (launch.Place(4, 6, 3), False)
 
 
 def test_parts_make_up_every_batch() -> None:
@@ -75,38 +58,28 @@ def test_parts_make_up_every_batch() -> None:
         assert {len(parts) for parts in parts_in_order} == {-(-size // batch)}  # or they wait for one another
 
 
-def test_threads_are_divided(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
+    monkeypatch.setattr(runtime, "CHOICE", 6)  # torch's, when the process began
+    monkeypatch.setattr(runtime, "DIVIDED", False)
     try:
-        variables.pop("OMP_NUM_THREADS", None)
-        monkeypatch.setattr(runtime, "CHOICE", 6)  # torch's, when the process began
-        assert runtime.threads(None) == 6
-        assert runtime.threads(None, 2) == 3
-        assert runtime.threads(None, 8) == 1
-        assert runtime.threads(4, 8) == 4  # of each, as typed
-        assert runtime.threads(None) == 6 == torch.get_num_threads()  # another job's number does not stay
-        variables["OMP_NUM_THREADS"] = "4"  # torchrun has divided, and torch has chosen that
-        monkeypatch.setattr(runtime, "CHOICE", 4)
-        assert runtime.threads(None, 2) == 4
+        for number, processes, expected in ((None, 1, 6), (None, 2, 3), (None, 8, 1), (4, 8, 4), (None, 1, 6)):
+            runtime.threads(number, processes)
+            assert torch.get_num_threads() == expected
+        monkeypatch.setattr(runtime, "DIVIDED", True)  # by torchrun or joblib
+        runtime.threads(None, 2)
+        assert torch.get_num_threads() == 6
     finally:
         torch.set_num_threads(before)
 
 
-ENDS = """
-import os, signal, subprocess, sys
-from aeprobe.processes import launch
-stays = "kept = b'x' * 200_000_000; print(flush=True); input()"  # what takes a moment to be given back
-launch._children.append(launch.Child([sys.executable, "-c", stays], {}, stdout=subprocess.PIPE))
-launch._children[0].stdout.readline()
-os.kill(launch._children[0].pid, signal.SIGSTOP)
-print(launch._children[0].pid)
-launch.end(3)
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="stops a process")
-def test_no_process_outlives_the_one_that_started_it() -> None:
-    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (3, "")
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(done.stdout), 0)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+def test_each_signal_that_a_queue_or_a_person_sends_is_ctrl_c(name: str) -> None:
+    before = {one: signal.getsignal(getattr(signal, one)) for one in NAMES}
+    try:
+        end_by_signals()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(getattr(signal, name))
+    finally:
+        for one, handler in before.items():
+            signal.signal(getattr(signal, one), handler)

@@ -73,7 +73,7 @@ def test_a_failing_trial_does_not_end_the_search_and_another_study_is_refused(tm
         "FAIL": "1e+38",
         "COMPLETE": "0.001",
     }
-    assert first.err.splitlines()[-1].startswith("error: 1 failed in outputs/sweeps/s: ")
+    assert first.err.splitlines()[-1].startswith("error: 1 of 2 jobs are not completed in outputs/sweeps/s: ")
     before = (tmp_path / "outputs" / "sweeps" / "s" / "study.db").read_bytes()
     other = search(tmp_path, root, rates, "autoencoder.batch_size=50")
     assert other.status == 1
@@ -107,7 +107,7 @@ def test_a_grid_has_every_combination_and_joblib_runs_a_search(tmp_path: Path, r
     ("arguments", "said"),
     [
         (["search=optuna"], "train.py -m search=optuna sweep=NAME"),
-        (["-m", "search=optuna", "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be at least 1"),
+        (["-m", "search=optuna", "hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: must be at least 1"),
         (["-m", "search=optuna", "objective=test/loss"], "objective=test/loss: stage=all reports no such metric"),
         (["-m", "search=optuna", "autoencoder.optimizer.lr=interval(2,1)"], "from a smaller to a greater number"),
         (["-m", "search=optuna", "autoencoder.nothing=1,2"], "autoencoder.nothing: no such key"),

@@ -13,6 +13,7 @@ from same_runs import wait_for
 
 from aeprobe.config import objective
 from aeprobe.errors import AeprobeError
+from aeprobe.sweeps import skip_completed
 from aeprobe.tables import table as results
 
 
@@ -46,9 +47,10 @@ def test_a_grid_outlives_a_refused_and_a_failing_job_and_trains_only_what_is_mis
     assert "must be a finite number above 0" in metrics(found["-1"])["error"]
     assert "at a rate of 1e+38" in metrics(found["1e+38"])["error"]
     last = first.err.splitlines()[-1]
-    assert last.startswith("error: 2 failed in outputs/sweeps/s: ")
-    assert found["-1"].name in last
-    assert found["1e+38"].name in last
+    assert last.startswith("error: 2 of 3 jobs are not completed in outputs/sweeps/s: ")
+    assert f"{found['-1'].name} (failed)" in last
+    assert f"{found['1e+38'].name} (failed)" in last
+    assert "Error executing job" not in first.err
 
     before = weights(found["0.001"])
     again = sweep(tmp_path, root, "autoencoder.optimizer.lr=1e-3,-1,2e-3")
@@ -116,6 +118,57 @@ def test_two_sweeps_of_one_name_at_once_lose_nothing(tmp_path: Path, root: Path)
     for _, err in outputs:
         for line in err.decode().splitlines():
             assert line.startswith("error: "), line
+
+
+def test_a_sweep_that_is_interrupted_says_so_and_goes_on(tmp_path: Path) -> None:
+    write_folder(tmp_path / "folder")
+    job = ("-m", "sweep=s", "stage=autoencoder", *TINY, "data=folder", "data.root=folder", "data.val_size=50")
+    (tmp_path / "mine.py").write_text(STOPS)
+    callback = ("seed=0,1", "+autoencoder.callbacks.stop._target_=mine.Stop")
+    first = train(*job, *callback, cwd=tmp_path)
+    assert first.status == 130
+    told, named = first.err.splitlines()
+    assert told == "error: interrupted; go on by the same command, with sweep=s"
+    assert named.startswith("error: 1 of 2 jobs are not completed in outputs/sweeps/s: ")
+    assert named.endswith("(interrupted)")
+    second = train(*job, *callback, cwd=tmp_path)
+    assert (second.status, second.err) == (0, "")
+    assert second.out.count("completed before") == second.out.count("was interrupted, goes on") == 1
+
+
+STOPS = """
+import os, signal
+from pathlib import Path
+import lightning as L
+class Stop(L.Callback):
+    def on_train_batch_end(self, trainer, *_):
+        if "seed-1" in trainer.loggers[0].save_dir and not Path("stopped").exists():
+            Path("stopped").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_the_ending_of_a_job_is_that_of_its_stages(tmp_path: Path) -> None:
+    for name, ended, whole in (
+        ("both", {"autoencoder": "completed", "classifier": "completed"}, "completed"),
+        ("between", {"autoencoder": "completed"}, "interrupted"),
+        ("killed", {"autoencoder": "completed", "classifier": "running"}, "interrupted"),
+        ("failed", {"autoencoder": "completed", "classifier": "failed"}, "failed"),
+        ("refused", {".": "failed"}, "failed"),
+    ):
+        for stage, status in ended.items():
+            part = tmp_path / name / stage
+            part.mkdir(parents=True)
+            kept = {"schema": 1, "stage": stage, "status": status, "seed": 0, "overrides": [], "final": {}}
+            (part / "metrics.json").write_text(json.dumps(kept | {"config": {"stage": "all"}, "epochs": []}))
+        assert skip_completed.ending(tmp_path / name) == whole
+    assert [job.name for job in skip_completed.jobs(tmp_path)] == [
+        "between",
+        "both",
+        "failed",
+        "killed",
+        "refused",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from page_reader import Page, made
 
 from aeprobe.figures import gallery, of_run, tensorboard
 from aeprobe.figures.gallery import Gallery
-from aeprobe.processes.signals import Interrupted
 from aeprobe.report import write as report
 from aeprobe.runs import run_directory
 from aeprobe.training import measuring
@@ -115,10 +114,10 @@ def test_a_disk_that_is_full_by_then_costs_the_figures_alone(monkeypatch: pytest
 
 def test_an_interruption_while_drawing_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
-        raise Interrupted(15)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(of_run, "_extremes", interrupt)
-    with pytest.raises(Interrupted):
+    with pytest.raises(KeyboardInterrupt):
         run_here(Path("run"), ["stage=autoencoder", *SHORT])
     found = metrics(Path("run"))
     assert found["status"] == "interrupted"

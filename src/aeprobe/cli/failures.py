@@ -2,11 +2,8 @@
 
 import os
 import re
-import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
@@ -27,17 +24,6 @@ def hydra_raises() -> None:
     """
     if not WANTS_TRACEBACK:
         os.environ[FULL_ERROR] = os.environ[OURS] = "1"
-
-
-@contextmanager
-def own_environment() -> Iterator[None]:
-    """Meanwhile, what a job starts inherits the person's own choice."""
-    if not WANTS_TRACEBACK:
-        os.environ.pop(FULL_ERROR, None)
-    try:
-        yield
-    finally:
-        hydra_raises()
 
 
 def tell_once(text: str) -> None:
@@ -77,23 +63,7 @@ def _of_others(error: BaseException, text: str) -> str:
     """One line for what neither this project nor Hydra raised."""
     if type(error).__module__.partition(".")[0] in ("sqlite3", "sqlalchemy", "optuna"):
         return f"study.db is damaged, or no study of this project ({text:.80}): choose another sweep="
-    if _of_memory(error):
-        return f"there is not enough memory for it (ulimit -v?): {text or 'MemoryError'}"
     return f"{type(error).__name__}: {text} (unexpected; set {FULL_ERROR}=1 for the traceback)"
-
-
-def _of_memory(error: BaseException) -> bool:
-    """Whether it says that there is not enough memory."""
-    said = ("allocate memory", "failed to map segment", "bad_alloc")
-    halfway = ("without exception set", "without setting an exception")  # of an import
-    return isinstance(error, MemoryError) or any(words in str(error) for words in said + halfway)
-
-
-def end_if_short_of_memory(error: BaseException) -> None:
-    """Ends the process at once where memory ran out: libraries that were loaded by half abort in the usual end."""
-    if _of_memory(error):
-        sys.stdout.flush()
-        os._exit(1)
 
 
 def _missing(error: MissingConfigException) -> str | None:

@@ -20,7 +20,7 @@ from aeprobe.config.schema import STAGES, Config, depends_on_length, every_node,
 from aeprobe.config.settings import roles
 from aeprobe.config.trust import require_trusted
 from aeprobe.errors import AeprobeError
-from aeprobe.paths import CONF, from_here
+from aeprobe.paths import CONF, home
 from aeprobe.processes.launch import launched
 from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import Metrics, read_metrics
@@ -72,7 +72,7 @@ def _named(argument: str) -> Path:
     path = OmegaConf.create({"resume": override.value()}).resume if not override.is_sweep_override() else None
     if not isinstance(path, str) or not path:
         raise AeprobeError(f"{argument}: expected one run; quote a name that has a comma")
-    return Path(from_here(path))
+    return Path(home(path))
 
 
 def _metrics(path: Path) -> Metrics:

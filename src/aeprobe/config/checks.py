@@ -27,7 +27,7 @@ from aeprobe.config.schema import (
 from aeprobe.config.settings import flat
 from aeprobe.config.stage_checks import check_stages
 from aeprobe.errors import AeprobeError
-from aeprobe.paths import from_here
+from aeprobe.paths import home
 
 
 def typed_values(overrides: Sequence[str]) -> dict[str, str]:
@@ -56,8 +56,8 @@ def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
         config: Config = OmegaConf.to_object(OmegaConf.merge(schema(), literal(values)))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise AeprobeError(_as_typed(config_error(error, cfg), typed_values(overrides))) from error
-    config.outputs, config.data.root = from_here(config.outputs), from_here(config.data.root)
-    config.ckpt = config.ckpt and from_here(config.ckpt)
+    config.outputs, config.data.root = home(config.outputs), home(config.data.root)
+    config.ckpt = config.ckpt and home(config.ckpt)
     _check_keys(config, cfg)
     check_ranges(config)
     _check_root(config)

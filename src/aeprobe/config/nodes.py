@@ -5,11 +5,11 @@ import sys
 from collections.abc import Collection, Mapping
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from aeprobe.config.hints import nearest
 from aeprobe.errors import AeprobeError
-from aeprobe.paths import typed_in
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ def found(target: str, name: str) -> Any:
     """
     import aeprobe.runtime  # noqa: F401 - heavy, and first: whatever the class is, its module imports torch
 
-    if (here := str(typed_in())) not in sys.path:
+    if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # a class of the person's own, beside where they type
     module, _, own = target.rpartition(".")
     try:

@@ -4,36 +4,28 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
-from antlr4 import InputStream  # type: ignore[import-untyped]
-from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.overrides_visitor import HydraErrorListener
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
 from hydra.errors import HydraException
-from hydra.grammar.gen.OverrideLexer import OverrideLexer
 from omegaconf import ListConfig, OmegaConf
 
-from aeprobe.config.schema import keys
 from aeprobe.config.settings import flat
 from aeprobe.errors import AeprobeError
-from aeprobe.paths import PATHS
+from aeprobe.paths import PATHS, home
 
 GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment", "search")
-BETWEEN = (OverrideLexer.COMMA, OverrideLexer.POPEN, OverrideLexer.PCLOSE)  # of the names in a list or a function
-NESTED = (OverrideLexer.BRACKET_OPEN, OverrideLexer.BRACE_OPEN, OverrideLexer.EQUAL)
 OF_A_MULTIRUN = ("sweep=", "search=")  # say which runs there are, not what a run does
 
 
-def as_typed_text(arguments: Sequence[str]) -> list[str]:
-    """Quotes every text that Hydra's grammar would alter or refuse: a name that looks like a number, or has a `~`.
-
-    >>> as_typed_text(["sweep=20241125_1530", "seed=1_0", "outputs=~/runs", "ckpt=null", "-m"])
-    ['sweep="20241125_1530"', 'seed=1_0', 'outputs="~/runs"', 'ckpt=null', '-m']
-    """
-    return [_as_typed(argument) for argument in arguments]
+def with_homes(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with the home directory for a leading `~` of a path."""
+    whole = []
+    for key, equals, value in (argument.partition("=") for argument in arguments):
+        path = quote(literal(home(value))) if key in PATHS and value.startswith("~") else value
+        whole.append(f"{key}{equals}{path}")
+    return whole
 
 
 def override(key: str, value: str) -> str:
@@ -147,47 +139,6 @@ def check_groups(arguments: Sequence[str]) -> None:
                 f"{argument}: {group} takes the name of a file in conf/; "
                 f"one that looks like a number in quotes: '{group}=\"NAME\"'"
             )
-
-
-# The keys that take a text, and whether null may stand for none.
-TEXTS = {
-    name: field.type is not str
-    for name, field in (*keys(), *keys(HydraConf, "hydra."))
-    if field.type in (str, str | None)
-} | {"resume": False}
-del TEXTS["trainer.progress"]  # true or false, however they are spelled
-
-
-def _as_typed(argument: str) -> str:
-    found = re.fullmatch(r"(\+{0,2}([\w.]+)=)(.+)", argument, re.DOTALL)
-    if not found or found[2] not in TEXTS:
-        return argument
-    value, quoted = found[3], found[1]
-    # Of the same length, so that the tokens tell where a name is: what no token can hold counts as its part.
-    lexer = OverrideLexer(InputStream(re.sub(r"""[^A-Za-z0-9_ \t"'()\[\]{}:,=/\\+.$%*@?|-]""", "%", value)))
-    lexer.removeErrorListeners()
-    lexer.addErrorListener(HydraErrorListener())
-    lexer.mode(OverrideLexer.VALUE_MODE)
-    try:
-        tokens = lexer.getAllTokens()
-    except HydraException:  # a quote without its other half: Hydra says so
-        return argument
-    if any(token.type in NESTED for token in tokens):
-        return argument
-    for between, group in groupby(tokens, lambda token: token.type in BETWEEN):
-        those = list(group)
-        part = value[those[0].start : those[-1].stop + 1]
-        quoted += part if between else _name(part, those, value, TEXTS[found[2]])
-    return quoted
-
-
-def _name(part: str, tokens: Sequence[Any], value: str, null: bool) -> str:
-    if any(token.type == OverrideLexer.QUOTED_VALUE for token in tokens):
-        return part
-    texts = [(token.type, value[token.start : token.stop + 1]) for token in tokens]
-    text = "".join(text[1::2] if kind == OverrideLexer.ESC else text for kind, text in texts)
-    found = _parsed(part)
-    return part if (found is None and null) or str(found) == text else quote(text)
 
 
 def _parsed(value: str) -> Any:

@@ -20,7 +20,6 @@ from aeprobe.data.sampler import seeded_permutation
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError, printable
 from aeprobe.files import filled
-from aeprobe.paths import typed_in
 
 log = logging.getLogger("aeprobe")
 SPLITS = ("train", "test")
@@ -62,7 +61,7 @@ class ImageFolder(Source):
         self.test_share, self.split_seed = test_share, split_seed
         place = json.dumps([str(self.root.resolve()), size, channels]).encode()
         name = f"{self.root.resolve().name}-{hashlib.sha256(place).hexdigest()[:16]}.npz"
-        self.cache = typed_in() / "data" / "images" / name
+        self.cache = Path.cwd() / "data" / "images" / name
         self._samples: dict[str, Samples] = {}
 
     def read(self, split: str) -> tuple[Tensor, Tensor | None]:

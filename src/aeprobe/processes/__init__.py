@@ -1,1 +1,1 @@
-"""The processes of one run: their start, what they tell each other, and signals."""
+"""The processes of one run: their start, and what they tell each other."""

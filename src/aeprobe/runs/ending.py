@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from aeprobe.errors import AeprobeError
-from aeprobe.processes.signals import Interrupted
 from aeprobe.runs.run_directory import RunDirectory
 
 log = logging.getLogger("aeprobe")
@@ -19,7 +18,7 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
 
     Raises:
         AeprobeError: instead of whatever went wrong.
-        Interrupted: as it came.
+        KeyboardInterrupt: a signal came.
     """
     file = directory.path / "train.log"
     handler = logging.FileHandler(file, encoding="utf-8") if directory.writes else logging.NullHandler()
@@ -32,9 +31,6 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     except AeprobeError as error:
         handler.emit(logging.LogRecord("aeprobe", logging.ERROR, "", 0, f"error: {error}", None, None))
         _end(directory, "failed", str(error))
-        raise
-    except Interrupted as error:
-        _end(directory, "interrupted", f"interrupted by {error}")
         raise
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning answers an interruption with sys.exit
         _end(directory, "interrupted", "interrupted")

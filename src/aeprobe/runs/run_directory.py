@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from aeprobe.config.overrides import literal
 from aeprobe.errors import AeprobeError
 from aeprobe.files import finite, write_atomically
-from aeprobe.runs.metrics import Metrics, read_metrics
+from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.ownership import require_unused
 
 
@@ -101,12 +101,3 @@ class RunDirectory:
             (self.path / ".hydra").mkdir(exist_ok=True)
             record = OmegaConf.to_yaml(literal(changes[name]))
             write_atomically(self.path / ".hydra" / f"{name}.yaml", record.encode())
-
-
-def mark_interrupted(path: Path, error: str) -> None:
-    """Writes into the metrics.json below `path` of a run that cannot do so itself how it ends."""
-    for file in path.rglob("metrics.json"):
-        run = RunDirectory(file.parent)
-        run.metrics = read_metrics(file.parent)
-        if run.metrics["status"] == "running":
-            run.write(status="interrupted", error=error)

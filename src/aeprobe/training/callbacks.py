@@ -1,4 +1,4 @@
-"""What happens beside the training: seeds, stops, checkpoints and the bar."""
+"""What every run adds to the Trainer: an epoch's seed, signals and checkpoints."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -7,12 +7,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch import Tensor, nn
 
 from aeprobe.data.sampler import stream
-from aeprobe.processes.signals import Interruption
+from aeprobe.signals import end_by_signals
 
 
 class EpochSeed(L.Callback):
@@ -61,27 +60,14 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
     return chain(module.parameters(), module.buffers())
 
 
-class Stop(L.Callback):
-    """Ends the training at the step in which a signal came; what its epoch did is discarded."""
-
-    def __init__(self, interruption: Interruption) -> None:
-        self.interruption = interruption
+class Signals(L.Callback):
+    """Takes the signals back from Lightning, whose handler waits for the other processes (2.6.6)."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lightning has taken the signals by now."""
-        self.interruption.listen()
+        """Lightning has taken them by now."""
+        end_by_signals()
 
     on_test_start = on_train_start
-
-    def on_train_epoch_start(self, *_: Any) -> None:
-        """From here on, a first signal waits for the end of a step."""
-        self.interruption.waiting = True
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Acts on it; at the epoch's end, where checkpoints are saved, a signal is acted on at once again."""
-        self.interruption.act()
-        if trainer.is_last_batch:
-            self.interruption.waiting = False
 
 
 class Checkpoint(ModelCheckpoint):
@@ -144,40 +130,3 @@ def _moved(state: dict[str, Any], directory: str) -> dict[str, Any]:
     paths = {key: moved(value) for key, value in state.items() if key.endswith("_path")}
     best = {moved(path): score for path, score in state["best_k_models"].items()}
     return state | paths | {"best_k_models": best, "dirpath": directory}
-
-
-class Bar(TQDMProgressBar):
-    """Lightning's bar, for training alone and with epochs from 1; it makes room for the epoch's line."""
-
-    def __init__(self) -> None:
-        super().__init__(refresh_rate=10)
-
-    def init_train_tqdm(self) -> Tqdm:
-        """A bar that is gone when the epoch is."""
-        bar = super().init_train_tqdm()
-        bar.leave, bar.unit = False, "batch"
-        return bar
-
-    def init_validation_tqdm(self) -> Tqdm:
-        """None for validation and test."""
-        return Tqdm(disable=True)
-
-    init_test_tqdm = init_validation_tqdm
-
-    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        """Draws an empty bar."""
-        super().on_train_epoch_start(trainer, *_)
-        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
-
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Clears it, before the Recorder prints the epoch's line."""
-        self.train_progress_bar.clear()
-
-    def on_exception(self, *_: Any) -> None:
-        """Leaves a clean line for the error."""
-        if self._train_progress_bar is not None:
-            self._train_progress_bar.close()
-
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """None beside the bar: the epoch's line has them."""
-        return {}

@@ -17,7 +17,6 @@ from aeprobe.data.sources import NO_LABEL, Source
 from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.classifier import Classifier
-from aeprobe.paths import typed_in
 
 
 def require_validation(stage: str, config: Config, data: ImageDataModule) -> None:
@@ -109,7 +108,7 @@ def require_files(data: ImageDataModule, trained: Mapping[str, Identity], path: 
 def require_below_here(source: Source, root: str) -> None:
     """Raises AeprobeError where a stored path would have files put outside of the working directory."""
     missing = source.missing()
-    if missing and not Path(root).resolve().is_relative_to(typed_in().resolve()):
+    if missing and not Path(root).resolve().is_relative_to(Path.cwd()):
         raise AeprobeError(
             f"data: {missing.parent} has no {missing.name}, and a run that goes on unpacks nothing outside of the "
             "working directory; put them there"

@@ -19,16 +19,13 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config
 from aeprobe.figures.gallery import Gallery
 from aeprobe.processes import collectives
-from aeprobe.processes.collectives import reraise_first_failure
 from aeprobe.processes.launch import here
-from aeprobe.processes.signals import Interruption
 from aeprobe.runs.ending import recorded
 from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.ownership import require_unused
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training import additions, beginning, logs
 from aeprobe.training.build import build_autoencoder, build_classifier, build_finished
-from aeprobe.training.callbacks import Stop
 from aeprobe.training.experiment import Experiment
 from aeprobe.training.kinds import require_kinds
 from aeprobe.training.measuring import evaluate, prepare, show, test
@@ -50,7 +47,6 @@ class Request:
         changed: whether its settings were changed for that, and are to be stored.
         anew: whether the stage that is unfinished begins again instead.
         start: the checkpoint to go on from, instead of last.ckpt.
-        interruption: hears the signals, if it was entered.
         callbacks: for the Trainer, besides the project's own; each stage gets a copy of its own.
     """
 
@@ -61,7 +57,6 @@ class Request:
     changed: bool = False
     anew: bool = False
     start: Path | None = None
-    interruption: Interruption = field(default_factory=Interruption)
     callbacks: Sequence[Callback] = ()
 
 
@@ -85,15 +80,11 @@ def run(request: Request) -> Result:
         AeprobeError: the input is wrong (nothing was written), or training failed (metrics.json says so).
     """
     settings, result = request.config.trainer, Result()
-    try:
-        with reraise_first_failure(request.interruption):
-            place = collectives.join(settings.accelerator)
-            aeprobe.runtime.threads(settings.threads, place.local_world)
-            torch.set_float32_matmul_precision(settings.matmul_precision)
-            request.directory = collectives.on_rank_zero(lambda: request.directory)  # each composed one of its own
-            _run_stages(request, result)
-    finally:
-        collectives.leave()
+    with collectives.processes(settings):
+        aeprobe.runtime.threads(settings.threads, settings.devices)
+        torch.set_float32_matmul_precision(settings.matmul_precision)
+        request.directory = collectives.on_rank_zero(lambda: request.directory)  # each composed one of its own
+        _run_stages(request, result)
     return result
 
 
@@ -141,11 +132,11 @@ def _run_stage(
     gallery = _gallery(experiment, directory, request.config)
     drawing = [gallery] if gallery else []
     added = [*experiment.callbacks, *deepcopy(request.callbacks)]
-    callbacks = [recorder, *drawing, *added, Stop(request.interruption)]
+    callbacks = [recorder, *drawing, *added]
     trainer = make_trainer(request.config.trainer, experiment, directory, callbacks)
     device = trainer.strategy.root_device
     beginning.open_directory(directory, request, experiment, device, resuming, last)
-    with recorded(directory), request.interruption.blamed(), reraise_first_failure(request.interruption):
+    with recorded(directory):
         beginning.announce(directory, experiment, device, last)
         spent = beginning.seconds_before(directory)
         if here().first:
@@ -164,7 +155,6 @@ def _run_stage(
         directory.write(status="completed", seconds=seconds, not_drawn=None, **results)
         began = time.perf_counter()
         not_drawn = show(trainer, experiment, request.config, recorder, results, gallery, figures)
-        request.interruption.act()  # what it cut short may have been taken for a figure's own fault
         seconds["figures"] = time.perf_counter() - began if gallery else 0.0
         seconds["total"] = spent["total"] + time.perf_counter() - started
         with not_drawn.noted("metrics.json"):  # a full disk: what it says already is enough

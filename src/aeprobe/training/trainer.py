@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 
 import lightning as L
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
@@ -16,8 +15,9 @@ from aeprobe.config.schema import TrainerConfig, keys
 from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import AtomicCheckpointIO
 from aeprobe.models.quick_hooks import Unprofiled
+from aeprobe.processes.collectives import unavailable
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.training.callbacks import Bar, Checkpoint, EpochSeed, UnbegunAverages
+from aeprobe.training.callbacks import Checkpoint, EpochSeed, Signals, UnbegunAverages
 from aeprobe.training.consistency import batches_of
 from aeprobe.training.experiment import Experiment
 
@@ -54,7 +54,7 @@ class UnevenBatchDDP(DDPStrategy):
         super().__init__(broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def _configure_launcher(self) -> None:
-        """None: aeprobe.processes.launch, torchrun or srun has started them."""
+        """None: `collectives.processes` has started them, or torchrun or srun."""
 
 
 class EventFiles(TensorBoardLogger):
@@ -87,7 +87,8 @@ def make_trainer(
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(directory.checkpoints)
-    every: list[Callback] = [EpochSeed(experiment.seed), *([Bar()] if bar else []), UnbegunAverages(), *callbacks]
+    every: list[Callback] = [EpochSeed(experiment.seed), Signals(), UnbegunAverages(), *callbacks]
+    every += [TQDMProgressBar(refresh_rate=10)] if bar else []
     if stage is not None:  # best before last, which keeps the state of both
         every += [Timer(settings.max_time, interval="epoch")] if settings.max_time else []
         mode = "max" if experiment.higher_is_better[stage.monitor.removeprefix("val/")] else "min"
@@ -103,7 +104,7 @@ def make_trainer(
                 directory.path, name="", version="tensorboard", default_hp_metric=False, max_queue=10_000
             ),
             callbacks=every,
-            plugins=[AtomicCheckpointIO(), *([TorchElasticEnvironment()] if several else [])],
+            plugins=[AtomicCheckpointIO()],
             enable_progress_bar=bar,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -112,11 +113,7 @@ def make_trainer(
             **(passed | {"profiler": PROFILERS[settings.profiler and settings.profiler.lower()]()}),
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        what = " ".join(str(error).split())
-        raise AeprobeError(
-            f"trainer.accelerator={settings.accelerator} trainer.devices={settings.devices}: {what} "
-            "Use fewer devices, or trainer.accelerator=cpu or auto"
-        ) from error
+        raise unavailable(settings, error) from error
     if trainer.precision != settings.precision:  # Lightning chooses another one with a warning alone
         raise AeprobeError(
             f"trainer.precision={settings.precision}: Lightning would compute in {trainer.precision} on "
