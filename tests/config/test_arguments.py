@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from aeprobe.config.hints import no_such_key
-from aeprobe.config.overrides import check_groups, override, require_once, with_preset
+from aeprobe.config.overrides import check_groups, override, require_once, with_homes, with_preset
 from aeprobe.errors import AeprobeError
 
 # Any name that a file system takes, and those in which a grammar would see something else.

@@ -62,6 +62,11 @@ class Multirun(Callback):
             sys.exit(1)
 
 
+def forget() -> None:
+    """Forget an earlier command of this process."""
+    Multirun.directory, Multirun.shared, Multirun.first = None, {}, None
+
+
 def is_search(hydra: Any) -> bool:
     """Whether a multirun of this `hydra` node chooses between its jobs: by search=, its params or its sweeper."""
     asked = hydra.runtime.choices.get("search") or hydra.sweeper.get("params")
@@ -142,9 +147,8 @@ def require_one_process(arguments: Sequence[str]) -> None:
     asked = [a for a in arguments if re.match(r"trainer(\.strategy)?=.*\bddp\b", a)]
     world = launch.here().world
     if asked or world > 1:
-        raise AeprobeError(
-            f"{asked[0] if asked else f'{world} processes were started'}: {skip_completed.ALONE.format(typed_command())}"
-        )
+        why = asked[0] if asked else f"{world} processes were started"
+        raise AeprobeError(f"{why}: {skip_completed.ALONE.format(typed_command())}")
 
 
 def require_extras(arguments: Sequence[str]) -> None:
