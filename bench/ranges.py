@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from aeprobe.config.settings import fingerprint
-from aeprobe.runs import ranges
-from aeprobe.runs.seeds import gather, spread
-from aeprobe.runs.stage_run import StageRun
+from aeprobe_tools.results import ranges
+from aeprobe_tools.results.seeds import gather, spread
+from aeprobe_tools.results.stage_run import StageRun
 
 
 def write(name: str, paths: list[Path]) -> None:

@@ -1,69 +1,60 @@
-"""The folders of the source stand on each other in one order."""
+"""The two packages, the arrow between them, and what a reader finds in a file."""
 
 import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
-import pytest
 from conftest import REPO
 
 import aeprobe
 
-SOURCE = REPO / "src" / "aeprobe"
-# From the top to the bottom: each uses only those after it. Files beside the folders stand below all of them.
-FLOORS = (
-    *(
-        "cli",
-        "sweeps",
-        "inference",
-        "report",
-        "tables",
-        "training",
-        "evaluation",
-        "figures",
-        "models",
-        "data",
-        "runs",
-        "processes",
-        "config",
-    ),
-    "",
-)
-ENTRANCES = ("__init__.py", "__main__.py")  # import nothing of it until they are called
+SOURCE, TOOLS = REPO / "src" / "aeprobe", REPO / "src" / "aeprobe_tools"
+ENTRANCES = ("__init__.py", "__main__.py")  # name the tools, and import them when they are called
+ALLOWED = (*ENTRANCES, "config/trust.py")  # the latter lists the packages of which a stored file may name classes
+ODD = re.compile(r"(What|Which|Whether|How|When|Where|Of|From|By|Meanwhile|Those|Such)\b")
 
 
-def imported(folder: str) -> Iterator[tuple[str, str]]:
-    """Each file of a floor, and the floor of each of its imports, those inside of functions too."""
-    for file in sorted((SOURCE / folder).rglob("*.py") if folder else SOURCE.glob("*.py")):
-        if not folder and file.name in ENTRANCES:
-            continue
-        for node in ast.walk(ast.parse(file.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for name in names:
-                first, *rest = name.split(".")
-                if first == "aeprobe":
-                    assert rest, f"{file.name}: import a module, not the package"
-                    yield str(file.relative_to(SOURCE)), rest[0] if (SOURCE / rest[0]).is_dir() else ""
+def names(file: Path) -> Iterator[str]:
+    """Every module and every text of a file, docstrings too."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
-def test_every_folder_has_its_floor() -> None:
-    folders = {
-        path.name for path in SOURCE.iterdir() if path.is_dir() and path.name not in ("assets", "__pycache__")
-    }
-    assert folders == {*FLOORS} - {""}
+def test_the_experiment_knows_nothing_of_the_tools() -> None:
+    files = [file for file in SOURCE.rglob("*.py") if file.relative_to(SOURCE).as_posix() not in ALLOWED]
+    assert len(files) > 40
+    assert not [file for file in files if any("aeprobe_tools" in name for name in names(file))]
+    for entrance in ENTRANCES:  # nothing of the tools is imported before they are called
+        body = ast.parse((SOURCE / entrance).read_text()).body
+        assert not [
+            node for node in body if isinstance(node, ast.ImportFrom) and "aeprobe_tools" in str(node.module)
+        ]
 
 
-@pytest.mark.parametrize("floor", FLOORS)
-def test_a_floor_uses_only_itself_and_those_below(floor: str) -> None:
-    below = FLOORS[FLOORS.index(floor) :]
-    wrong = [f"{file} uses {other}/" for file, other in imported(floor) if other not in below]
-    assert not wrong
+def test_files_are_short_and_none_has_a_name_of_another_or_of_nothing() -> None:
+    for package in (SOURCE, TOOLS):
+        files = [file for file in package.rglob("*.py") if file.name != "__init__.py"]
+        assert max(len(file.read_text().splitlines()) for file in files) <= 400
+        assert not {"utils", "helpers", "common"} & {file.stem for file in files}
 
 
-def test_files_are_short() -> None:
-    sizes = {file.name: len(file.read_text().splitlines()) for file in SOURCE.rglob("*.py")}
-    assert max(sizes.values()) <= 400, max(sizes, key=lambda name: sizes[name])
+def test_docstrings_begin_with_a_verb_or_the_thing() -> None:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = [
+        text
+        for package in (SOURCE, TOOLS)
+        for file in package.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, documented) and (text := ast.get_docstring(node))
+    ]
+    odd = [text for text in docstrings if ODD.match(text)]
+    assert len(odd) <= 0.03 * len(docstrings), odd
 
 
 def test_the_training_steps_stand_where_a_stranger_looks() -> None:
@@ -82,7 +73,7 @@ def test_whatever_computes_prepares_its_process_first() -> None:
     """By an import of its own, or by its folder's."""
     heavy = re.compile(r"^(?:import|from) (?:torch|lightning|torchvision|torchmetrics)\b", re.MULTILINE)
     prepared = re.compile(r"^import aeprobe\.runtime\b", re.MULTILINE)
-    for file in sorted(SOURCE.rglob("*.py")):
+    for file in sorted([*SOURCE.rglob("*.py"), *TOOLS.rglob("*.py")]):
         if heavy.search(file.read_text()) and file.name != "runtime.py":
             assert prepared.search(file.read_text() + (file.parent / "__init__.py").read_text()), file
 

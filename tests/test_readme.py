@@ -11,7 +11,7 @@ import pytest
 from conftest import REPO, TINY, train
 from PIL import Image, ImageDraw
 
-from aeprobe.inference import encode
+from aeprobe_tools.use import encode
 
 README = (REPO / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)

@@ -70,7 +70,6 @@ def serve(path: str) -> None:
     from hydra.core.plugins import Plugins
 
     import aeprobe.cli.main
-    import aeprobe.report.write
     import aeprobe.training.run  # noqa: F401
 
     Plugins.instance()

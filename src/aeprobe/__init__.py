@@ -78,6 +78,6 @@ def results(*directories: "str | os.PathLike[str]", by: str | None = None) -> li
     from pathlib import Path
 
     from aeprobe.paths import home
-    from aeprobe.tables.folding import find_runs, summarize
+    from aeprobe_tools.results.folding import find_runs, summarize
 
     return summarize(find_runs(Path(home(os.fspath(directory))) for directory in directories), by)

@@ -6,19 +6,19 @@ from importlib import import_module
 # Each one's module and function, how it is called, and what it does.
 COMMANDS = {
     "train": ("aeprobe.cli.train", "main", "[KEY=VALUE …]", "train, as python train.py"),
-    "results": ("aeprobe.tables.table", "main", "DIR …", "one table over many runs"),
-    "report": ("aeprobe.report.write", "main", "RUN …", "one page from finished runs"),
+    "results": ("aeprobe_tools.results.table", "main", "DIR …", "one table over many runs"),
+    "report": ("aeprobe_tools.report.write", "main", "RUN …", "one page from finished runs"),
     "probe": ("aeprobe.cli.train", "probe", "RUN", "simple classifiers on the codes, with few labels and many"),
-    "predict": ("aeprobe.inference.predict", "main", "RUN PICTURES …", "what a run says of pictures: which digit"),
+    "predict": ("aeprobe_tools.use.predict", "main", "RUN PICTURES …", "what a run says of pictures: which digit"),
     "export": (
-        "aeprobe.inference.export",
+        "aeprobe_tools.use.export",
         "main",
         "RUN [-o DIR]",
         "a run as ONNX and torch.export files, checked",
     ),
-    "encode": ("aeprobe.inference.encode", "main", "RUN IMAGES … -o codes.npz", "images as codes"),
-    "decode": ("aeprobe.inference.decode", "main", "RUN codes.npz -o DIR", "codes as pictures"),
-    "playground": ("aeprobe.inference.playground", "main", "RUN", "one page to draw on and play with"),
+    "encode": ("aeprobe_tools.use.encode", "main", "RUN IMAGES … -o codes.npz", "images as codes"),
+    "decode": ("aeprobe_tools.use.decode", "main", "RUN codes.npz -o DIR", "codes as pictures"),
+    "playground": ("aeprobe_tools.use.playground", "main", "RUN", "one page to draw on and play with"),
 }
 
 

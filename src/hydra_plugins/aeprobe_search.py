@@ -19,12 +19,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict, read_write
 
+from aeprobe.cli.multirun import require_held_out, require_one_loss
 from aeprobe.config import objective
 from aeprobe.config.overrides import with_preset
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.checks import check
-from aeprobe.sweeps.multirun import require_held_out, require_one_loss
-from aeprobe.sweeps.space import Choice
+from aeprobe_tools.sweeps.space import Choice
 
 if TYPE_CHECKING:
     import optuna

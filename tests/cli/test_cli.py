@@ -348,9 +348,9 @@ def test_what_comes_next_is_what_one_wants(
     monkeypatch.setattr(sys, "argv", ["train.py"])
     monkeypatch.setattr(sys, "orig_argv", ["python", "train.py"])
     monkeypatch.setattr(
-        "aeprobe.inference.playground.write_playground", lambda *_, **__: Path("-run/playground.html")
+        "aeprobe_tools.use.playground.write_playground", lambda *_, **__: Path("-run/playground.html")
     )
-    monkeypatch.setattr("aeprobe.report.write.write_report", lambda _: Path("-run/report.html"))
+    monkeypatch.setattr("aeprobe_tools.report.write.write_report", lambda _: Path("-run/report.html"))
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         config = validate(compose("config", overrides=typed.split()))
     of_stage = {"checkpoint": "best", "final": {}, "evaluations": {"a": {}} if evaluated else {}}

@@ -69,7 +69,7 @@ def test_a_full_disk_stops_the_run_in_a_line_and_it_goes_on_when_there_is_room(
 
 FULL_BY_THEN = """
 import runpy, sys
-from aeprobe.figures.gallery import Gallery
+from aeprobe_tools.figures.gallery import Gallery
 draw = Gallery.draw
 def fill(self, *given):
     with open({filler!r}, "wb", buffering=0) as file:

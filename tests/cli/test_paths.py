@@ -14,8 +14,8 @@ from images import write_folder
 from aeprobe.config.overrides import override
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import home
-from aeprobe.report import write as report
-from aeprobe.tables import table as results
+from aeprobe_tools.report import write as report
+from aeprobe_tools.results import table as results
 
 SMALL = ("data=folder", "data.val_size=50", "trainer.limit_epochs=1", "trainer.figures=false")
 ONE = ("stage=autoencoder", *SMALL)

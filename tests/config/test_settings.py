@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 from aeprobe.config.checks import validate
 from aeprobe.config.schema import Config, plain
 from aeprobe.config.settings import complete, experiment, fingerprint, flat, neutral
-from aeprobe.report import ranges
-from aeprobe.report import write as report
-from aeprobe.runs.stage_run import StageRun
-from aeprobe.tables import folding
-from aeprobe.tables import table as results
+from aeprobe_tools.report import ranges
+from aeprobe_tools.report import write as report
+from aeprobe_tools.results import folding
+from aeprobe_tools.results import table as results
+from aeprobe_tools.results.stage_run import StageRun
 
 
 def composed(*overrides: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from drawn_words import words
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from aeprobe.figures import charts, of_run, pictures, tensorboard
-from aeprobe.figures.classes import Classes
-from aeprobe.figures.pca import FEW, principal_components
-from aeprobe.figures.tiles import scaled
+from aeprobe.data.classes import Classes
+from aeprobe_tools.figures import charts, of_run, pictures, tensorboard
+from aeprobe_tools.figures.pca import FEW, principal_components
+from aeprobe_tools.figures.tiles import scaled
 
 CLOTHES = Classes("class", ["T-shirt/top", "costs $5 or $6", "an extraordinarily long name"])
 RANDOM = np.random.default_rng(0)

@@ -18,12 +18,12 @@ from matplotlib.image import imread
 from aeprobe.data.datamodule import ImageDataModule, ImageDataset
 from aeprobe.data.idx_files import FILES
 from aeprobe.errors import AeprobeError
-from aeprobe.figures import charts, of_run, pictures
-from aeprobe.figures.curves import History
-from aeprobe.figures.diagram import Part, architecture
-from aeprobe.figures.pca import principal_components
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.structure import structure
+from aeprobe_tools.figures import charts, of_run, pictures
+from aeprobe_tools.figures.curves import History
+from aeprobe_tools.figures.diagram import Part, architecture
+from aeprobe_tools.figures.pca import principal_components
 
 RNG = np.random.default_rng(0)
 

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from aeprobe.data.datamodule import ImageDataset
-from aeprobe.figures.of_run import reconstruct
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.conv import ConvAutoencoder
 from aeprobe.models.networks import ACTIVATIONS, MLP, MLPAutoencoder
 from aeprobe.models.structure import structure
+from aeprobe_tools.figures.of_run import reconstruct
 
 WIDTHS = [784, 500, 200, 100, 30]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from finished_runs import metrics
 
-from aeprobe.report.comparison import fitting, wilson
-from aeprobe.report.overview import duration
-from aeprobe.runs.stage_run import StageRun
+from aeprobe_tools.report.comparison import fitting, wilson
+from aeprobe_tools.report.overview import duration
+from aeprobe_tools.results.stage_run import StageRun
 
 
 def test_wilson_interval() -> None:

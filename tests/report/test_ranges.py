@@ -9,8 +9,8 @@ from conftest import REPO
 from finished_runs import config, metrics, write_run, write_stage
 from page_reader import made
 
-from aeprobe.runs import ranges
-from aeprobe.runs.seeds import gather
+from aeprobe_tools.results import ranges
+from aeprobe_tools.results.seeds import gather
 
 SPEC = importlib.util.spec_from_file_location("bench_ranges", REPO / "bench" / "ranges.py")
 assert SPEC is not None

@@ -13,7 +13,7 @@ from conftest import REPO, TINY, Result, metrics, train
 from launches import DOUBLE
 from same_runs import wait_for
 
-from aeprobe.tables import table as results
+from aeprobe_tools.results import table as results
 
 SLURM = str(REPO / "tests" / "slurm.sh")
 BLOCKED = """

@@ -10,7 +10,7 @@ import pytest
 from conftest import REPO, TINY, Result, metrics, train
 from same_runs import wait_for
 
-from aeprobe.tables import table as results
+from aeprobe_tools.results import table as results
 
 optuna = pytest.importorskip("optuna")
 

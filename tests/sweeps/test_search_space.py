@@ -11,8 +11,8 @@ from images import write_folder
 
 from aeprobe.config.objective import said_of_order
 from aeprobe.errors import AeprobeError
-from aeprobe.sweeps.space import Choice
-from aeprobe.tables.table import main
+from aeprobe_tools.results.table import main
+from aeprobe_tools.sweeps.space import Choice
 
 optuna = pytest.importorskip("optuna")
 TINY = (

@@ -11,10 +11,10 @@ from conftest import REPO, TINY, Result, metrics, rewrite, train
 from images import write_folder
 from same_runs import wait_for
 
+from aeprobe.cli import skip_completed
 from aeprobe.config import objective
 from aeprobe.errors import AeprobeError
-from aeprobe.sweeps import skip_completed
-from aeprobe.tables import table as results
+from aeprobe_tools.results import table as results
 
 
 def sweep(cwd: Path, root: Path, *arguments: str) -> Result:

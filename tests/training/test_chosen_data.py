@@ -12,8 +12,8 @@ from pictures_made import COLOURS, write_emnist, write_pictures
 import aeprobe
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
-from aeprobe.runs.stage_run import StageRun
-from aeprobe.tables.folding import find_runs, summarize
+from aeprobe_tools.results.folding import find_runs, summarize
+from aeprobe_tools.results.stage_run import StageRun
 
 FEW = ("autoencoder.max_epochs=2", "classifier.max_epochs=2")
 FIRST = ("stage=autoencoder", "trainer.figures=false", "data.val_size=6")

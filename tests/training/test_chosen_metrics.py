@@ -15,8 +15,8 @@ from aeprobe import load
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.mnist import EMNIST, KMNIST, FashionMNIST, IdxFolder
 from aeprobe.errors import AeprobeError
-from aeprobe.tables import table
-from aeprobe.tables.folding import find_runs, summarize
+from aeprobe_tools.results import table
+from aeprobe_tools.results.folding import find_runs, summarize
 
 FEW = ("trainer.limit_train_batches=20", "autoencoder.max_epochs=2", "classifier.max_epochs=2")
 CLASSIFICATION = "torchmetrics.classification"

@@ -16,7 +16,7 @@ from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.variational import VariationalAutoencoder
-from aeprobe.tables.folding import find_runs, summarize
+from aeprobe_tools.results.folding import find_runs, summarize
 
 FEW = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=1")
 CHOSEN = {

@@ -13,7 +13,7 @@ from aeprobe import load
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
-from aeprobe.runs.stage_run import StageRun
+from aeprobe_tools.results.stage_run import StageRun
 
 FEW = ("stage=classifier", "trainer.limit_train_batches=5", "classifier.max_epochs=2", "trainer.figures=false")
 KINDS = ("frozen", "finetuned", "random", "scratch")

@@ -14,11 +14,11 @@ from conftest import REPO, metrics, run_here, train
 from images import write_folder
 from page_reader import Page, made
 
-from aeprobe.figures import gallery, of_run, tensorboard
-from aeprobe.figures.gallery import Gallery
-from aeprobe.report import write as report
 from aeprobe.runs import run_directory
 from aeprobe.training import measuring
+from aeprobe_tools.figures import gallery, of_run, tensorboard
+from aeprobe_tools.figures.gallery import Gallery
+from aeprobe_tools.report import write as report
 
 SHORT = [
     "data=folder",
@@ -126,7 +126,7 @@ def test_an_interruption_while_drawing_is_one(monkeypatch: pytest.MonkeyPatch) -
 
 KILLED = """
 import os, runpy, signal, sys
-from aeprobe.figures.gallery import Gallery
+from aeprobe_tools.figures.gallery import Gallery
 Gallery.draw = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sys.argv = ["train.py", *{arguments!r}]
 runpy.run_path({train!r}, run_name="__main__")

@@ -10,8 +10,8 @@ from pictures_made import write_pictures
 
 from aeprobe.data.idx_files import FILES
 from aeprobe.errors import AeprobeError
-from aeprobe.report.write import write_report
-from aeprobe.tables.folding import find_runs, summarize
+from aeprobe_tools.report.write import write_report
+from aeprobe_tools.results.folding import find_runs, summarize
 
 SHORT = ("trainer.limit_train_batches=3", "trainer.limit_epochs=1")
 LABELS = [names[1] for names in FILES.values()]

@@ -20,8 +20,8 @@ from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import EpochBatches
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.report import ranges
-from aeprobe.runs.stage_run import StageRun
+from aeprobe_tools.report import ranges
+from aeprobe_tools.results.stage_run import StageRun
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
 STEPS = 20

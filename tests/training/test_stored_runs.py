@@ -12,9 +12,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
 
 from aeprobe.config.checks import validate
-from aeprobe.report import write as report
-from aeprobe.tables import folding
 from aeprobe.training import run as runner
+from aeprobe_tools.report import write as report
+from aeprobe_tools.results import folding
 
 FEW = ("trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "trainer.figures=false")
 SHORT = ("stage=autoencoder", *FEW)

@@ -4,7 +4,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from aeprobe.cli import multirun, skip_completed
 from aeprobe.cli.failures import WANTS_TRACEBACK, hydra_raises, one_line, tell_once
+from aeprobe.cli.multirun import Multirun
 from aeprobe.cli.resume import resume
-from aeprobe.config import objective
+from aeprobe.cli.skip_completed import OtherRunError
+from aeprobe.config import nodes, objective
 from aeprobe.config.choices import Stage
 from aeprobe.config.overrides import as_typed, check_groups, override, require_once, with_homes
 from aeprobe.config.schema import Config
-from aeprobe.config.trust import strange_packages, trusted_in
+from aeprobe.config.trust import strange_packages
 from aeprobe.errors import tell
 from aeprobe.paths import operand, shortest, typed_command
 from aeprobe.processes import launch
@@ -26,13 +29,9 @@ from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.ownership import discard_unused
 from aeprobe.signals import end_by_signals
-from aeprobe.sweeps import multirun, skip_completed
-from aeprobe.sweeps.multirun import Multirun
-from aeprobe.sweeps.skip_completed import OtherRunError
 from aeprobe.wording import numbers
 
 log = logging.getLogger("aeprobe")
-PAGES = {"report": "page", "playground": "playground"}
 
 
 def run(main: Callable[[], object]) -> int:
@@ -148,14 +147,8 @@ def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) ->
     for stage, of_stage in metrics.items():
         log.info("%s (%s checkpoint)  %s", stage, of_stage["checkpoint"], numbers(of_stage["final"]))
     log.info("run directory: %s", directory)
-    if stages == Stage.all:  # first, so that the page has a link to it
-        from aeprobe.inference.playground import write_playground
-
-        _write("playground", lambda: write_playground(directory, plugins=trusted_in(config)), directory)
-    if stages == Stage.all or any(of_stage.get("evaluations") for of_stage in metrics.values()):
-        from aeprobe.report.write import write_report
-
-        page = _write("report", lambda: write_report([directory], plugins=trusted_in(config)), directory)
+    for name, node in config.after.items():
+        page = _make(name, node, directory, config, metrics) or page
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return  # what comes next is the table over all jobs
     if stages == Stage.autoencoder:
@@ -168,13 +161,21 @@ def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) ->
         log.info("next: %s %s", typed_command("report"), operand(directory))
 
 
-def _write(command: str, write: Callable[[], Path], directory: Path) -> Path | None:
-    """Writes a page, or says why there is none: the run has its results, and keeps them."""
+def _make(
+    name: str, node: Mapping[str, Any], directory: Path, config: Config, metrics: Mapping[str, Metrics]
+) -> Path | None:
+    """Make what `after` names of a run, or say why it cannot be: the run has its results, and keeps them."""
+    from aeprobe.after import After
+
+    again = ""
     try:
-        page = write()
+        after = nodes.build(node, f"after.{name}", After)  # type: ignore[type-abstract]
+        assert after is not None, "checked by validate"
+        again = f"; {typed_command(after.command)} {operand(directory)} tries again" if after.command else ""
+        file = after(directory, config, metrics)
     except Exception as error:
-        again = f"{typed_command(command)} {operand(directory)}"
-        log.warning("no %s: %s; %s tries again", PAGES[command], error, again)
+        log.warning("no %s: %s%s", name, error, again)
         return None
-    log.info("%s: %s", PAGES[command], page)
-    return page
+    if file:
+        log.info("%s: %s", name, file)
+    return file

@@ -43,6 +43,12 @@ class Encoder(StrEnum):
         return self in (Encoder.frozen, Encoder.finetuned)
 
     @property
+    def words(self) -> str:
+        """What stage 2 does with it, in words."""
+        others = {"random": "frozen with random weights", "scratch": "trained from scratch"}
+        return others.get(self.value, self.value)
+
+    @property
     def trains(self) -> bool:
         """Whether stage 2 changes it."""
         return self in (Encoder.finetuned, Encoder.scratch)

@@ -56,10 +56,11 @@ def node_or_word(neutral: str, *others: str) -> Any:
     return field(default=neutral, metadata={"node": "or a word", "role": None, "rule": rule})
 
 
-def nodes_by_name(role: Role | None = None) -> Any:
+def nodes_by_name(role: Role | None = None, ours: bool = False) -> Any:
     """A field that holds nodes by names of the person's own; stored configurations that lack it have none.
 
     Args:
         role: what they are for, where they change no number of the experiment.
+        ours: whether it is no argument of Lightning's Trainer.
     """
-    return field(default_factory=dict, metadata={"node": "several", "required": True, "role": role})
+    return field(default_factory=dict, metadata={"node": "several", "required": True, "role": role, "ours": ours})

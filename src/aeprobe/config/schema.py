@@ -124,6 +124,7 @@ class TrainerConfig:
     progress: str = key("auto", Role.display, one_of("auto", "true", "false"), ours=True)
     figures: bool = key(True, Role.display, ours=True)
     evaluate: bool = key(False, Role.display, ours=True)
+    recorders: dict[str, Any] = nodes_by_name(Role.display, ours=True)
     figure_epochs: list[int] = key([1, 5, 9], Role.display, EPOCH_NUMBERS, ours=True)
 
 
@@ -138,8 +139,9 @@ class Config:
     sweep: str = key("", Role.name)
     objective: str | None = key(None, Role.name)
     logger: dict[str, Any] = nodes_by_name(Role.display)
+    after: dict[str, Any] = nodes_by_name(Role.display)
     plugins: list[str] = key([], Role.display, PACKAGES)
-    probe: dict[str, Any] = node("aeprobe.evaluation.probe.Probe", required=True)
+    probe: dict[str, Any] = node(required=True, young=False)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     data: DataConfig = field(default_factory=DataConfig)

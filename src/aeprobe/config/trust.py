@@ -10,6 +10,7 @@ from aeprobe.errors import AeprobeError
 WRITES = re.compile("dir|path|file|uri|url")  # in the name of an argument that says where something is written
 TRUSTED = (
     "aeprobe",
+    "aeprobe_tools",
     "torch.nn",
     "torch.optim",
     "torchmetrics",

@@ -8,6 +8,7 @@ from aeprobe.errors import AeprobeError, printable
 from aeprobe.files import read_file
 
 SCHEMA = 1
+REPORT_BATCH = 100  # images of `test_batch_accuracy`: the report's test loader has shuffled batches of 100
 MOST_BYTES = 16 * 2**20  # some 4,000 here; an epoch's row has 400
 Metrics = dict[str, Any]
 SHAPE = {"stage": str, "status": str, "overrides": list, "config": dict, "epochs": list, "final": dict}

@@ -25,9 +25,11 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, StageConfig
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation.evaluation import Evaluation, Subject
+from aeprobe.evaluation import Evaluation, Subject
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.consistency import require_begun, require_monitored
+from aeprobe.training.display import Display, NotDrawn
+from aeprobe.training.experiment import Experiment
 
 log = logging.getLogger("aeprobe")
 PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}  # that Lightning's loggers need
@@ -121,6 +123,20 @@ def evaluations(config: Config, subject: Subject, typed: Mapping[str, str]) -> d
             continue
         evaluation.require(subject)
         made[name] = evaluation
+    return made
+
+
+def displays(
+    config: Config, experiment: Experiment, directory: RunDirectory, not_drawn: NotDrawn
+) -> list[Display]:
+    """Make what shows a stage, below `trainer.recorders`, new for each; none without `trainer.figures`."""
+    made: list[Display] = []
+    alone = config.stage == experiment.stage == Stage.classifier  # else stage 1 shows the images
+    for name, node in config.trainer.recorders.items() if config.trainer.figures else ():
+        display = nodes.build(node, f"trainer.recorders.{name}", Display)  # type: ignore[type-abstract]
+        assert display is not None, "checked by validate"
+        display.begin(experiment, directory, experiment.stage == Stage.autoencoder or alone, not_drawn)
+        made.append(display)
     return made
 
 

@@ -16,6 +16,7 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.overrides import override
 from aeprobe.config.rules import THREADS_ANYWHERE
 from aeprobe.config.schema import STAGES, Config, plain
+from aeprobe.config.settings import experiment as experiment_of
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.paths import shortest
@@ -23,7 +24,6 @@ from aeprobe.processes import collectives
 from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
 from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.runs.stage_run import StageRun
 from aeprobe.training import additions, logs
 from aeprobe.training.consistency import require_files
 from aeprobe.training.experiment import Experiment
@@ -183,8 +183,9 @@ def _settings_of(ckpt: Path | None) -> Metrics | None:
     """What the run of a checkpoint was trained with, so that seeds of it fold; None for a file without its run."""
     with suppress(AeprobeError):
         if ckpt and len(ckpt.parents) > 1:
-            run = StageRun(ckpt.parents[1], read_metrics(ckpt.parents[1]))
-            return run.settings() | ({"ckpt": run.setting("ckpt")} if run.setting("ckpt") else {})
+            found = read_metrics(ckpt.parents[1])
+            settings, ckpt_before = experiment_of(found["config"], found["data"], found["stage"]), found["ckpt"]
+            return settings | ({"ckpt": ckpt_before} if ckpt_before else {})
     return None
 
 

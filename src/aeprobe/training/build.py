@@ -15,7 +15,7 @@ from aeprobe.config.trust import trusted_in
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.labels import labelled
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation.evaluation import Subject
+from aeprobe.evaluation import Subject
 from aeprobe.models import building, checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier

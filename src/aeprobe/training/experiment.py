@@ -9,13 +9,13 @@ import aeprobe.runtime  # noqa: F401
 
 from lightning.pytorch.callbacks import Callback
 
+from aeprobe.config.choices import Encoder
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import StageConfig
 from aeprobe.data.datamodule import ImageDataModule
-from aeprobe.evaluation.evaluation import Evaluation
+from aeprobe.evaluation import Evaluation
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.runs.stage_run import ENCODERS
 
 
 @dataclass
@@ -78,5 +78,5 @@ class Experiment:
 
     def _encoder(self) -> str:
         """Of a classifier, what stage 2 does with its encoder, where that is not the report's."""
-        words = ENCODERS.get(str(getattr(self.settings, "encoder", "")))
-        return f", encoder {words}" if words else ""
+        encoder = getattr(self.settings, "encoder", Encoder.frozen)
+        return "" if encoder == Encoder.frozen else f", encoder {encoder.words}"

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
 from aeprobe.config.schema import (
     NETWORKS,
     AutoencoderConfig,
@@ -15,6 +18,9 @@ from aeprobe.config.schema import (
     module_node,
 )
 from aeprobe.training.experiment import Experiment
+from aeprobe.wording import distinct
+
+METRICS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")  # columns of every run
 
 NODES = tuple(
     dict.fromkeys(
@@ -93,3 +99,22 @@ def _cell(hint: Any, value: Any) -> int | float | str:
     if get_args(hint) or not isinstance(value, int | float):
         return "none" if value is None else str(value)
     return int(value) if isinstance(value, bool) else value
+
+
+def add_hparams(writer: SummaryWriter, values: Mapping[str, Any], final: Mapping[str, float], step: int) -> None:
+    """Add a run's row to TensorBoard's table.
+
+    Args:
+        writer: of the run.
+        values: the settings; every run should have the same, since the table takes its columns from the first.
+        final: as in metrics.json.
+        step: optimizer steps so far.
+    """
+    final = distinct(final)
+    for name, value in final.items():
+        if name.startswith("val/"):  # the last val/* in the curve is of another checkpoint
+            writer.add_scalar(f"final/{name}", value, step)
+    tags = [f"final/{name}" if name.startswith("val/") else name for name in final if "train/" not in name]
+    file: Any = writer._get_file_writer()  # opens it where the Trainer has closed it
+    for summary in hparams(dict(values), dict.fromkeys((*METRICS, *tags), 0.0)):  # the table reads the scalars
+        file.add_summary(summary)

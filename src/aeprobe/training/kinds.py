@@ -7,12 +7,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
+from aeprobe.after import After
 from aeprobe.config.nodes import bound
 from aeprobe.config.schema import STAGES, Config, every_node
 from aeprobe.data.sources import Source
-from aeprobe.evaluation.evaluation import Evaluation
+from aeprobe.evaluation import Evaluation
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.regularizers import Regularizer
+from aeprobe.training.display import Display
 
 KINDS: dict[str, type] = {
     "autoencoder": Autoencoder,
@@ -30,6 +32,8 @@ KINDS: dict[str, type] = {
     "regularizer": Regularizer,
     "evaluations": Evaluation,
     "probe": Evaluation,
+    "recorders": Display,
+    "after": After,
 }
 
 
@@ -43,5 +47,6 @@ def require_kinds(config: Config) -> None:
         if node["_target_"] is not None:
             arguments = {name: value for name, value in node.items() if name != "interval"}  # ours, of a schedule
             owner, _, place = key.partition(".")
-            kind = KINDS[place.partition(".")[0]] if owner in (*STAGES, "data") and place else KINDS[owner]
+            inside = owner in (*STAGES, "data", "trainer") and place
+            kind = KINDS[place.partition(".")[0] if inside else owner]
             bound(arguments, key, kind)

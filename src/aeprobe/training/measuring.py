@@ -1,6 +1,7 @@
 """A trained stage on the test images: its numbers, and how they are shown."""
 
 import math
+from collections.abc import Sequence
 from itertools import chain
 
 import lightning as L
@@ -8,23 +9,20 @@ import torch
 
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, TrainerConfig
+from aeprobe.data.classes import Classes
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation.evaluation import Subject
-from aeprobe.figures import tensorboard
-from aeprobe.figures.charts import REPORT_BATCH
-from aeprobe.figures.classes import Classes
-from aeprobe.figures.gallery import Gallery, NotDrawn
-from aeprobe.figures.of_run import Figures
+from aeprobe.evaluation import Figures, Subject
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.processes.launch import here
-from aeprobe.runs.metrics import Metrics
+from aeprobe.runs.metrics import REPORT_BATCH, Metrics
 from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.training.display import Display, NotDrawn
 from aeprobe.training.experiment import Experiment
-from aeprobe.training.hparams import hyperparameters
+from aeprobe.training.hparams import add_hparams, hyperparameters
 from aeprobe.training.recorder import Recorder, write_scalars, writer
 from aeprobe.training.trainer import shows_progress
 
@@ -112,23 +110,22 @@ def show(
     config: Config,
     recorder: Recorder,
     results: Metrics,
-    gallery: Gallery | None,
+    displays: Sequence[Display],
     more: Figures,
-) -> NotDrawn:
-    """Hands the results to TensorBoard and draws the figures; returns what could not be shown."""
-    not_drawn = gallery.not_drawn if gallery else NotDrawn()
+    not_drawn: NotDrawn,
+) -> None:
+    """Hand the results to TensorBoard and have the figures drawn; note what could not be shown."""
     final, steps = results["final"], trainer.global_step if experiment.settings else experiment.steps
     with not_drawn.noted("TensorBoard"):
         write_scalars(trainer, {k: v for k, v in final.items() if k.startswith("test/")}, steps)
     with not_drawn.noted("figures"):
         experiment.data.to("cpu")
-        if gallery is not None:
-            gallery.draw(trainer, recorder.history, results, steps, more)
+        for display in displays:
+            display.show(trainer, recorder, results, steps, more)
     with not_drawn.noted("hparams"):
         # Lightning's log_hyperparams would draw a curve of zeros for each metric that this stage does not have.
         if experiment.settings and trainer.is_global_zero:  # with or without figures: they are a sweep's table
-            tensorboard.add_hparams(writer(trainer), hyperparameters(experiment, config), final, steps)
+            add_hparams(writer(trainer), hyperparameters(experiment, config), final, steps)
     with not_drawn.noted("TensorBoard"):
         for logger in trainer.loggers:
             logger.finalize("success")
-    return not_drawn

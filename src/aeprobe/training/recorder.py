@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from aeprobe.errors import AeprobeError
-from aeprobe.figures.curves import History
 from aeprobe.processes.collectives import mean
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training import logs
@@ -63,11 +62,6 @@ class Recorder(L.Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
         """Notes how far the loggers' files go, for a run that goes on from it."""
         checkpoint["logs"] = logs.flush(trainer.loggers)
-
-    @property
-    def history(self) -> History:
-        """All of it, as the figures take it."""
-        return History(self.epochs, self.steps, self.epoch_steps)
 
     def state_dict(self) -> dict[str, Any]:
         """The past epochs; they travel in the checkpoint."""

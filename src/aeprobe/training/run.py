@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import Callback
 from aeprobe.config.checks import typed_values
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config
-from aeprobe.figures.gallery import Gallery
 from aeprobe.processes import collectives
 from aeprobe.processes.launch import here
 from aeprobe.runs.ending import recorded
@@ -26,6 +25,7 @@ from aeprobe.runs.ownership import require_unused
 from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training import additions, beginning, logs
 from aeprobe.training.build import build_autoencoder, build_classifier, build_finished
+from aeprobe.training.display import NotDrawn
 from aeprobe.training.experiment import Experiment
 from aeprobe.training.kinds import require_kinds
 from aeprobe.training.measuring import evaluate, prepare, show, test
@@ -129,10 +129,9 @@ def _run_stage(
         beginning.use_threads_of(directory)
     experiment = build(last)
     recorder = Recorder(directory, experiment.stage)
-    gallery = _gallery(experiment, directory, request.config)
-    drawing = [gallery] if gallery else []
-    added = [*experiment.callbacks, *deepcopy(request.callbacks)]
-    callbacks = [recorder, *drawing, *added]
+    not_drawn = NotDrawn()
+    displays = additions.displays(request.config, experiment, directory, not_drawn)
+    callbacks = [recorder, *displays, *experiment.callbacks, *deepcopy(request.callbacks)]
     trainer = make_trainer(request.config.trainer, experiment, directory, callbacks)
     device = trainer.strategy.root_device
     beginning.open_directory(directory, request, experiment, device, resuming, last)
@@ -154,18 +153,10 @@ def _run_stage(
         seconds = spent | {"total": spent["total"] + time.perf_counter() - started, "figures": None}
         directory.write(status="completed", seconds=seconds, not_drawn=None, **results)
         began = time.perf_counter()
-        not_drawn = show(trainer, experiment, request.config, recorder, results, gallery, figures)
-        seconds["figures"] = time.perf_counter() - began if gallery else 0.0
+        show(trainer, experiment, request.config, recorder, results, displays, figures, not_drawn)
+        seconds["figures"] = time.perf_counter() - began if displays else 0.0
         seconds["total"] = spent["total"] + time.perf_counter() - started
         with not_drawn.noted("metrics.json"):  # a full disk: what it says already is enough
             directory.end("completed", seconds=seconds, not_drawn=not_drawn.reasons)
     collectives.barrier()  # the next stage reads it
     result.metrics[name] = directory.metrics
-
-
-def _gallery(experiment: Experiment, directory: RunDirectory, config: Config) -> Gallery | None:
-    if not config.trainer.figures:
-        return None
-    alone = config.stage == experiment.stage == Stage.classifier  # else stage 1 shows the images
-    images, epochs = experiment.stage == Stage.autoencoder or alone, config.trainer.figure_epochs
-    return Gallery(experiment.module, experiment.data, experiment.seed, directory, epochs, images)

@@ -1,0 +1,229 @@
+"""Figures of a run, by name: its images, its module and its metrics become the arrays that they show."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import aeprobe.runtime  # noqa: F401
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aeprobe.data.classes import DIGITS, Classes
+from aeprobe.data.datamodule import ImageDataset
+from aeprobe.data.sampler import evenly_spaced, seeded_permutation
+from aeprobe.data.sources import NO_LABEL
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
+from aeprobe.models.structure import evaluating
+from aeprobe.models.variational import VariationalAutoencoder
+from aeprobe_tools.figures import charts, pictures
+from aeprobe_tools.figures.charts import Array, Drawing
+from aeprobe_tools.figures.curves import History
+from aeprobe_tools.figures.diagram import Part, architecture
+from aeprobe_tools.figures.pca import CHUNK, ROUNDING, VARIES, fitted, principal_components
+
+SAMPLES = 5
+EXTREMES = 10
+MISTAKES = 20
+SAMPLED = 50
+SHOWN_CODES = 2_000
+Splits = Mapping[str, ImageDataset]
+Draw = Callable[[], Drawing | None]  # None: there is nothing to draw
+Figures = Iterable[tuple[str, Draw]]  # each figure's name and what draws it, in the page's order
+
+
+def of_images(splits: Splits, seed: int, names: Classes = DIGITS) -> Figures:
+    """Yield the figures of the images."""
+    yield "class_histogram", lambda: _class_histogram(splits, names)
+    yield "samples", lambda: _samples(splits["train"], seed, names)
+
+
+def of_autoencoder(
+    module: Autoencoder,
+    history: History,
+    splits: Splits,
+    kept: Draw,
+    codes: Tensor,
+    errors: Array,
+    names: Classes = DIGITS,
+) -> Figures:
+    """Yield the figures of stage 1.
+
+    Args:
+        module: in eval mode.
+        history: of the training.
+        splits: the images.
+        kept: draws the reconstructions that were made in training.
+        codes: of the first test images, (N, code).
+        errors: their MSE per pixel, (N,).
+        names: what the classes are called.
+    """
+    yield "architecture", lambda: architecture(1, [Part(*network) for network in module.structures().items()])
+    if history.rows:
+        unit = module.loss_name
+        yield "loss_per_epoch", lambda: history.loss_per_epoch(unit)
+        yield "train_loss", lambda: history.training(1, 9, "loss", unit)
+        yield "val_loss", lambda: history.validation(1, 10, "loss", unit)
+    yield "reconstructions", kept
+    yield "codes", lambda: _codes(codes, splits["test"].labels.numpy(), names)
+    yield "pca_baseline", lambda: _pca_baseline(module, splits, errors)
+    yield "best_and_worst", lambda: _extremes(module, splits["test"], errors)
+    yield "error_histogram", lambda: charts.error_histogram(errors)
+    if isinstance(module, VariationalAutoencoder):
+        yield "sampled", lambda: _sampled(module)
+
+
+def of_classifier(
+    module: Classifier,
+    images: ImageDataset,
+    test: ImageDataset,
+    history: History,
+    results: Mapping[str, Any],
+    names: Classes = DIGITS,
+) -> Figures:
+    """Yield the figures of stage 2.
+
+    Args:
+        module: in eval mode.
+        images: the test images.
+        test: the same, or their codes.
+        history: of the training.
+        results: `confusion_matrix` and `test_batch_accuracy` of metrics.json.
+        names: what the classes are called.
+    """
+    yield "architecture", lambda: _encoder_and_head(module)
+    if history.rows:
+        unit = module.loss_name
+        yield "loss_and_accuracy_per_epoch", lambda: history.loss_and_accuracy_per_epoch(unit)
+        yield "train_loss", lambda: history.training(2, 15, "loss", unit)
+        yield "val_loss", lambda: history.validation(2, 16, "loss", unit)
+        yield "train_accuracy", lambda: history.training(2, 17, "accuracy", "accuracy")
+        yield "val_accuracy", lambda: history.validation(2, 18, "accuracy", "accuracy")
+    matrix, batches = np.array(results["confusion_matrix"]), np.array(results["test_batch_accuracy"])
+    tested = int(matrix.sum())
+    yield "batch_accuracy", lambda: charts.batch_accuracy(batches, tested)
+    yield "confusion_matrix", lambda: charts.confusion_matrix(matrix, names)
+    yield "mistakes", lambda: _mistakes(module, images, test, min(tested, len(test)), names)
+
+
+def _encoder_and_head(module: Classifier) -> Drawing:
+    encoder, head = module.structures().values()
+    frozen = not module.trains_encoder
+    return architecture(2, [Part("encoder", encoder, frozen=frozen), Part("head", head, "Softmax")])
+
+
+def _class_histogram(splits: Splits, names: Classes) -> Drawing | None:
+    if any((split.labels == NO_LABEL).any() for split in splits.values()):
+        return None
+    classes = len(names.names) or 1 + max(int(split.labels.max()) for split in splits.values())
+    counts = {name: np.bincount(split.labels.numpy(), minlength=classes) for name, split in splits.items()}
+    return charts.class_histogram(counts, same=splits["val"] is splits["test"], names=names)
+
+
+def _samples(train: ImageDataset, seed: int, names: Classes) -> Drawing:
+    indices = seeded_permutation(len(train), seed, "samples")[: min(SAMPLES, len(train))].numpy()
+    return pictures.samples(pixels(train, indices), train.labels[indices].numpy(), indices, names)
+
+
+@torch.no_grad()
+def reconstruct(module: Autoencoder, split: ImageDataset, indices: Any) -> Tensor:
+    """Return reconstructions, float (n, channels, height, width) in [0, 1]; the module keeps its mode."""
+    with evaluating(module):
+        made: Tensor = module(_inputs(module, split, indices))
+    return made.float().cpu()
+
+
+def pixels(split: ImageDataset, indices: Any) -> Array:
+    """Return some images for a figure, floats in [0, 1]."""
+    return shown(split.images[torch.as_tensor(indices)]) / 255
+
+
+def shown(images: Tensor) -> Array:
+    """Return images, (n, channels, height, width), for a figure: in colours, or the first channel in grey."""
+    found: Array = (images.movedim(1, 3) if images.shape[1] == 3 else images[:, 0]).numpy()
+    return found
+
+
+def one_of_each(labels: Tensor, seed: int) -> Array:
+    """Return indices of random images, one of each class in their order, or of any without labels; at most ten."""
+    order = seeded_permutation(len(labels), seed, "one of each").numpy()
+    if (labels == NO_LABEL).all():
+        return order[:10]
+    first: Array = np.unique(labels.numpy()[order], return_index=True)[1]
+    indices: Array = order[first][:10]
+    return indices
+
+
+def reconstructions(
+    split: ImageDataset, indices: Array, names: Classes, of_epochs: Mapping[int, Tensor]
+) -> Drawing:
+    """Draw some images and their reconstructions after several epochs, with the MSE of each."""
+    images, labels = split[torch.as_tensor(indices)]
+    errors = (torch.stack([*of_epochs.values()]) - images).square().mean((2, 3, 4)).numpy()
+    rows = {epoch: shown(made) for epoch, made in of_epochs.items()}
+    return pictures.reconstructions(pixels(split, indices), labels.numpy(), rows, errors, names)
+
+
+def _codes(codes: Tensor, labels: Array, names: Classes = DIGITS) -> Drawing | None:
+    if codes.shape[1] < 2:  # no plane to show them on
+        return None
+    mean, axes, shares = principal_components(codes, 2)
+    centred = codes.double() - mean
+    # Where codes differ by no more, they differ by rounding.
+    known = shares * centred.square().sum() > VARIES * codes.double().square().sum()
+    chosen = evenly_spaced(len(codes), SHOWN_CODES)
+    shares, points = shares * known, (centred[chosen] @ axes * known).numpy()
+    return pictures.codes(points, labels[chosen.numpy()], shares.numpy(), names)
+
+
+def _extremes(module: Autoencoder, test: ImageDataset, errors: Array) -> Drawing | None:
+    order = np.argsort(errors)[::-1]
+    half = min(EXTREMES, len(order) // 2)
+    if not half:
+        return None
+    both = np.concatenate([order[:half], order[-half:]])
+    made = shown(reconstruct(module, test, both))
+    return pictures.best_and_worst(pixels(test, both), made, errors[both], test.labels[both].numpy(), both)
+
+
+def _sampled(module: VariationalAutoencoder) -> Drawing:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return pictures.sampled(shown(module.sample(SAMPLED).float().cpu()))
+
+
+def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing:
+    test = splits["test"]
+    code = fitted(splits["train"].images, module.code_size)
+    images, lost = test.images[: len(errors)], 0.0
+    for chunk in images.split(CHUNK):
+        lost += (code.decode(code.encode(chunk)) - chunk.flatten(1).double() / 255).square().sum().item()
+    mse = lost / images.numel()
+    mse = mse if mse > ROUNDING else 0.0
+    indices = one_of_each(test.labels[: len(errors)], 0)
+    linear = code.decode(code.encode(images[indices])).view(-1, *test.images.shape[1:])
+    ours = shown(reconstruct(module, test, indices))
+    both, linear = (mse, float(errors.mean())), linear.clamp(0, 1)
+    return pictures.pca_baseline(pixels(test, indices), shown(linear), ours, both, code.axes.shape[1], code.images)
+
+
+@torch.no_grad()
+def _mistakes(
+    module: Classifier, images: ImageDataset, test: ImageDataset, tested: int, names: Classes = DIGITS
+) -> Drawing:
+    inputs = _inputs(module, test, torch.arange(tested))
+    made = module.predict_step((inputs, inputs))
+    predicted, labels = made["label"].cpu().numpy(), test.labels[:tested].numpy()
+    confidence = made["probabilities"].max(1).values.float().cpu().numpy()
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    return pictures.mistakes(
+        pixels(images, worst), labels[worst], predicted[worst], confidence[worst], (len(wrong), tested), names
+    )
+
+
+def _inputs(module: Autoencoder | Classifier, split: ImageDataset, indices: Any) -> Tensor:
+    """Return images or codes, where the module is and with its precision."""
+    weight = next(module.parameters())
+    return split[torch.as_tensor(indices)][0].to(weight)

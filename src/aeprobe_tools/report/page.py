@@ -1,0 +1,207 @@
+"""Sections of the page, in their order: tables, pictures and sentences, for the template to lay out."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from aeprobe.config import nodes
+from aeprobe.config.trust import require_trusted
+from aeprobe_tools.pages import BEYOND, Table, Text
+from aeprobe_tools.report import scores, tables
+from aeprobe_tools.report.comparison import fitting, loss_of_the_report, of_the_report, report
+from aeprobe_tools.results.seeds import FINISHED, Runs
+from aeprobe_tools.results.stage_run import Picture, StageRun
+
+BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
+AGAIN = {"test": "Measured again", "probe": "Simple classifiers on the codes"}
+BEYOND_THE_REPORT = {
+    "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
+    "classifier": ("mistakes",),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its caption, which begins with `label`; None where none was drawn, and perhaps why."""
+
+    label: str
+    name: str
+    picture: Picture | None
+    seed: int | None = None  # of the run that it is of, where there are several
+    why: str = ""
+
+    @cached_property
+    def source(self) -> str:
+        """The picture as a data URI."""
+        return f"data:image/png;base64,{base64.b64encode(self.picture.png).decode()}" if self.picture else ""
+
+
+Blocks = Iterator[Table | Text | Figure | None]
+
+
+@dataclass
+class Section:
+    """A heading, what stands below it, and the labels of the figures that were not drawn."""
+
+    id: str
+    title: str
+    blocks: list[Table | Text | Figure] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
+    """Return the page below its first screen, in the order of the report's figures."""
+    every = [run for of_stage in runs.values() for run in of_stage]
+    parts = [(Section("data", "The data"), _data(runs[every[0].stage]))]
+    if runs["autoencoder"]:
+        section = Section("autoencoder", "Stage 1: the autoencoder")
+        parts.append((section, _autoencoder(runs["autoencoder"])))
+    if runs["classifier"]:
+        section = Section("classifier", f"Stage 2: the classifier (encoder: {runs['classifier'][0].encoder})")
+        parts.append((section, _classifier(runs["classifier"])))
+    parts += [(Section(stage, AGAIN[stage]), _again(runs[stage], plugins)) for stage in FINISHED if runs[stage]]
+    beyond = Section("beyond", BEYOND)
+    parts.append((beyond, _beyond(runs, plugins)))
+    names = _fill(parts)
+    elsewhere = [
+        f"{name} of the {run.stage} ({why})"
+        for run in every
+        for name, why in run.not_drawn.items()
+        if name not in names
+    ]
+    beyond.missing += elsewhere
+    return [section for section, _ in parts if section is not beyond or beyond.blocks or elsewhere]
+
+
+def _fill(parts: Sequence[tuple[Section, Blocks]]) -> set[str]:
+    """Put the blocks into their sections, as far as the page has room; return the names of all figures."""
+    left, names = BUDGET, set()
+    for section, blocks in parts:
+        for block in blocks:
+            if isinstance(block, Figure):
+                names.add(block.name)
+                what = block.name.replace("_", " ")
+                if block.picture is None:
+                    why = f": {block.why}" if block.why else ""
+                    section.missing.append(f"{block.label} ({what}{why})")
+                    continue
+                if len(block.source) > left:
+                    too_large = f"too large for this page, see figures/{block.name}.png"
+                    section.missing.append(f"{block.label} ({what}: {too_large})")
+                    continue
+                left -= len(block.source)
+            if block:
+                section.blocks.append(block)
+    return names
+
+
+def _data(runs: Sequence[StageRun]) -> Blocks:
+    yield tables.data(runs)
+    if runs[0].stage not in FINISHED:  # which draw them no second time
+        yield _figure(runs, "class_histogram", "Figure 2")
+        yield _figure(runs, "samples", "Figure 3")
+
+
+def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
+    alike = of_the_report(runs[0]) and loss_of_the_report(runs[0])
+    reported = report()["autoencoder"]["loss"] if alike else ()
+    yield _figure(runs, "architecture", "Figures 4, 5 and 6")
+    yield tables.settings(runs)
+    yield scores.loss(runs)
+    last = ("train/loss_last", "Loss of the last batch of each epoch", 1.0, reported)
+    yield from _curves(runs, "loss_per_epoch", "Figure 8", last)
+    yield from _curves(runs, "train_loss", "Figure 9", ("train/loss", "Training loss, mean of each epoch"))
+    yield from _curves(runs, "val_loss", "Figure 10", ("val/loss", "Validation loss"))
+    yield _figure(runs, "reconstructions", "Figure 11")
+    yield Text("Over- or underfitting", fitting(runs))
+
+
+def _classifier(runs: Sequence[StageRun]) -> Blocks:
+    reported = report()["classifier"]
+    yield _figure(runs, "architecture", "Figure 12")
+    yield tables.settings(runs)
+    yield scores.loss(runs)
+    yield scores.accuracy(runs)
+    loss = [scores.softmax_key(runs), "Loss of the last batch of each epoch, ÷ 100", 0.01, reported["loss"]]
+    accuracy = ["train/accuracy_last", "Accuracy of the last batch of each epoch, in %", 100, reported["accuracy"]]
+    if not (of_the_report(runs[0]) and loss_of_the_report(runs[0])):
+        loss = ["train/loss_last", "Loss of the last batch of each epoch"]
+    if not of_the_report(runs[0]):
+        accuracy = accuracy[:3]
+    yield from _curves(runs, "loss_and_accuracy_per_epoch", "Figure 14", loss, accuracy)
+    yield from _curves(runs, "train_loss", "Figure 15", ("train/loss", "Training loss, mean of each epoch"))
+    yield from _curves(runs, "val_loss", "Figure 16", ("val/loss", "Validation loss"))
+    train = ("train/accuracy", "Training accuracy, mean of each epoch")
+    yield from _curves(runs, "train_accuracy", "Figure 17", train)
+    yield from _curves(runs, "val_accuracy", "Figure 18", ("val/accuracy", "Validation accuracy"))
+    yield scores.headline(runs)
+    yield _figure(runs, "batch_accuracy", "Figure 20")
+    yield _figure(runs, "confusion_matrix", "Figure 21")
+    yield scores.classes(runs)
+    yield Text("Over- or underfitting", fitting(runs))
+
+
+def _again(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
+    """Yield the figures and evaluations of a finished run that was measured again."""
+    for name in ("batch_accuracy", "confusion_matrix", "mistakes", *BEYOND_THE_REPORT["autoencoder"]):
+        if any(run.picture(name) for run in runs):
+            yield _figure(runs, name, BEYOND)
+    yield tables.parts(runs)
+    yield from _evaluations(runs, plugins)
+
+
+def _evaluations(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
+    """Yield the blocks of the first run's evaluations; the numbers of the others are in their metrics.json."""
+    for name, numbers in runs[0].evaluations.items():
+        for block in _of_evaluation(runs[0], name, numbers, plugins):
+            yield _figure(runs, block, BEYOND) if isinstance(block, str) else block
+
+
+def _of_evaluation(run: StageRun, name: str, numbers: Any, plugins: Sequence[str]) -> list[Table | Text | str]:
+    """Ask the class that the run's node of the evaluation names."""
+    from aeprobe.evaluation import Evaluation  # torch, only for runs that have one
+
+    key = "probe" if run.stage == "probe" else f"autoencoder.evaluations.{name}"
+    try:
+        node = run.setting(key)
+        require_trusted([(key, node)], plugins, run.path)
+        return [*nodes.bound(node, key, Evaluation).func.page(numbers)]  # type: ignore[type-abstract, attr-defined]
+    except Exception as error:  # whatever a person's own class ends in, or numbers of another version of it
+        why = f"{type(error).__name__}: {error}".removeprefix("AeprobeError: ").partition("\n")[0]
+        return [Text(name, f"metrics.json has its numbers, but they cannot be shown here ({why}).")]
+
+
+def _beyond(runs: Runs, plugins: Sequence[str]) -> Blocks:
+    if runs["autoencoder"]:
+        yield tables.references(runs["autoencoder"])
+    for stage, names in BEYOND_THE_REPORT.items():
+        if runs[stage]:
+            yield tables.metrics(runs[stage])
+            yield tables.parts(runs[stage])
+        for name in names if runs[stage] else ():
+            yield _figure(runs[stage], name, BEYOND)
+    if any(run.picture("sampled") for run in runs["autoencoder"]):  # of a module that can
+        yield _figure(runs["autoencoder"], "sampled", BEYOND)
+    if runs["autoencoder"]:
+        yield from _evaluations(runs["autoencoder"], plugins)
+
+
+def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:
+    """Return a figure of the first run that has it."""
+    for run in runs:
+        if picture := run.picture(name):
+            return Figure(label, name, picture, run.metrics["seed"] if len(runs) > 1 else None)
+    return Figure(label, name, None, why=next((run.not_drawn[name] for run in runs if name in run.not_drawn), ""))
+
+
+def _curves(runs: Sequence[StageRun], name: str, label: str, *bands: Sequence[Any]) -> Iterator[Figure]:
+    """Yield a figure of one run's curves; for several runs, the bands over the epochs."""
+    if len(runs) == 1:
+        yield _figure(runs, name, label)
+        return
+    from aeprobe_tools.report.bands import band  # matplotlib, only where something is drawn
+
+    for arguments in bands:
+        yield Figure(label, name, band(runs, *arguments))

@@ -1,0 +1,175 @@
+"""Many runs, one table: `aeprobe results DIR [DIR …]`, a row for each setting, seeds folded."""
+
+import argparse
+import csv
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from aeprobe.config import objective
+from aeprobe.paths import home
+from aeprobe.wording import distinct
+from aeprobe_tools.output import command
+from aeprobe_tools.results.folding import Run, find_runs, order_of, summarize
+
+
+def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """Write a row's number of runs, and each metric as "mean ± sd"."""
+    cells = [str(row["n"])]
+    for found in map(row["metrics"].get, names):
+        digits = 5 if found and abs(found["mean"]) < 0.1 else 4
+        words = [f"{number:.{digits}f}" for number in found.values() if number is not None] if found else ["-"]
+        cells.append(" ± ".join(words))
+    return cells
+
+
+def _remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the remarks on the rows, a line each."""
+    found = []
+    for number, row in enumerate(rows, start=1):
+        for seed, count in row["repeated"].items():
+            found.append(f"row {number}: seed {seed} was run {count} times with the same settings, counted once")
+        if row["mixed"]:
+            found.append(f"row {number}: a mean over runs that differ in {', '.join(row['mixed'])}")
+    return found
+
+
+def _write_csv(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow([*settings, "n", *(column for name in names for column in (name, f"{name} sd"))])
+    for row in rows:
+        found = [row["metrics"].get(name, {"mean": "", "sd": ""}) for name in names]
+        numbers = [number for value in found for number in (value["mean"], value["sd"])]
+        writer.writerow([*row["settings"].values(), row["n"], *numbers])
+    for remark in _remarks(rows):
+        print(remark, file=sys.stderr)
+
+
+def _write_markdown(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:
+    head = [*settings, "n", *names]
+    for line in (head, ["---"] * len(head), *([*row["settings"].values(), *_cells(row, names)] for row in rows)):
+        print(f"| {' | '.join(line)} |")
+    for remark in _remarks(rows):
+        print(f"\n{remark}")
+
+
+def _table(rows: Sequence[dict[str, Any]], keys: Sequence[str] | None, names: Sequence[str]) -> Table:
+    """Make a table of some settings and metrics; without keys its rows have numbers instead of settings."""
+    heads = [*(["row"] if keys is None else keys), "n", *(name.replace(" ", "\n") for name in names)]
+    table = Table(*(Column(head, overflow="fold") for head in heads))
+    for number, row in enumerate(rows, start=1):
+        first = [str(number)] if keys is None else row["settings"].values()
+        table.add_row(*first, *_cells(row, names))
+    return table
+
+
+def _tables(rows: Sequence[dict[str, Any]], names: Sequence[str], console: Console) -> Iterator[Table | str]:
+    """Yield the rows in tables as wide as the screen: no number is cut off, and each table names its rows.
+
+    Settings that would take more than half of the width have lines of their own, below.
+    """
+
+    def width(names: Sequence[str]) -> int:
+        return console.measure(_table(rows, keys, names), options=unlimited).maximum
+
+    unlimited = console.options.update(max_width=10_000)
+    keys: list[str] | None = list(rows[0]["settings"])
+    if width([]) > console.width // 2:
+        keys = None
+    shown: list[str] = []
+    for name in names:
+        if shown and width([*shown, name]) > console.width:
+            yield _table(rows, keys, shown)
+            shown = []
+        shown.append(name)
+    yield _table(rows, keys, shown)
+    for number, row in enumerate(rows if keys is None else [], start=1):
+        yield f"row {number}: " + " ".join(f"{key}={value}" for key, value in row["settings"].items())
+
+
+def _write_tables(runs: Sequence[Run], given: argparse.Namespace, console: Console) -> None:
+    """Write a table for each stage, which has its own metrics; one for all if one key or metric is asked for."""
+    together = given.by is not None or given.metric is not None
+    stages: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        stages["" if together else run.settings["stage"]].append(run)
+    for stage, alike in stages.items():
+        if not (rows := summarize(alike, given.by, given.metric)):
+            continue
+        if len(stages) > 1:
+            console.print(f"stage={stage}")
+        names = _of_the_screen(rows, given.show)
+        for part in _tables(rows, names, console):
+            console.print(part, soft_wrap=isinstance(part, str))
+        said = [*_said_of_parts(alike, names), *_said_of_order(alike, rows, given.metric)]
+        for line in [*_remarks(rows), *said]:
+            console.print(line, soft_wrap=True)
+    for run in runs:
+        if run.status != "completed":
+            console.print(f"{run.status}: {run.path}  {run.error or ''}", soft_wrap=True)
+
+
+def _measured(rows: Sequence[dict[str, Any]], show: str = "") -> list[str]:
+    """The names of the metrics; those of parts of the test images where they are asked for."""
+    names = list(dict.fromkeys(name for row in rows for name in row["metrics"] if show in name))
+    return [name for name in names if show or name.count("/") == 1] or names
+
+
+def _of_the_screen(rows: Sequence[dict[str, Any]], show: str) -> list[str]:
+    """Leave out metrics of training, and an MSE that is the loss, if there are several metrics."""
+    names = _measured(rows, show)
+    if len(names) == 1:
+        return names
+    of_rows = ({name: row["metrics"][name]["mean"] for name in names if name in row["metrics"]} for row in rows)
+    kept = {name for values in of_rows for name in distinct(values)}
+    return [name for name in names if name in kept and "train/" not in name]
+
+
+def _said_of_parts(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    parts = any(name.count("/") > 1 for name in names)
+    return [*dict.fromkeys(run.remark for run in runs if run.remark and parts)]
+
+
+def _said_of_order(runs: Sequence[Run], rows: Sequence[dict[str, Any]], metric: str | None) -> list[str]:
+    held_out = [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
+    order, said = order_of(runs, _measured(rows), metric)
+    return [line for line in (said, objective.said_of_order(order, held_out)) if line]
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser("aeprobe results", description="One table over many runs.")
+    parser.add_argument("directories", nargs="+", metavar="DIR")
+    parser.add_argument("--by", metavar="KEY", help="group by this setting alone (seed: a row for each seed)")
+    parser.add_argument("--metric", metavar="NAME", help="sort by this metric, and show it alone")
+    parser.add_argument("--show", metavar="TEXT", default="", help="show the metrics with this in their name")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", dest="form", action="store_const", const="csv")
+    form.add_argument("--markdown", dest="form", action="store_const", const="markdown")
+    form.add_argument("--json", dest="form", action="store_const", const="json")
+    given = parser.parse_args(arguments)
+    runs = find_runs(Path(home(directory)) for directory in given.directories)
+    if given.form is None:
+        _write_tables(runs, given, Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False))
+        return 0
+    rows = summarize(runs, given.by, given.metric)
+    names, settings = _measured(rows, given.show), list(rows[0]["settings"]) if rows else []
+    if given.form == "json":
+        unfinished = [run for run in runs if run.status != "completed"]
+        left = [{"path": str(run.path), "status": run.status, "error": run.error} for run in unfinished]
+        print(json.dumps({"rows": rows, "unfinished": left}, indent=1))
+    elif given.form == "csv":
+        _write_csv(rows, settings, names)
+    else:
+        _write_markdown(rows, settings, names)
+    for said in [*_said_of_parts(runs, names), *_said_of_order(runs, rows, given.metric)]:
+        # Below what is read, and apart from what a program reads.
+        print(said, file=sys.stdout if given.form == "markdown" else sys.stderr)
+    return 0

@@ -1,0 +1,278 @@
+"""What a quantised code takes and loses, beside PCA and files of pictures."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, metrics, train
+from finished_runs import config, write_stage
+from finished_runs import metrics as made
+from images import write_folder
+from modules import autoencoder, classifier
+from page_reader import Page
+from page_reader import made as page
+from PIL import Image
+
+from aeprobe.data.datamodule import ImageDataset
+from aeprobe.errors import AeprobeError
+from aeprobe.evaluation import Subject
+from aeprobe.models import checkpoints
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.conv import ConvAutoencoder
+from aeprobe.models.networks import MLPAutoencoder
+from aeprobe.models.variational import VariationalAutoencoder
+from aeprobe_tools.evaluations.compression import Compression, _classifier, curves, measured, psnr
+from aeprobe_tools.evaluations.quantizer import Quantizer, entropy
+
+NODE = {"compression": {"_target_": "aeprobe_tools.evaluations.compression.Compression"}}
+CONFIG = config("test", autoencoder__evaluations=NODE)
+
+
+def images(count: int, *shape: int, seed: int = 0) -> ImageDataset:
+    """Smooth made-up images, which a file of a picture makes smaller."""
+    random = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, shape[0], 4, 4, generator=random)
+    fine = torch.nn.functional.interpolate(coarse, shape[1:], mode="bilinear")
+    return ImageDataset((fine * 255).byte(), torch.arange(count) % 3)
+
+
+def found(module: Any, *shape: int, bits: tuple[int, ...] = (2, 8)) -> dict[str, Any]:
+    splits = {"train": images(200, *shape), "test": images(60, *shape, seed=1)}
+    with torch.no_grad():
+        numbers = Compression(bits)(Subject(module.eval(), splits, 0)).numbers
+    json.dumps(numbers, allow_nan=False)
+    return numbers
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_a_number_changes_by_half_a_cell_at_most(bits: int) -> None:
+    codes = torch.randn(500, 3, generator=torch.Generator().manual_seed(bits)) * torch.tensor([1.0, 50.0, 1e-3])
+    low, high = codes.aminmax(dim=0)
+    quantizer = Quantizer(low, high, bits)
+    indices = quantizer.indices(codes)
+    assert (indices.min(), indices.max()) == (0, 2**bits - 1)
+    cells = (high - low).double() / 2**bits
+    error = (quantizer.values(indices) - codes).abs()
+    assert (error <= cells / 2 * (1 + 1e-6)).all()
+    assert (error.amax(0) > cells * 0.4).all()  # and by no less: the bound is the cell's
+    outside = quantizer.indices(torch.stack([low - 9, high + 9]))
+    assert outside.tolist() == [[0] * 3, [2**bits - 1] * 3]
+
+
+def test_a_number_that_never_changes_stays() -> None:
+    same = torch.tensor([0.3, -2.0])
+    quantizer = Quantizer(same, same, 8)
+    codes = torch.stack([same, same + 1])
+    assert quantizer.values(quantizer.indices(codes)).float().tolist() == [same.tolist()] * 2
+
+
+def test_the_entropy_is_that_of_each_number_by_itself() -> None:
+    # 1/2, 1/4, 1/4: 1.5 bits; always the same: none; four alike: 2 bits.
+    indices = torch.tensor([[0, 5, 0], [0, 5, 1], [1, 5, 2], [7, 5, 3]], dtype=torch.uint8)
+    assert entropy(indices) == pytest.approx(1.5 + 0 + 2)
+    assert entropy(indices[:1]) == 0
+
+
+def test_files_have_the_bytes_that_they_have_on_disk(tmp_path: Path) -> None:
+    test = images(12, 3, 24, 18).images
+    count, rows = measured(test)
+    assert count == 12
+    for name, quality, options in (
+        ("JPEG", 50, {"quality": 50, "optimize": True}),
+        ("WebP", 0, {"quality": 0, "method": 6}),
+        ("PNG", None, {"optimize": True}),
+    ):
+        sizes, errors = [], []
+        for i, image in enumerate(test.movedim(1, 3).numpy()):
+            file = tmp_path / f"{i}.{name.lower()}"
+            Image.fromarray(image).save(file, **options)
+            sizes.append(file.stat().st_size)
+            errors.append((np.asarray(Image.open(file), float) / 255 - image / 255) ** 2)
+        (row,) = (row for row in rows if (row["format"], row["quality"]) == (name, quality))
+        assert row["bytes"] == pytest.approx(np.mean(sizes), rel=1e-12)
+        assert row["mse"] == pytest.approx(np.mean(errors), rel=1e-9)
+        assert (row["psnr"] is None) == (name == "PNG")
+    assert {row["quality"] for row in rows if row["format"] == "JPEG"} >= {1, 95}
+    assert measured(test[:, :2]) == (0, [])
+
+
+def test_of_many_images_some_are_written_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = torch.zeros(2501, 1, 4, 4, dtype=torch.uint8)
+    test[1250:] = torch.randint(0, 256, (1251, 1, 4, 4), generator=torch.Generator().manual_seed(0)).byte()
+    monkeypatch.setattr("aeprobe_tools.evaluations.compression.FORMATS", [("JPEG", 1, {"quality": 1})])
+    count, (row,) = measured(test)
+    assert 800 <= count <= 1000
+    assert row["mse"] > 0.01  # the first thousand alone are black, and lose nothing
+
+
+def test_the_rates_of_a_module_are_those_of_its_own_reconstructions() -> None:
+    module = autoencoder([784, 20, 5])
+    numbers = found(module, 1, 28, 28)
+    test = images(60, 1, 28, 28, seed=1).images
+    with torch.no_grad():
+        codes = module.encode(test)
+        low, high = module.encode(images(200, 1, 28, 28).images).aminmax(dim=0)
+        rows = {row["bits"]: row for row in numbers["rates"]}
+        for bits, values in ((32, codes), (16, codes.half().float())):
+            mse = (module.decoder(values) - test / 255).square().mean().item()
+            assert rows[bits]["mse"] == pytest.approx(mse, rel=1e-5)
+            assert (rows[bits]["bytes"], rows[bits]["entropy_bytes"]) == (bits * 5 / 8, None)
+        cell = (high - low) / 4
+        values = low + (((codes - low) / cell).floor().clamp(0, 3) + 0.5) * cell
+        mse = (module.decoder(values) - test / 255).square().mean().item()
+    assert rows[2]["mse"] == pytest.approx(mse, rel=1e-5)
+    assert rows[2]["bytes"] == 1.25
+    assert 0 < rows[2]["entropy_bytes"] < 1.25
+    assert rows[2]["psnr"] == pytest.approx(-10 * math.log10(rows[2]["mse"]))
+    assert "accuracy" not in rows[2]
+    assert psnr(0.0) is None
+
+
+def test_pca_is_quantised_alike_and_without_loss_where_it_has_all_directions() -> None:
+    numbers = found(autoencoder([784, 16]), 1, 28, 28, bits=(1, 8))
+    lost = [row["mse"] for row in numbers["pca"]]
+    assert [row["bytes"] for row in numbers["pca"]] == [2, 16, 32, 64]
+    assert lost[0] > lost[1] > lost[3]
+    assert lost[3] < 1e-5  # 16 corners of a bilinear image, but for the rounding to bytes
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 16), (2, 9, 9), (1, 8, 8)])
+def test_images_of_any_shape_and_a_convolutional_network(shape: tuple[int, int, int]) -> None:
+    module = Autoencoder(ConvAutoencoder(shape, code=3, channels=[4, 4]), shape)
+    numbers = found(module, *shape)
+    assert (numbers["code"], numbers["images"]) == (3, 60)
+    assert [row["bytes"] for row in numbers["rates"]] == [0.75, 3, 6, 12]
+    assert bool(numbers["files"]) == (shape[0] != 2)
+    drawing = curves(numbers)
+    assert "3 bytes at 8 bits" in drawing.alt
+    assert ("PNG loses nothing" in drawing.alt) == (shape[0] != 2)
+
+
+def test_the_code_of_a_variational_autoencoder_is_its_mean() -> None:
+    module = VariationalAutoencoder(network=MLPAutoencoder([1, 9, 9], [81, 4], "ReLU"), shape=(1, 9, 9))
+    numbers = found(module, 1, 9, 9)
+    test = images(60, 1, 9, 9, seed=1).images
+    with torch.no_grad():
+        mse = (module(test) - test / 255).square().mean().item()
+    assert numbers["rates"][-1]["mse"] == pytest.approx(mse, rel=1e-5)
+
+
+def test_images_that_are_all_alike() -> None:
+    black = ImageDataset(torch.zeros(5, 1, 28, 28, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64))
+    with torch.no_grad():
+        numbers = Compression()(Subject(autoencoder([784, 4]).eval(), {"train": black, "test": black}, 0)).numbers
+    assert {row["entropy_bytes"] for row in numbers["rates"][:7]} == {0}
+    assert [row["bytes"] for row in numbers["pca"]] == [0] * 9  # there is no direction
+    curves(numbers).figure.canvas.draw()
+
+
+@pytest.mark.parametrize("bits", [[], [0], [9], [2, 2], [True], [2.0], ["2"]])
+def test_bits_that_cannot_be_are_refused(bits: list[Any]) -> None:
+    with pytest.raises(ValueError, match="bits"):
+        Compression(bits)
+
+
+def test_a_classifier_alone_is_refused() -> None:
+    module = classifier([784, 5], [5, 3]).eval()
+    splits = {"train": images(5, 1, 28, 28), "test": images(5, 1, 28, 28)}
+    with pytest.raises(AeprobeError, match="a classifier decodes nothing"):
+        Compression()(Subject(module, splits, 0))
+
+
+@pytest.mark.slow
+def test_measured_again_from_the_command_line(tmp_path: Path) -> None:
+    write_folder(tmp_path / "own")
+    few = ("data=folder", "data.root=own", "data.val_size=100", "trainer.limit_test_batches=null")
+    done = train(*TINY, *few, "hydra.run.dir=both", cwd=tmp_path)
+    assert done.status == 0, done.err
+    bits = "autoencoder.evaluations.compression.bits=[4,8]"
+    done = train("stage=test", "ckpt=both/autoencoder", bits, "hydra.run.dir=run", cwd=tmp_path)
+    assert (done.status, done.err) == (0, "")
+    double = ("trainer.precision=64-true", "hydra.run.dir=double", "trainer.figures=false")
+    exact = train("stage=test", "ckpt=both/autoencoder", bits, *double, cwd=tmp_path)
+    assert (exact.status, exact.err) == (0, "")
+    there = metrics(tmp_path / "double")["evaluations"]["compression"]["rates"]
+    run = metrics(tmp_path / "run")
+    rows = {row["bits"]: row for row in run["evaluations"]["compression"]["rates"]}
+    assert [row["mse"] for row in there] == pytest.approx([row["mse"] for row in rows.values()], rel=1e-4)
+    assert rows[32]["mse"] == pytest.approx(run["final"]["test/mse"], rel=1e-5)
+    assert run["final"]["test/mse_8_bits"] == rows[8]["mse"]
+    accuracy = metrics(tmp_path / "both" / "classifier")["final"]["test/accuracy"]
+    assert rows[32]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    drawn = json.loads((tmp_path / "run" / "figures" / "compression.json").read_text())
+    assert drawn["alt"].startswith("The codes of 300 test images take from 15 bytes at 4 bits")
+    again = Page(tmp_path / "run" / "report.html")
+    assert "At 8 bits a number an image takes 30 bytes" in again.text
+    assert again.table("Beyond the report · Codes of 300 test images")["8"][0] == "30"
+    assert any("The codes of 300 test images" in str(picture["alt"]) for picture in again.pictures)
+
+
+@pytest.mark.slow
+def test_the_directions_of_mnist_lose_what_the_results_say(trained: Path, root: Path, tmp_path: Path) -> None:
+    own = (f"ckpt={trained / 'autoencoder'}", f"data.root={root}", "hydra.run.dir=run")
+    assert train("stage=test", *own, cwd=tmp_path).status == 0
+    numbers = metrics(tmp_path / "run")["evaluations"]["compression"]
+    assert numbers["pca"][-1]["mse"] == pytest.approx(0.01769, abs=1e-4)  # docs/RESULTS.md
+    drawn = json.loads((tmp_path / "run" / "figures" / "pca_baseline.json").read_text())["data"]
+    assert numbers["pca"][-1]["mse"] == pytest.approx(drawn["pca_mse"], rel=1e-6)
+
+
+def test_no_accuracy_of_a_classifier_on_another_encoder(trained: Path, tmp_path: Path) -> None:
+    file = next((trained / "autoencoder" / "checkpoints").glob("*.ckpt"))
+    own = checkpoints.load(trained / "autoencoder")
+    assert isinstance(own, Autoencoder)
+    splits = {"train": images(5, 1, 28, 28), "test": images(5, 1, 28, 28)}
+    assert _classifier(Subject(own, splits, 0, ckpt=file), own) is not None
+    assert _classifier(Subject(own, splits, 0), own) is None
+    assert _classifier(Subject(own, splits, 0, ckpt=tmp_path / "a.ckpt"), own) is None
+    next(own.encoder.parameters()).data += 1
+    assert _classifier(Subject(own, splits, 0, ckpt=file), own) is None
+
+
+def numbers_of(mse: float, code: int = 30) -> dict[str, Any]:
+    def row(bits: int, kind: str) -> dict[str, Any]:
+        return {
+            "bits": bits,
+            "kind": kind,
+            "bytes": bits * code / 8,
+            "entropy_bytes": 25.5,
+            "mse": mse,
+            "psnr": 20.0,
+        }
+
+    files = [("JPEG", 1, 200.0, 0.01), ("JPEG", 50, 300.0, 0.002), ("PNG", None, 270.0, 0.0)]
+    rows = [row(8, "uniform"), row(16, "float"), row(32, "float") | {"mse": mse / 1.01}]
+    named = [{"format": f, "quality": q, "bytes": b, "mse": m, "psnr": None} for f, q, b, m in files]
+    return {"images": 10, "code": code, "rates": rows, "pca": rows, "picture_files": 5, "files": named}
+
+
+@pytest.mark.parametrize(
+    ("mse", "said"),
+    [
+        (
+            0.005,
+            "JPEG needs 300 bytes for that MSE or less (quality 50 of those that were measured: 0.0020), 10",
+        ),
+        (
+            0.05,
+            "JPEG is never that bad: at quality 1 it takes 200 bytes, 6.7 times as many, with an MSE of 0.01",
+        ),
+        (0.001, "JPEG is never that good: at quality 50 its MSE is 0.0020"),
+    ],
+)
+def test_the_sentence_says_where_jpeg_never_gets(mse: float, said: str, tmp_path: Path) -> None:
+    of = made("test", config=CONFIG, evaluations={"compression": numbers_of(mse)})
+    text = page(write_stage(tmp_path / "run", of, figures=False)).text
+    assert said in text
+    assert "1.00% more than that of the code as it is, which takes 120 bytes (0.043 dB)" in text
+    assert "PNG loses nothing in 270 bytes" in text
+
+
+def test_numbers_that_the_class_cannot_read_cost_no_page(tmp_path: Path) -> None:
+    of = made("test", config=CONFIG, evaluations={"compression": numbers_of(0.005) | {"rates": None}})
+    text = page(write_stage(tmp_path / "run", of, figures=False)).text
+    assert "metrics.json has its numbers, but they cannot be shown here (TypeError" in text
