@@ -183,7 +183,8 @@ def test_a_thousand_runs_need_no_torch(tmp_path: Path) -> None:
         write_run(
             tmp_path / str(number), [f"autoencoder.optimizer.lr={lr}e-4", f"autoencoder.batch_size={batch}"], seed
         )
-    code = "import sys; import aeprobe_tools.results.table as t; t.main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    code = "import sys; from aeprobe_tools.results.table import main; main(sys.argv[1:])"
+    code += "; sys.exit('torch' in sys.modules)"
     command = [sys.executable, "-c", code, str(tmp_path), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = json.loads(done.stdout)["rows"]
