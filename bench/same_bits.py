@@ -1,5 +1,7 @@
 """`python -m bench.same_bits COMMIT`: trains an earlier commit and this tree alike, and compares what they give.
 
+`python -m bench.same_bits --record` writes this tree's metrics into tests/training/recorded.json instead.
+
 Both train the default, `report`, `best` and `few_labels`, 2 epochs of 30 batches with seeds 0 and 1, in turns on
 this machine. Weights must be the same to the bit, metrics to a relative 1e-6; exits 1 where they are not.
 """
@@ -17,6 +19,7 @@ from typing import Any
 import torch
 
 REPO = Path(__file__).parents[1]
+RECORDED = REPO / "tests" / "training" / "recorded.json"
 PRESETS = (None, "report", "best", "few_labels")
 SEEDS = (0, 1)
 STAGES = ("autoencoder", "classifier")
@@ -29,6 +32,14 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m bench.same_bits COMMIT", file=sys.stderr)
         return 2
+    if arguments == ["--record"]:
+        with tempfile.TemporaryDirectory() as folder:
+            runs = {(p, s): train(REPO, Path(folder), p, s) for p in PRESETS for s in SEEDS}
+            found = {
+                f"{p or 'default'} {s}": {n: metrics(run / n) for n in STAGES} for (p, s), run in runs.items()
+            }
+        RECORDED.write_text(json.dumps(found, indent=1) + "\n")
+        return 0
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -69,7 +80,7 @@ def compare(one: Path, other: Path) -> Iterator[str]:
         unlike = [name for name in first.keys() | second.keys() if not _equal(first, second, name)]
         if unlike:
             yield f"{stage}: {len(unlike)} of {len(first)} weights differ"
-        before, now = (_metrics(run / stage) for run in (one, other))
+        before, now = (metrics(run / stage) for run in (one, other))
         for name in sorted(before.keys() & now.keys()):
             if not math.isclose(before[name], now[name], rel_tol=TOLERANCE):
                 yield f"{stage}: {name} was {before[name]!r}, is {now[name]!r}"
@@ -87,11 +98,11 @@ def _equal(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]
     return name in first and name in second and torch.equal(first[name], second[name])
 
 
-def _metrics(run: Path) -> dict[str, float]:
-    """Every number of the epochs and of the end, but seconds, by name."""
-    metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text())
-    rows = {f"epoch {row['epoch']} {name}": value for row in metrics["epochs"] for name, value in row.items()}
-    rows |= {f"final {name}": value for name, value in metrics["final"].items()}
+def metrics(run: Path) -> dict[str, float]:
+    """Return every number of the epochs and of the end, but seconds, by name."""
+    said: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    rows = {f"epoch {row['epoch']} {name}": value for row in said["epochs"] for name, value in row.items()}
+    rows |= {f"final {name}": value for name, value in said["final"].items()}
     return {name: value for name, value in rows.items() if isinstance(value, float) and "seconds" not in name}
 
 
