@@ -1,4 +1,4 @@
-"""What the README says: it is short, every command in it runs, and the code that it shows is the code."""
+"""The README and docs/: short, their commands run, their code is the code, their files and numbers are there."""
 
 import re
 import shlex
@@ -26,7 +26,7 @@ def test_it_is_short_and_begins_with_what_a_visitor_looks_for() -> None:
     lines = README.splitlines()
     assert len(lines) <= 150
     first = "\n".join(lines[:28])
-    for part in ("![", "| its protocol |", "make run", "make tensorboard"):
+    for part in ("![", "| the report's recipe |", "make run", "make tensorboard"):
         assert part in first
     assert len(COMMANDS) >= 18
 
@@ -40,11 +40,36 @@ def test_the_training_step_that_it_shows_is_the_one_that_trains() -> None:
 def test_every_file_and_folder_that_it_names_is_there() -> None:
     for name in re.findall(r"\]\(((?!http)[^)]+)\)", README):
         assert (REPO / name).exists(), name
-    (tree,) = (block for _, block in BLOCKS if "src/aeprobe/\n" in block)
-    named = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
-    assert named == {path.parent.name for path in (REPO / "src" / "aeprobe").glob("*/__init__.py")}
+    (tree,) = (block for _, block in BLOCKS if "src/aeprobe/ " in block)
+    for package, of_it in re.findall(r"^src/(\w+)/ .*\n((?:  .*\n)+)", tree, re.MULTILINE):
+        folders = {path.parent.name for path in (REPO / "src" / package).glob("*/__init__.py")}
+        assert {*re.findall(r"(\w+)/ ", of_it)} == folders
     for name in re.findall(r"`((?:docs|conf|src|training|models|data|cli)/[\w./]+\.\w+)`", README):
         assert any((REPO / root / name).exists() for root in ("", "src/aeprobe")), name
+
+
+def test_it_says_how_many_lines_one_reads() -> None:
+    (reading,) = (part for part in README.split("\n\n") if "To know what trains, read" in part)
+    said = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) lines", reading)]
+    files = re.findall(r"`(\w+/\w+\.py)`", reading)
+    assert len(files) == 6
+    package = REPO / "src" / "aeprobe"
+    counted = [
+        sum(len(path.read_text().splitlines()) for path in paths)
+        for paths in ([package / file for file in files], package.rglob("*.py"))
+    ]
+    assert said == [pytest.approx(number, rel=0.05) for number in counted]
+
+
+@pytest.mark.parametrize(
+    "name", ["SECURITY.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in (REPO / "docs").glob("*.md"))]
+)
+def test_every_file_that_a_document_names_is_there(name: str) -> None:
+    text = (REPO / name).read_text()
+    for link in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
+        assert ((REPO / name).parent / link).exists(), link
+    for path in re.findall(r"`((?:tests|src|conf|docs|bench)/[\w./]+\.\w+)`", text):
+        assert (REPO / path).exists(), path
 
 
 @pytest.fixture(scope="module")
