@@ -61,6 +61,12 @@ def test_it_says_how_many_lines_one_reads() -> None:
     assert said == [pytest.approx(number, rel=0.05) for number in counted]
 
 
+def test_the_changelog_begins_with_this_version() -> None:
+    version = re.search(r'^version = "(.*)"', (REPO / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+    assert (REPO / "CHANGELOG.md").read_text().splitlines()[2] == f"## {version[1]}"
+
+
 @pytest.mark.parametrize(
     "name", ["SECURITY.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in (REPO / "docs").glob("*.md"))]
 )
