@@ -8,7 +8,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, train
+from conftest import REPO, TINY, composed, train
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image, ImageDraw
 
 from aeprobe_tools.use import encode
@@ -76,6 +77,29 @@ def test_every_file_that_a_document_names_is_there(name: str) -> None:
         assert ((REPO / name).parent / link).exists(), link
     for path in re.findall(r"`((?:tests|src|conf|docs|bench)/[\w./]+\.\w+)`", text):
         assert (REPO / path).exists(), path
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """What is typed after `python train.py`, of a multirun its first job; neither `resume=` nor a recipe."""
+    text = re.sub(r"^# .*", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    commands = set[tuple[str, ...]]()
+    for typed in re.findall(r"python train\.py((?: +(?:-m|'[^'\n]+'|[^ `\n=]+=[^ `\n]+))+)", text):
+        parse = OverridesParser.create().parse_override
+        words = [parse(word.replace("seed=S", "seed=1")) for word in shlex.split(typed) if word != "-m"]
+        if not any(word.key_or_group == "resume" for word in words):
+            jobs = ([*word.sweep_string_iterator()] if word.is_sweep_override() else [] for word in words)
+            firsts = (
+                f"{word.get_key_element()}={job[0]}" if job else str(word.input_line)
+                for word, job in zip(words, jobs, strict=True)
+            )
+            commands.add(tuple(firsts))
+    return [[*command] for command in sorted(commands)]
+
+
+@pytest.mark.parametrize("path", sorted((REPO / "docs").glob("*.md")), ids=lambda path: path.stem)
+def test_every_command_of_a_document_is_accepted(path: Path) -> None:
+    for command in commands_of(path.read_text()):
+        composed(command)
 
 
 @pytest.fixture(scope="module")
