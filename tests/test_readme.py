@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, composed, train
+from conftest import REPO, TINY, composed, metrics, train
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image, ImageDraw
 
@@ -112,6 +112,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     ImageDraw.Draw(digit).line([(60, 40), (140, 40), (90, 170)], fill="black", width=12)
     digit.save(cwd / "digit.png")
     return cwd
+
+
+@pytest.mark.slow
+def test_the_keys_of_the_metrics_are_documented(finished: Path) -> None:
+    (keys,) = re.findall(
+        r"### The keys of metrics\.json\n(.*?)\n## ", (REPO / "docs" / "RUNS.md").read_text(), re.DOTALL
+    )
+    documented = {
+        name for row in re.findall(r"^\| (`.*?) \|", keys, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert documented == {
+        key
+        for stage in ("autoencoder", "classifier")
+        for key in metrics(finished / "outputs" / "all" / "RUN" / stage)
+    }
 
 
 @pytest.mark.slow
