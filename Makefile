@@ -2,13 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
-SEED := $(shell date +%s)
 VENV_ARGS ?=
 ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EVERY_POINT := scalars=1000000,images=1000000,histograms=1000000,audio=1000000,text=1000000,pr_curves=1000000
-# Two files at a time, with a core each: much of their time are imports.
+# Two test files at a time, with one core each: imports take much of their time.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
@@ -39,7 +38,7 @@ lint: setup ## Check style, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: setup ## Measure steps, epochs and start-up beside plain loops (ARGS="--quick", "--full", "--scale")
+bench: setup ## Measure steps, epochs and start-up, compared with plain loops (ARGS="--quick", "--full", "--scale")
 	$(BIN)/python -m bench $(ARGS)
 
 audit: ## Look the tested versions up in a database of known vulnerabilities (needs the internet)
@@ -48,7 +47,7 @@ audit: ## Look the tested versions up in a database of known vulnerabilities (ne
 	.venv-audit/bin/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --strict $(ARGS) \
 		|| { echo "audit: found something above, or could not reach the database"; exit 1; }
 
-# By itself it would draw 1,000 points of a curve and 10 images of a tag at random, and with 0 it would show none.
+# TensorBoard by itself shows 1,000 points of a curve and 10 images of a tag, chosen at random; 0 would show none.
 tensorboard: setup ## Show the curves of every run in outputs/, on localhost
 	$(BIN)/tensorboard --logdir outputs --host localhost --samples_per_plugin $(EVERY_POINT) $(ARGS)
 

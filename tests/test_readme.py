@@ -1,4 +1,4 @@
-"""What the README says: it is short, every command in it runs, and the code that it shows is the code."""
+"""The README and docs/: short, their commands run, their code is the code, their files and numbers are there."""
 
 import re
 import shlex
@@ -8,7 +8,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, train
+from conftest import REPO, TINY, composed, metrics, train
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image, ImageDraw
 
 from aeprobe_tools.use import encode
@@ -26,7 +27,7 @@ def test_it_is_short_and_begins_with_what_a_visitor_looks_for() -> None:
     lines = README.splitlines()
     assert len(lines) <= 150
     first = "\n".join(lines[:28])
-    for part in ("![", "| its protocol |", "make run", "make tensorboard"):
+    for part in ("![", "| the report's recipe |", "make run", "make tensorboard"):
         assert part in first
     assert len(COMMANDS) >= 18
 
@@ -40,11 +41,65 @@ def test_the_training_step_that_it_shows_is_the_one_that_trains() -> None:
 def test_every_file_and_folder_that_it_names_is_there() -> None:
     for name in re.findall(r"\]\(((?!http)[^)]+)\)", README):
         assert (REPO / name).exists(), name
-    (tree,) = (block for _, block in BLOCKS if "src/aeprobe/\n" in block)
-    named = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
-    assert named == {path.parent.name for path in (REPO / "src" / "aeprobe").glob("*/__init__.py")}
+    (tree,) = (block for _, block in BLOCKS if "src/aeprobe/ " in block)
+    for package, of_it in re.findall(r"^src/(\w+)/ .*\n((?:  .*\n)+)", tree, re.MULTILINE):
+        folders = {path.parent.name for path in (REPO / "src" / package).glob("*/__init__.py")}
+        assert {*re.findall(r"(\w+)/ ", of_it)} == folders
     for name in re.findall(r"`((?:docs|conf|src|training|models|data|cli)/[\w./]+\.\w+)`", README):
         assert any((REPO / root / name).exists() for root in ("", "src/aeprobe")), name
+
+
+def test_it_says_how_many_lines_one_reads() -> None:
+    (reading,) = (part for part in README.split("\n\n") if "To know what trains, read" in part)
+    said = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) lines", reading)]
+    files = re.findall(r"`(\w+/\w+\.py)`", reading)
+    assert len(files) == 6
+    package = REPO / "src" / "aeprobe"
+    counted = [
+        sum(len(path.read_text().splitlines()) for path in paths)
+        for paths in ([package / file for file in files], package.rglob("*.py"))
+    ]
+    assert said == [pytest.approx(number, rel=0.05) for number in counted]
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    version = re.search(r'^version = "(.*)"', (REPO / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+    assert (REPO / "CHANGELOG.md").read_text().splitlines()[2] == f"## {version[1]}"
+
+
+@pytest.mark.parametrize(
+    "name", ["SECURITY.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in (REPO / "docs").glob("*.md"))]
+)
+def test_every_file_that_a_document_names_is_there(name: str) -> None:
+    text = (REPO / name).read_text()
+    for link in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
+        assert ((REPO / name).parent / link).exists(), link
+    for path in re.findall(r"`((?:tests|src|conf|docs|bench)/[\w./]+\.\w+)`", text):
+        assert (REPO / path).exists(), path
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """What is typed after `python train.py`, of a multirun its first job; neither `resume=` nor a recipe."""
+    text = re.sub(r"^# .*", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    commands = set[tuple[str, ...]]()
+    for typed in re.findall(r"python train\.py((?: +(?:-m|'[^'\n]+'|[^ `\n=]+=[^ `\n]+))+)", text):
+        parse = OverridesParser.create().parse_override
+        words = [parse(word.replace("seed=S", "seed=1")) for word in shlex.split(typed) if word != "-m"]
+        if not any(word.key_or_group == "resume" for word in words):
+            jobs = ([*word.sweep_string_iterator()] if word.is_sweep_override() else [] for word in words)
+            firsts = (
+                f"{word.get_key_element()}={job[0]}" if job else str(word.input_line)
+                for word, job in zip(words, jobs, strict=True)
+            )
+            commands.add(tuple(firsts))
+    return [[*command] for command in sorted(commands)]
+
+
+@pytest.mark.parametrize("path", sorted((REPO / "docs").glob("*.md")), ids=lambda path: path.stem)
+def test_every_command_of_a_document_is_accepted(path: Path) -> None:
+    for command in commands_of(path.read_text()):
+        composed(command)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +112,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     ImageDraw.Draw(digit).line([(60, 40), (140, 40), (90, 170)], fill="black", width=12)
     digit.save(cwd / "digit.png")
     return cwd
+
+
+@pytest.mark.slow
+def test_the_keys_of_the_metrics_are_documented(finished: Path) -> None:
+    (keys,) = re.findall(
+        r"### The keys of metrics\.json\n(.*?)\n## ", (REPO / "docs" / "RUNS.md").read_text(), re.DOTALL
+    )
+    documented = {
+        name for row in re.findall(r"^\| (`.*?) \|", keys, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert documented == {
+        key
+        for stage in ("autoencoder", "classifier")
+        for key in metrics(finished / "outputs" / "all" / "RUN" / stage)
+    }
 
 
 @pytest.mark.slow

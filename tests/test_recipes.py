@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import REPO, TINY, metrics, only
 
-GROW = (REPO / "README.md").read_text().partition("## Grow your own")[2]
+GROW = (REPO / "README.md").read_text().partition("## Add your own")[2]
 RECIPES = {
     re.search(r"class (\w+)", block)[1]: block  # type: ignore[index]
     for block in re.findall(r"```python\n(# mine\.py.*?)```", GROW, re.DOTALL)

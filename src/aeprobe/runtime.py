@@ -54,6 +54,7 @@ UNSAID = (
     ".*self.log\\('train/.*sync_dist.*",  # the Recorder's, equal everywhere
     ".*broadcast_buffers.*",  # torch 2.6 has no other name for it
     ".*exists and is not empty.*",  # of a resumed run
+    "The dirpath has changed from .*",  # of a moved run: a checkpoint of every epoch needs no old paths
     ".*AMP with fp16 is not supported.*",  # make_trainer refuses it
     ".*treespec, LeafSpec.*",  # inside Lightning 2.6
 )

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def test_a_file_says_what_it_is_and_names_no_place_on_this_machine(
         "class_names": [*"0123456789"] if stage == "classifier" else [],
         "input": "images, uint8 (N, 1, 28, 28), 0 to 255",
         "license": "MIT",
-        "aeprobe": "0.1.0",
+        "aeprobe": version("aeprobe"),
         "torch": torch.__version__,
     }
     assert found["metrics"]

@@ -50,7 +50,8 @@ def require_trusted(nodes: Iterable[tuple[str, Any]], plugins: Sequence[str], so
     """
     for key, node in nodes:
         for name in node if ".callbacks." in key or key.startswith("logger.") else ():
-            if WRITES.search(str(name)) and node[name] is not None:
+            plain = name == "filename" and re.fullmatch(r"[\w{}-]+", str(node[name]))  # no path
+            if WRITES.search(str(name)) and node[name] is not None and not plain:
                 raise AeprobeError(f"{source}: {key}.{name}={node[name]}: a stored run writes into its directory")
         for target in _targets(node):
             if target is not None and not _trusts(str(target), plugins):

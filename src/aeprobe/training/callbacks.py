@@ -104,23 +104,6 @@ class Checkpoint(ModelCheckpoint):
         super().load_state_dict(_moved(state_dict, str(self.dirpath)))
 
 
-class EveryNEpochs(Checkpoint):
-    """Keeps a checkpoint of every so many epochs too: checkpoints/epoch_5.ckpt, epoch_10.ckpt and so on.
-
-    Args:
-        n: 1 or more.
-    """
-
-    def __init__(self, n: int) -> None:
-        if n < 1:
-            raise ValueError(f"n={n}: must be 1 or more")
-        super().__init__(None, "every_n_epochs", save_top_k=-1, every_n_epochs=n)
-
-    def format_checkpoint_name(self, metrics: dict[str, Any], *_: Any, **__: Any) -> str:
-        """Named after the epochs that are trained."""
-        return str(Path(str(self.dirpath), f"epoch_{int(metrics['epoch']) + 1}.ckpt"))
-
-
 def _moved(state: dict[str, Any], directory: str) -> dict[str, Any]:
     """A ModelCheckpoint's state with its files in another directory."""
 
