@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from aeprobe.data.classes import Classes
-from aeprobe_tools.figures import charts, of_run, pictures, tensorboard
+from aeprobe_tools.figures import charts, prepare, pictures, tensorboard
 from aeprobe_tools.figures.pca import FEW, principal_components
 from aeprobe_tools.figures.tiles import scaled
 
@@ -52,11 +52,11 @@ def test_images_of_every_size_fit_into_a_figure(shape: tuple[int, ...], size: tu
 def test_colours_are_drawn_as_they_are() -> None:
     images = torch.zeros(2, 3, 10, 12, dtype=torch.uint8)
     images[0, 0], images[1, 2] = 255, 128
-    split = of_run.ImageDataset(images, torch.tensor([0, 1]))
-    layer = drawn(pictures.samples(of_run.pixels(split, [0, 1]), np.array([0, 1]), np.array([0, 1]), CLOTHES))
+    split = prepare.ImageDataset(images, torch.tensor([0, 1]))
+    layer = drawn(pictures.samples(prepare.pixels(split, [0, 1]), np.array([0, 1]), np.array([0, 1]), CLOTHES))
     colours = {tuple(pixel[:3]) for pixel in layer.reshape(-1, 4) if pixel[3]}
     assert colours == {(255, 0, 0), (0, 0, 128)}
-    two = of_run.shown(torch.stack([torch.ones(5, 4), torch.zeros(5, 4)]).unsqueeze(0))
+    two = prepare.shown(torch.stack([torch.ones(5, 4), torch.zeros(5, 4)]).unsqueeze(0))
     assert two.shape == (1, 5, 4)
     assert two.all()  # of other channels the first
 

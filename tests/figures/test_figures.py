@@ -20,7 +20,7 @@ from aeprobe.data.idx_files import FILES
 from aeprobe.errors import AeprobeError
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.structure import structure
-from aeprobe_tools.figures import charts, of_run, pictures
+from aeprobe_tools.figures import charts, prepare, pictures
 from aeprobe_tools.figures.curves import History
 from aeprobe_tools.figures.diagram import Part, architecture
 from aeprobe_tools.figures.pca import principal_components
@@ -167,7 +167,7 @@ def test_pca_baseline_is_on_the_scale_of_the_loss() -> None:
     for name, mean, std in (("plain", 0.0, 1.0), ("scaled", 0.5, 0.25)):
         module = modules.autoencoder([784, 8, 5], mean=mean, std=std).eval()
         errors = measured(module, plain, 120)[1]
-        of[name] = of_run._pca_baseline(module, splits, errors).data
+        of[name] = prepare._pca_baseline(module, splits, errors).data
     flat = plain.images.flatten(1).double() / 255
     values = torch.linalg.svdvals(flat - flat.mean(0))
     assert of["plain"]["pca_mse"] == pytest.approx((values[5:] ** 2).sum().item() / flat.numel(), rel=1e-4)
@@ -179,7 +179,7 @@ def test_pca_baseline_is_on_the_scale_of_the_loss() -> None:
 def test_best_and_worst_are_the_extremes() -> None:
     module, split = modules.autoencoder([784, 8, 5]).eval(), dataset(50)
     codes, errors = measured(module, split, 50)
-    drawn = of_run._extremes(module, split, errors)
+    drawn = prepare._extremes(module, split, errors)
     assert drawn is not None
     assert drawn.data["mse"] == pytest.approx(
         [*sorted(errors, reverse=True)[:10], *sorted(errors, reverse=True)[-10:]]
@@ -193,7 +193,7 @@ def test_best_and_worst_are_the_extremes() -> None:
 def test_mistakes_are_wrong_and_ordered_by_confidence() -> None:
     torch.manual_seed(0)
     module, split = modules.classifier([784, 8], [8, 6]).eval(), dataset(80)
-    drawn = of_run._mistakes(module, split, split, 80)
+    drawn = prepare._mistakes(module, split, split, 80)
     assert drawn.data["mistakes"] >= len(drawn.data["true"])
     assert all(t != p for t, p in zip(drawn.data["true"], drawn.data["predicted"], strict=True))
     assert drawn.data["probability"] == sorted(drawn.data["probability"], reverse=True)
@@ -211,9 +211,9 @@ def test_no_mistake_at_all() -> None:
 
 def test_the_shown_images_are_one_of_each_class() -> None:
     labels = torch.tensor([3, 3, 1, 0, 1, 0, 3])
-    chosen = of_run.one_of_each(labels, 0)
+    chosen = prepare.one_of_each(labels, 0)
     assert labels[chosen].tolist() == [0, 1, 3]
-    assert len(of_run.one_of_each(torch.arange(40) % 26, 0)) == 10
+    assert len(prepare.one_of_each(torch.arange(40) % 26, 0)) == 10
 
 
 def test_history_skips_epochs_that_were_not_validated() -> None:
@@ -233,8 +233,8 @@ def test_titles_and_words_stay_inside_their_figures(root: Path) -> None:
     codes, errors = measured(module, data.splits["test"], 100)
     rows = [{"epoch": 1, "train/loss": 0.5, "train/loss_last": 0.4, "val/loss": 0.45}]
     history = History(rows, {"step": [*range(1, 6001)], "train/loss_step": [0.5] * 6000}, [6000])
-    figures = [*of_run.of_images(data.splits, 0)]
-    figures += of_run.of_autoencoder(module, history, data.splits, lambda: None, codes, errors)
+    figures = [*prepare.of_images(data.splits, 0)]
+    figures += prepare.of_autoencoder(module, history, data.splits, lambda: None, codes, errors)
     made = {name: drawn for name, draw in figures if (drawn := draw())}
     assert len(made) == 10
     steep = History(rows, {"step": range(1, 6001), "train/loss_step": range(1, 6001)}, [6000])

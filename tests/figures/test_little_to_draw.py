@@ -19,7 +19,7 @@ from page_reader import made
 from aeprobe.data.classes import Classes
 from aeprobe.data.idx_files import FILES
 from aeprobe.wording import beside, number, percent
-from aeprobe_tools.figures import charts, of_run, pictures
+from aeprobe_tools.figures import charts, prepare, pictures
 from aeprobe_tools.figures.curves import History
 from aeprobe_tools.figures.pca import principal_components
 from aeprobe_tools.report.comparison import fitting, wilson
@@ -98,16 +98,16 @@ def test_the_baselines_error_is_that_of_its_residuals() -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.full((60, 1, 28, 28), 200, dtype=torch.uint8)
     images[:, 0, 3, 4:7] += torch.randint(0, 2, (60, 3), generator=generator, dtype=torch.uint8)
-    split = of_run.ImageDataset(images, torch.arange(60) % 3)
+    split = prepare.ImageDataset(images, torch.arange(60) % 3)
     module = modules.autoencoder([784, 2]).eval()
-    drawn = of_run._pca_baseline(module, dict.fromkeys(("train", "val", "test"), split), np.full(60, 0.25))
+    drawn = prepare._pca_baseline(module, dict.fromkeys(("train", "val", "test"), split), np.full(60, 0.25))
     flat = images.flatten(1).double() / 255
     values = torch.linalg.svdvals(flat - flat.mean(0))
     assert drawn.data["pca_mse"] == pytest.approx((values[2:] ** 2).sum().item() / flat.numel(), rel=1e-6)
     assert drawn.data["components"] == 2
     assert "more than PCA" in drawn.alt
     module = modules.autoencoder([784, 784]).eval()
-    drawn = of_run._pca_baseline(module, dict.fromkeys(("train", "val", "test"), split), np.full(60, 1e-12))
+    drawn = prepare._pca_baseline(module, dict.fromkeys(("train", "val", "test"), split), np.full(60, 1e-12))
     assert drawn.data["pca_mse"] == 0
     assert drawn.data["components"] == 3  # the images vary in no more directions
     assert "as much as PCA 0.0000 (components: 3)" in drawn.alt
@@ -190,7 +190,7 @@ def test_equal_classes_and_equal_codes() -> None:
     )
     one = charts.confusion_matrix(np.array([[0, 5], [0, 0]]), Classes("class"))
     assert one.alt == "0 of 5 test images are classified right (0.00%). All of them are of class 0."
-    same = of_run._codes(torch.full((30, 4), 0.3) + 1e-9 * torch.randn(30, 4), np.arange(30) % 10)
+    same = prepare._codes(torch.full((30, 4), 0.3) + 1e-9 * torch.randn(30, 4), np.arange(30) % 10)
     assert same is not None
     assert same.data["explained"] == [0, 0]
     assert set(same.data["x"]) == set(same.data["y"]) == {0.0}

@@ -24,14 +24,13 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.wording import NONE, NOTHING, beside, counted, number, percent
 from aeprobe_tools.evaluations.quantizer import Quantizer, entropy, require_bits
-from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, Drawing, new_axes
+from aeprobe_tools.figures.charts import DARK, GREY, LETTERS, ORANGE, Drawing, new_axes
 from aeprobe_tools.figures.pca import ROUNDING, fitted
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
 
 log = logging.getLogger("aeprobe")
 Row = Mapping[str, Any]
 Points = Sequence[tuple[float, float]]  # bytes and MSE
-LETTERS = 11  # a phone shows the figure at half its size
 # Each format, its quality (None: lossless) and what Pillow is asked for: the smallest file that it can make.
 FORMATS: list[tuple[str, int | None, dict[str, Any]]] = [
     *(("JPEG", quality, {"quality": quality, "optimize": True}) for quality in (1, 5, 10, 15, 25, 50, 75, 95)),

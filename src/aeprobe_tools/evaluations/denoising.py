@@ -19,9 +19,8 @@ from aeprobe.models.corruption import Gaussian, Masking
 from aeprobe.wording import NONE, counted
 from aeprobe.wording import number as written
 from aeprobe_tools.evaluations.similarity import WINDOW, structural_similarity
-from aeprobe_tools.figures import of_run
-from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, Drawing
-from aeprobe_tools.figures.panels import LETTERS, legend, panels
+from aeprobe_tools.figures import prepare
+from aeprobe_tools.figures.charts import DARK, GREY, LETTERS, ORANGE, Drawing, legend, panels
 from aeprobe_tools.figures.pca import fitted
 from aeprobe_tools.figures.tiles import Row, grid
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
@@ -108,7 +107,7 @@ class Denoising(Evaluation):
         test, labels = subject.splits["test"][chosen]
         val, _ = subject.splits["val"][evenly_spaced(len(subject.splits["val"]), self.tuned_on)]
         learned = self._learned(module, subject.splits["train"].images)
-        shown = of_run.one_of_each(labels, subject.seed)
+        shown = prepare.one_of_each(labels, subject.seed)
         levels, kept = list[dict[str, Any]](), dict[float, dict[str, Tensor]]()
         bar = tqdm(self.noises.items(), "denoising", disable=not subject.progress, leave=False)
         for number, ((kind, level), corruption) in enumerate(bar):
@@ -131,7 +130,7 @@ class Denoising(Evaluation):
     def figures(self, found: Findings) -> Figures:
         """Yield some images at one level of noise, and the PSNR at all levels."""
         if found.images:
-            rows = {name: of_run.shown(images) for name, images in found.images["rows"].items()}
+            rows = {name: prepare.shown(images) for name, images in found.images["rows"].items()}
             yield "denoising", lambda: _tiles(rows, found.images["std"], found.numbers)
         yield "denoising_psnr", lambda: _curves(found.numbers["levels"])
 

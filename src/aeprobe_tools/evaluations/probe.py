@@ -16,8 +16,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Evaluation, Figures, Findings, Subject, in_parts
 from aeprobe.models import building
 from aeprobe.wording import of_labels, percent
-from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, PALE, Drawing
-from aeprobe_tools.figures.panels import legend, panels
+from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, PALE, Drawing, legend, panels
 from aeprobe_tools.figures.pca import fitted
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
 
