@@ -4,7 +4,6 @@ import io
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
 
 log = logging.getLogger("aeprobe")
 Row = Mapping[str, Any]
+Coder = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 Points = Sequence[tuple[float, float]]  # bytes and MSE
 # Each format, its quality (None: lossless) and what Pillow is asked for: the smallest file that it can make.
 FORMATS: list[tuple[str, int | None, dict[str, Any]]] = [
@@ -39,22 +39,6 @@ FORMATS: list[tuple[str, int | None, dict[str, Any]]] = [
 ]
 MOST, LEAST, NUMBERS = 1_000, 50, 4_000_000  # images that are written; fewer where each has many numbers
 MOST_SIDE = 16_383  # of WebP; JPEG takes more
-
-
-@dataclass(frozen=True)
-class Coder:
-    """Functions from images, uint8 (N, channels, height, width), to codes, (N, code), and back to about [0, 1]."""
-
-    encode: Callable[[Tensor], Tensor]
-    decode: Callable[[Tensor], Tensor]
-
-    def mse(self, codes: Tensor, images: Tensor) -> float:
-        """Return the MSE per pixel in [0, 1] between images and their codes decoded, a mean over the images."""
-        total = 0.0
-        for code, part in zip(codes.split(PART), images.split(PART), strict=True):
-            total += (self.decode(code).double() - as_pixels(part).double()).square().sum().item()
-        mse = total / images.numel()
-        return mse if mse > ROUNDING else 0.0
 
 
 class Compression(Evaluation):
@@ -94,13 +78,13 @@ class Compression(Evaluation):
         if not isinstance(module, Autoencoder):
             raise AeprobeError("compression: a classifier decodes nothing: give the run of an autoencoder")
         weight, linear = next(module.parameters()), fitted(train, module.code_size)
-        learned = Coder(lambda images: module.encode(as_pixels(images).to(weight)), module.decoder)
-        pca = Coder(linear.encode, lambda codes: linear.decode(codes).view(-1, *module.shape))
-        ours = self._rates(learned, train, test, _classifier(subject, module))
-        numbers = {"images": len(test), "code": module.code_size, "rates": ours}
+        learned = (lambda images: module.encode(as_pixels(images).to(weight)), module.decoder)
+        pca = (linear.encode, lambda codes: linear.decode(codes).view(-1, *module.shape))
+        rates = self._rates(learned, train, test, _classifier(subject, module))
+        numbers = {"images": len(test), "code": module.code_size, "rates": rates}
         numbers["pca"] = self._rates(pca, train, test)
         numbers["picture_files"], numbers["files"] = measured(test.images)
-        finest = ours[len(self.bits) - 1]
+        finest = rates[len(self.bits) - 1]
         return Findings(numbers, {f"test/mse_{finest['bits']}_bits": finest["mse"]}, higher_is_better=False)
 
     def figures(self, found: Findings) -> Figures:
@@ -120,9 +104,10 @@ class Compression(Evaluation):
     def _rates(
         self, coder: Coder, train: Tensor, test: ImageDataset, classifier: Classifier | None = None
     ) -> list[dict[str, Any]]:
-        """Return a row for each number of bits."""
-        codes = in_parts(coder.encode, test.images)
-        low, high = in_parts(coder.encode, train).aminmax(dim=0)
+        """Return a row for each number of bits; `coder` are the functions from images to codes and back."""
+        encode, decode = coder
+        codes = in_parts(encode, test.images)
+        low, high = in_parts(encode, train).aminmax(dim=0)
         largest = torch.finfo(torch.float16).max
         rows = []
         for bits in (*self.bits, 16, 32):
@@ -133,14 +118,13 @@ class Compression(Evaluation):
                 values, entropy_bytes = quantizer.values(indices).to(codes), entropy(indices) / 8
             elif bits == 16:
                 values = codes.clamp(-largest, largest).half().to(codes)
-            mse = coder.mse(values, test.images)
-            row = {"bits": bits, "kind": "uniform" if bits in self.bits else "float"}
-            row |= {
-                "bytes": bits * codes.shape[1] / 8,
-                "entropy_bytes": entropy_bytes,
-                "mse": mse,
-                "psnr": psnr(mse),
-            }
+            total = 0.0
+            for code, images in zip(values.split(PART), test.images.split(PART), strict=True):
+                total += (decode(code).double() - as_pixels(images).double()).square().sum().item()
+            mse = total / test.images.numel() if total > ROUNDING * test.images.numel() else 0.0
+            row: dict[str, Any] = {"bits": bits, "kind": "uniform" if bits in self.bits else "float"}
+            row |= {"bytes": bits * codes.shape[1] / 8, "entropy_bytes": entropy_bytes}
+            row |= {"mse": mse, "psnr": psnr(mse)}
             if classifier is not None:
                 labels = in_parts(classifier, values.to(next(classifier.parameters()))).argmax(1)
                 row["accuracy"] = (labels == test.labels).double().mean().item()
@@ -160,8 +144,8 @@ def _classifier(subject: Subject, module: Autoencoder) -> Classifier | None:
         return None
     if not isinstance(loaded, Classifier):
         return None
-    theirs, own = loaded.encoder.state_dict(), module.encoder.state_dict()
-    alike = theirs.keys() == own.keys() and all(torch.equal(theirs[name], own[name]) for name in own)
+    theirs, ours = loaded.encoder.state_dict(), module.encoder.state_dict()
+    alike = theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name]) for name in ours)
     return loaded if alike else None
 
 
@@ -210,22 +194,22 @@ def curves(numbers: Mapping[str, Any]) -> Drawing:
     title, place = "Bytes of an image and what they lose", (0.145, 0.125, 0.83, 0.79)
     names = ("bytes of an image (log scale)", "test MSE (log scale)")
     figure, axes = new_axes(title, *names, size=(6.6, 4.6), place=place)
-    scaled = {"x": axes.xaxis}
     for name, (form, colour, filled, points) in lines.items():
         shown = [(x, y) for x, y in points if x > 0 and y > 0]
         if shown:
             face = colour if filled else "white"
             axes.plot(*zip(*shown, strict=True), form, color=colour, markerfacecolor=face, ms=5.5, label=name)
-            scaled["y"] = axes.yaxis
+            axes.set_yscale("log")
     lossless = [row for row in files if row["quality"] is None]
     for row, form in zip(lossless, (":", "-."), strict=False):
         axes.axvline(row["bytes"], color=GREY, ls=form, lw=1.2, label=f"{row['format']}, lossless")
-    for which, axis in scaled.items():
-        axes.set(**{f"{which}scale": "log"})
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if which == "x" else (1,)))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_formatter(NullFormatter())
+    axes.set_xscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
         axis.label.set_fontsize(LETTERS)
+        if axis.get_scale() == "log":
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if axis is axes.xaxis else (1,)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelsize=LETTERS)
     axes.legend(frameon=False, fontsize=LETTERS, loc="lower left")
     data = {name: [list(point) for point in points] for name, (*_, points) in lines.items()}
@@ -263,16 +247,11 @@ def _alt(numbers: Mapping[str, Any]) -> str:
 def _rate_table(rows: Sequence[Row], images: str) -> Table:
     read = any("accuracy" in row for row in rows)
     head = ["Bits", "Bytes", "Entropy", "MSE", *(["Accuracy"] if read else [])]
-    cells = [
-        [
-            f"float{row['bits']}" if row["kind"] == "float" else str(row["bits"]),
-            _plain(row["bytes"]),
-            _plain(row["entropy_bytes"]),
-            f"{row['mse']:.5f}",
-            *([percent(row.get("accuracy"))] if read else []),
-        ]
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        bits = f"float{row['bits']}" if row["kind"] == "float" else str(row["bits"])
+        accuracy = [percent(row.get("accuracy"))] if read else []
+        cells.append([bits, _plain(row["bytes"]), _plain(row["entropy_bytes"]), f"{row['mse']:.5f}", *accuracy])
     note = (
         "Bits of a number of the code; bytes of an image, without the decoder. Entropy: bytes that are needed "
         "where each number is coded by itself as well as possible, estimated on these codes."

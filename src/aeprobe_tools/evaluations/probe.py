@@ -12,7 +12,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aeprobe.data.labels import labelled
-from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Evaluation, Figures, Findings, Subject, in_parts
 from aeprobe.models import building
 from aeprobe.wording import of_labels, percent
@@ -21,6 +20,7 @@ from aeprobe_tools.figures.pca import fitted
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
 
 Array = NDArray[Any]
+Row = Mapping[str, Any]
 MOST_DRAWS = 1_000  # so that those of one seed are none of the next one's
 SHORT = {"neighbours": "knn", "logistic": "logistic"}  # in a table of runs
 ITERATIONS = 200  # of logistic regression at most: on all pixels, accuracy no longer changes then
@@ -46,8 +46,8 @@ class Probe(Evaluation):
 
     - `neighbours`; `images`: how many there are to draw from, and to test on.
     - `rows`: `features`, as above; `method`, "neighbours" or "logistic"; `labels`, null for all; `n` draws, one
-      with all labels; `accuracies` on the test images from 0 to 1, one for each draw; their `mean`, and their sample
-      standard deviation `sd`, null for one; `parts`, the mean on each part that the source names.
+      with all labels; `accuracies` on the test images from 0 to 1, one for each draw; their `mean`, and their
+      sample standard deviation `sd`, null for one; `parts`, the mean on each part that the source names.
     - `remark`: the source's on these parts.
 
     Args:
@@ -114,22 +114,21 @@ class Probe(Evaluation):
         """Yield a sentence, a table for each method, and the figure."""
         found = {(row["features"], row["method"], row["labels"]): row for row in numbers["rows"]}
         counts = list(dict.fromkeys(labels for *_, labels in found))
-        few = [row for row in found.values() if row["labels"] == counts[0]]
-        ours = max(row["mean"] for row in few if row["features"] == "codes")
-        others = max(row["mean"] for row in few if row["features"] != "codes")
+        codes, others = _best(numbers["rows"])[counts[0]]
         yield Text(
             "What the code tells",
-            f"With {of_labels(counts[0])}, the better of two simple classifiers is right for {percent(ours)} of "
+            f"With {of_labels(counts[0])}, the better of two simple classifiers is right for {percent(codes)} of "
             f"the test images if it sees the code, and for {percent(others)} with the best of the other inputs.",
         )
-        parts = few[0].get("parts", {})
+        parts = numbers["rows"][0]["parts"]
         for method, name in METHODS.items():
-            rows = [
-                [words, *(_cell(found.get((features, method, labels))) for labels in counts)]
-                for features, (words, *_) in FEATURES.items()
-            ]
-            codes = [found["codes", method, labels] for labels in counts]
-            rows[1:1] = [[f"code, {part}", *(percent(row["parts"][part]) for row in codes)] for part in parts]
+            rows = []
+            for features, (words, *_) in FEATURES.items():
+                of = [found[features, method, labels] for labels in counts]
+                sds = ["" if row["sd"] is None else f" ± {100 * row['sd']:.2f}" for row in of]
+                rows.append([words, *(percent(row["mean"]) + sd for row, sd in zip(of, sds, strict=True))])
+                named = parts if features == "codes" else ()
+                rows += [[f"code, {part}", *(percent(row["parts"][part]) for row in of)] for part in named]
             note = f"Mean ± standard deviation over {max(row['n'] for row in found.values())} draws of the labels."
             if method == "neighbours":
                 note += f" {numbers['neighbours']} neighbours vote, fewer with fewer labels of a class."
@@ -209,8 +208,9 @@ def _curves(numbers: Mapping[str, Any]) -> Drawing:
     for method, axes in zip(METHODS, every, strict=True):
         for features, (name, colour, form) in FEATURES.items():
             rows = [row for row in numbers["rows"] if (row["method"], row["features"]) == (method, features)]
-            points = [(row["labels"] or whole, row["mean"], row["sd"] or 0.0) for row in rows]
-            axes.errorbar(*zip(*points, strict=True), fmt=form, color=colour, label=name, capsize=3, ms=5)
+            places, means = [row["labels"] or whole for row in rows], [row["mean"] for row in rows]
+            bars = [row["sd"] or 0.0 for row in rows]
+            axes.errorbar(places, means, bars, fmt=form, color=colour, label=name, capsize=3, ms=5)
             data[f"{method}, {name}"] = [[row["labels"], row["mean"], row["sd"]] for row in rows]
         counts = sorted({row["labels"] or whole for row in numbers["rows"]})
         axes.set_xscale("log")
@@ -219,23 +219,16 @@ def _curves(numbers: Mapping[str, Any]) -> Drawing:
         axes.xaxis.set_minor_locator(NullLocator())
     every[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     legend(figure, every[0])
-    return Drawing([], title, _alt(numbers["rows"]), figure, data)
+    accuracies = "; ".join(
+        f"with {of_labels(count)} {percent(codes)} on the code and {percent(others)} without it"
+        for count, (codes, others) in _best(numbers["rows"]).items()
+    )
+    return Drawing([], title, f"Accuracy of the better of both methods: {accuracies}.", figure, data)
 
 
-def _alt(rows: Sequence[Mapping[str, Any]]) -> str:
+def _best(rows: Sequence[Row]) -> dict[int | None, tuple[float, float]]:
     """Return the best accuracy with the codes and with the other inputs, for each number of labels."""
-    parts = []
-    for count in dict.fromkeys(row["labels"] for row in rows):
-        alike = [row for row in rows if row["labels"] == count]
-        ours, others = (
-            max((row["mean"] for row in alike if (row["features"] == "codes") == code), default=0.0)
-            for code in (True, False)
-        )
-        parts.append(f"with {of_labels(count)} {percent(ours)} on the code and {percent(others)} without it")
-    return f"Accuracy of the better of both methods: {'; '.join(parts)}."
-
-
-def _cell(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return percent(None)
-    return percent(row["mean"]) + ("" if row["sd"] is None else f" ± {100 * row['sd']:.2f}")
+    means: dict[int | None, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        means.setdefault(row["labels"], ([], []))[row["features"] != "codes"].append(row["mean"])
+    return {count: (max(codes), max(others)) for count, (codes, others) in means.items()}
