@@ -205,10 +205,11 @@ def filtered(name: str, noisy: Array, setting: float) -> Array:
 
     filters: dict[str, Callable[[Array], Array]] = {
         "median": lambda image: median(image, disk(int(setting))[..., None]),
-        "total variation": lambda image: denoise_tv_chambolle(image, setting, channel_axis=2),
-        "non-local means": lambda image: denoise_nl_means(image, 5, 6, h=setting, channel_axis=2),
+        "total variation": lambda image: denoise_tv_chambolle(image, setting, channel_axis=-1),
+        "non-local means": lambda image: denoise_nl_means(image, 5, 6, h=setting, channel_axis=-1),
     }
-    return np.stack([filters[name](image) for image in noisy]).clip(0, 1).astype(np.float32)
+    made = np.stack([filters[name](image) for image in noisy]).reshape(noisy.shape)  # it drops a single channel
+    return made.clip(0, 1).astype(np.float32)
 
 
 def _tiles(rows: Mapping[str, Array], std: float, numbers: Mapping[str, Any]) -> Drawing:
