@@ -10,7 +10,7 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.conv import ConvAutoencoder
 from aeprobe.models.networks import ACTIVATIONS, MLP, MLPAutoencoder
 from aeprobe.models.structure import structure
-from aeprobe_tools.figures.of_run import reconstruct
+from aeprobe_tools.figures.prepare import reconstruct
 
 WIDTHS = [784, 500, 200, 100, 30]
 

@@ -16,7 +16,7 @@ from page_reader import Page, made
 
 from aeprobe.runs import run_directory
 from aeprobe.training import measuring
-from aeprobe_tools.figures import gallery, of_run, tensorboard
+from aeprobe_tools.figures import gallery, prepare, tensorboard
 from aeprobe_tools.figures.gallery import Gallery
 from aeprobe_tools.report import write as report
 
@@ -51,8 +51,8 @@ def test_every_figure_and_part_of_tensorboard_may_fail(monkeypatch: pytest.Monke
 
     original = Gallery.draw
     monkeypatch.setattr(Gallery, "draw", draw)
-    monkeypatch.setattr(of_run, "_pca_baseline", broken("pca"))
-    monkeypatch.setattr(of_run.charts, "batch_accuracy", broken("accuracy"))
+    monkeypatch.setattr(prepare, "_pca_baseline", broken("pca"))
+    monkeypatch.setattr(prepare.charts, "batch_accuracy", broken("accuracy"))
     for part in ("add_graph", "add_projector"):
         monkeypatch.setattr(tensorboard, part, broken(part))
     monkeypatch.setattr(measuring, "hyperparameters", broken("hyperparameters"))
@@ -83,7 +83,7 @@ def test_every_figure_and_part_of_tensorboard_may_fail(monkeypatch: pytest.Monke
 
 
 def test_reconstructions_that_fail_meanwhile_do_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_run, "reconstruct", broken("reconstruct"))
+    monkeypatch.setattr(prepare, "reconstruct", broken("reconstruct"))
     found = run_here(Path("run"), ["stage=autoencoder", *SHORT])["autoencoder"]
     assert found["status"] == "completed"
     assert found["not_drawn"].keys() == {"reconstructions", "pca_baseline", "best_and_worst"}
@@ -116,7 +116,7 @@ def test_an_interruption_while_drawing_is_one(monkeypatch: pytest.MonkeyPatch) -
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(of_run, "_extremes", interrupt)
+    monkeypatch.setattr(prepare, "_extremes", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_here(Path("run"), ["stage=autoencoder", *SHORT])
     found = metrics(Path("run"))

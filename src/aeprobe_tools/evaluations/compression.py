@@ -3,13 +3,11 @@
 import io
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from PIL import Image, features
@@ -24,14 +22,14 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.wording import NONE, NOTHING, beside, counted, number, percent
 from aeprobe_tools.evaluations.quantizer import Quantizer, entropy, require_bits
-from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, Drawing, new_axes
+from aeprobe_tools.figures.charts import DARK, GREY, LETTERS, ORANGE, Drawing, new_axes
 from aeprobe_tools.figures.pca import ROUNDING, fitted
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
 
 log = logging.getLogger("aeprobe")
 Row = Mapping[str, Any]
+Coder = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 Points = Sequence[tuple[float, float]]  # bytes and MSE
-LETTERS = 11  # a phone shows the figure at half its size
 # Each format, its quality (None: lossless) and what Pillow is asked for: the smallest file that it can make.
 FORMATS: list[tuple[str, int | None, dict[str, Any]]] = [
     *(("JPEG", quality, {"quality": quality, "optimize": True}) for quality in (1, 5, 10, 15, 25, 50, 75, 95)),
@@ -43,62 +41,25 @@ MOST, LEAST, NUMBERS = 1_000, 50, 4_000_000  # images that are written; fewer wh
 MOST_SIDE = 16_383  # of WebP; JPEG takes more
 
 
-@dataclass(frozen=True)
-class Coder:
-    """Functions from images to codes and back, some at a time.
-
-    Attributes:
-        encode: from images, uint8 (N, channels, height, width), to codes, (N, code).
-        decode: back, to floats in about [0, 1].
-    """
-
-    encode: Callable[[Tensor], Tensor]
-    decode: Callable[[Tensor], Tensor]
-
-    def codes(self, images: Tensor) -> Tensor:
-        """Return the codes of all images."""
-        return in_parts(self.encode, images)
-
-    def ranges(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the least and the largest value of each number of their codes, each (code,)."""
-        low, high = self.encode(images[:1]).aminmax(dim=0)
-        for part in images.split(PART):
-            codes = self.encode(part)
-            # In place, as in `in_parts`.
-            torch.minimum(low, codes.amin(0), out=low)
-            torch.maximum(high, codes.amax(0), out=high)
-        return low, high
-
-    def mse(self, codes: Tensor, images: Tensor) -> float:
-        """Return the MSE per pixel in [0, 1] between images and their codes decoded, a mean over the images."""
-        total = 0.0
-        for code, part in zip(codes.split(PART), images.split(PART), strict=True):
-            total += (self.decode(code).double() - as_pixels(part).double()).square().sum().item()
-        mse = total / images.numel()
-        return mse if mse > ROUNDING else 0.0
-
-
 class Compression(Evaluation):
-    """Rate and distortion: the bytes of the test images as quantised codes, and what they lose.
+    """The bytes of the test images as quantised codes, and what is lost with them.
 
-    Each number of a code is quantised uniformly, in its range over the training images (`models.quantizer`), or
-    rounded to a float of 16 bits (IEEE 754). Of b bits a number, an image takes b · code / 8 bytes. The decoder,
-    which whoever reads codes must have, is not counted, nor PCA's directions and mean.
+    Each number of a code is quantised uniformly, in its range over the training images (`quantizer`), or rounded
+    to a float. The bytes of the decoder, and of PCA's directions and mean, are not counted.
 
     In metrics.json, `evaluations.compression` has:
 
-    - `images`: how many test images there are. `code`: how many numbers a code has.
+    - `images`: the number of test images. `code`: how many numbers a code has.
     - `rates`: a row for each number of bits. `bits`, of a number; `kind`: "uniform", or "float" for 16 and 32
-      bits (32: the codes as they are); `bytes`, of an image; `entropy_bytes`: what an image needs where each
-      number is coded by itself, and as well as possible: the entropy of the quantised test codes, without the
-      table that a coder needs (null for floats); `mse`: per pixel in [0, 1], a mean over the images; `psnr`:
-      10 log10(1 / mse) of that mean, in dB (null where the MSE is 0); `accuracy`: of the classifier of the same
-      stage=all run on these codes, from 0 to 1, only where there is one.
-    - `pca`: such rows, without an accuracy, of as many principal components of training images, quantised alike.
-      What is made of them is not clipped to [0, 1].
+      bits (32: the codes as they are); `bytes`, of an image; `entropy_bytes`: the bytes of an ideal coder of each
+      number by itself: the entropy of the quantised test codes, without a table (null for floats); `mse`: per
+      pixel in [0, 1], a mean over the images; `psnr`: 10 log10(1 / mse) of that mean, in dB (null where the MSE
+      is 0); `accuracy`: of the classifier of the same stage=all run on these codes, from 0 to 1, if there is one.
+    - `pca`: such rows, without an accuracy, of as many principal components of training images. Their images are
+      not clipped to [0, 1].
     - `files`: a row for each format and quality that Pillow writes, `format`, `quality` (null: lossless), `bytes`
-      of the whole file with its headers, a mean over the images, `mse` and `psnr`. `picture_files`: how many of
-      the test images, evenly spaced. None for images of other than one or three channels.
+      of the whole file, a mean over the images, `mse` and `psnr`; none for images of other than one or three
+      channels. `picture_files`: how many of the test images were written, evenly spaced.
 
     Args:
         bits: of a quantised number; each 1 to 8.
@@ -116,14 +77,15 @@ class Compression(Evaluation):
         module, train, test = subject.module, subject.splits["train"].images, subject.splits["test"]
         if not isinstance(module, Autoencoder):
             raise AeprobeError("compression: a classifier decodes nothing: give the run of an autoencoder")
-        ours = self._rates(_learned(module), train, test, _classifier(subject, module))
-        linear = self._rates(_linear(train, module.code_size), train, test)
-        count, files = measured(test.images)
-        numbers = {"images": len(test), "code": module.code_size, "rates": ours, "pca": linear}
-        numbers |= {"picture_files": count, "files": files}
-        finest = ours[len(self.bits) - 1]
-        final = {f"test/mse_{finest['bits']}_bits": finest["mse"]}
-        return Findings(numbers, final, higher_is_better=False)
+        weight, linear = next(module.parameters()), fitted(train, module.code_size)
+        learned = (lambda images: module.encode(as_pixels(images).to(weight)), module.decoder)
+        pca = (linear.encode, lambda codes: linear.decode(codes).view(-1, *module.shape))
+        rates = self._rates(learned, train, test, _classifier(subject, module))
+        numbers = {"images": len(test), "code": module.code_size, "rates": rates}
+        numbers["pca"] = self._rates(pca, train, test)
+        numbers["picture_files"], numbers["files"] = measured(test.images)
+        finest = rates[len(self.bits) - 1]
+        return Findings(numbers, {f"test/mse_{finest['bits']}_bits": finest["mse"]}, higher_is_better=False)
 
     def figures(self, found: Findings) -> Figures:
         """Yield the MSE over the bytes."""
@@ -133,54 +95,41 @@ class Compression(Evaluation):
     def page(cls, numbers: Mapping[str, Any]) -> Blocks:
         """Yield a sentence, a table of rates, one of other codes, and the figure."""
         rates, files = numbers["rates"], numbers["files"]
-        uniform = [row for row in rates if row["kind"] == "uniform"]
         (exact,) = (row for row in rates if row["bits"] == 32)
-        yield Text("An image in a few bytes", _sentence(uniform[-1], exact, files))
+        yield Text("An image in a few bytes", _sentence(_uniform(rates)[-1], exact, files))
         yield _rate_table(rates, counted(numbers["images"], "test"))
-        linear = [row for row in numbers["pca"] if row["kind"] == "uniform"]
-        yield _others_table(linear, files, counted(numbers["picture_files"], "test"))
+        yield _others_table(_uniform(numbers["pca"]), files, counted(numbers["picture_files"], "test"))
         yield "compression"
 
     def _rates(
         self, coder: Coder, train: Tensor, test: ImageDataset, classifier: Classifier | None = None
     ) -> list[dict[str, Any]]:
-        """Return a row for each number of bits."""
-        (low, high), codes = coder.ranges(train), coder.codes(test.images)
-        rows: list[dict[str, Any]] = []
-
-        def add(kind: str, bits: int, values: Tensor, needed: float | None = None) -> None:
-            mse = coder.mse(values, test.images)
-            row: dict[str, Any] = {
-                "bits": bits,
-                "kind": kind,
-                "bytes": bits * codes.shape[1] / 8,
-                "entropy_bytes": needed,
-            }
+        """Return a row for each number of bits; `coder` are the functions from images to codes and back."""
+        encode, decode = coder
+        codes = in_parts(encode, test.images)
+        low, high = in_parts(encode, train).aminmax(dim=0)
+        largest = torch.finfo(torch.float16).max
+        rows = []
+        for bits in (*self.bits, 16, 32):
+            values, entropy_bytes = codes, None
+            if bits in self.bits:
+                quantizer = Quantizer(low, high, bits)
+                indices = quantizer.indices(codes)
+                values, entropy_bytes = quantizer.values(indices).to(codes), entropy(indices) / 8
+            elif bits == 16:
+                values = codes.clamp(-largest, largest).half().to(codes)
+            total = 0.0
+            for code, images in zip(values.split(PART), test.images.split(PART), strict=True):
+                total += (decode(code).double() - as_pixels(images).double()).square().sum().item()
+            mse = total / test.images.numel() if total > ROUNDING * test.images.numel() else 0.0
+            row: dict[str, Any] = {"bits": bits, "kind": "uniform" if bits in self.bits else "float"}
+            row |= {"bytes": bits * codes.shape[1] / 8, "entropy_bytes": entropy_bytes}
             row |= {"mse": mse, "psnr": psnr(mse)}
             if classifier is not None:
-                weight = next(classifier.parameters())
-                labels = in_parts(lambda codes: classifier(codes.to(weight)), values).argmax(1)
+                labels = in_parts(classifier, values.to(next(classifier.parameters()))).argmax(1)
                 row["accuracy"] = (labels == test.labels).double().mean().item()
             rows.append(row)
-
-        for bits in self.bits:
-            quantizer = Quantizer(low, high, bits)
-            indices = quantizer.indices(codes)
-            add("uniform", bits, quantizer.values(indices).to(codes), entropy(indices) / 8)
-        largest = torch.finfo(torch.float16).max
-        add("float", 16, codes.clamp(-largest, largest).half().to(codes))
-        add("float", 32, codes)
         return rows
-
-
-def _learned(module: Autoencoder) -> Coder:
-    weight = next(module.parameters())
-    return Coder(lambda images: module.encode(as_pixels(images).to(weight)), module.decoder)
-
-
-def _linear(train: Tensor, components: int) -> Coder:
-    code, shape = fitted(train, components), train.shape[1:]
-    return Coder(code.encode, lambda codes: code.decode(codes).view(-1, *shape))
 
 
 def _classifier(subject: Subject, module: Autoencoder) -> Classifier | None:
@@ -189,27 +138,21 @@ def _classifier(subject: Subject, module: Autoencoder) -> Classifier | None:
         return None
     run = subject.ckpt.absolute().parent.parent.parent / "classifier"
     try:
-        found = checkpoints.load(run) if run.is_dir() else None
+        loaded = checkpoints.load(run) if run.is_dir() else None
     except AeprobeError as error:
         log.warning("compression: no accuracy: %s", error)
         return None
-    if not isinstance(found, Classifier):
+    if not isinstance(loaded, Classifier):
         return None
-    theirs, own = found.encoder.state_dict(), module.encoder.state_dict()
-    alike = theirs.keys() == own.keys() and all(torch.equal(theirs[name], own[name]) for name in own)
-    return found if alike else None
+    theirs, ours = loaded.encoder.state_dict(), module.encoder.state_dict()
+    alike = theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name]) for name in ours)
+    return loaded if alike else None
 
 
 def measured(images: Tensor) -> tuple[int, list[dict[str, Any]]]:
-    """Write images, evenly spaced, as files; return how many, and a row for each format and quality.
+    """Write images, uint8, evenly spaced, as files; return how many, and a row for each format and quality.
 
-    Args:
-        images: uint8 (N, channels, height, width); none are written of other than 1 (grey) or 3 (colours)
-            channels, or where a side is longer than `MOST_SIDE`.
-
-    Returns:
-        Rows of `format`, `quality`, `bytes`: a mean over files with their headers, `mse`: per pixel in [0, 1], a
-        mean over the images, and `psnr`.
+    None are written of other than 1 (grey) or 3 (colours) channels, or where a side is longer than `MOST_SIDE`.
     """
     _, channels, *sides = images.shape
     if channels not in (1, 3) or max(sides) > MOST_SIDE:
@@ -219,12 +162,9 @@ def measured(images: Tensor) -> tuple[int, list[dict[str, Any]]]:
     pixels = [array[:, :, 0] if channels == 1 else array for array in arrays]
     rows = []
     for name, quality, options in FORMATS:
-        if name == "WebP" and not features.check("webp"):
-            continue
-        found = np.array([_written(array, name, options) for array in pixels])
-        mse = float(found[:, 1].mean())
-        row = {"format": name, "quality": quality, "bytes": float(found[:, 0].mean())}
-        rows.append(row | {"mse": mse, "psnr": psnr(mse)})
+        if name != "WebP" or features.check("webp"):
+            size, mse = np.mean([_written(array, name, options) for array in pixels], axis=0).tolist()
+            rows.append({"format": name, "quality": quality, "bytes": size, "mse": mse, "psnr": psnr(mse)})
     return len(pixels), rows
 
 
@@ -243,93 +183,75 @@ def psnr(mse: float) -> float | None:
 
 def curves(numbers: Mapping[str, Any]) -> Drawing:
     """Draw the MSE of an image over its bytes: of quantised codes, of PCA's and of files of pictures."""
-    ours, linear, files = numbers["rates"], numbers["pca"], numbers["files"]
-    uniform = [row for row in ours if row["kind"] == "uniform"]
-    coded = [(row["entropy_bytes"], row["mse"]) for row in uniform]
+    rates, files = numbers["rates"], numbers["files"]
     lines: dict[str, tuple[str, str, bool, Points]] = {
-        f"code, {_bits(uniform)} and floats": ("o-", DARK, True, _points(ours)),
-        "code, entropy-coded": ("o--", DARK, False, coded),
-        "PCA": ("s-", ORANGE, True, _points(linear)),
-        "JPEG": ("^-", GREY, True, _points(row for row in files if row["format"] == "JPEG")),
-        "WebP": ("v--", GREY, False, _points(row for row in files if row["format"] == "WebP")),
+        f"code, {rates[0]['bits']} to 32 bits": ("o-", DARK, True, _points(rates)),
+        "code, entropy-coded": ("o--", DARK, False, _points(_uniform(rates), "entropy_bytes")),
+        "PCA": ("s-", ORANGE, True, _points(numbers["pca"])),
+        "JPEG": ("^-", GREY, True, _points(_files(files, "JPEG"))),
+        "WebP": ("v--", GREY, False, _points(_files(files, "WebP"))),
     }
     title, place = "Bytes of an image and what they lose", (0.145, 0.125, 0.83, 0.79)
-    figure, axes = new_axes(
-        title, "bytes of an image (log scale)", "test MSE (log scale)", size=(6.6, 4.6), place=place
-    )
+    names = ("bytes of an image (log scale)", "test MSE (log scale)")
+    figure, axes = new_axes(title, *names, size=(6.6, 4.6), place=place)
     for name, (form, colour, filled, points) in lines.items():
-        shown = [(x, y) for x, y in points if x > 0 and 0 < y < math.inf]
+        shown = [(x, y) for x, y in points if x > 0 and y > 0]
         if shown:
             face = colour if filled else "white"
             axes.plot(*zip(*shown, strict=True), form, color=colour, markerfacecolor=face, ms=5.5, label=name)
-    for name, form in (("PNG", "-."), ("WebP", ":")):
-        for row in files:
-            if row["format"] == name and row["quality"] is None:
-                axes.axvline(row["bytes"], color=GREY, ls=form, lw=1.2, label=f"{name}, lossless")
-    if axes.lines:
-        _log_scales(axes)
-        axes.legend(frameon=False, fontsize=LETTERS, loc="lower left")
+            axes.set_yscale("log")
+    lossless = [row for row in files if row["quality"] is None]
+    for row, form in zip(lossless, (":", "-."), strict=False):
+        axes.axvline(row["bytes"], color=GREY, ls=form, lw=1.2, label=f"{row['format']}, lossless")
+    axes.set_xscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_fontsize(LETTERS)
+        if axis.get_scale() == "log":
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if axis is axes.xaxis else (1,)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
+    axes.tick_params(labelsize=LETTERS)
+    axes.legend(frameon=False, fontsize=LETTERS, loc="lower left")
     data = {name: [list(point) for point in points] for name, (*_, points) in lines.items()}
-    data["lossless"] = [[row["format"], row["bytes"]] for row in files if row["quality"] is None]
+    data["lossless"] = [[row["format"], row["bytes"]] for row in lossless]
     return Drawing([], title, _alt(numbers), figure, data)
 
 
-def _bits(rows: Sequence[Mapping[str, Any]]) -> str:
-    few, many = rows[0]["bits"], rows[-1]["bits"]
-    return f"{few} to {many} bits" if few < many else f"{few} bit{'s' if few > 1 else ''}"
+def _uniform(rows: Sequence[Row]) -> Sequence[Row]:
+    return [row for row in rows if row["kind"] == "uniform"]
 
 
-def _points(rows: Iterable[Row]) -> Points:
-    return [(row["bytes"], row["mse"]) for row in rows if row.get("quality", "") is not None]
+def _files(files: Sequence[Row], name: str) -> Sequence[Row]:
+    """Return the rows of a format that loses something, the smallest files first."""
+    lossy = [row for row in files if row["format"] == name and row["quality"] is not None]
+    return sorted(lossy, key=lambda row: float(row["bytes"]))
 
 
-def _log_scales(axes: Axes) -> None:
-    """Make both axes logarithmic; a lossless format alone has no MSE to show."""
-    lossy = any(line.get_marker() != "None" for line in axes.lines)
-    axes.set_xscale("log")
-    axes.set_yscale("log" if lossy else "linear")
-    for axis, steps in ((axes.xaxis, (1, 2, 5)), (axes.yaxis, (1,))) if lossy else ((axes.xaxis, (1, 2, 5)),):
-        axis.set_major_locator(LogLocator(subs=steps))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_formatter(NullFormatter())
-        axis.label.set_fontsize(LETTERS)
-    axes.tick_params(labelsize=LETTERS)
+def _points(rows: Sequence[Row], of: str = "bytes") -> Points:
+    return [(row[of], row["mse"]) for row in rows]
 
 
 def _alt(numbers: Mapping[str, Any]) -> str:
-    uniform = [row for row in numbers["rates"] if row["kind"] == "uniform"]
-    few, last = uniform[0], uniform[-1]
-    ends = f"{last['bytes']:.4g} bytes at {last['bits']} bits a number (MSE {number(last['mse'])})"
-    if few is not last:
-        ends = f"from {few['bytes']:.4g} bytes at {few['bits']} bits a number (MSE {number(few['mse'])}) to {ends}"
-    images = counted(numbers["images"], "test")
-    linear = next(row for row in numbers["pca"] if row["bits"] == last["bits"])
-    text = f"The codes of {images} take {ends}; PCA at {last['bits']} bits has an MSE of {number(linear['mse'])}."
-    for name in ("JPEG", "WebP"):
-        rows = [row for row in numbers["files"] if row["format"] == name and row["quality"] is not None]
-        if rows:
-            low, high = (pick(rows, key=lambda row: float(row["bytes"])) for pick in (min, max))
-            text += f" {name} takes from {low['bytes']:.0f} bytes ({number(low['mse'])})"
-            text += f" to {high['bytes']:.0f} ({number(high['mse'])})."
-    for row in numbers["files"]:
-        if row["format"] == "PNG":
-            text += f" PNG loses nothing in {row['bytes']:.0f} bytes."
-    return text
+    """Name the smallest and the largest of each curve."""
+    files = numbers["files"]
+    curves = {f"Codes of {counted(numbers['images'], 'test')}": _uniform(numbers["rates"])}
+    curves |= {"PCA": _uniform(numbers["pca"])} | {name: _files(files, name) for name in ("JPEG", "WebP")}
+    curves |= {f"{row['format']}, lossless": [row] for row in files if row["quality"] is None}
+    texts = []
+    for name, rows in curves.items():
+        ends = [f"{row['bytes']:.4g} bytes (MSE {number(row['mse'])})" for row in (*rows[:1], *rows[-1:])]
+        texts += [f"{name}: {' to '.join(dict.fromkeys(ends))}."] if ends else []
+    return " ".join(texts)
 
 
 def _rate_table(rows: Sequence[Row], images: str) -> Table:
     read = any("accuracy" in row for row in rows)
     head = ["Bits", "Bytes", "Entropy", "MSE", *(["Accuracy"] if read else [])]
-    cells = [
-        [
-            f"float{row['bits']}" if row["kind"] == "float" else str(row["bits"]),
-            _plain(row["bytes"]),
-            _plain(row["entropy_bytes"]),
-            _mse(row["mse"]),
-            *([percent(row.get("accuracy"))] if read else []),
-        ]
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        bits = f"float{row['bits']}" if row["kind"] == "float" else str(row["bits"])
+        accuracy = [percent(row.get("accuracy"))] if read else []
+        cells.append([bits, _plain(row["bytes"]), _plain(row["entropy_bytes"]), f"{row['mse']:.5f}", *accuracy])
     note = (
         "Bits of a number of the code; bytes of an image, without the decoder. Entropy: bytes that are needed "
         "where each number is coded by itself as well as possible, estimated on these codes."
@@ -338,60 +260,45 @@ def _rate_table(rows: Sequence[Row], images: str) -> Table:
 
 
 def _others_table(linear: Sequence[Row], files: Sequence[Row], written: str) -> Table:
-    cells = [["PCA", f"{row['bits']} bits", *_numbers(row)] for row in linear]
-    for row in files:
-        quality = "lossless" if row["quality"] is None else f"quality {row['quality']}"
-        cells.append([str(row["format"]), quality, *_numbers(row)])
+    names = [["PCA", f"{row['bits']} bits"] for row in linear]
+    qualities = ["lossless" if row["quality"] is None else f"quality {row['quality']}" for row in files]
+    names += [[row["format"], quality] for row, quality in zip(files, qualities, strict=True)]
+    cells = [
+        [*name, _plain(row["bytes"]), f"{row['mse']:.5f}", NONE if row["psnr"] is None else f"{row['psnr']:.2f}"]
+        for name, row in zip(names, (*linear, *files), strict=True)
+    ]
     note = f"Files of {written}, with their headers; PCA of all." if files else ""
-    title = "Other codes of the same images"
-    return Table(BEYOND, title, ["", "", "Bytes", "MSE", "PSNR, dB"], cells, note, numeric=True)
+    head = ["", "", "Bytes", "MSE", "PSNR, dB"]
+    return Table(BEYOND, "Other codes of the same images", head, cells, note, numeric=True)
 
 
-def _numbers(row: Row) -> list[str]:
-    return [_plain(row["bytes"]), _mse(row["mse"]), NONE if row["psnr"] is None else f"{row['psnr']:.2f}"]
-
-
-def _sentence(row: Row, whole: Row, files: Sequence[Row]) -> str:
-    bits = "1 bit" if row["bits"] == 1 else f"{row['bits']} bits"
+def _sentence(row: Row, exact: Row, files: Sequence[Row]) -> str:
+    """Compare a row of codes with the codes as they are, and with files of its MSE or less."""
+    bits, mse = "1 bit" if row["bits"] == 1 else f"{row['bits']} bits", row["mse"]
     text = (
         f"At {bits} a number an image takes {_plain(row['bytes'])} bytes, or {_plain(row['entropy_bytes'])} with "
-        f"an ideal entropy coder, and has an MSE of {number(row['mse'])}, {beside(row['mse'], whole['mse'], 2)} "
-        f"that of the code as it is, which takes {_plain(whole['bytes'])} bytes"
+        f"an ideal entropy coder, and has an MSE of {number(mse)}, {beside(mse, exact['mse'], 2)} that of the "
+        f"code as it is, which takes {_plain(exact['bytes'])} bytes"
     )
-    if min(row["mse"], whole["mse"]) > NOTHING:
-        text += f" ({10 * math.log10(row['mse'] / whole['mse']):z.3f} dB)"
-    return " ".join([f"{text}.", *(_format_beside(name, row, files) for name in ("JPEG", "WebP", "PNG"))]).strip()
-
-
-def _format_beside(name: str, row: Row, files: Sequence[Row]) -> str:
-    """Return what a format needs for the MSE of a row of codes, exactly as far as it was measured."""
-    own = sorted((one for one in files if one["format"] == name), key=lambda one: float(one["bytes"]))
-    lossy = [one for one in own if one["quality"] is not None]
-    if own and not lossy:
-        return f"{name} loses nothing in {own[0]['bytes']:.0f} bytes."
-    if not own:
-        return ""
-    good = [one for one in lossy if one["mse"] <= row["mse"]]
-    if not good:
-        best = min(lossy, key=lambda one: float(one["mse"]))
-        return f"{name} is never that good: at quality {best['quality']} its MSE is {number(best['mse'])}."
-    least, few = good[0], lossy[0]
-    times = f"{least['bytes'] / row['bytes']:.1f} times as many" if row["bytes"] else "and the code none"
-    if least is few:
-        return (
-            f"{name} is never that bad: at quality {few['quality']} it takes {few['bytes']:.0f} bytes, {times}, "
-            f"with an MSE of {number(few['mse'])}."
-        )
-    return (
-        f"{name} needs {least['bytes']:.0f} bytes for that MSE or less (quality {least['quality']} of those that "
-        f"were measured: {number(least['mse'])}), {times}; its smallest files, of {few['bytes']:.0f} bytes, have "
-        f"{number(few['mse'])}."
-    )
+    if min(mse, exact["mse"]) > NOTHING:
+        text += f" ({10 * math.log10(mse / exact['mse']):z.3f} dB)"
+    texts = [f"{text}."]
+    for name in ("JPEG", "WebP"):
+        rows = _files(files, name)
+        good = [one for one in rows if one["mse"] <= mse]
+        if good and row["bytes"]:
+            least, few = good[0], rows[0]
+            texts.append(
+                f"{name} needs {least['bytes']:.0f} bytes for that MSE or less (quality {least['quality']} of "
+                f"those that were measured: {number(least['mse'])}), {least['bytes'] / row['bytes']:.1f} times as "
+                f"many; its smallest files, of {few['bytes']:.0f} bytes, have {number(few['mse'])}."
+            )
+        elif rows:
+            best = min(rows, key=lambda one: float(one["mse"]))
+            texts.append(f"{name} has an MSE of {number(best['mse'])} at its best, quality {best['quality']}.")
+    lossless = [one for one in files if one["quality"] is None]
+    return " ".join([*texts, *(f"{one['format']} loses nothing in {one['bytes']:.0f} bytes." for one in lossless)])
 
 
 def _plain(value: float | None) -> str:
     return NONE if value is None else f"{value:.4g}"
-
-
-def _mse(value: float | None) -> str:
-    return NONE if value is None else f"{value:.5f}"

@@ -16,19 +16,15 @@ from aeprobe.evaluation import Evaluation, Figures, Findings, Subject
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.corruption import Gaussian, Masking
-from aeprobe.wording import NONE, counted
-from aeprobe.wording import number as written
+from aeprobe.wording import NONE, counted, number
 from aeprobe_tools.evaluations.similarity import WINDOW, structural_similarity
-from aeprobe_tools.figures import of_run
-from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, Drawing
-from aeprobe_tools.figures.panels import LETTERS, legend, panels
+from aeprobe_tools.figures import prepare
+from aeprobe_tools.figures.charts import DARK, GREY, LETTERS, ORANGE, Drawing, legend, panels
 from aeprobe_tools.figures.pca import fitted
 from aeprobe_tools.figures.tiles import Row, grid
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
 
 Array = NDArray[Any]
-Filter = Callable[[Array, float], Array]
-Denoiser = Callable[[Tensor], Tensor]  # images in [0, 1], float (N, channels, height, width), to such images
 SHOWN_STD = 0.5  # of the noise in the figure of images, if it is measured
 LEAST = 1e-10  # an MSE that is taken for one of nothing, 100 dB
 # Of each filter, the settings that are tried: a disc's radius in pixels, a weight, a strength.
@@ -52,21 +48,22 @@ METHODS = {  # in the legend and the table, with the colour and the form of the 
 class Denoising(Evaluation):
     """Remove noise that is the same for every run and method, and measure what of the test images comes back.
 
-    Normal noise is clipped to [0, 1]; masked pixels are black. In metrics.json, `evaluations.denoising` has
-    `images`, how many test images, `tuned_on`, how many validation images, both evenly spaced, and `levels`,
-    one for each `kind` ("gaussian", "masking") and `level` of noise. A level has `methods`, each with `name`;
-    `mse`, per pixel in [0, 1], a mean over the images; `psnr`, in dB, the mean over the images of their own
-    10 log10(1 / MSE); `ssim`, structural similarity (Wang et al. 2004), the mean over
-    the windows inside the image, null for sides below 11 pixels. The methods are "noisy", the images as they
-    are; "autoencoder", this one; "plain", that of another run, where one is given; "PCA", as many components as a
-    code has numbers; and scikit-image's "median", "total variation" and "non-local means", whose `setting` is the
-    best of `SETTINGS` on the validation images.
+    Normal noise is clipped to [0, 1]; masked pixels are black. In metrics.json, `evaluations.denoising` has:
+
+    - `images`, `tuned_on`: numbers of test and of validation images, evenly spaced.
+    - `levels`: one for each `kind` ("gaussian", "masking") and `level` of noise, with its `methods`, each with
+      `name`; `mse`, per pixel in [0, 1]; `psnr`, in dB, the mean of the images' own 10 log10(1 / MSE); and `ssim`,
+      structural similarity (Wang et al. 2004) over windows inside the image, null for sides below 11 pixels.
+
+    The methods are "noisy", the images as they are; "autoencoder", this one; "plain", that of another run, if one
+    is given; "PCA", as many components as a code has numbers; and scikit-image's "median", "total variation" and
+    "non-local means", with the `setting` of `SETTINGS` that is best on the validation images.
 
     Args:
         stds: standard deviations of normal noise, each above 0.
         shares: of masked pixels, each above 0 and below 1.
-        images: of the test images, so many, evenly spaced.
-        tuned_on: of the validation images, for the filters' settings.
+        images: the number of test images.
+        tuned_on: the number of validation images, for the filters' settings.
         plain: another run, or its checkpoint, with an autoencoder for images of the same shape.
     """
 
@@ -102,36 +99,39 @@ class Denoising(Evaluation):
 
     def __call__(self, subject: Subject) -> Findings:
         """Measure all methods at all levels."""
-        module = subject.module
+        module, splits = subject.module, subject.splits
         assert isinstance(module, Autoencoder)
-        chosen = evenly_spaced(len(subject.splits["test"]), self.images)
-        test, labels = subject.splits["test"][chosen]
-        val, _ = subject.splits["val"][evenly_spaced(len(subject.splits["val"]), self.tuned_on)]
-        learned = self._learned(module, subject.splits["train"].images)
-        shown = of_run.one_of_each(labels, subject.seed)
-        levels, kept = list[dict[str, Any]](), dict[float, dict[str, Tensor]]()
+        test, labels = splits["test"][evenly_spaced(len(splits["test"]), self.images)]
+        val, _ = splits["val"][evenly_spaced(len(splits["val"]), self.tuned_on)]
+        pca = fitted(splits["train"].images, module.code_size)
+        shown = prepare.one_of_each(labels, subject.seed)
+        stds = [level for kind, level in self.noises if kind == "gaussian"]
+        std = min(stds, key=lambda std: abs(std - SHOWN_STD), default=None)
+        levels, tiles = list[dict[str, Any]](), dict[str, Any]()
         bar = tqdm(self.noises.items(), "denoising", disable=not subject.progress, leave=False)
-        for number, ((kind, level), corruption) in enumerate(bar):
-            noisy = _corrupted(test, corruption, 2 * number)
-            tuning = _rows(val), _rows(_corrupted(val, corruption, 2 * number + 1))
+        for stream, ((kind, level), corruption) in enumerate(bar):
+            noisy = _corrupted(test, corruption, 2 * stream)
+            tuning = _rows(val), _rows(_corrupted(val, corruption, 2 * stream + 1))
+            made = {"noisy": noisy, "autoencoder": _denoised(module, noisy)}
+            if isinstance(self.plain, Autoencoder):
+                made["plain"] = _denoised(self.plain, noisy)
+            made["PCA"] = pca.decode(pca.encode(255 * noisy)).clamp(0, 1).float().view_as(noisy)
             settings = {name: best_setting(name, *tuning) for name in SETTINGS}
-            made = {name: denoise(noisy) for name, denoise in learned.items()}
             for name, setting in settings.items():
                 made[name] = torch.from_numpy(filtered(name, _rows(noisy), setting)).movedim(3, 1)
-            methods = [{"name": name, **_measured(found, test)} for name, found in made.items()]
+            methods = [{"name": name, **_measured(images, test)} for name, images in made.items()]
             for method in methods[-len(settings) :]:
                 method["setting"] = settings[str(method["name"])]
             levels.append({"kind": kind, "level": level, "methods": methods})
-            if kind == "gaussian":
-                kept[level] = {"clean": test[shown]} | {name: found[shown] for name, found in made.items()}
-        numbers = {"images": len(test), "tuned_on": len(val), "levels": levels}
-        std = min(kept, key=lambda std: abs(std - SHOWN_STD), default=None)
-        return Findings(numbers, images={} if std is None else {"std": std, "rows": kept[std]})
+            if (kind, level) == ("gaussian", std):
+                rows = {name: images[shown] for name, images in {"clean": test, **made}.items()}
+                tiles = {"std": std, "rows": rows}
+        return Findings({"images": len(test), "tuned_on": len(val), "levels": levels}, images=tiles)
 
     def figures(self, found: Findings) -> Figures:
         """Yield some images at one level of noise, and the PSNR at all levels."""
         if found.images:
-            rows = {name: of_run.shown(images) for name, images in found.images["rows"].items()}
+            rows = {name: prepare.shown(images) for name, images in found.images["rows"].items()}
             yield "denoising", lambda: _tiles(rows, found.images["std"], found.numbers)
         yield "denoising_psnr", lambda: _curves(found.numbers["levels"])
 
@@ -142,27 +142,18 @@ class Denoising(Evaluation):
         level = next((one for one in levels if (one["kind"], one["level"]) == ("gaussian", SHOWN_STD)), levels[0])
         psnr = {method["name"]: method["psnr"] for method in level["methods"]}
         best = max(SETTINGS, key=psnr.__getitem__)
-        gain = psnr["autoencoder"] - psnr[best]
-        noise = (
-            "normal noise of standard deviation" if level["kind"] == "gaussian" else "a share of black pixels of"
-        )
         images = counted(numbers["images"], "test")
         yield Text(
             "Noisy images",
-            f"{images} with {noise} {level['level']:g}: the autoencoder brings them back with a PSNR of "
-            f"{psnr['autoencoder']:.1f} dB, {abs(gain):.1f} dB {'more' if gain >= 0 else 'less'} than the best "
-            f"filter, {best}.",
+            f"{images} ({KINDS[level['kind']]}: {level['level']:g}): the autoencoder brings them back with a PSNR "
+            f"of {psnr['autoencoder']:.1f} dB; the best filter, {best}, reaches {psnr[best]:.1f} dB.",
         )
-        rows = [
-            [
-                METHODS[method["name"]][0],
-                f"{method['setting']:g}" if "setting" in method else NONE,
-                written(method["mse"]),
-                f"{method['psnr']:.2f}",
-                NONE if method["ssim"] is None else f"{method['ssim']:.3f}",
-            ]
-            for method in level["methods"]
-        ]
+        rows = []
+        for method in level["methods"]:
+            setting = f"{method['setting']:g}" if "setting" in method else NONE
+            ssim = NONE if method["ssim"] is None else f"{method['ssim']:.3f}"
+            words = METHODS[method["name"]][0]
+            rows.append([words, setting, number(method["mse"]), f"{method['psnr']:.2f}", ssim])
         note = (
             "PSNR is the mean over the images. A filter's setting is the best of a few on "
             f"{counted(numbers['tuned_on'], 'validation')}: a radius in pixels, a weight, a strength."
@@ -173,23 +164,11 @@ class Denoising(Evaluation):
             yield "denoising"
         yield "denoising_psnr"
 
-    def _learned(self, module: Autoencoder, train: Tensor) -> dict[str, Denoiser]:
-        """Return the denoisers without a setting, by name."""
-        code = fitted(train, module.code_size)
 
-        def linear(images: Tensor) -> Tensor:
-            return code.decode(code.encode(255 * images)).clamp(0, 1).float().view_as(images)
-
-        found: dict[str, Denoiser] = {"noisy": lambda images: images, "autoencoder": _denoiser(module)}
-        if isinstance(self.plain, Autoencoder):
-            found["plain"] = _denoiser(self.plain)
-        return found | {"PCA": linear}
-
-
-def _denoiser(module: Autoencoder) -> Denoiser:
-    """Wrap a module in any precision as a function of images in single precision."""
-    weight = next(module.parameters())
-    return lambda images: module(images.to(weight)).float()
+def _denoised(module: Autoencoder, images: Tensor) -> Tensor:
+    """Return what a module in any precision makes of images, in single precision."""
+    made: Tensor = module(images.to(next(module.parameters())))
+    return made.float()
 
 
 def _corrupted(images: Tensor, corruption: nn.Module, stream: int) -> Tensor:
@@ -205,49 +184,32 @@ def _rows(images: Tensor) -> Any:
     return images.movedim(1, 3).numpy()
 
 
-def _measured(found: Tensor, clean: Tensor) -> dict[str, Any]:
-    mse = (found.float() - clean).square().mean((1, 2, 3)).double()
+def _measured(images: Tensor, clean: Tensor) -> dict[str, Any]:
+    mse = (images.float() - clean).square().mean((1, 2, 3)).double()
     psnr = 10 * (1 / mse.clamp_min(LEAST)).log10()
     fits = min(clean.shape[2:]) >= WINDOW
-    ssim = structural_similarity(found.float(), clean).mean().item() if fits else None
+    ssim = structural_similarity(images.float(), clean).mean().item() if fits else None
     return {"mse": mse.mean().item(), "psnr": psnr.mean().item(), "ssim": ssim}
-
-
-def filters() -> dict[str, Filter]:
-    """Return each filter by its name: a function of an image, float (height, width[, channels]), and a setting."""
-    from skimage.filters import median
-    from skimage.morphology import disk
-    from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
-
-    def medians(image: Array, radius: float) -> Array:
-        if image.ndim == 2:
-            return np.asarray(median(image, disk(int(radius))))
-        return np.stack([medians(channel, radius) for channel in image.transpose(2, 0, 1)], axis=2)
-
-    def axis(image: Array) -> int | None:
-        return 2 if image.ndim == 3 else None
-
-    return {
-        "median": medians,
-        "total variation": lambda image, weight: denoise_tv_chambolle(image, weight, channel_axis=axis(image)),
-        "non-local means": lambda image, h: denoise_nl_means(image, 5, 6, h=h, channel_axis=axis(image)),
-    }
 
 
 def best_setting(name: str, clean: Array, noisy: Array) -> float:
     """Return the setting of a filter with the least MSE on images, float (N, height, width, channels)."""
-
-    def mse(setting: float) -> float:
-        return float(np.square(filtered(name, noisy, setting) - clean).mean())
-
-    return min(SETTINGS[name], key=mse)
+    return min(SETTINGS[name], key=lambda setting: float(np.square(filtered(name, noisy, setting) - clean).mean()))
 
 
 def filtered(name: str, noisy: Array, setting: float) -> Array:
-    """Filter images, float (N, height, width, channels), and clip them to [0, 1]."""
-    apply, grey = filters()[name], noisy.shape[3] == 1
-    found = [apply(image[:, :, 0] if grey else image, setting) for image in noisy]
-    return np.stack(found).reshape(noisy.shape).clip(0, 1).astype(np.float32)
+    """Filter images, float (N, height, width, channels), by scikit-image, and clip them to [0, 1]."""
+    from skimage.filters import median
+    from skimage.morphology import disk
+    from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
+
+    filters: dict[str, Callable[[Array], Array]] = {
+        "median": lambda image: median(image, disk(int(setting))[..., None]),
+        "total variation": lambda image: denoise_tv_chambolle(image, setting, channel_axis=-1),
+        "non-local means": lambda image: denoise_nl_means(image, 5, 6, h=setting, channel_axis=-1),
+    }
+    made = np.stack([filters[name](image) for image in noisy]).reshape(noisy.shape)  # it drops a single channel
+    return made.clip(0, 1).astype(np.float32)
 
 
 def _tiles(rows: Mapping[str, Array], std: float, numbers: Mapping[str, Any]) -> Drawing:
@@ -272,17 +234,13 @@ def _curves(levels: Sequence[Mapping[str, Any]]) -> Drawing:
     kinds = [kind for kind in KINDS if any(level["kind"] == kind for level in levels)]
     figure, every = panels("PSNR of denoised test images", [KINDS[kind] for kind in kinds])
     data: dict[str, list[list[float]]] = {}
+    for level in levels:
+        for method in level["methods"]:
+            data.setdefault(f"{level['kind']}, {method['name']}", []).append([level["level"], method["psnr"]])
     for kind, axes in zip(kinds, every, strict=True):
         for name, (words, colour, form) in METHODS.items():
-            points = sorted(
-                (level["level"], method["psnr"])
-                for level in levels
-                for method in level["methods"]
-                if (level["kind"], method["name"]) == (kind, name)
-            )
-            if points:
+            if points := sorted(data.get(f"{kind}, {name}", [])):
                 axes.plot(*zip(*points, strict=True), form, color=colour, ms=5, lw=1.6, label=words)
-                data[f"{kind}, {name}"] = [list(point) for point in points]
     every[0].yaxis.set_major_locator(MaxNLocator(integer=True))
     every[0].set_ylabel("PSNR (dB)", fontsize=LETTERS)
     legend(figure, every[0])

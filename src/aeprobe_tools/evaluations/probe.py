@@ -12,16 +12,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aeprobe.data.labels import labelled
-from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Evaluation, Figures, Findings, Subject, in_parts
 from aeprobe.models import building
 from aeprobe.wording import of_labels, percent
-from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, PALE, Drawing
-from aeprobe_tools.figures.panels import legend, panels
+from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, PALE, Drawing, legend, panels
 from aeprobe_tools.figures.pca import fitted
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
 
 Array = NDArray[Any]
+Row = Mapping[str, Any]
 MOST_DRAWS = 1_000  # so that those of one seed are none of the next one's
 SHORT = {"neighbours": "knn", "logistic": "logistic"}  # in a table of runs
 ITERATIONS = 200  # of logistic regression at most: on all pixels, accuracy no longer changes then
@@ -35,19 +34,21 @@ FEATURES = {
 
 
 class Probe(Evaluation):
-    """k nearest neighbours and logistic regression, by scikit-learn, beside the same without the encoder.
+    """k nearest neighbours and logistic regression, by scikit-learn, on the codes and on other inputs.
 
-    They are fitted to labelled training images, equally many of each class, and tested on all test images. What
-    they see of an image: its `codes`; its `pixels`; as many principal components as a code has numbers (`pca`);
-    and the codes of a `random` encoder, the same network with new weights. Of each, the mean over all training
-    images is subtracted and all numbers are divided by one: the root of their mean variance. So neighbours stay
-    neighbours, and one setting of the regression (scikit-learn's own) serves all four.
+    They are fitted to labelled training images, equally many of each class, and tested on all test images. Their
+    inputs are the `codes`; the `pixels`; as many principal components as a code has numbers (`pca`); and the codes
+    of a `random` encoder, the same network with new weights. Of each, the mean over all training images is
+    subtracted, and all numbers are divided by the root of their mean variance: neighbours stay neighbours, and
+    scikit-learn's own setting of the regression serves all four.
 
-    In metrics.json, `evaluations.probe` has `neighbours`, `images` (how many there are to draw from, and to test
-    on), and `rows`: `features`, as above; `method`, "neighbours" or "logistic"; `labels`, null for all; `n`
-    draws, one with all labels, since every draw would be that; `accuracies` on the test images from 0 to 1, one
-    for each draw; their `mean`, and their sample standard deviation `sd`, null for one; and `parts`, the mean of
-    each part of the test images that the source names. `remark` is the source's on these.
+    In metrics.json, `evaluations.probe` has:
+
+    - `neighbours`; `images`: how many there are to draw from, and to test on.
+    - `rows`: `features`, as above; `method`, "neighbours" or "logistic"; `labels`, null for all; `n` draws, one
+      with all labels; `accuracies` on the test images from 0 to 1, one for each draw; their `mean`, and their
+      sample standard deviation `sd`, null for one; `parts`, the mean on each part that the source names.
+    - `remark`: the source's on these parts.
 
     Args:
         labels: how many images have one; null: all.
@@ -73,28 +74,26 @@ class Probe(Evaluation):
     def require(self, subject: Subject) -> None:
         """Refuse more labels of a class than it has images."""
         for count in filter(None, self.labels):
-            try:
-                labelled(subject.splits["train"].labels, count, subject.seed, "probe.labels")
-            except AeprobeError as error:
-                raise AeprobeError(f"{error}; choose with probe.labels=[{count},…], null for all") from None
+            labelled(subject.splits["train"].labels, count, subject.seed, "probe.labels")
 
     def __call__(self, subject: Subject) -> Findings:
         """Fit and test all classifiers, on as many threads as torch has."""
         from threadpoolctl import threadpool_limits
 
-        train, test = subject.splits["train"].labels, subject.splits["test"].labels
+        train, test = subject.splits["train"], subject.splits["test"]
         parts = subject.source.parts if subject.source else {}
-        draws = {count: self._chosen(train, count, subject.seed) for count in self.labels}
+        draws = {count: self._draws(train.labels, count, subject.seed) for count in self.labels}
         rows: list[dict[str, Any]] = []
         with threadpool_limits(torch.get_num_threads()):
             work = [*_features(subject)]
             bar = tqdm(total=len(work) * sum(map(len, draws.values())), disable=not subject.progress, leave=False)
-            for name, made in work:
+            for name, inputs in work:
                 bar.set_description(name)
-                known, asked = _scaled(made(subject.splits["train"].images), made(subject.splits["test"].images))
+                known, asked = _scaled(inputs(train.images), inputs(test.images))
                 for count, chosen in draws.items():
-                    both = (known, train.numpy()), (asked, test.numpy())
-                    rows += self._rows(name, count, chosen, *both, parts, bar)
+                    right = self._right((known, train.labels.numpy()), (asked, test.labels.numpy()), chosen, bar)
+                    of = {"features": name, "labels": count}
+                    rows += [{**of, "method": method, **_row(each, parts)} for method, each in right.items()]
             bar.close()
         images = {"train": len(train), "test": len(test)}
         numbers = {"neighbours": self.neighbours, "images": images, "rows": rows}
@@ -115,24 +114,21 @@ class Probe(Evaluation):
         """Yield a sentence, a table for each method, and the figure."""
         found = {(row["features"], row["method"], row["labels"]): row for row in numbers["rows"]}
         counts = list(dict.fromkeys(labels for *_, labels in found))
-        few = [row for row in found.values() if row["labels"] == counts[0]]
-        ours = max(row["mean"] for row in few if row["features"] == "codes")
-        others = max(row["mean"] for row in few if row["features"] != "codes")
+        codes, others = _best(numbers["rows"])[counts[0]]
         yield Text(
             "What the code tells",
-            f"With {of_labels(counts[0])}, the better of two simple classifiers is right for {percent(ours)} of "
+            f"With {of_labels(counts[0])}, the better of two simple classifiers is right for {percent(codes)} of "
             f"the test images if it sees the code, and for {percent(others)} with the best of the other inputs.",
         )
+        parts = numbers["rows"][0]["parts"]
         for method, name in METHODS.items():
-            rows = [
-                [words, *(_cell(found.get((features, method, labels))) for labels in counts)]
-                for features, (words, *_) in FEATURES.items()
-            ]
-            parts = {part: None for row in found.values() for part in row.get("parts", {})}
-            rows[1:1] = [
-                [f"code, {part}", *(percent(found["codes", method, labels]["parts"][part]) for labels in counts)]
-                for part in parts
-            ]
+            rows = []
+            for features, (words, *_) in FEATURES.items():
+                of = [found[features, method, labels] for labels in counts]
+                sds = ["" if row["sd"] is None else f" ± {100 * row['sd']:.2f}" for row in of]
+                rows.append([words, *(percent(row["mean"]) + sd for row, sd in zip(of, sds, strict=True))])
+                named = parts if features == "codes" else ()
+                rows += [[f"code, {part}", *(percent(row["parts"][part]) for row in of)] for part in named]
             note = f"Mean ± standard deviation over {max(row['n'] for row in found.values())} draws of the labels."
             if method == "neighbours":
                 note += f" {numbers['neighbours']} neighbours vote, fewer with fewer labels of a class."
@@ -140,43 +136,37 @@ class Probe(Evaluation):
             yield Table(BEYOND, f"Accuracy of {name}", ["", *map(of_labels, counts)], rows, note, numeric=True)
         yield "probe"
 
-    def _chosen(self, labels: Tensor, count: int | None, seed: int) -> list[Array]:
+    def _draws(self, labels: Tensor, count: int | None, seed: int) -> list[Any]:
+        """Return the places of the labelled images of each draw."""
         if count is None:
-            return [np.arange(len(labels))]
+            return [slice(None)]
         return [labelled(labels, count, 1000 * seed + draw, "probe.labels").numpy() for draw in range(self.draws)]
 
-    def _rows(
-        self,
-        name: str,
-        count: int | None,
-        chosen: Sequence[Array],
-        known: tuple[Array, Array],
-        asked: tuple[Array, Array],
-        parts: Mapping[str, slice],
-        bar: Any,
-    ) -> Iterator[dict[str, Any]]:
-        """Yield a row for each method."""
-        correct: dict[str, list[Array]] = {"neighbours": [], "logistic": []}  # which test images, of each draw
-        for indices in chosen:
-            images, labels = (known[0], known[1]) if count is None else (known[0][indices], known[1][indices])
-            for method, classifier in self._classifiers(labels).items():
-                classifier.fit(images, labels)
-                correct[method].append(classifier.predict(asked[0]) == asked[1])
-            bar.update()
-        for method, draws in correct.items():
-            values = [float(draw.mean()) for draw in draws]
-            sd = statistics.stdev(values) if len(values) > 1 else None
-            row = {"features": name, "method": method, "labels": count, "n": len(values)}
-            means = {part: statistics.fmean(draw[place].mean() for draw in draws) for part, place in parts.items()}
-            yield row | {"mean": statistics.fmean(values), "sd": sd, "accuracies": values, "parts": means}
-
-    def _classifiers(self, labels: Array) -> dict[str, Any]:
+    def _right(
+        self, known: tuple[Array, Array], asked: tuple[Array, Array], draws: Sequence[Any], bar: Any
+    ) -> dict[str, list[Array]]:
+        """Return, by method, the test images, `asked`, that are classified right after each draw of the known."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.neighbors import KNeighborsClassifier
 
-        fewest = int(np.unique(labels, return_counts=True)[1].min())
-        neighbours = KNeighborsClassifier(min(self.neighbours, fewest), algorithm="brute")
-        return {"neighbours": neighbours, "logistic": LogisticRegression(max_iter=ITERATIONS, tol=1e-3)}
+        right: dict[str, list[Array]] = {method: [] for method in METHODS}
+        for chosen in draws:
+            inputs, labels = known[0][chosen], known[1][chosen]
+            fewest = int(np.unique(labels, return_counts=True)[1].min())
+            neighbours = KNeighborsClassifier(min(self.neighbours, fewest), algorithm="brute")
+            logistic = LogisticRegression(max_iter=ITERATIONS, tol=1e-3)
+            for method, classifier in (("neighbours", neighbours), ("logistic", logistic)):
+                right[method].append(classifier.fit(inputs, labels).predict(asked[0]) == asked[1])
+            bar.update()
+        return right
+
+
+def _row(draws: Sequence[Array], parts: Mapping[str, slice]) -> dict[str, Any]:
+    """Return the numbers of a row, of the test images that are classified right in each draw."""
+    values = [float(draw.mean()) for draw in draws]
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    means = {part: statistics.fmean(draw[place].mean() for draw in draws) for part, place in parts.items()}
+    return {"n": len(values), "mean": statistics.fmean(values), "sd": sd, "accuracies": values, "parts": means}
 
 
 def _features(subject: Subject) -> Iterator[tuple[str, Callable[[Tensor], Array]]]:
@@ -217,7 +207,7 @@ def _curves(numbers: Mapping[str, Any]) -> Drawing:
     data: dict[str, list[list[Any]]] = {}
     for method, axes in zip(METHODS, every, strict=True):
         for features, (name, colour, form) in FEATURES.items():
-            rows = [r for r in numbers["rows"] if (r["method"], r["features"]) == (method, features)]
+            rows = [row for row in numbers["rows"] if (row["method"], row["features"]) == (method, features)]
             places, means = [row["labels"] or whole for row in rows], [row["mean"] for row in rows]
             bars = [row["sd"] or 0.0 for row in rows]
             axes.errorbar(places, means, bars, fmt=form, color=colour, label=name, capsize=3, ms=5)
@@ -229,23 +219,16 @@ def _curves(numbers: Mapping[str, Any]) -> Drawing:
         axes.xaxis.set_minor_locator(NullLocator())
     every[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     legend(figure, every[0])
-    return Drawing([], title, _alt(numbers["rows"]), figure, data)
+    accuracies = "; ".join(
+        f"with {of_labels(count)} {percent(codes)} on the code and {percent(others)} without it"
+        for count, (codes, others) in _best(numbers["rows"]).items()
+    )
+    return Drawing([], title, f"Accuracy of the better of both methods: {accuracies}.", figure, data)
 
 
-def _alt(rows: Sequence[Mapping[str, Any]]) -> str:
+def _best(rows: Sequence[Row]) -> dict[int | None, tuple[float, float]]:
     """Return the best accuracy with the codes and with the other inputs, for each number of labels."""
-    parts = []
-    for count in dict.fromkeys(row["labels"] for row in rows):
-        alike = [row for row in rows if row["labels"] == count]
-        ours, others = (
-            max((row["mean"] for row in alike if (row["features"] == "codes") == code), default=0.0)
-            for code in (True, False)
-        )
-        parts.append(f"with {of_labels(count)} {percent(ours)} on the code and {percent(others)} without it")
-    return f"Accuracy of the better of both methods: {'; '.join(parts)}."
-
-
-def _cell(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return percent(None)
-    return percent(row["mean"]) + ("" if row["sd"] is None else f" ± {100 * row['sd']:.2f}")
+    means: dict[int | None, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        means.setdefault(row["labels"], ([], []))[row["features"] != "codes"].append(row["mean"])
+    return {count: (max(codes), max(others)) for count, (codes, others) in means.items()}

@@ -11,13 +11,8 @@ MOST_BITS = 8  # of a number: an index is a byte
 class Quantizer:
     """A uniform scalar quantiser for each number of a code (Gersho & Gray, Vector Quantization, 1992, chapter 5).
 
-    The range of a number is cut into 2**bits cells of equal width, and the number becomes the middle of its cell:
-    inside of the range it changes by at most half a cell. What lies outside belongs to the cell at that end.
-
-    Args:
-        low: the lower end of each number's range, float (code,).
-        high: the upper end; the same as the lower one for a number that never changes.
-        bits: of a number, 1 to 8.
+    The range of a number, `low` to `high`, float (code,), is cut into 2**bits cells of equal width, and the number
+    becomes the middle of its cell. What lies outside of the range belongs to the cell at that end.
     """
 
     def __init__(self, low: Tensor, high: Tensor, bits: int) -> None:
@@ -26,15 +21,13 @@ class Quantizer:
         self._width: Tensor = (high.double() - low.double()) / 2**bits
 
     def indices(self, codes: Tensor) -> Tensor:
-        """The cell of each number, uint8 (N, code), of codes, finite, (N, code)."""
+        """Return the cell of each number, uint8 (N, code), of codes, finite, (N, code)."""
         above = (codes.double() - self.low.double()) / self._width.clamp_min(torch.finfo(torch.float64).tiny)
-        cells: Tensor = above.floor().clamp(0, 2**self.bits - 1).to(torch.uint8)
-        return cells
+        return above.floor().clamp(0, 2**self.bits - 1).to(torch.uint8)
 
     def values(self, indices: Tensor) -> Tensor:
-        """The middle of each cell, double (N, code), of indices, (N, code)."""
-        middles: Tensor = self.low.double() + (indices.double() + 0.5) * self._width
-        return middles
+        """Return the middle of each cell, double (N, code), of indices, (N, code)."""
+        return self.low.double() + (indices.double() + 0.5) * self._width
 
 
 def require_bits(bits: object) -> None:
@@ -44,7 +37,7 @@ def require_bits(bits: object) -> None:
 
 
 def entropy(indices: Tensor) -> float:
-    """The entropy in bits of a code's indices, uint8 (N, code), each number coded by itself (Shannon, 1948).
+    """Return the entropy in bits of a code's indices, uint8 (N, code), each number by itself (Shannon, 1948).
 
     The table of frequencies is not counted. It is too low for few codes: n show at most log2(n) bits a number.
     """

@@ -10,12 +10,9 @@ WINDOW = 11  # pixels of a window's side, with a standard deviation of 1.5
 
 
 def structural_similarity(images: Tensor, clean: Tensor) -> Tensor:
-    """The structural similarity of each image, (N,); both (N, channels, height, width), in [0, 1].
+    """Return the structural similarity of each image, (N,); both (N, channels, height, width), in [0, 1].
 
     torchmetrics' mean has windows over the border too, which see the image mirrored: they are cut off here.
-
-    Raises:
-        ValueError: the images are smaller than a window.
     """
     if min(clean.shape[2:]) < WINDOW:
         raise ValueError(f"images of {tuple(clean.shape[2:])} pixels are smaller than a window of {WINDOW}")
@@ -31,8 +28,8 @@ class StructuralSimilarity(MeanMetric):
     higher_is_better = True  # type: ignore[assignment]
 
     def __init__(self) -> None:
-        super().__init__(nan_strategy="disable")  # else what is no number would not count
+        super().__init__(nan_strategy="disable")  # or what is no number would be left out
 
     def update(self, images: Tensor, clean: Tensor) -> None:  # type: ignore[override]
-        """Adds a batch, as `structural_similarity` takes it."""
+        """Add a batch, as `structural_similarity` takes it."""
         super().update(structural_similarity(images, clean))

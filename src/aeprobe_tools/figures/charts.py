@@ -1,7 +1,7 @@
-"""Figures of counts, made of arrays. Knows no Lightning and no files.
+"""Figures of counts and shares, made of arrays, and the style of all figures.
 
-One style serves all figures: dark blue for what the figure is about, orange for what stands beside it, pale blue
-behind. The three differ in lightness, so they survive greyscale and colour blindness.
+Dark blue is what a figure is about, orange what it is compared with, pale blue the background. They differ in
+lightness, so that they survive greyscale and colour blindness.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from aeprobe.data.classes import DIGITS, Classes
 from aeprobe.runs.metrics import REPORT_BATCH
-from aeprobe.wording import NOTHING, number
+from aeprobe.wording import NOTHING, counted, number
 
 Array = NDArray[Any]
 
 DARK, ORANGE, PALE, GREY = "#08457e", "#e07b00", "#a9cfec", "#606060"
 DPI = 100
+LETTERS = 11  # points of a panel's letters: a phone shows the figure at half its size
 MOST_WORDS = 20  # classes of which each has its number written beside it
 
 
@@ -45,17 +46,12 @@ class Drawing:
 
 
 def class_histogram(counts: Mapping[str, Array], same: bool = False, names: Classes = DIGITS) -> Drawing:
-    """Draw the images per class in each split.
-
-    Args:
-        counts: of "train", "val" and "test", each int (classes,).
-        same: whether the test set doubles as validation.
-        names: what the classes are called.
-    """
+    """Draw the images per class in each split, int (classes,); `same`: the test set doubles as validation."""
     labels = {"train": "training", "val": "validation", "test": "test"}
     if same:
         labels = {"train": "training", "test": "test = validation"}
-    classes = np.arange(len(counts["train"]))
+    train = counts["train"]
+    classes = np.arange(len(train))
     place = (0.12, 0.13, 0.845, 0.77)
     figure, axes = new_axes("Images per class in each split", names.noun, "images", place=place)
     width = 0.84 / len(labels)
@@ -71,26 +67,20 @@ def class_histogram(counts: Mapping[str, Array], same: bool = False, names: Clas
     axes.set_ylim(0, 1.22 * max(1, *(int(counts[name].max()) for name in labels)))
     axes.set_xlim(-0.7, len(classes) - 0.3)
     axes.legend(loc="upper center", ncols=3, frameon=False)
-    train = counts["train"]
-    sizes = ", ".join(f"{counts[name].sum():,} {label}" for name, label in labels.items())
-    if train.max() > train.min():
-        finding = (
-            f"In the training split {names(int(train.argmax()))} is the most frequent with "
-            f"{train.max():,} images and {names(int(train.argmin()))} the rarest with {train.min():,}."
-        )
-    elif len(train) > 1:
-        finding = f"The training split has {train.max():,} of each {names.noun}."
-    else:
-        finding = f"All are of one {names.noun}."
+    alt = (
+        f"{', '.join(f'{counts[name].sum():,} {label}' for name, label in labels.items())} images. "
+        f"Most frequent in training: {names(int(train.argmax()))} ({train.max():,} images); "
+        f"rarest: {names(int(train.argmin()))} ({train.min():,})."
+    )
     data = {name: values.tolist() for name, values in counts.items()}
-    return Drawing([2], "Images per class", f"{sizes} images. {finding}", figure, data)
+    return Drawing([2], "Images per class", alt, figure, data)
 
 
 def error_histogram(errors: Array) -> Drawing:
     """Draw a histogram of the test images' reconstruction errors: MSE per pixel, (N,)."""
-    mean, median = float(errors.mean()), float(np.median(errors))
+    mean, median, high = float(errors.mean()), float(np.median(errors)), float(np.quantile(errors, 0.95))
     bins = min(60, max(5, len(errors) // 10))
-    counts, edges = np.histogram(errors.astype(np.float64), bins=bins, range=_window(errors))
+    counts, edges = np.histogram(errors.astype(np.float64), bins, (0, max(float(errors.max()), NOTHING)))
     title = "Reconstruction error of each test image"
     figure, axes = new_axes(title, "MSE per pixel", "images")
     axes.stairs(counts, edges, fill=True, color=PALE)
@@ -99,33 +89,18 @@ def error_histogram(errors: Array) -> Drawing:
     axes.set_xlim(0, edges[-1])
     axes.yaxis.set_major_locator(whole_numbers())
     axes.legend(frameon=False)
-    if len(errors) == 1:
-        alt = f"The one test image has an error of {number(mean)}."
-    elif number(errors.min()) == number(errors.max()):
-        alt = f"All {len(errors):,} test images have an error of {number(mean)}."
-    else:
-        high, worst = number(np.quantile(errors, 0.95)), number(errors.max())
-        few = f"5% have more than {high}, " if len(errors) >= 20 and high != worst else ""
-        alt = (
-            f"Of {len(errors):,} test images the mean error is {number(mean)} and the median {number(median)}; "
-            f"{few}the worst has {worst}."
-        )
+    alt = (
+        f"MSE of {counted(len(errors), 'test')}: mean {number(mean)}, median {number(median)}, "
+        f"95th percentile {number(high)}, worst {number(errors.max())}."
+    )
     data = {"edges": edges.tolist(), "counts": counts.tolist(), "mean": mean, "median": median}
     return Drawing([], title, alt, figure, data)
 
 
-def _window(errors: Array) -> tuple[float, float]:
-    """Return a range of all errors, with some room if they are so alike that bins would have no width."""
-    low, high = float(errors.min()), float(errors.max())
-    room = max(0.05 * high, NOTHING) if high - low <= 1e-6 * high else 0.0
-    return max(0.0, low - room), high + room
-
-
 def batch_accuracy(values: Array, images: int) -> Drawing:
     """Draw the accuracy of each test batch, (batches,) in [0, 1]; the last batch has the rest of `images`."""
-    last = images - REPORT_BATCH * (len(values) - 1)
-    sizes = [REPORT_BATCH] * (len(values) - 1) + [last]
-    mean = float(values.mean() if last == REPORT_BATCH else np.average(values, weights=sizes))
+    sizes = [REPORT_BATCH] * (len(values) - 1) + [images - REPORT_BATCH * (len(values) - 1)]
+    mean = float(np.average(values, weights=sizes))
     batch = np.arange(1, len(values) + 1)
     title = f"Accuracy of each test batch of {sizes[0]}"
     figure, axes = new_axes(title, "batch", "accuracy", what="accuracy")
@@ -136,13 +111,10 @@ def batch_accuracy(values: Array, images: int) -> Drawing:
     axes.legend(frameon=False, ncols=2)
     axes.margins(y=0.16)
     keep_possible(axes, "accuracy")
-    smaller = f" (the last of {last})" if last != REPORT_BATCH else ""
     alt = (
-        f"Over {len(values)} test batches of {REPORT_BATCH}{smaller} the accuracy has mean {mean:.2%} and "
-        f"standard deviation {values.std():.2%}; the lowest is {values.min():.0%}, the highest {values.max():.0%}."
+        f"{counted(images, 'test')} in batches of {sizes[0]}: mean accuracy {mean:.2%}, standard deviation "
+        f"{values.std():.2%}, lowest {values.min():.0%}, highest {values.max():.0%}."
     )
-    if len(values) == 1:
-        alt = f"The one test batch, of {sizes[0]}, has an accuracy of {mean:.2%}."
     data = {"batch": batch.tolist(), "value": values.tolist(), "mean": mean}
     return Drawing([20], title, alt, figure, data)
 
@@ -162,8 +134,7 @@ def confusion_matrix(matrix: Array, names: Classes = DIGITS) -> Drawing:
     for i, j in np.argwhere(matrix) if readable else ():
         colour = "white" if share[i, j] > 0.35 else "black"
         weight = "bold" if i == j else "normal"
-        count = f"{matrix[i, j]}"
-        axes.text(j, i, count, ha="center", va="center", color=colour, fontsize=small, fontweight=weight)
+        axes.text(j, i, matrix[i, j], ha="center", va="center", color=colour, fontsize=small, fontweight=weight)
     name_ticks(axes, names, classes, both=True)
     axes.set_xlabel(f"predicted {names.noun}")
     axes.set_ylabel(f"true {names.noun}")
@@ -177,23 +148,14 @@ def confusion_matrix(matrix: Array, names: Classes = DIGITS) -> Drawing:
     beside.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
     beside.set_xlabel("right, of each class")
     beside.spines[["top", "right"]].set_visible(False)
+    known = {i: share for i, share in enumerate(recall) if share is not None}
+    best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
     alt = (
-        f"{right:,} of {total:,} test images are classified right ({right / total:.2%}). {_ranked(recall, names)}"
+        f"{right:,} of {total:,} test images are classified right ({right / total:.2%}). Recognised best: "
+        f"{names(best)} ({known[best]:.1%}); worst: {names(worst)} ({known[worst]:.1%})."
     )
     data = {"matrix": matrix.tolist(), "class_accuracy": recall}
     return Drawing([21], "Confusion matrix", alt, figure, data)
-
-
-def _ranked(recall: Sequence[float | None], names: Classes) -> str:
-    """Name the classes that are recognised best and worst, of those that have images."""
-    known = {i: share for i, share in enumerate(recall) if share is not None}
-    best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
-    first = names(best) if names.names else names(best).capitalize()
-    if len(known) == 1:
-        return f"All of them are of {names(best)}."
-    if known[best] == known[worst]:
-        return f"Every {names.noun} is recognised as well as every other ({known[best]:.1%})."
-    return f"{first} is recognised best ({known[best]:.1%}) and {names(worst)} worst ({known[worst]:.1%})."
 
 
 def new_axes(
@@ -240,7 +202,7 @@ def keep_possible(axes: Axes, what: str) -> None:
 
 def name_ticks(axes: Axes, names: Classes, classes: int, both: bool = False) -> None:
     """Name the classes at the lower axis, or at both; long names stand aslant, and get more room."""
-    places = _thinned(np.arange(classes))
+    places = np.arange(0, classes, -(-classes // MOST_WORDS))
     words = [names.drawn(int(label)) for label in places]
     length = max(map(len, words))
     aslant = length > 3 and length * len(words) > 60
@@ -257,6 +219,20 @@ def name_ticks(axes: Axes, names: Classes, classes: int, both: bool = False) -> 
     axes.set_position((left, bottom, box.x1 - left, box.y1 - bottom))
 
 
-def _thinned(places: NDArray[Any]) -> NDArray[Any]:
-    """Choose at most 20 of the places, so that their names do not cover one another."""
-    return places[:: -(-len(places) // MOST_WORDS)]
+def panels(title: str, below: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one or two panels over one vertical scale, each named by the words below it."""
+    figure = Figure(figsize=(8.2, 4.6), dpi=DPI)
+    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.02, ha="left")
+    every: list[Axes] = []
+    for i, words in enumerate(below):
+        axes = figure.add_axes((0.085 + 0.46 * i, 0.27, 0.43, 0.61), sharey=every[0] if every else None)
+        style(axes, "", words, "")
+        axes.xaxis.label.set_fontsize(LETTERS)
+        axes.tick_params(labelsize=10, labelleft=i == 0)
+        every.append(axes)
+    return figure, every
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """Add a legend below all panels; the curves of one panel stand for all."""
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=10, loc="lower center", ncols=4)

@@ -9,18 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from aeprobe.wording import number
-from aeprobe_tools.figures.charts import (
-    DARK,
-    DPI,
-    ORANGE,
-    PALE,
-    Array,
-    Drawing,
-    keep_possible,
-    new_axes,
-    style,
-    whole_numbers,
-)
+from aeprobe_tools.figures import charts
+from aeprobe_tools.figures.charts import DARK, DPI, ORANGE, PALE, Array, Drawing
 
 MOST_STEPS = 2_000  # points of a curve per step: more than a picture 800 pixels wide can show
 
@@ -47,11 +37,11 @@ class History:
     def loss_per_epoch(self, unit: str) -> Drawing:
         """Draw stage 1's training loss of each epoch: its mean, and that of its last batch, as in the report."""
         epoch, mean, last = self.per_epoch("train/loss", "train/loss_last")
-        figure, axes = new_axes("Stage 1: training loss per epoch", "epoch", unit)
+        figure, axes = charts.new_axes("Stage 1: training loss per epoch", "epoch", unit)
         _per_epoch(axes, epoch, {"last batch": last, "mean over the epoch": mean}, "loss")
         alt = (
-            f"The mean training loss, {unit}, {_change(mean, epoch=epoch)}; "
-            f"that of each epoch's last batch {_change(last, verb='goes')}."
+            f"Training loss ({unit}), mean over the epoch: {_ends(mean, 'in epoch', epoch)}; "
+            f"of the last batch: {_ends(last, 'in epoch', epoch)}."
         )
         data = {"epoch": epoch.tolist(), "mean": mean.tolist(), "last": last.tolist()}
         return Drawing([8], "Stage 1: loss per epoch", alt, figure, data)
@@ -60,47 +50,46 @@ class History:
         """Draw stage 2's training loss and accuracy: means of each epoch, and those of its last batch."""
         figure = Figure((8, 6), dpi=DPI)
         data: dict[str, Any] = {}
-        changes = {}
+        ends = {}
         for what, name, bottom in (("loss", unit, 0.59), ("accuracy", "accuracy", 0.09)):
             epoch, mean, last = self.per_epoch(f"train/{what}", f"train/{what}_last")
             axes = figure.add_axes((0.12, bottom, 0.845, 0.345))
-            style(axes, f"Stage 2: training {what} per epoch", "epoch", name, what)
+            charts.style(axes, f"Stage 2: training {what} per epoch", "epoch", name, what)
             _per_epoch(axes, epoch, {"last batch": last, "mean over the epoch": mean}, what)
-            changes[what] = _change(mean, what, epoch)
+            ends[what] = _ends(mean, "in epoch", epoch, what)
             data |= {"epoch": epoch.tolist(), f"{what}_mean": mean.tolist(), f"{what}_last": last.tolist()}
-        alt = f"The mean training loss {changes['loss']}; the mean training accuracy {changes['accuracy']}."
+        alt = f"Mean training loss: {ends['loss']}; mean training accuracy: {ends['accuracy']}."
         return Drawing([14], "Stage 2: loss and accuracy per epoch", alt, figure, data)
 
     def training(self, stage: int, report: int, what: str, unit: str) -> Drawing:
-        """Draw the "loss" or "accuracy" of training at every step, with each epoch's mean.
+        """Draw the "loss" or "accuracy", `what`, of training at every step, with each epoch's mean.
 
-        Args:
-            stage: 1 or 2.
-            report: the number of the report's figure.
-            what: "loss" or "accuracy".
-            unit: what that is, by its name.
+        It is the report's figure `report`; `unit` is the name of the loss, or "accuracy".
         """
         step, value = (np.array(self.steps[tag]) for tag in ("step", f"train/{what}_step"))
-        mean = self.per_epoch(f"train/{what}")[1][-len(self.epoch_steps) :]
-        total = self.epoch_steps[-1]
+        epoch, mean = (values[-len(self.epoch_steps) :] for values in self.per_epoch(f"train/{what}"))
         alt = (
-            f"Over {total:,} step{'s' if total > 1 else ''} the training {what} "
-            f"{_change(value, what, verb='goes')}; its mean over an epoch {_change(mean, what)}."
+            f"Training {what}: {_ends(value, 'at step', step, what)}; "
+            f"mean over the epoch: {_ends(mean, 'in epoch', epoch, what)}."
         )
         every = -(-len(step) // MOST_STEPS)
         step, value = step[::every], value[::every]
         title = f"Stage {stage}: training {what} per step"
-        figure, axes = new_axes(title, "optimizer step", unit, what=what)
-        label = "each step" if every == 1 else f"every {every}{_ordinal(every)} step"
+        figure, axes = charts.new_axes(title, "optimizer step", unit, what=what)
+        label = "each step" if every == 1 else f"one step in {every}"
         axes.plot(step, value, color=PALE, lw=0.9, label=label, marker="." if len(step) < 3 else "")
         edges = np.concatenate([[0], self.epoch_steps])
         axes.stairs(mean, edges, baseline=None, color=DARK, lw=2, zorder=3, label="mean of each epoch")
-        axes.set_xlim(0, total)
-        axes.xaxis.set_major_locator(whole_numbers())
+        axes.set_xlim(0, self.epoch_steps[-1])
+        axes.xaxis.set_major_locator(charts.whole_numbers())
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        if what == "loss":
-            _log_scale(axes, value)
-        keep_possible(axes, what)
+        if what == "loss" and np.all(value > 0) and value.max() / value.min() >= 1.5:  # steep in the first steps
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            axes.set_ylabel(f"{unit} (log scale)")
+        charts.keep_possible(axes, what)
         legend = axes.legend(frameon=False, loc="lower right" if what == "accuracy" else "upper right")
         legend.get_lines()[0].set_linewidth(3)
         data = {"step": step.tolist(), "value": value.tolist(), "every": every}
@@ -113,12 +102,12 @@ class History:
         if not len(epoch):
             return None
         title = f"Stage {stage}: validation {what} per epoch"
-        figure, axes = new_axes(title, "epoch", unit, what=what)
+        figure, axes = charts.new_axes(title, "epoch", unit, what=what)
         both = {"training, mean over the epoch": train, "validation, after the epoch": value}
         _per_epoch(axes, epoch, both, what)
         alt = (
-            f"The validation {what} {_change(value, what, epoch)}; "
-            f"the training mean of that epoch is {_say(train[-1], what)}."
+            f"Validation {what}: {_ends(value, 'in epoch', epoch, what)}; "
+            f"mean training {what}: {_ends(train, 'in epoch', epoch, what)}."
         )
         data = {"epoch": epoch.tolist(), "value": value.tolist(), "train": train.tolist()}
         return Drawing([report], title, alt, figure, data)
@@ -128,39 +117,15 @@ def _per_epoch(axes: Axes, epoch: Array, curves: Mapping[str, Array], what: str)
     """Plot two curves over the epochs, by their labels: the one behind first."""
     for (label, values), (colour, form) in zip(curves.items(), ((ORANGE, "s--"), (DARK, "o-")), strict=True):
         axes.plot(epoch, values, form, color=colour, label=label, ms=5)
-    axes.xaxis.set_major_locator(whole_numbers())
+    axes.xaxis.set_major_locator(charts.whole_numbers())
     axes.set_xlim(epoch[0] - 0.5, epoch[-1] + 0.5)
-    keep_possible(axes, what)
+    charts.keep_possible(axes, what)
     axes.legend(frameon=False)
 
 
-def _log_scale(axes: Axes, values: Array) -> None:
-    """Make the axis logarithmic: a loss falls steeply in the first steps."""
-    if not np.all(values > 0) or values.max() / values.min() < 1.5:
-        return
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel(f"{axes.get_ylabel()} (log scale)")
-
-
-def _ordinal(number: int) -> str:
-    last = 0 if 10 < number % 100 < 14 else number % 10
-    return {1: "st", 2: "nd", 3: "rd"}.get(last, "th")
-
-
-def _say(value: float, what: str) -> str:
-    return f"{value:.1%}" if what == "accuracy" else number(value)
-
-
-def _change(values: Array, what: str = "loss", epoch: Array | None = None, verb: str = "") -> str:
-    """Return a clause such as "falls from 0.0352 in epoch 1 to 0.0165 in epoch 10"."""
-    first, last = _say(values[0], what), _say(values[-1], what)
-    begin, end = ("", "") if epoch is None else (f" in epoch {e}" for e in (epoch[0], epoch[-1]))
-    if len(values) == 1:
-        return f"is {first}{begin}"
-    if first == last:
-        return f"is {first} at first and at last" if epoch is None else f"is {first}{begin} and{end}"
-    verb = verb or ("falls" if values[-1] < values[0] else "rises")
-    return f"{verb} from {first}{begin} to {last}{end}"
+def _ends(values: Array, unit: str, places: Array, what: str = "loss") -> str:
+    """Return the first and the last value, such as "0.0352 in epoch 1, 0.0165 in epoch 10"."""
+    words = dict.fromkeys(
+        f"{f'{values[i]:.1%}' if what == 'accuracy' else number(values[i])} {unit} {places[i]:,}" for i in (0, -1)
+    )
+    return ", ".join(words)

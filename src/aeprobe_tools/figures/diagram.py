@@ -1,4 +1,4 @@
-"""Diagram of a network's layers."""
+"""The diagram of a stage's layers."""
 
 import math
 from collections.abc import Sequence
@@ -17,18 +17,11 @@ SPACE = 92  # pixels from one layer's middle to the next
 
 @dataclass(frozen=True)
 class Part:
-    """A network of a stage.
+    """A network of a stage."""
 
-    Attributes:
-        name: "encoder", "decoder" or "head".
-        structure: its layers.
-        output: what its output is turned into; empty for nothing.
-        frozen: whether its weights never change.
-    """
-
-    name: str
+    name: str  # "encoder", "decoder" or "head"
     structure: Structure
-    output: str = ""
+    output: str = ""  # the last arrow's word, if it is no module's
     frozen: bool = False
 
     @property
@@ -55,7 +48,11 @@ def architecture(stage: int, parts: Sequence[Part]) -> Drawing:
     for part in parts:
         _part(axes, part, x, first=part is parts[0])
         x += SPACE * len(part.structure.layers)
-    alt = "; ".join(map(_words, parts))
+    alt = "; ".join(
+        f"{part.name} {part.structure}, output {part.arrows[-1]}, {part.structure.parameters:,} parameters"
+        f"{', frozen' if part.frozen else ''}"
+        for part in parts
+    )
     data = {
         part.name: {
             "sizes": part.structure.sizes,
@@ -69,21 +66,13 @@ def architecture(stage: int, parts: Sequence[Part]) -> Drawing:
     return Drawing(report, name, f"{alt[0].upper()}{alt[1:]}.", figure, data)
 
 
-def _words(part: Part) -> str:
-    output = part.arrows[-1]
-    end = "" if output == "linear" else f" and {output} at its end"
-    parameters = f"{part.structure.parameters:,} parameters{', frozen' if part.frozen else ''}"
-    return f"{part.name} {part.structure}{end}, {parameters}"
-
-
 def _part(axes: Axes, part: Part, x: float, first: bool) -> None:
     """Draw one part from `x` on; its first box is there already, unless it is the first part."""
     middle = 190
-    colour = PALE if part.frozen else DARK
+    colour, kind = (PALE, " (frozen)") if part.frozen else (DARK, "")
     layers = part.structure.layers
     end = x + SPACE * len(layers)
     axes.plot([x + 12, end - 12], [66, 66], color=GREY, lw=1.5)
-    kind = " (frozen)" if part.frozen else ""
     words = f"{part.name}{kind}\n{part.structure.parameters:,} parameters"
     low = 33 if not first and len(layers) == 1 else 58  # a short part's words would cover its neighbour's
     axes.text((x + end) / 2, low, words, ha="center", va="top", fontsize=10)
@@ -102,13 +91,5 @@ def _box(axes: Axes, x: float, middle: float, size: Sequence[int], colour: str) 
     height = 26 * np.log2(math.prod(size) + 1) ** 0.9
     shape = "round,pad=0,rounding_size=4"
     axes.add_patch(FancyBboxPatch((x - 13, middle - height / 2), 26, height, boxstyle=shape, fc=colour, ec="none"))
-    name = " × ".join(map(str, size))
-    axes.text(
-        x,
-        middle + height / 2 + 4,
-        name,
-        ha="center",
-        va="bottom",
-        fontsize=11 if len(size) == 1 else 8.5,
-        fontweight="bold",
-    )
+    name, fontsize = " × ".join(map(str, size)), 11 if len(size) == 1 else 8.5
+    axes.text(x, middle + height / 2 + 4, name, ha="center", va="bottom", fontsize=fontsize, fontweight="bold")

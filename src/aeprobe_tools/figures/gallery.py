@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -25,7 +25,7 @@ from aeprobe.runs.run_directory import RunDirectory
 from aeprobe.training.display import Display, NotDrawn
 from aeprobe.training.experiment import Experiment
 from aeprobe.training.recorder import Recorder
-from aeprobe_tools.figures import of_run, tensorboard
+from aeprobe_tools.figures import prepare, tensorboard
 from aeprobe_tools.figures.charts import DPI, Drawing
 from aeprobe_tools.figures.curves import History
 
@@ -49,7 +49,7 @@ class Gallery(Display):
         self.splits = dict(self.data.splits)
         if isinstance(self.module, Classifier) and not images:
             del self.splits["train"]  # they would stay beside their codes: 43 MB
-        self.chosen = of_run.one_of_each(self.splits["val"].labels, self.seed)
+        self.chosen = prepare.one_of_each(self.splits["val"].labels, self.seed)
         self.names = Classes(self.data.source.noun, self.data.class_names)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -58,7 +58,7 @@ class Gallery(Display):
         wanted = epoch in self.epochs or epoch == trainer.max_epochs
         if wanted and trainer.is_global_zero and isinstance(module, Autoencoder):
             with self.not_drawn.noted("reconstructions"):
-                self.reconstructions[epoch] = of_run.reconstruct(module, self.splits["val"], self.chosen)
+                self.reconstructions[epoch] = prepare.reconstruct(module, self.splits["val"], self.chosen)
                 self.steps[epoch] = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
@@ -88,28 +88,24 @@ class Gallery(Display):
         """Yield the figures of the run, and what only TensorBoard gets, which draws None."""
         module, images, test = self.module.eval().cpu(), self.splits["test"], self.data.splits["test"]
         if self.images:
-            yield from of_run.of_images(self.splits, self.seed, self.names)
+            yield from prepare.of_images(self.splits, self.seed, self.names)
         if not module.test_outputs:  # of stage=probe
             return
         yield "graph", partial(tensorboard.add_graph, writer, module)
         if isinstance(module, Classifier):  # whose test images are codes by now
-            yield from of_run.of_classifier(module, images, test, history, results, self.names)
+            yield from prepare.of_classifier(module, images, test, history, results, self.names)
             yield "test_batch_accuracy", partial(_add_accuracies, writer, results["test_batch_accuracy"])
             return
         codes = torch.cat(module.test_outputs["codes"]).float().cpu()
         errors = torch.cat(module.test_outputs["errors"]).float().cpu().numpy()
-        draw = partial(of_run.reconstructions, self.splits["val"], self.chosen, self.names)
-        kept = partial(draw, self.reconstructions) if self.reconstructions else lambda: None
-        yield from of_run.of_autoencoder(module, history, self.splits, kept, codes, errors, self.names)
+        draw = partial(prepare.reconstructions, self.splits["val"], self.chosen, self.names)
+        every = partial(draw, self.reconstructions)
+        yield from prepare.of_autoencoder(module, history, self.splits, every, codes, errors, self.names)
         for epoch, made in self.reconstructions.items():  # TensorBoard has a slider over the epochs
-            yield "reconstructions", partial(self._add_epoch, draw, epoch, made, writer)
+            one = partial(draw, {epoch: made})
+            yield "reconstructions", partial(_add_reconstructions, writer, one, self.steps[epoch])
         words = [self.names.short(label) for label in images.labels.tolist()]
         yield "projector", partial(tensorboard.add_projector, writer, codes, words, images.images, step)
-
-    def _add_epoch(
-        self, draw: Callable[[dict[int, Tensor]], Drawing], epoch: int, made: Tensor, writer: SummaryWriter
-    ) -> None:
-        tensorboard.add_png(writer, "figures/reconstructions", _png(draw({epoch: made})), self.steps[epoch])
 
     def _write(self, name: str, drawing: Drawing, writer: SummaryWriter, step: int) -> None:
         """Write a figure's two files and show its picture in TensorBoard."""
@@ -120,6 +116,11 @@ class Gallery(Display):
         write_atomically(folder / f"{name}.json", json.dumps(finite(words), allow_nan=False).encode())
         if name != "reconstructions":
             tensorboard.add_png(writer, f"figures/{name}", png, step)
+
+
+def _add_reconstructions(writer: SummaryWriter, draw: prepare.Draw, step: int) -> None:
+    if drawing := draw():
+        tensorboard.add_png(writer, "figures/reconstructions", _png(drawing), step)
 
 
 def _add_accuracies(writer: SummaryWriter, accuracies: Sequence[float]) -> None:

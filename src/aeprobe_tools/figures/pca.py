@@ -17,35 +17,25 @@ VARIES = 1e-12  # of all variance: a component with less is a direction that rou
 
 @dataclass(frozen=True)
 class LinearCode:
-    """The code of an image by principal components.
+    """The code of an image by principal components."""
 
-    Attributes:
-        mean: of pixels in [0, 255], (features,).
-        axes: the components as columns, (features, components).
-        images: how many it was fitted to.
-    """
-
-    mean: Tensor
-    axes: Tensor
-    images: int
+    mean: Tensor  # of pixels in [0, 255], (features,)
+    axes: Tensor  # the components as columns, (features, components)
+    images: int  # that it was fitted to
 
     def encode(self, images: Tensor) -> Tensor:
         """Encode images, (N, channels, height, width), pixels in [0, 255], as codes, double (N, components)."""
-        codes: Tensor = (images.flatten(1).double() - self.mean) @ self.axes
-        return codes
+        return (images.flatten(1).double() - self.mean) @ self.axes
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return pixels, double (N, features), in about [0, 1]."""
-        pixels: Tensor = (self.mean + codes @ self.axes.T) / 255
-        return pixels
+        return (self.mean + codes @ self.axes.T) / 255
 
 
 def fitted(images: Tensor, components: int) -> LinearCode:
-    """Fit a linear code to some of the training images.
+    """Fit a linear code to some of the images, uint8 (N, channels, height, width).
 
-    Args:
-        images: uint8 (N, channels, height, width).
-        components: numbers of the code; fewer are used where the images do not vary in as many directions.
+    It has fewer numbers than `components` where the images vary in fewer directions.
     """
     rows = images.flatten(1)
     most = min(IMAGES if rows.shape[1] <= FEW else FEW, NUMBERS // rows.shape[1])
@@ -55,15 +45,10 @@ def fitted(images: Tensor, components: int) -> LinearCode:
 
 
 def principal_components(rows: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the directions in which `rows` vary most, exactly, in double precision.
+    """Return the directions in which `rows`, (N, features), vary most, exactly, in double precision.
 
-    They are the eigenvectors of the covariance, or, with fewer rows than features, made of those of the rows'
-    products with each other. The mean is subtracted before anything is multiplied: of rows that hardly vary, the
-    difference of two large sums of products would be rounding alone.
-
-    Args:
-        rows: (N, features), of any number type.
-        components: how many; at most the features.
+    They are eigenvectors of the covariance, or made of those of the rows' products with each other where these
+    are fewer. The mean is subtracted first: of rows that hardly vary, large products would differ by rounding.
 
     Returns:
         The mean, (features,), the components as columns, (features, components), the strongest first, and

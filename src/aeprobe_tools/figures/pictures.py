@@ -1,7 +1,4 @@
-"""Figures of images and of codes, made of arrays.
-
-The images are as tiles.py takes them.
-"""
+"""Figures of images and of codes, made of arrays; the images are as tiles.py takes them."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -28,16 +25,14 @@ def samples(images: Array, labels: Array, indices: Array, names: Classes = DIGIT
     count, images = len(images), scaled(images, 84)
     height, width = images.shape[1:3]
     words = [names.drawn(label) if names.names or label == NO_LABEL else f"label {label}" for label in labels]
-    longest = max((len(names.drawn(label)) for label in labels), default=0)
-    size = max(width + 3 * GAP, 9 * longest)
+    size = max(width + 3 * GAP, *(9 * len(names.drawn(label)) for label in labels))
     margin = 20 + (size - width - 3 * GAP) // 2
     title = "Training images and their labels" if any(words) else "Training images"
     figure = canvas(max(count * size + 40, 400), height + 82, title)
     put(figure, ((margin + i * size, 40, image) for i, image in enumerate(images)))
     for i, word in enumerate(words):
         write(figure, margin + i * size + width / 2, 48 + height, word, ha="center", fontsize=11)
-    labelled = f"labelled {names.pick(labels)}" if any(words) else "without labels"
-    alt = f"{counted(count, 'random training')}, {labelled}."
+    alt = f"{counted(count, 'random training')}; labels: {names.pick(labels) if any(words) else 'none'}."
     data = {"indices": indices.tolist(), "labels": labels.tolist()}
     return Drawing([3], "Training images", alt, figure, data)
 
@@ -45,45 +40,30 @@ def samples(images: Array, labels: Array, indices: Array, names: Classes = DIGIT
 def reconstructions(
     images: Array, labels: Array, of_epochs: Mapping[int, Array], errors: Array, names: Classes = DIGITS
 ) -> Drawing:
-    """Draw images, and below them their reconstructions after several epochs.
-
-    Args:
-        images: what was put in, N of them.
-        labels: of the images, (N,).
-        of_epochs: reconstructions of the same form, by the epoch after which they were made.
-        errors: MSE per pixel, (epochs, N).
-        names: what the classes are called.
-    """
+    """Draw images, and below them their reconstructions by epoch; `errors` are the MSE per pixel, (epochs, N)."""
     words = [names.drawn(label) if names.names or label == NO_LABEL else names(label) for label in labels]
     rows: list[Row] = [("input", images, words)]
     for (epoch, made), mse in zip(of_epochs.items(), errors, strict=True):
         rows.append((f"epoch {epoch}\nMSE {number(mse.mean())}", made, list(map(number, mse))))
     title = "Validation images and their reconstructions, with the MSE of each"
-    means = errors.mean(1)
-    epochs = list(of_epochs)
-    alt = f"The mean MSE of {counted(len(images), 'validation')} is {number(means[0])} after epoch {epochs[0]}"
-    alt += f" and {number(means[-1])} after epoch {epochs[-1]}." if len(epochs) > 1 else "."
-    data = {"labels": labels.tolist(), "epochs": epochs, "mse": errors.tolist(), "mean_mse": means.tolist()}
+    means = dict(zip(of_epochs, errors.mean(1).tolist(), strict=True))
+    after = ", ".join(f"{number(mse)} after epoch {epoch}" for epoch, mse in means.items())
+    alt = f"Mean MSE of {counted(len(images), 'validation')}: {after}."
+    data = {"labels": labels.tolist(), "epochs": [*means], "mse": errors.tolist(), "mean_mse": [*means.values()]}
     return Drawing([11], title, alt, grid(title, rows), data)
 
 
 def pca_baseline(
     images: Array, linear: Array, ours: Array, mse: tuple[float, float], components: int, fitted: int
 ) -> Drawing:
-    """Draw reconstructions by principal components beside the autoencoder's.
+    """Draw test images, and their reconstructions by PCA, fitted on so many images, and by the autoencoder.
 
-    Args:
-        images: test images.
-        linear: their reconstructions from `components` principal components.
-        ours: their reconstructions by the autoencoder.
-        mse: per pixel over the whole test set, of PCA and of the autoencoder.
-        components: of PCA, as many as the code has numbers; fewer where the images vary in fewer directions.
-        fitted: training images that PCA was fitted on.
+    `mse` is that of PCA and of the autoencoder, per pixel over the whole test set.
     """
     pca, own = mse
     rows: list[Row] = [
         ("input", images, []),
-        (f"{f'{components}-d PCA' if components else 'mean image'}\nMSE {number(pca)}", linear, []),
+        (f"{components}-d PCA\nMSE {number(pca)}", linear, []),
         (f"autoencoder\nMSE {number(own)}", ours, []),
     ]
     title = "The autoencoder beside PCA: test images and their reconstructions"
@@ -127,49 +107,31 @@ def mistakes(
     total: tuple[int, int],
     names: Classes = DIGITS,
 ) -> Drawing:
-    """Draw the most confident mistakes, most confident first.
-
-    Args:
-        images: at most 20 of them.
-        true: their labels.
-        predicted: the labels that were predicted.
-        probability: of that label, in [0, 1].
-        total: all mistakes, and all test images.
-        names: what the classes are called.
-    """
-    wrong, of = total
-    title = f"The most confident mistakes: {wrong:,} of {counted(of, 'test')} are wrong"
+    """Draw mistakes, the most confident first; `total` counts all mistakes and all test images."""
+    mistaken, of = total
+    title = f"The most confident mistakes: {mistaken:,} of {counted(of, 'test')} are wrong"
+    both = "{}\n→ {}\n{:.1%}" if names.names else "{} → {}\n{:.1%}"
     columns = zip(true, predicted, probability, strict=True)
-    arrow = " → " if max([*true, *predicted], default=0) < 100 else "→"
-    words = [f"{t}{arrow}{p}\n{q:.1%}" for t, p, q in columns]
-    if names.names:
-        words = [
-            f"{names.drawn(t)}\n→ {names.drawn(p)}\n{q:.1%}"
-            for t, p, q in zip(true, predicted, probability, strict=True)
-        ]
+    words = [both.format(names.drawn(label), names.drawn(wrong), share) for label, wrong, share in columns]
     rows = [
         ("true →\npredicted,\nprobability" if i == 0 else "", images[i : i + COLUMNS], words[i : i + COLUMNS])
         for i in range(0, len(images), COLUMNS)
     ]
-    alt = f"{wrong:,} of {of:,} test images are classified wrong ({wrong / of:.2%})."
-    if wrong:
+    alt = f"{mistaken:,} of {of:,} test images are classified wrong ({mistaken / of:.2%})."
+    if mistaken:
         alt += (
             f" The most confident mistake: {names(true[0])}, predicted: {names.short(predicted[0])}, "
             f"probability {probability[0]:.3f}."
         )
     data = {"true": true.tolist(), "predicted": predicted.tolist(), "probability": probability.tolist()}
-    data |= {"mistakes": wrong, "images": of}
+    data |= {"mistakes": mistaken, "images": of}
     return Drawing([], "The most confident mistakes", alt, grid(title, rows), data)
 
 
 def codes(points: Array, labels: Array, explained: Array, names: Classes = DIGITS) -> Drawing:
-    """Draw codes on their two principal components.
+    """Draw codes, (N, 2), on their two principal components, each as its label.
 
-    Args:
-        points: (N, 2); at most a few thousand, since each is drawn as its label.
-        labels: (N,).
-        explained: each component's share of the codes' variance, (2,); zeros where all codes are equal.
-        names: what the classes are called.
+    `explained` is each component's share of the codes' variance, (2,); zeros where all codes are equal.
     """
     count = counted(len(points), "test")
     across, up = (f"component {i}: {share:.0%} of the variance" for i, share in enumerate(explained, start=1))
@@ -178,16 +140,10 @@ def codes(points: Array, labels: Array, explained: Array, names: Classes = DIGIT
     classes = {label: points[labels == label] for label in np.unique(labels)}
     colours = [CLASS_COLOURS[label % len(CLASS_COLOURS)] for label in classes]
     for (label, own), colour in zip(classes.items(), colours, strict=True):
-        axes.plot(*own.T, ls="", marker=_marker(names.short(label)), ms=5, color=colour, mew=0)
-    alt = f"{count}, without any difference between codes."
-    if explained.any():
-        held = f"{explained.sum():.0%} of the codes' variance"
-        alt = f"{count} by the two principal components of their codes, which hold {held}"
-        alt += (
-            f"; large {'names' if names.names else 'numbers'} stand at the medians of their classes."
-            if len(classes) <= MOST_WORDS and NO_LABEL not in classes
-            else "."
-        )
+        name = names.short(label)
+        marker = f"${name}$" if len(name) <= 2 and name.isalnum() and name.isascii() else "."
+        axes.plot(*own.T, ls="", marker=marker, ms=5, color=colour, mew=0)
+    alt = f"{count} by the two principal components of their codes: {explained.sum():.0%} of the variance."
     if len(classes) <= MOST_WORDS:
         white: list[AbstractPathEffect] = [withStroke(linewidth=4, foreground="white")]
         medians = np.array([np.median(own, axis=0) for own in classes.values()])
@@ -197,13 +153,8 @@ def codes(points: Array, labels: Array, explained: Array, names: Classes = DIGIT
         for label, (x, y), colour in zip(classes, places, colours, strict=True):
             axes.text(x, y, names.drawn(label), color=colour, path_effects=white, **large)
     data = {"x": points[:, 0].tolist(), "y": points[:, 1].tolist(), "label": labels.tolist()}
-    data["explained"] = explained.tolist()
+    data |= {"explained": explained.tolist()}
     return Drawing([], "Codes of the test images", alt, figure, data)
-
-
-def _marker(name: str) -> str:
-    """Return a class's number or letter as marker of its points; a dot for a longer name."""
-    return f"${name}$" if len(name) <= 2 and name.isalnum() and name.isascii() else "."
 
 
 def _apart(places: Array, extent: Array) -> Array:

@@ -1,24 +1,4 @@
-"""Pictures, graph, projector and hparams for TensorBoard.
-
-All its tags, by who writes them:
-
-training.Recorder (the step of every scalar is the number of optimizer steps so far):
-    train/loss_step, train/accuracy_step, train/lr           every step
-    train/loss, train/loss_last, val/loss                    every epoch
-    train/mse, train/mse_step, val/mse, test/mse             of an autoencoder whose loss is another
-    train/kl, train/kl_step, val/kl, test/kl                 of a variational one
-    train/accuracy, train/accuracy_last, val/accuracy        every epoch of a classifier
-    train/softmax_loss_last                                  every epoch of a classifier
-    train/agreement, _last and _step                         of an autoencoder with regularizer=clusters
-training.measuring, after testing:
-    test/loss, test/accuracy                                 of the tested checkpoint
-    final/val/loss, final/val/accuracy                       of the same, which may not be the last
-    and the hparams, whose metrics these are
-figures.gallery, once at the end, where `trainer.figures` is true:
-    figures/NAME              an image for each figure; figures/reconstructions one for each epoch that it shows
-    test_batch_accuracy                                      the step is the number of the test batch
-    and the graph and the projector (the codes of 1,000 test images with their labels and a sprite).
-"""
+"""Pictures, graph and projector for TensorBoard; docs/RUNS.md lists all tags."""
 
 import struct
 from collections import OrderedDict
@@ -47,7 +27,8 @@ def add_png(writer: SummaryWriter, tag: str, png: bytes, step: int) -> None:
     """Add a file's bytes as they are: add_figure would draw the figure, and compress it, once more."""
     width, height = struct.unpack(">2I", png[16:24])  # as its header says
     image = Summary.Image(width=width, height=height, colorspace=RGBA, encoded_image_string=png)
-    _add(writer, Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+    file: Any = writer._get_file_writer()  # opens it where the Trainer has closed it
+    file.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
 
 def add_graph(writer: SummaryWriter, module: Autoencoder | Classifier) -> None:
@@ -71,8 +52,3 @@ def add_projector(writer: SummaryWriter, codes: Tensor, words: Sequence[str], im
         sprite = interpolate(sprite, size=(MOST_SPRITE, MOST_SPRITE), mode="area")
     names = [words[place].replace("\t", " ").replace("\n", " ") for place in chosen.tolist()]  # a line each
     writer.add_embedding(codes, metadata=names, label_img=sprite, tag="codes", global_step=step)
-
-
-def _add(writer: SummaryWriter, summary: Summary, step: int | None = None) -> None:
-    file: Any = writer._get_file_writer()  # opens it where the Trainer has closed it
-    file.add_summary(summary, step)

@@ -1,8 +1,7 @@
 """Images beside and below each other, with words, as one figure.
 
-Images are float in [0, 1], (N, height, width) in grey or (N, height, width, 3) in colours, drawn as they are: 0 is
-black. A pixel of the image becomes a square of the figure's, so that nothing is resampled; of images that are too
-large for it, squares of pixels become their means.
+Images are float in [0, 1], (N, height, width) in grey or (N, height, width, 3) in colours; 0 is black. A pixel
+becomes a square, so that nothing is resampled; of large images, squares become their means.
 """
 
 import math

@@ -29,7 +29,7 @@ from aeprobe.files import write_atomically
 from aeprobe.paths import home
 from aeprobe.wording import number
 from aeprobe_tools.figures.charts import Array
-from aeprobe_tools.figures.of_run import shown
+from aeprobe_tools.figures.prepare import shown
 from aeprobe_tools.figures.tiles import Row, grid
 from aeprobe_tools.output import command
 from aeprobe_tools.use.finished_run import Answer, FinishedRun

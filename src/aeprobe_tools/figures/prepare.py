@@ -1,4 +1,4 @@
-"""Figures of a run, by name: its images, its module and its metrics become the arrays that they show."""
+"""The figures of a run by name, and the arrays that they show, made of its images, module and metrics."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -43,29 +43,19 @@ def of_autoencoder(
     module: Autoencoder,
     history: History,
     splits: Splits,
-    kept: Draw,
+    reconstructions: Draw,
     codes: Tensor,
     errors: Array,
     names: Classes = DIGITS,
 ) -> Figures:
-    """Yield the figures of stage 1.
-
-    Args:
-        module: in eval mode.
-        history: of the training.
-        splits: the images.
-        kept: draws the reconstructions that were made in training.
-        codes: of the first test images, (N, code).
-        errors: their MSE per pixel, (N,).
-        names: what the classes are called.
-    """
+    """Yield the figures of stage 1; `codes`, (N, code), and `errors`, MSE (N,), are of the first test images."""
     yield "architecture", lambda: architecture(1, [Part(*network) for network in module.structures().items()])
     if history.rows:
         unit = module.loss_name
         yield "loss_per_epoch", lambda: history.loss_per_epoch(unit)
         yield "train_loss", lambda: history.training(1, 9, "loss", unit)
         yield "val_loss", lambda: history.validation(1, 10, "loss", unit)
-    yield "reconstructions", kept
+    yield "reconstructions", reconstructions
     yield "codes", lambda: _codes(codes, splits["test"].labels.numpy(), names)
     yield "pca_baseline", lambda: _pca_baseline(module, splits, errors)
     yield "best_and_worst", lambda: _extremes(module, splits["test"], errors)
@@ -82,16 +72,7 @@ def of_classifier(
     results: Mapping[str, Any],
     names: Classes = DIGITS,
 ) -> Figures:
-    """Yield the figures of stage 2.
-
-    Args:
-        module: in eval mode.
-        images: the test images.
-        test: the same, or their codes.
-        history: of the training.
-        results: `confusion_matrix` and `test_batch_accuracy` of metrics.json.
-        names: what the classes are called.
-    """
+    """Yield the figures of stage 2; `test` are the test images or their codes, `results` is metrics.json."""
     yield "architecture", lambda: _encoder_and_head(module)
     if history.rows:
         unit = module.loss_name
@@ -122,7 +103,7 @@ def _class_histogram(splits: Splits, names: Classes) -> Drawing | None:
 
 
 def _samples(train: ImageDataset, seed: int, names: Classes) -> Drawing:
-    indices = seeded_permutation(len(train), seed, "samples")[: min(SAMPLES, len(train))].numpy()
+    indices = seeded_permutation(len(train), seed, "samples")[:SAMPLES].numpy()
     return pictures.samples(pixels(train, indices), train.labels[indices].numpy(), indices, names)
 
 
@@ -130,8 +111,7 @@ def _samples(train: ImageDataset, seed: int, names: Classes) -> Drawing:
 def reconstruct(module: Autoencoder, split: ImageDataset, indices: Any) -> Tensor:
     """Return reconstructions, float (n, channels, height, width) in [0, 1]; the module keeps its mode."""
     with evaluating(module):
-        made: Tensor = module(_inputs(module, split, indices))
-    return made.float().cpu()
+        return module(_inputs(module, split, indices)).float().cpu()  # type: ignore[no-any-return]
 
 
 def pixels(split: ImageDataset, indices: Any) -> Array:
@@ -141,8 +121,7 @@ def pixels(split: ImageDataset, indices: Any) -> Array:
 
 def shown(images: Tensor) -> Array:
     """Return images, (n, channels, height, width), for a figure: in colours, or the first channel in grey."""
-    found: Array = (images.movedim(1, 3) if images.shape[1] == 3 else images[:, 0]).numpy()
-    return found
+    return np.asarray(images.movedim(1, 3) if images.shape[1] == 3 else images[:, 0])
 
 
 def one_of_each(labels: Tensor, seed: int) -> Array:
@@ -150,15 +129,15 @@ def one_of_each(labels: Tensor, seed: int) -> Array:
     order = seeded_permutation(len(labels), seed, "one of each").numpy()
     if (labels == NO_LABEL).all():
         return order[:10]
-    first: Array = np.unique(labels.numpy()[order], return_index=True)[1]
-    indices: Array = order[first][:10]
-    return indices
+    return order[np.unique(labels.numpy()[order], return_index=True)[1]][:10]
 
 
 def reconstructions(
     split: ImageDataset, indices: Array, names: Classes, of_epochs: Mapping[int, Tensor]
-) -> Drawing:
+) -> Drawing | None:
     """Draw some images and their reconstructions after several epochs, with the MSE of each."""
+    if not of_epochs:
+        return None
     images, labels = split[torch.as_tensor(indices)]
     errors = (torch.stack([*of_epochs.values()]) - images).square().mean((2, 3, 4)).numpy()
     rows = {epoch: shown(made) for epoch, made in of_epochs.items()}
@@ -170,11 +149,11 @@ def _codes(codes: Tensor, labels: Array, names: Classes = DIGITS) -> Drawing | N
         return None
     mean, axes, shares = principal_components(codes, 2)
     centred = codes.double() - mean
-    # Where codes differ by no more, they differ by rounding.
-    known = shares * centred.square().sum() > VARIES * codes.double().square().sum()
+    # A component with less of the codes' squares is rounding.
+    varies = shares * centred.square().sum() > VARIES * codes.double().square().sum()
     chosen = evenly_spaced(len(codes), SHOWN_CODES)
-    shares, points = shares * known, (centred[chosen] @ axes * known).numpy()
-    return pictures.codes(points, labels[chosen.numpy()], shares.numpy(), names)
+    points = (centred[chosen] @ axes * varies).numpy()
+    return pictures.codes(points, labels[chosen.numpy()], (shares * varies).numpy(), names)
 
 
 def _extremes(module: Autoencoder, test: ImageDataset, errors: Array) -> Drawing | None:
@@ -196,16 +175,15 @@ def _sampled(module: VariationalAutoencoder) -> Drawing:
 def _pca_baseline(module: Autoencoder, splits: Splits, errors: Array) -> Drawing:
     test = splits["test"]
     code = fitted(splits["train"].images, module.code_size)
-    images, lost = test.images[: len(errors)], 0.0
+    images, squares = test.images[: len(errors)], 0.0
     for chunk in images.split(CHUNK):
-        lost += (code.decode(code.encode(chunk)) - chunk.flatten(1).double() / 255).square().sum().item()
-    mse = lost / images.numel()
+        squares += (code.decode(code.encode(chunk)) - chunk.flatten(1).double() / 255).square().sum().item()
+    mse = squares / images.numel()
     mse = mse if mse > ROUNDING else 0.0
     indices = one_of_each(test.labels[: len(errors)], 0)
-    linear = code.decode(code.encode(images[indices])).view(-1, *test.images.shape[1:])
-    ours = shown(reconstruct(module, test, indices))
-    both, linear = (mse, float(errors.mean())), linear.clamp(0, 1)
-    return pictures.pca_baseline(pixels(test, indices), shown(linear), ours, both, code.axes.shape[1], code.images)
+    linear = code.decode(code.encode(images[indices])).view(-1, *test.images.shape[1:]).clamp(0, 1)
+    drawn = (pixels(test, indices), shown(linear), shown(reconstruct(module, test, indices)))
+    return pictures.pca_baseline(*drawn, (mse, float(errors.mean())), code.axes.shape[1], code.images)
 
 
 @torch.no_grad()
@@ -218,12 +196,10 @@ def _mistakes(
     confidence = made["probabilities"].max(1).values.float().cpu().numpy()
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
-    return pictures.mistakes(
-        pixels(images, worst), labels[worst], predicted[worst], confidence[worst], (len(wrong), tested), names
-    )
+    both = labels[worst], predicted[worst]
+    return pictures.mistakes(pixels(images, worst), *both, confidence[worst], (len(wrong), tested), names)
 
 
 def _inputs(module: Autoencoder | Classifier, split: ImageDataset, indices: Any) -> Tensor:
     """Return images or codes, where the module is and with its precision."""
-    weight = next(module.parameters())
-    return split[torch.as_tensor(indices)][0].to(weight)
+    return split[torch.as_tensor(indices)][0].to(next(module.parameters()))
