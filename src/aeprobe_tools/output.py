@@ -10,7 +10,7 @@ from aeprobe.signals import end_by_signals
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
-    """Make a command of its main: an expected failure is one line and status 1; nobody is told that a reader went."""
+    """Make a command of its main: an expected failure is one line and status 1, a closed pipe silence."""
 
     @wraps(main)
     def told(arguments: Sequence[str] | None = None) -> int:

@@ -48,7 +48,7 @@ QUANTISED = ARRAYS | {"low", "high", "bits"}
 
 @dataclass(frozen=True)
 class Codes:
-    """Images' names, the SHA-256 of the checkpoint that encoded them, and their codes, finite float32 (N, code)."""
+    """Images' names, the SHA-256 of the checkpoint that encoded them, and their codes, float32 (N, code)."""
 
     names: list[str]
     run: str
