@@ -66,9 +66,6 @@ def encode(
         output: a file that is not there yet.
         bits: of a number, 1 to 8; None: floats of 32 bits.
         plugins: packages of your own that a checkpoint may name classes of.
-
-    Raises:
-        AeprobeError: the file is there, there is no such run, or one of the images cannot be read.
     """
     if output.exists():
         raise AeprobeError(f"{output} is there already: delete it, or give another file with -o")
@@ -113,10 +110,6 @@ def decode(run: Path, file: Path, output: Path, plugins: Sequence[str] = ()) -> 
         file: of codes, as `encode` writes it.
         output: a directory that is empty, or not there.
         plugins: packages of your own that a checkpoint may name classes of.
-
-    Raises:
-        AeprobeError: the directory holds something, the file is none of codes or of another run, or the run has no
-            decoder.
     """
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise AeprobeError(f"{output} is there already and no empty directory: give another with -o")

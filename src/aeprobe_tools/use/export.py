@@ -84,10 +84,6 @@ def export(
         formats: some of `FORMATS`.
         images: the type of the input, one of `INPUTS`.
         plugins: packages of your own that a checkpoint may name classes of.
-
-    Raises:
-        AeprobeError: a package is missing, there is no such run, a file is there already, a network cannot be
-            exported, or what a file gives differs from what the run gives.
     """
     missing = [name for name in PACKAGES if "onnx" in formats and find_spec(name) is None]
     if missing:
@@ -162,14 +158,7 @@ def _tried_on(trained: Trained, dtype: torch.dtype) -> Tensor:
 def exported(
     module: Autoencoder | Classifier, images: Tensor, formats: Sequence[str], metadata: Metadata
 ) -> Iterator[tuple[str, bytes, float]]:
-    """Yield each format with the content of its file, and the greatest difference from the module.
-
-    Args:
-        module: in eval mode, on the CPU.
-        images: that each file is tried on: uint8, or float32 in [0, 1].
-        formats: some of `FORMATS`.
-        metadata: plain values, which go into the file.
-    """
+    """Yield each format, its file's content, and how far its outputs of the images are from the module's."""
     expected = module.predict(images)
     with _as_one_line("torch.export cannot follow its network"), torch.no_grad():
         program = torch.export.export(

@@ -33,10 +33,7 @@ def plain(network: nn.Module, shape: tuple[int, ...], name: str) -> list[Plain]:
     Args:
         network: in eval mode, on the CPU.
         shape: of its input for one sample, such as (1, 28, 28).
-        name: what it is called where it is refused.
-
-    Raises:
-        AeprobeError: it has a layer of another kind, or a weight that is no 16-bit float; the layer is named.
+        name: of the network, for the one line that refuses a layer.
     """
     layers, sample = [], torch.zeros(1, *shape)
     for module in _flat(network):

@@ -62,10 +62,6 @@ def write_playground(run: Path, output: Path | None = None, plugins: Sequence[st
         run: the directory of a run of `stage=all`, or of an autoencoder's, whose page names no digit.
         output: the file; `playground.html` in the run's directory by default.
         plugins: packages of your own that a checkpoint may name classes of.
-
-    Raises:
-        AeprobeError: it is no such run, its networks have layers that the page cannot compute, its images are not
-            there, the page would be too large, or the file cannot be written.
     """
     if run.is_file():
         raise AeprobeError(f"{run} is a file: a playground is of a run directory, with its numbers; give that")
@@ -171,12 +167,7 @@ def _ranges(autoencoder: Autoencoder, train: Tensor) -> dict[str, str]:
 
 
 def pictures(test: ImageDataset, seed: int) -> dict[str, Any]:
-    """Choose test images, uint8, with labels, sorted by these: as many of each class as there can be.
-
-    Args:
-        test: the test images; a label below 0 is none.
-        seed: chooses them.
-    """
+    """Choose test images, uint8, with labels, sorted by these: as many of each class as there can be."""
     most = max(1, min(MOST_IMAGES, MOST_IMAGE_BYTES // test.images[0].numel()))
     by_class, place = shuffled_by_class(test.labels, seed)
     chosen = by_class[place.argsort(stable=True)[:most].sort().values]

@@ -48,16 +48,12 @@ UNLIKE = "does not look like what it was trained on"
 
 
 class Predictor:
-    """The modules of a finished run, to predict with.
-
-    Args:
-        run: a directory of `stage=all`; of one stage alone, or a .ckpt file, there are only its own answers.
-        plugins: packages of your own that a checkpoint may name classes of.
+    """The modules of a run, to predict with: both of `stage=all`; of one stage alone, or a .ckpt file, its own.
 
     Attributes:
         autoencoder: None in a classifier's run.
         classifier: None in an autoencoder's run.
-        names: what the classes are called.
+        names: of the classes.
         limit: the MSE that 99.9 % of the test images do not exceed; None if it is not known, which is said.
     """
 
