@@ -269,7 +269,7 @@ def has_no_onnx(module: Autoencoder, images: Tensor) -> Tensor:
     ("encode", "said"),
     [
         (branches, "torch.export cannot follow its network (Could not guard on data-dependent expression"),
-        (has_no_onnx, "ONNX has not all that its network does (No ONNX function found for <OpOverload(op='prims."),
+        (has_no_onnx, "--format onnx cannot hold its network (No ONNX function found for <OpOverload(op='prims."),
     ],
 )
 def test_a_network_that_cannot_be_exported_is_told_in_a_line(

@@ -146,7 +146,7 @@ def test_an_autoencoder_alone_has_a_page_without_answers(run: Path, aeprobe: Cal
     text = page.read_text()
     assert 'id="answer"' not in text
     assert "is not there" not in text  # it is, beside this part
-    assert "No digit is named here. The run has no classifier." in text
+    assert "No digit is predicted here. The run has no classifier." in text
     shutil.rmtree(run / "classifier")
     assert content(write_playground(run))["head"] is None
 

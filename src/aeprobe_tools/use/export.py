@@ -94,27 +94,25 @@ def export(
         raise AeprobeError(f"{run} is a file: give a directory for what is exported with -o")
     directory = output or run / "export"
     loaded = [load_stage(run, stage, plugins) for stage in stages(run)]
-    files = [directory / f"{one.module.stage}{FORMATS[form]}" for one in loaded for form in formats]
-    if there := [file for file in files if file.exists()]:
-        raise AeprobeError(f"{there[0]} exists: give another directory with -o")
-    contents: dict[str, bytes] = {}
-    done = []
+    for file in (directory / f"{one.module.stage}{FORMATS[form]}" for one in loaded for form in formats):
+        if file.exists():
+            raise AeprobeError(f"{file} exists: give another directory with -o")
+    done: dict[Exported, bytes] = {}
     for trained in loaded:
         tried = _tried_on(trained, INPUTS[images])
         try:
             for form, content, apart in exported(trained.module, tried, formats, _metadata(trained, images)):
                 file = directory / f"{trained.module.stage}{FORMATS[form]}"
-                contents[file.name] = content
-                done.append(Exported(file, len(content), apart, len(tried)))
+                done[Exported(file, len(content), apart, len(tried))] = content
         except AeprobeError as error:
             raise AeprobeError(f"{trained.path}: {error}; nothing was written") from error
     try:
         with filled(directory) as folder:
-            for name, content in contents.items():
-                write_atomically(folder / name, content)
+            for one, content in done.items():
+                write_atomically(folder / one.path.name, content)
     except OSError as error:
         raise AeprobeError(f"{directory} cannot be written ({error.strerror}): give another with -o") from error
-    return done
+    return [*done]
 
 
 def _metadata(trained: Trained, images: str) -> Metadata:
@@ -159,17 +157,17 @@ def exported(
     module: Autoencoder | Classifier, images: Tensor, formats: Sequence[str], metadata: Metadata
 ) -> Iterator[tuple[str, bytes, float]]:
     """Yield each format, its file's content, and how far its outputs of the images are from the module's."""
-    expected = module.predict(images)
+    expected, example = module.predict(images), torch.zeros(2, *module.shape, dtype=images.dtype)
     with _as_one_line("torch.export cannot follow its network"), torch.no_grad():
         program = torch.export.export(
-            _ImagesToOutputs(module), (images[:2],), dynamic_shapes={"images": {0: Dim("batch")}}, strict=False
+            _ImagesToOutputs(module), (example,), dynamic_shapes={"images": {0: Dim("batch")}}, strict=False
         )
     for part in program.graph_module.modules():
         if isinstance(part, torch.fx.GraphModule):
             for node in part.graph.nodes:
                 node.meta.pop("stack_trace", None)  # lines of source, with their places on this machine
     for form in formats:
-        with _as_one_line(f"{form} has not all that its network does"):
+        with _as_one_line(f"--format {form} cannot hold its network"):
             content = (_as_onnx if form == "onnx" else _as_torch)(program, [*expected], metadata)
             predict = (_run_onnx if form == "onnx" else _run_torch)(content)
         parts = [slice(None), slice(1), slice(7)]
