@@ -228,22 +228,6 @@ def test_what_counts_as_a_difference() -> None:
             export.difference(values | other, values)
 
 
-def test_what_fails_while_it_is_written_leaves_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, written = export.write_atomically, []
-
-    def fails(path: Path, content: bytes) -> None:
-        if written:
-            raise OSError(28, "No space left on device")
-        written.append(path)
-        write(path, content)
-
-    monkeypatch.setattr(export, "write_atomically", fails)
-    before = {*run.iterdir()}
-    said = refused(call(run, "--format", "torch"))
-    assert "cannot be written (No space left on device): give another with -o" in said
-    assert {*run.iterdir()} == before
-
-
 def test_without_its_packages_onnx_is_refused_and_torch_is_written(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
