@@ -32,11 +32,11 @@ from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum, filled, write_atomically
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.paths import home, shortest
+from aeprobe.paths import shortest
 from aeprobe_tools.evaluations.quantizer import MOST_BITS, Quantizer
 from aeprobe_tools.output import command
-from aeprobe_tools.use.picture_files import Image, picture
-from aeprobe_tools.use.trained import load_stage, run_parser
+from aeprobe_tools.use.picture_files import Image, read_picture
+from aeprobe_tools.use.trained import load_stage, run_parser, typed_path
 
 IDX = (".gz", "-ubyte", ".idx", ".idx3")
 MOST_BYTES = 2**30  # of a file of codes, unpacked
@@ -97,7 +97,7 @@ def _images(paths: Sequence[Path], shape: tuple[int, ...]) -> Iterator[tuple[str
             yield from ((f"{name}-{number:05}", image) for number, image in enumerate(images))
             continue
         try:
-            yield from ((name, picture(file, shape)) for name, file in below([path]))
+            yield from ((name, read_picture(file, shape)) for name, file in below([path]))
         except ValueError as error:
             raise AeprobeError(str(error)) from None
 
@@ -225,12 +225,10 @@ def _unpacked(stored: Tensor, arrays: Mapping[str, Any]) -> Tensor:
 def encode_command(arguments: Sequence[str] | None = None) -> int:
     """Run `aeprobe encode`; return the exit status."""
     parser = run_parser("encode", "Writes the codes of images into a file.")
-    parser.add_argument(
-        "images", nargs="+", metavar="IMAGES", help="pictures, directories of pictures, and IDX files; resized"
-    )
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="the file of codes, such as codes.npz"
-    )
+    images = "pictures, directories of pictures, and IDX files; resized"
+    parser.add_argument("images", type=typed_path, nargs="+", metavar="IMAGES", help=images)
+    file = "the file of codes, such as codes.npz"
+    parser.add_argument("-o", "--output", type=typed_path, required=True, metavar="FILE", help=file)
     parser.add_argument(
         "--bits",
         type=int,
@@ -238,10 +236,8 @@ def encode_command(arguments: Sequence[str] | None = None) -> int:
         help="quantise each number to so many bits (default: floats of 32)",
     )
     given = parser.parse_intermixed_args(arguments)
-    output = Path(home(given.output))
-    images = [Path(home(path)) for path in given.images]
-    count = encode(Path(home(given.run)), images, output, given.bits, given.plugins)
-    print(f"{shortest(output.resolve())}: {count:,} codes")
+    count = encode(given.run, given.images, given.output, given.bits, given.plugins)
+    print(f"{shortest(given.output.resolve())}: {count:,} codes")
     return 0
 
 
@@ -249,10 +245,10 @@ def encode_command(arguments: Sequence[str] | None = None) -> int:
 def decode_command(arguments: Sequence[str] | None = None) -> int:
     """Run `aeprobe decode`; return the exit status."""
     parser = run_parser("decode", "Writes codes as pictures.")
-    parser.add_argument("codes", metavar="FILE", help="a file of codes, as aeprobe encode writes it")
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="an empty or a new directory")
+    file, folder = "a file of codes, as aeprobe encode writes it", "an empty or a new directory"
+    parser.add_argument("codes", type=typed_path, metavar="FILE", help=file)
+    parser.add_argument("-o", "--output", type=typed_path, required=True, metavar="DIR", help=folder)
     given = parser.parse_args(arguments)
-    output = Path(home(given.output))
-    count = decode(Path(home(given.run)), Path(home(given.codes)), output, given.plugins)
-    print(f"{shortest(output.resolve())}: {count:,} pictures")
+    count = decode(given.run, given.codes, given.output, given.plugins)
+    print(f"{shortest(given.output.resolve())}: {count:,} pictures")
     return 0

@@ -43,10 +43,10 @@ from aeprobe.errors import AeprobeError, printable
 from aeprobe.files import checksum, filled, write_atomically
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.paths import home, shortest
+from aeprobe.paths import shortest
 from aeprobe.runs.metrics import read_metrics
 from aeprobe_tools.output import command
-from aeprobe_tools.use.trained import Trained, load_stage, note, run_parser, stages
+from aeprobe_tools.use.trained import Trained, load_stage, note, run_parser, stages, typed_path
 
 OPSET = 18  # of ONNX: the oldest that torch's exporter writes, which most programs read
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
@@ -273,13 +273,13 @@ def _as_one_line(what: str) -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = run_parser("export", __doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", metavar="DIR", help="the directory of the files (default: RUN/export)")
+    folder = "the directory of the files (default: RUN/export)"
+    parser.add_argument("-o", "--output", type=typed_path, metavar="DIR", help=folder)
     both = ",".join(FORMATS)
     parser.add_argument("--format", choices=(*FORMATS, both), default=both, help="(default: both)")
     parser.add_argument("--input", choices=INPUTS, default="uint8", help="the type of the images (default: uint8)")
     given = parser.parse_args(arguments)
-    output = Path(home(given.output)) if given.output else None
-    for one in export(Path(home(given.run)), output, given.format.split(","), given.input, given.plugins):
+    for one in export(given.run, given.output, given.format.split(","), given.input, given.plugins):
         print(
             f"{shortest(one.path.resolve())}: {one.size / 1e6:.2f} MB, "
             f"differs from the run by at most {one.difference:.1e} on {one.images:,} images"

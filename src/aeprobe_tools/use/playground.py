@@ -26,7 +26,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.stage import AT_ONCE
-from aeprobe.paths import home, shortest
+from aeprobe.paths import shortest
 from aeprobe.runs.metrics import Metrics
 from aeprobe.wording import counted, epochs, number, percent
 from aeprobe_tools.output import command
@@ -35,7 +35,7 @@ from aeprobe_tools.report import sentences
 from aeprobe_tools.results.seeds import Runs, gather
 from aeprobe_tools.results.stage_run import StageRun
 from aeprobe_tools.use.plain_layers import packed, plain
-from aeprobe_tools.use.trained import load_stage, run_parser
+from aeprobe_tools.use.trained import load_stage, run_parser, typed_path
 
 MOST_BYTES = 4_000_000  # of the page
 MOST_IMAGES = 100
@@ -271,12 +271,10 @@ def _test_images(run: StageRun) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = run_parser("playground", "Makes a page to play with a run.")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="the page (default: playground.html in the directory)"
-    )
+    page = "the page (default: playground.html in the directory)"
+    parser.add_argument("-o", "--output", type=typed_path, metavar="FILE", help=page)
     given = parser.parse_args(arguments)
-    output = Path(home(given.output)) if given.output else None
-    file = write_playground(Path(home(given.run)), output, given.plugins)
+    file = write_playground(given.run, given.output, given.plugins)
     size = file.stat().st_size
     print(f"{shortest(file.resolve())}: {size / 1e6:.1f} MB")
     report = file.with_name("report.html")

@@ -37,8 +37,8 @@ from aeprobe_tools.figures.charts import Array
 from aeprobe_tools.figures.of_run import shown
 from aeprobe_tools.figures.tiles import Row, grid
 from aeprobe_tools.output import command
-from aeprobe_tools.use.picture_files import Image, digit, picture
-from aeprobe_tools.use.trained import load_stage, note, run_parser, stages
+from aeprobe_tools.use.picture_files import Image, read_picture
+from aeprobe_tools.use.trained import load_stage, note, run_parser, stages, typed_path
 
 COMMON = 0.999  # of the test images have no larger error than one that looks like them
 SHOWN = 20  # pictures in the figure that --save draws
@@ -84,8 +84,7 @@ class Predictor:
 
     def read(self, path: Path, as_is: bool) -> Image:
         """Read a picture as an image for the networks, uint8 (channels, height, width)."""
-        prepare = bool(self.last.data["handwritten"]) and not as_is
-        return (digit if prepare else picture)(path, self.last.module.shape)
+        return read_picture(path, self.last.module.shape, as_digit=self.last.data["handwritten"] and not as_is)
 
     def errors(self, images: Tensor) -> Tensor:
         """Return the MSE of each image's reconstruction, per pixel in [0, 1]."""
@@ -182,15 +181,13 @@ def _bars(probabilities: Array) -> Array:
     return images
 
 
-def _place(save: str) -> Path:
-    """Return the figure's path; no file is replaced."""
-    file = Path(home(save))
+def _require_free(file: Path) -> None:
+    """Refuse a place for the figure: no file is replaced."""
     if file.suffix.lower() != ".png":
         raise AeprobeError(f"--save {file}: a PNG is drawn: give a name that ends in .png")
     if file.exists() or not file.parent.is_dir():
         why = "exists" if file.exists() else "no such directory"
         raise AeprobeError(f"--save {file}: {why}: give another file")
-    return file
 
 
 @command
@@ -204,10 +201,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON instead of a table")
     form.add_argument("--csv", action="store_true", help="print CSV instead of a table")
-    parser.add_argument("--save", metavar="FILE", help=f"draw the first {SHOWN} and their predictions as a PNG")
+    parser.add_argument(
+        "--save", type=typed_path, metavar="FILE", help=f"draw the first {SHOWN} and their predictions as a PNG"
+    )
     given = parser.parse_intermixed_args(arguments)
-    figure = _place(given.save) if given.save else None
-    predictor = Predictor(Path(home(given.run)), given.plugins)
+    if figure := given.save:
+        _require_free(figure)
+    predictor = Predictor(given.run, given.plugins)
     unread: dict[str, str] = {}
     files: list[str] = []
     read: list[Image] = []

@@ -18,7 +18,7 @@ from aeprobe.errors import AeprobeError, printable
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.paths import shortest
+from aeprobe.paths import home, shortest
 from aeprobe.runs.metrics import find_checkpoint, read_metrics
 
 
@@ -105,11 +105,17 @@ def _usable_checkpoint(run: Path, stage: str) -> Path:
 def run_parser(name: str, description: str | None, **more: Any) -> argparse.ArgumentParser:
     """Return the parser of a command on a RUN, whose checkpoint may name classes of --plugins."""
     parser = argparse.ArgumentParser(f"aeprobe {name}", description=description, **more)
-    parser.add_argument("run", metavar="RUN", help="a run directory, best of stage=all, or a .ckpt file")
+    run = "a run directory, best of stage=all, or a .ckpt file"
+    parser.add_argument("run", type=typed_path, metavar="RUN", help=run)
     parser.add_argument(
         "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
     )
     return parser
+
+
+def typed_path(text: str) -> Path:
+    """Return a path that was typed, with the home directory for its `~`."""
+    return Path(home(text))
 
 
 def note(text: str) -> None:
