@@ -44,7 +44,7 @@ def aeprobe(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
 
 def content(page: Path) -> dict[str, Any]:
-    """What its script reads."""
+    """The data of its script."""
     (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text())
     return dict(json.loads(text))
 
