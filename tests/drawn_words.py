@@ -1,4 +1,4 @@
-"""What a figure says."""
+"""The words in a figure."""
 
 import aeprobe.runtime  # noqa: F401
 

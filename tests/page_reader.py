@@ -9,7 +9,7 @@ from aeprobe_tools.report import write as report
 
 
 class Page(HTMLParser):
-    """What a reader finds: tables by caption, pictures, captions, and all text."""
+    """A page as its reader finds it: tables by caption, pictures, captions, and all text."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from conftest import REPO, TINY, composed, metrics, train
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image, ImageDraw
 
-from aeprobe_tools.use import encode
+from aeprobe_tools.use.codes import encode_command
 
 README = (REPO / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -138,7 +138,9 @@ def test_every_command_runs(command: str, finished: Path, root: Path) -> None:
     if words[:2] == ["aeprobe", "decode"]:
         Image.new("L", (28, 28)).save(finished / "0.png")
         codes = words[3] = "others.npz"
-        assert encode.main([str(finished / words[2]), str(finished / "0.png"), "-o", str(finished / codes)]) == 0
+        assert (
+            encode_command([str(finished / words[2]), str(finished / "0.png"), "-o", str(finished / codes)]) == 0
+        )
     if words[0] == "aeprobe":
         done = subprocess.run(
             [sys.executable, "-m", *words], cwd=finished, capture_output=True, text=True, check=False

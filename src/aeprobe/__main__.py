@@ -16,8 +16,8 @@ COMMANDS = {
         "RUN [-o DIR]",
         "a run as ONNX and torch.export files, checked",
     ),
-    "encode": ("aeprobe_tools.use.encode", "main", "RUN IMAGES … -o codes.npz", "images as codes"),
-    "decode": ("aeprobe_tools.use.decode", "main", "RUN codes.npz -o DIR", "codes as pictures"),
+    "encode": ("aeprobe_tools.use.codes", "encode_command", "RUN IMAGES … -o codes.npz", "images as codes"),
+    "decode": ("aeprobe_tools.use.codes", "decode_command", "RUN codes.npz -o DIR", "codes as pictures"),
     "playground": ("aeprobe_tools.use.playground", "main", "RUN", "one page to draw on and play with"),
 }
 

@@ -20,10 +20,9 @@ from aeprobe.data.pixels import as_pixels
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.runs.metrics import find_checkpoint
-from aeprobe_tools.use.images import images_of
 from aeprobe_tools.use.playground import write_playground
 from aeprobe_tools.use.preparation import prepared
+from aeprobe_tools.use.trained import load_stage
 
 pytestmark = IN_BROWSER
 ONE_EPOCH = ("seed=2", "autoencoder.max_epochs=1", "classifier.max_epochs=1", "trainer.figures=false")
@@ -89,11 +88,10 @@ def trained(kind: str, cwd: Path, root: Path) -> Path:
 
 
 def modules(run: Path) -> tuple[Autoencoder, Classifier, ImageDataset]:
-    path = find_checkpoint(run, "autoencoder")
-    autoencoder, classifier = checkpoints.load(run, stage="autoencoder"), checkpoints.load(run)
-    assert isinstance(autoencoder, Autoencoder)
+    trained, classifier = load_stage(run), load_stage(run, "classifier").module
+    assert isinstance(trained.module, Autoencoder)
     assert isinstance(classifier, Classifier)
-    return autoencoder, classifier, images_of(checkpoints.read(path), path, "test")
+    return trained.module, classifier, trained.images("test")
 
 
 @torch.no_grad()
@@ -256,68 +254,12 @@ def test_a_box_is_a_drawing_and_no_frame(opened: Opened) -> None:
     assert (np.ptp((seen > 0).any(1).nonzero()[0]) + 1, (seen[14] > 128).sum() >= 2) == (20, True)
 
 
-WATCHED = """() => {
-  window.said = [];
-  const note = () => said.push(document.getElementById("source").textContent);
-  new MutationObserver(note).observe(document.getElementById("source"), { childList: true, characterData: true });
-}"""
-
-
-def test_a_tap_leaves_a_dot_and_no_stroke_begins_with_a_complaint(opened: Opened) -> None:
-    opened.page.evaluate(WATCHED)
-    draw(opened, (0.5, 0.5))
-    draw(opened, *ONE)
-    assert {words.partition(",")[0] for words in opened.page.evaluate("said")} == {"Your drawing"}
-
-
-def test_a_stroke_that_is_taken_back_while_it_is_drawn_is_over(opened: Opened) -> None:
-    box = opened.page.locator("#paper").bounding_box()
-    opened.page.mouse.move(box["x"] + 50, box["y"] + 50)
-    opened.page.mouse.down()
-    opened.page.mouse.move(box["x"] + 90, box["y"] + 90)
-    opened.page.keyboard.press("Tab")
-    opened.page.focus("#undo")
-    opened.page.keyboard.press("Enter")
-    opened.page.mouse.move(box["x"] + 120, box["y"] + 60)
-    opened.page.mouse.up()
-    opened.settle()
-    assert "Test image" in opened.page.text_content("#source")
-    assert opened.page.evaluate("document.activeElement.id") == "gallery"  # the button is off now
-
-
-SLOW = """() => {
-  const read = createImageBitmap;
-  window.isAsked = new Promise(asked => {
-    window.createImageBitmap = file => new Promise(done => {
-      window.goOn = async () => done(await read(file));
-      asked();
-    });
-  });
-}"""
-
-
-def test_a_picture_that_is_read_slowly_replaces_no_later_choice(opened: Opened, tmp_path: Path) -> None:
-    Image.fromarray(np.pad(np.zeros((20, 9), np.uint8), 30, constant_values=255)).save(tmp_path / "slow.png")
-    opened.page.evaluate(SLOW)
-    opened.page.set_input_files("#file", tmp_path / "slow.png")
-    opened.page.evaluate("isAsked")
-    opened.page.click("#image-91")
-    opened.page.evaluate("goOn()")
-    opened.settle()
-    assert "Test image 92" in opened.page.text_content("#source")
-
-
 def test_a_picture_comes_back_when_what_is_drawn_over_it_is_taken_back(opened: Opened, tmp_path: Path) -> None:
     Image.fromarray(np.pad(np.zeros((20, 9), np.uint8), 30, constant_values=255)).save(tmp_path / "one.png")
     opened.page.set_input_files("#file", tmp_path / "one.png")
     opened.page.locator("#source", has_text="one.png").wait_for()
     opened.settle()
     paper = opened.page.evaluate(SHOWN_PAPER)
-    opened.page.emulate_media(color_scheme="dark")
-    opened.settle()
-    opened.page.emulate_media(color_scheme="light")
-    opened.settle()
-    assert opened.page.evaluate(SHOWN_PAPER) == paper
     draw(opened, *SEVEN)
     assert "Your drawing" in opened.page.text_content("#source")
     opened.page.click("#undo")
@@ -465,8 +407,7 @@ def test_between_noise_and_compression_show_what_they_say(opened: Opened, best: 
     assert 0.05 < float(page.text_content("#noisy-number").removeprefix("MSE ")) < 0.25
     page.locator("#bits").fill("2")
     opened.settle()
-    path = find_checkpoint(best, "autoencoder")
-    train_codes = autoencoder.encode(images_of(checkpoints.read(path), path, "train").images[::30])
+    train_codes = autoencoder.encode(load_stage(best).images("train").images[::30])
     low, high = train_codes.aminmax(dim=0)
     own = autoencoder.encode(images[20:21])
     cells = ((own - low) / ((high - low) / 4)).floor().clamp(0, 3)

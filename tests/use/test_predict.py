@@ -5,20 +5,23 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, Result, metrics, train
+from conftest import Result, rewrite, train
 from images import write_folder
 from pictures_made import write_pictures
 from PIL import Image, ImageOps
 
 from aeprobe import load
 from aeprobe.data.mnist import MNIST
+from aeprobe.errors import AeprobeError
 from aeprobe_tools.use import predict
+from aeprobe_tools.use.trained import load_stage
 
 Say = Callable[..., Result]
 
@@ -27,11 +30,6 @@ Say = Callable[..., Result]
 def say(capsys: pytest.CaptureFixture[str]) -> Say:
     """The command in this process."""
     return lambda *arguments: Result(predict.main([*map(str, arguments)]), *capsys.readouterr())
-
-
-@pytest.fixture(scope="module")
-def run(knows_digits: Path) -> Path:
-    return knows_digits
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +53,10 @@ def answers(done: Result) -> list[dict[str, Any]]:
     return found
 
 
-def test_its_answers_are_the_modules(run: Path, digits: Path, images: torch.Tensor, say: Say) -> None:
-    done = say(run, digits, "--as-is", "--json")
+def test_its_answers_are_the_modules(knows_digits: Path, digits: Path, images: torch.Tensor, say: Say) -> None:
+    done = say(knows_digits, digits, "--as-is", "--json")
     assert (done.status, done.err) == (0, "")
-    autoencoder, classifier = load(run / "autoencoder"), load(run)
+    autoencoder, classifier = load(knows_digits / "autoencoder"), load(knows_digits)
     seen = torch.stack([images[i] for i in range(0, 8, 2)])
     made = autoencoder.predict(seen)["reconstruction"]
     errors = (made - seen / 255).square().mean((1, 2, 3)).tolist()
@@ -73,52 +71,50 @@ def test_its_answers_are_the_modules(run: Path, digits: Path, images: torch.Tens
     assert json.loads(done.out)["limit"] == pytest.approx(float(largest), rel=1e-4)
 
 
-def test_a_table_csv_and_json_say_the_same(run: Path, digits: Path, say: Say) -> None:
-    rows = answers(say(run, digits, "--json"))
+def test_a_table_csv_and_json_say_the_same(knows_digits: Path, digits: Path, say: Say) -> None:
+    rows = answers(say(knows_digits, digits, "--json"))
     assert len(rows) == 8
-    table = say(run, digits)
+    table = say(knows_digits, digits)
     assert (table.status, table.err) == (0, "")
     assert [head in table.out for head in ("digit", "probability", "second guess", "MSE")] == [True] * 4
-    from_csv = [*csv.DictReader(io.StringIO(say(run, digits, "--csv").out))]
+    from_csv = [*csv.DictReader(io.StringIO(say(knows_digits, digits, "--csv").out))]
     for row, other in zip(rows, from_csv, strict=True):
         assert {name: "" if value is None else str(value) for name, value in row.items()} == other
         (line,) = (line for line in table.out.splitlines() if row["file"] in line)
         cells = [cell.strip() for cell in line.split("│")[1:-1]]
         assert cells[:3] == [row["file"], row["digit"], f"{row['probability']:.2%}"]
-    prepared = [row["digit"] for row in answers(say(run, digits / "1.png", digits / "3.png", "--json"))]
+    prepared = [row["digit"] for row in answers(say(knows_digits, digits / "1.png", digits / "3.png", "--json"))]
     assert prepared == [rows[1]["digit"], rows[3]["digit"]]
 
 
-def test_what_is_unlike_the_test_images_is_warned_of(run: Path, tmp_path: Path, say: Say) -> None:
+def test_what_is_unlike_the_test_images_is_warned_of(knows_digits: Path, tmp_path: Path, say: Say) -> None:
     Image.fromarray(np.indices((28, 28)).sum(0).astype(np.uint8) % 2 * 255).save(tmp_path / "checkers.png")
-    done = say(run, tmp_path / "checkers.png", "--as-is", "--json")
+    done = say(knows_digits, tmp_path / "checkers.png", "--as-is", "--json")
     (answer,) = answers(done)
     assert answer["mse"] > 3 * json.loads(done.out)["limit"]
     assert answer["warning"] == "does not look like what it was trained on"
-    assert answer["warning"] in say(run, tmp_path / "checkers.png", "--as-is").out
+    assert answer["warning"] in say(knows_digits, tmp_path / "checkers.png", "--as-is").out
 
 
 @pytest.mark.parametrize(
     ("stage", "given", "lacks"),
-    [("autoencoder", "mse", "no digit"), ("classifier", "digit", "no reconstruction")],
+    [("autoencoder", "mse", "no digit"), ("classifier/checkpoints/best.ckpt", "digit", "no reconstruction")],
 )
 def test_a_run_of_one_stage_says_what_it_can(
-    stage: str, given: str, lacks: str, run: Path, digits: Path, say: Say, tmp_path: Path
+    stage: str, given: str, lacks: str, knows_digits: Path, digits: Path, say: Say, tmp_path: Path
 ) -> None:
-    for path in (run / stage, run / stage / "checkpoints" / "best.ckpt"):
-        done = say(path, digits, "--json", "--save", tmp_path / f"{path.name}.png")
-        assert done.status == 0
-        assert done.err.startswith(f"note: {lacks}: {run / stage}")
-        whole = answers(say(run, digits, "--json"))
-        for answer, other in zip(answers(done), whole, strict=True):
-            assert answer[given] == other[given]
-            assert (answer["digit"] is None, answer["mse"] is None) == (given == "mse", given == "digit")
-        assert say(path, digits).out.count("–") == 8 * (3 if stage == "autoencoder" else 1)
+    done = say(knows_digits / stage, digits, "--json", "--save", tmp_path / "grid.png")
+    assert (done.status, (tmp_path / "grid.png").exists()) == (0, True)
+    assert done.err.startswith(f"note: {lacks}: {knows_digits / stage}")
+    for answer, other in zip(answers(done), answers(say(knows_digits, digits, "--json")), strict=True):
+        assert answer[given] == other[given]
+        assert (answer["digit"] is None, answer["mse"] is None) == (given == "mse", given == "digit")
+    assert say(knows_digits / stage, digits).out.count("–") == 8 * (3 if given == "mse" else 1)
 
 
-def test_the_grid_shows_what_was_seen(run: Path, digits: Path, tmp_path: Path, say: Say) -> None:
+def test_the_grid_shows_what_was_seen(knows_digits: Path, digits: Path, tmp_path: Path, say: Say) -> None:
     output = tmp_path / "grid.png"
-    assert say(run, digits, "--save", output).status == 0
+    assert say(knows_digits, digits, "--save", output).status == 0
     with Image.open(output) as grid:
         shown = np.asarray(grid.convert("L"))
         assert grid.width > 500
@@ -127,24 +123,24 @@ def test_the_grid_shows_what_was_seen(run: Path, digits: Path, tmp_path: Path, s
     tall, wide = digit.shape
     strips = [shown[top : top + tall, 124 : 124 + wide].astype(int) for top in range(shown.shape[0] - tall)]
     assert min(np.abs(strip - digit).mean() for strip in strips) < 3
-    done = say(run, digits, "--save", output)
+    done = say(knows_digits, digits, "--save", output)
     assert (done.status, done.out, "grid.png: exists: give another file" in done.err) == (1, "", True)
-    assert "no such directory" in say(run, digits, "--save", tmp_path / "no" / "grid.png").err
-    assert "ends in .png" in say(run, digits, "--save", tmp_path / "grid.jpg").err
+    assert "no such directory" in say(knows_digits, digits, "--save", tmp_path / "no" / "grid.png").err
+    assert "ends in .png" in say(knows_digits, digits, "--save", tmp_path / "grid.jpg").err
     Image.new("L", (3, 1000), 0).save(tmp_path / "thin.png")
-    done = say(run, tmp_path / "thin.png", "--as-is", "--save", tmp_path / "thin_grid.png")
+    done = say(knows_digits, tmp_path / "thin.png", "--as-is", "--save", tmp_path / "thin_grid.png")
     assert (done.status, (tmp_path / "thin_grid.png").exists()) == (0, True)
 
 
 def test_broken_pictures_are_named_and_the_others_answered(
-    run: Path, digits: Path, tmp_path: Path, say: Say
+    knows_digits: Path, digits: Path, tmp_path: Path, say: Say
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
     Image.new("RGB", (90, 60), "white").save(tmp_path / "empty.png")
     Image.new("1", (12_000, 9_000)).save(tmp_path / "huge.png")
     (tmp_path / "nothing").mkdir()
     odd = ["~$nobody.png", "n" * 300 + ".png"]
-    done = say(run, *sorted(tmp_path.iterdir()), *odd, digits / "0.png", "nowhere.png", "--json")
+    done = say(knows_digits, *sorted(tmp_path.iterdir()), *odd, digits / "0.png", "nowhere.png", "--json")
     assert done.status == 1
     assert [answer["file"] for answer in answers(done)] == [str(digits / "0.png")]
     lines = done.err.splitlines()
@@ -163,33 +159,27 @@ def test_broken_pictures_are_named_and_the_others_answered(
     for name, why in expected.items():
         assert name in unread[name]
         assert why in unread[name]
-    nothing = say(run, tmp_path / "broken.png", "--save", tmp_path / "grid.png")
+    nothing = say(knows_digits, tmp_path / "broken.png", "--save", tmp_path / "grid.png")
     assert (nothing.status, nothing.out, (tmp_path / "grid.png").exists()) == (1, "", False)
 
 
 def test_an_unfinished_run_answers_by_its_best_checkpoint(
-    run: Path, digits: Path, tmp_path: Path, say: Say
+    knows_digits: Path, digits: Path, tmp_path: Path, say: Say
 ) -> None:
-    shutil.copytree(run, tmp_path / "run")
-    file = tmp_path / "run" / "classifier" / "metrics.json"
-    changed = metrics(file.parent) | {"status": "interrupted", "checkpoint": None}
-    file.write_text(json.dumps(changed))
+    shutil.copytree(knows_digits, tmp_path / "run")
+    stage = tmp_path / "run" / "classifier"
+    rewrite(stage, lambda found: found.update(status="interrupted", checkpoint=None))
     done = say(tmp_path / "run", digits, "--json")
     assert done.status == 0
     assert done.err.endswith("classifier is interrupted after 3 epochs: its best checkpoint is used\n")
-    assert answers(done) == answers(say(run, digits, "--json"))
-    for name in ("best", "last"):
-        (file.parent / "checkpoints" / f"{name}.ckpt").unlink()
-    done = say(tmp_path / "run", digits, "--json")
-    assert (done.status, {answer["digit"] for answer in answers(done)}) == (0, {None})
-    assert all(answer["mse"] > 0 for answer in answers(done))
-    assert [line.partition(":")[0] for line in done.err.splitlines()] == ["note", "note"]
-    assert "has no best.ckpt" in done.err
-    shutil.rmtree(tmp_path / "run" / "autoencoder")
-    done = say(tmp_path / "run", digits)
-    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
-    done = say("nowhere", digits)
-    assert (done.status, done.err) == (1, "error: ckpt=nowhere: there is no such file or directory\n")
+    assert answers(done) == answers(say(knows_digits, digits, "--json"))
+    shutil.rmtree(stage / "checkpoints")
+    for path, why in (
+        (tmp_path / "run", "the directory holds no checkpoint"),
+        ("nowhere", "there is no such file"),
+    ):
+        done = say(path, digits)
+        assert (done.status, done.out, done.err.count("\n"), why in done.err) == (1, "", 1, True)
 
 
 def test_own_pictures_have_their_classes_names(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,9 +197,6 @@ def test_own_pictures_have_their_classes_names(tmp_path: Path, say: Say, monkeyp
     assert {row["class"] for row in rows} <= {"blue sky", "green $1 and $2"} | hostile
     assert len(rows) == 24
     assert say("run", "own", "--save", "grid.png").status == 0
-    shutil.rmtree("data")
-    assert say("run", "own").status == 0
-    assert not Path("data").exists()  # what training keeps of pictures is kept by it alone
     shutil.rmtree("own")
     Image.new("RGB", (50, 20), "red").save("one.png")
     done = say("run", "one.png")
@@ -217,24 +204,9 @@ def test_own_pictures_have_their_classes_names(tmp_path: Path, say: Say, monkeyp
     assert done.err.startswith("note: no warnings of pictures that are unlike the test images: ")
 
 
-def test_test_images_that_have_another_shape_by_now_warn_of_nothing(tmp_path: Path, say: Say) -> None:
-    write_folder(tmp_path / "own", 60)
-    typed = (*TINY, "data=folder", "data.val_size=20", "hydra.run.dir=run", f"data.root={tmp_path}/own")
-    done = train(*typed, cwd=tmp_path)
-    assert done.status == 0, done.err
-    write_folder(tmp_path / "own", 60, side=20)
-    Image.new("L", (50, 20), 90).save(tmp_path / "one.png")
-    done = say(tmp_path / "run", tmp_path / "one.png")
-    assert done.status == 0
-    assert done.err.startswith("note: no warnings of pictures that are unlike the test images: the images in ")
-    assert "are of (1, 20, 20) now" in done.err
-
-
-@pytest.mark.slow
-def test_many_pictures_are_answered(run: Path, images: torch.Tensor, tmp_path: Path, say: Say) -> None:
-    for i, image in enumerate(images[:3000, 0].numpy()):
-        Image.fromarray(image).save(tmp_path / f"{i:04}.png")
-    rows = answers(say(run, tmp_path, "--json"))
-    right = load(run).predict(images[:3000])["label"]
-    same = [row["digit"] == str(label) for row, label in zip(rows, right.tolist(), strict=True)]
-    assert sum(same) > 0.98 * 3000
+def test_test_images_that_have_another_shape_by_now_are_refused(knows_digits: Path, tmp_path: Path) -> None:
+    source, root = {"_target_": "aeprobe.data.mnist.IdxFolder"}, write_folder(tmp_path, 60, side=20)
+    trained = load_stage(knows_digits)
+    moved = replace(trained, data=trained.data | {"source": source, "root": str(root)})
+    with pytest.raises(AeprobeError, match=r"are of \(1, 20, 20\) now, and those of .* are of \(1, 28, 28\)"):
+        moved.images("test")

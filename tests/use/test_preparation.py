@@ -40,11 +40,6 @@ def enlarged(digit: Pixels, random: Random) -> Image.Image:
     return Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def pixelated(digit: Pixels, random: Random) -> Image.Image:
-    side = 28 * int(random.integers(2, 15))
-    return Image.fromarray(digit).resize((side, side), Image.Resampling.NEAREST)
-
-
 def inverted(digit: Pixels, random: Random) -> Image.Image:
     return ImageOps.invert(enlarged(digit, random))
 
@@ -92,10 +87,6 @@ def rough(digit: Pixels, random: Random) -> Image.Image:
     return paper(digit, random, noise=20)
 
 
-def pale(digit: Pixels, random: Random) -> Image.Image:
-    return paper(digit, random, ink=150, slope=30, noise=4)
-
-
 def board(digit: Pixels, random: Random) -> Image.Image:
     """Chalk."""
     return paper(digit, random, ground=70, ink=220, slope=30)
@@ -106,7 +97,7 @@ def sheet(digit: Pixels, random: Random) -> Image.Image:
     return ImageOps.expand(paper(digit, random, slope=20, noise=5), 30, int(random.integers(100)))
 
 
-CHANGES = (enlarged, pixelated, inverted, moved, outlined, framed, paper, rough, pale, board, sheet)
+CHANGES = (enlarged, inverted, moved, outlined, framed, paper, rough, board, sheet)
 
 
 @pytest.mark.slow
@@ -149,21 +140,17 @@ def test_a_thin_pen_is_not_faint() -> None:
     assert (image > 200).sum() > 40
 
 
-@pytest.mark.parametrize("value", [0, 128, 255])
-@pytest.mark.parametrize("shape", [(1, 1), (2, 90), (28, 28), (300, 200)])
-def test_nothing_is_said_to_be_nothing(shape: tuple[int, int], value: int) -> None:
-    with pytest.raises(ValueError, match=r"^nothing is drawn on it$"):
-        prepared(np.full(shape, value, np.uint8))
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (3, 2), (7, 300), (28, 28), (200, 31)])
-def test_whatever_is_on_it_ends_in_an_image_or_in_nothing(shape: tuple[int, int]) -> None:
+def test_an_empty_picture_is_refused_and_any_other_ends_in_an_image_or_so() -> None:
     random = np.random.default_rng(0)
-    for share in (0.001, 0.1, 0.5, 1):
-        picture = (random.random(shape) < share) * random.integers(0, 256, shape)
-        try:
-            image = prepared(picture.astype(np.uint8))
-        except ValueError as error:
-            assert str(error) == "nothing is drawn on it"  # noqa: PT017 - either is right
-        else:
-            assert (image.shape, image.dtype, image.max() > 0) == ((28, 28), np.uint8, True)
+    for shape in ((1, 1), (1, 50), (3, 2), (28, 28), (300, 200)):
+        for value in (0, 128, 255):
+            with pytest.raises(ValueError, match=r"^nothing is drawn on it$"):
+                prepared(np.full(shape, value, np.uint8))
+        for share in (0.001, 0.1, 0.5, 1):
+            picture = (random.random(shape) < share) * random.integers(0, 256, shape)
+            try:
+                image = prepared(picture.astype(np.uint8))
+            except ValueError as error:
+                assert str(error) == "nothing is drawn on it"  # noqa: PT017 - either is right
+            else:
+                assert (image.shape, image.dtype, image.max() > 0) == ((28, 28), np.uint8, True)

@@ -16,49 +16,52 @@ Both hold metadata, in ONNX as text by key (`metadata_props`), in a .pt2 as one 
 stage, seed, status, checkpoint (SHA-256 of its file), metrics (of the test), data, class_names, input, license
 (of this project), aeprobe and torch (their versions).
 
-Before a file is written, it is run on 1,000 test images, and must give what the run gives.
+Before a file is written, it is run on 1,000 test images, at once, one and seven of them, and must give what the
+run gives.
 """
 
 import argparse
-from collections.abc import Sequence
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import metadata as installed
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
 
-from aeprobe.data.classes import Classes
 from aeprobe.data.pixels import as_pixels
 from aeprobe.data.sampler import evenly_spaced
 from aeprobe.errors import AeprobeError, printable
 from aeprobe.files import checksum, filled, write_atomically
-from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.classifier import Classifier
-from aeprobe.paths import home, shortest
+from aeprobe.paths import shortest
 from aeprobe.runs.metrics import read_metrics
 from aeprobe_tools.output import command
-from aeprobe_tools.use import graphs
-from aeprobe_tools.use.graphs import Metadata
-from aeprobe_tools.use.images import images_of
-from aeprobe_tools.use.module import note, run_parser, stages, usable_checkpoint
+from aeprobe_tools.use.trained import Trained, load_stage, note, run_parser, stages, typed_path
 
+OPSET = 18  # of ONNX: the oldest that torch's exporter writes, which most programs read
+FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # that write an ONNX file and run it
+INPUTS = {"uint8": torch.uint8, "float": torch.float32}
 CHECKED = 1_000  # images that a file is tried on
+LARGEST_DIFFERENCE = 1e-5  # float32 has 1e-7, and the order of its sums differs between programs
+
+Metadata = dict[str, Any]
+Predict = Callable[[Tensor], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written.
-
-    Attributes:
-        path: of it.
-        size: in bytes.
-        difference: the greatest between its outputs and the run's, as `graphs.difference` measures it.
-        images: how many it was tried on.
-    """
+    """A file that was written, its size in bytes, and how it differs from the run on so many images."""
 
     path: Path
     size: int
@@ -69,7 +72,7 @@ class Exported:
 def export(
     run: Path,
     output: Path | None = None,
-    formats: Sequence[str] = tuple(graphs.FORMATS),
+    formats: Sequence[str] = tuple(FORMATS),
     images: str = "uint8",
     plugins: Sequence[str] = (),
 ) -> list[Exported]:
@@ -78,63 +81,47 @@ def export(
     Args:
         run: a run directory (of `stage=all`: both stages), or a .ckpt file.
         output: a directory; `export` in the run's by default. No file in it is replaced.
-        formats: some of `graphs.FORMATS`.
-        images: the type of the input, one of `graphs.INPUTS`.
+        formats: some of `FORMATS`.
+        images: the type of the input, one of `INPUTS`.
         plugins: packages of your own that a checkpoint may name classes of.
-
-    Raises:
-        AeprobeError: a package is missing, there is no such run, a file is there already, a network cannot be
-            exported, or what a file gives differs from what the run gives.
     """
-    _require_packages(formats)
-    if output is None and run.is_file():
-        raise AeprobeError(f"{run} is a file: give a directory for what is exported with -o")
-    directory = output or run / "export"
-    found = []
-    for path in [usable_checkpoint(run, stage) for stage in stages(run)]:
-        checkpoint = checkpoints.read(path)
-        found.append((path, checkpoint, checkpoints.restore(checkpoint, path, plugins)))
-    targets = {(module, form): f"{module.stage}{graphs.FORMATS[form]}" for *_, module in found for form in formats}
-    if there := [directory / name for name in targets.values() if (directory / name).exists()]:
-        raise AeprobeError(f"{there[0]} exists: give another directory with -o")
-    files: dict[str, bytes] = {}
-    done = []
-    for path, checkpoint, module in found:
-        tried = _tried_on(checkpoint, path, module, plugins)
-        if graphs.INPUTS[images].is_floating_point:
-            tried = as_pixels(tried)
-        try:
-            made = graphs.made(module, tried, formats, _metadata(path, checkpoint, module, images))
-        except AeprobeError as error:
-            raise AeprobeError(f"{path}: {error}; nothing was written") from error
-        for form, (content, difference) in made.items():
-            name = targets[module, form]
-            files[name] = content
-            done.append(Exported(directory / name, len(content), difference, len(tried)))
-    try:
-        with filled(directory) as folder:
-            for name, content in files.items():
-                write_atomically(folder / name, content)
-    except OSError as error:
-        raise AeprobeError(f"{directory} cannot be written ({error.strerror}): give another with -o") from error
-    return done
-
-
-def _require_packages(formats: Sequence[str]) -> None:
-    missing = [name for name in graphs.PACKAGES if "onnx" in formats and find_spec(name) is None]
+    missing = [name for name in PACKAGES if "onnx" in formats and find_spec(name) is None]
     if missing:
         raise AeprobeError(
             f"--format onnx: not installed: {', '.join(missing)}: pip install 'aeprobe[export]', or --format torch"
         )
+    if output is None and run.is_file():
+        raise AeprobeError(f"{run} is a file: give a directory for what is exported with -o")
+    directory = output or run / "export"
+    loaded = [load_stage(run, stage, plugins) for stage in stages(run)]
+    for file in (directory / f"{one.module.stage}{FORMATS[form]}" for one in loaded for form in formats):
+        if file.exists():
+            raise AeprobeError(f"{file} exists: give another directory with -o")
+    done: dict[Exported, bytes] = {}
+    for trained in loaded:
+        tried = _tried_on(trained, INPUTS[images])
+        try:
+            for form, content, apart in exported(trained.module, tried, formats, _metadata(trained, images)):
+                file = directory / f"{trained.module.stage}{FORMATS[form]}"
+                done[Exported(file, len(content), apart, len(tried))] = content
+        except AeprobeError as error:
+            raise AeprobeError(f"{trained.path}: {error}; nothing was written") from error
+    try:
+        with filled(directory) as folder:
+            for one, content in done.items():
+                write_atomically(folder / one.path.name, content)
+    except OSError as error:
+        raise AeprobeError(f"{directory} cannot be written ({error.strerror}): give another with -o") from error
+    return [*done]
 
 
-def _metadata(path: Path, checkpoint: Checkpoint, module: Autoencoder | Classifier, images: str) -> Metadata:
+def _metadata(trained: Trained, images: str) -> Metadata:
     """Describe a file by plain values, without any path; a .ckpt file alone does not know all of them."""
+    path, module = trained.path, trained.module
     part = path.resolve().parent.parent if path.parent.name == "checkpoints" else None
     metrics = read_metrics(part, missing_ok=True) if part else {}
     owner = part.parent if part and part.name == module.stage else part
-    data = checkpoint["datamodule_hyper_parameters"]
-    names = Classes(data["noun"], data.get("class_names", ()))
+    names = trained.classes
     count = module.classes if isinstance(module, Classifier) else len(names.names)
     size, scale = ", ".join(map(str, module.shape)), "0 to 255" if images == "uint8" else "in [0, 1]"
     described = {
@@ -144,7 +131,7 @@ def _metadata(path: Path, checkpoint: Checkpoint, module: Autoencoder | Classifi
         "status": metrics.get("status"),
         "checkpoint": checksum(path),
         "metrics": {key: value for key, value in metrics.get("final", {}).items() if key.startswith("test/")},
-        "data": {key: data.get(key) for key in ("name", "val_size", "split_seed")},
+        "data": {key: trained.data.get(key) for key in ("name", "val_size", "split_seed")},
         "class_names": [names.short(label) for label in range(count)],
         "input": f"images, {images} (N, {size}), {scale}",
         "license": installed("aeprobe")["License-Expression"],
@@ -154,34 +141,145 @@ def _metadata(path: Path, checkpoint: Checkpoint, module: Autoencoder | Classifi
     return {key: value for key, value in described.items() if value is not None}
 
 
-def _tried_on(
-    checkpoint: Checkpoint, path: Path, module: Autoencoder | Classifier, plugins: Sequence[str]
-) -> Tensor:
-    """Return 1,000 test images, evenly spaced, uint8, or as many random ones if they are gone, and say so."""
+def _tried_on(trained: Trained, dtype: torch.dtype) -> Tensor:
+    """Return 1,000 test images, evenly spaced, or random ones if they are gone, and say so."""
     try:
-        images = images_of(checkpoint, path, "test", plugins).images
-        return images[evenly_spaced(len(images), CHECKED)]
+        images = trained.images("test").images
+        images = images[evenly_spaced(len(images), CHECKED)]
     except AeprobeError as error:
-        why = str(error)
-    note(f"{path} is checked on random images, not on its test images: {why}")
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(256, (CHECKED, *module.shape), generator=generator, dtype=torch.uint8)
+        note(f"{trained.path} is checked on random images, not on its test images: {error}")
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(256, (CHECKED, *trained.module.shape), generator=generator, dtype=torch.uint8)
+    return as_pixels(images) if dtype.is_floating_point else images
+
+
+def exported(
+    module: Autoencoder | Classifier, images: Tensor, formats: Sequence[str], metadata: Metadata
+) -> Iterator[tuple[str, bytes, float]]:
+    """Yield each format, its file's content, and how far its outputs of the images are from the module's."""
+    expected, example = module.predict(images), torch.zeros(2, *module.shape, dtype=images.dtype)
+    with _as_one_line("torch.export cannot follow its network"), torch.no_grad():
+        program = torch.export.export(
+            _ImagesToOutputs(module), (example,), dynamic_shapes={"images": {0: Dim("batch")}}, strict=False
+        )
+    for part in program.graph_module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                node.meta.pop("stack_trace", None)  # lines of source, with their places on this machine
+    for form in formats:
+        with _as_one_line(f"--format {form} cannot hold its network"):
+            content = (_as_onnx if form == "onnx" else _as_torch)(program, [*expected], metadata)
+            predict = (_run_onnx if form == "onnx" else _run_torch)(content)
+        parts = [slice(None), slice(1), slice(7)]
+        apart = [difference(predict(images[part]), {k: v[part] for k, v in expected.items()}) for part in parts]
+        yield form, content, max(apart)
+
+
+def difference(outputs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
+    """Return the greatest difference between outputs, in an output with numbers above 1 relative to the largest.
+
+    More than 1e-5, another label, or other names, types and shapes are an AeprobeError.
+    """
+    forms = [{name: (one.dtype, one.shape) for name, one in each.items()} for each in (outputs, expected)]
+    if forms[0] != forms[1]:
+        raise AeprobeError(f"the exported file gives other outputs ({', '.join(outputs)}) than the run")
+    greatest = 0.0
+    for name, values in expected.items():
+        apart = (outputs[name].double() - values.double()).abs().max().item()
+        if values.is_floating_point():
+            apart /= max(1.0, values.abs().max().item())
+        if not apart <= LARGEST_DIFFERENCE:  # nor not a number
+            raise AeprobeError(f"{name}: the exported file differs from the run by {apart:.1e}")
+        greatest = max(greatest, apart)
+    return greatest
+
+
+class _ImagesToOutputs(nn.Module):
+    """A stage's `predict_step` as a function of images alone, without gradients."""
+
+    def __init__(self, module: Autoencoder | Classifier) -> None:
+        super().__init__()
+        self.module = module.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        outputs: dict[str, Tensor] = self.module.predict_step((images, images))
+        return outputs
+
+
+def _as_torch(program: ExportedProgram, _: Sequence[str], metadata: Metadata) -> bytes:
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={"metadata.json": json.dumps(metadata)})
+    return file.getvalue()
+
+
+def _as_onnx(program: ExportedProgram, outputs: Sequence[str], metadata: Metadata) -> bytes:
+    made = torch.onnx.export(
+        program,
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=outputs,
+        dynamic_shapes={"images": {0: "batch"}},
+        dynamo=True,
+        verbose=False,
+    )
+    assert made is not None
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    made.model.metadata_props.update(texts)
+    return bytes(made.model_proto.SerializeToString())
+
+
+def _run_torch(content: bytes) -> Predict:
+    return torch.no_grad()(torch.export.load(io.BytesIO(content)).module())
+
+
+def _run_onnx(content: bytes) -> Predict:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    options.intra_op_num_threads = torch.get_num_threads()  # its own choice complains where cores are closed
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def predict(images: Tensor) -> dict[str, Tensor]:
+        outputs = session.run(names, {"images": images.numpy()})
+        return {name: torch.from_numpy(values) for name, values in zip(names, outputs, strict=True)}
+
+    return predict
+
+
+@contextmanager
+def _as_one_line(what: str) -> Iterator[None]:
+    """Silence torch's exporters, and make any failure one line."""
+    silent = io.StringIO()
+    disabled = logging.root.manager.disable
+    logging.disable()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(silent), redirect_stderr(silent):
+            warnings.simplefilter("ignore")
+            yield
+    except ImportError as error:
+        raise AeprobeError(f"its packages do not fit ({error}): pip install -U 'aeprobe[export]'") from error
+    except Exception as error:  # whatever a person's own network ends in
+        while isinstance(error.__cause__, Exception):
+            error = error.__cause__  # torch wraps the reason in advice of many lines
+        why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise AeprobeError(f"{what} ({why:.200})") from error
+    finally:
+        logging.disable(disabled)
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = run_parser("export", __doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", metavar="DIR", help="the directory of the files (default: RUN/export)")
-    both = ",".join(graphs.FORMATS)
-    parser.add_argument("--format", choices=(*graphs.FORMATS, both), default=both, help="(default: both)")
-    parser.add_argument(
-        "--input", choices=graphs.INPUTS, default="uint8", help="the type of the images (default: uint8)"
-    )
+    folder = "the directory of the files (default: RUN/export)"
+    parser.add_argument("-o", "--output", type=typed_path, metavar="DIR", help=folder)
+    both = ",".join(FORMATS)
+    parser.add_argument("--format", choices=(*FORMATS, both), default=both, help="(default: both)")
+    parser.add_argument("--input", choices=INPUTS, default="uint8", help="the type of the images (default: uint8)")
     given = parser.parse_args(arguments)
-    output = Path(home(given.output)) if given.output else None
-    done = export(Path(home(given.run)), output, given.format.split(","), given.input, given.plugins)
-    for one in done:
+    for one in export(given.run, given.output, given.format.split(","), given.input, given.plugins):
         print(
             f"{shortest(one.path.resolve())}: {one.size / 1e6:.2f} MB, "
             f"differs from the run by at most {one.difference:.1e} on {one.images:,} images"

@@ -33,10 +33,7 @@ def plain(network: nn.Module, shape: tuple[int, ...], name: str) -> list[Plain]:
     Args:
         network: in eval mode, on the CPU.
         shape: of its input for one sample, such as (1, 28, 28).
-        name: what it is called where it is refused.
-
-    Raises:
-        AeprobeError: it has a layer of another kind, or a weight that is no 16-bit float; the layer is named.
+        name: of the network, for the one line that refuses a layer.
     """
     layers, sample = [], torch.zeros(1, *shape)
     for module in _flat(network):
@@ -77,23 +74,27 @@ def _layer(module: nn.Module) -> Plain | None:
 
 
 def _linear(module: nn.Linear) -> Plain:
-    return {"kind": "linear", "weight": _halves(module.weight), "bias": _bias(module, module.out_features)}
+    return {"kind": "linear", **_weights(module, module.out_features)}
 
 
 def _convolution(module: nn.Conv2d | nn.ConvTranspose2d) -> Plain:
     for key, usual in (("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros")):
-        if (found := getattr(module, key)) != usual:
-            raise ValueError(f"{key}={found} is not supported")
+        if (value := getattr(module, key)) != usual:
+            raise ValueError(f"{key}={value} is not supported")
     if isinstance(module.padding, str):
         raise ValueError(f"padding={module.padding!r} is not supported, only numbers")
     return {
         "kind": "convolution" if isinstance(module, nn.Conv2d) else "transposedConvolution",
-        "kernel": [*module.kernel_size],
-        "stride": [*module.stride],
-        "padding": [*module.padding],
-        "weight": _halves(module.weight),
-        "bias": _bias(module, module.out_channels),
+        **{"kernel": [*module.kernel_size], "stride": [*module.stride], "padding": [*module.padding]},
+        **_weights(module, module.out_channels),
     }
+
+
+def _weights(module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, outputs: int) -> Plain:
+    if not (module.weight.abs() <= LARGEST).all():
+        raise ValueError(f"a weight is {module.weight.abs().max().item():.3g}, which no 16-bit float is")
+    bias = torch.zeros(outputs) if module.bias is None else module.bias
+    return {"weight": packed(module.weight.half()), "bias": _floats(bias)}
 
 
 def _normalisation(module: nn.BatchNorm1d | nn.BatchNorm2d) -> Plain:
@@ -115,23 +116,10 @@ def _affine(scale: Tensor, shift: Tensor) -> Plain:
 
 OTHERS: dict[type[nn.Module], Callable[[Any], Plain]] = {
     nn.Linear: _linear,
-    nn.Conv2d: _convolution,
-    nn.ConvTranspose2d: _convolution,
-    nn.BatchNorm1d: _normalisation,
-    nn.BatchNorm2d: _normalisation,
-    Normalize: _standardize,
-    Standardize: _standardize,
+    **dict.fromkeys((nn.Conv2d, nn.ConvTranspose2d), _convolution),
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d), _normalisation),
+    **dict.fromkeys((Normalize, Standardize), _standardize),
 }
-
-
-def _bias(module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, outputs: int) -> str:
-    return _floats(torch.zeros(outputs) if module.bias is None else module.bias)
-
-
-def _halves(values: Tensor) -> str:
-    if not (values.abs() <= LARGEST).all():
-        raise ValueError(f"a weight is {values.abs().max().item():.3g}, which no 16-bit float is")
-    return packed(values.half())
 
 
 def _floats(values: Tensor) -> str:

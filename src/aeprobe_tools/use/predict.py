@@ -20,96 +20,153 @@ import aeprobe.runtime  # noqa: F401
 
 import numpy as np
 import torch
+from PIL import Image as Pillow
 from rich.console import Console
 from rich.table import Column, Table
+from torch import Tensor
 
+from aeprobe.data.datamodule import PART
 from aeprobe.data.pictures import below, grey
 from aeprobe.errors import AeprobeError, printable, tell
 from aeprobe.files import write_atomically
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.classifier import Classifier
 from aeprobe.paths import home
 from aeprobe.wording import number
 from aeprobe_tools.figures.charts import Array
 from aeprobe_tools.figures.prepare import shown
 from aeprobe_tools.figures.tiles import Row, grid
 from aeprobe_tools.output import command
-from aeprobe_tools.use.finished_run import Answer, FinishedRun
-from aeprobe_tools.use.module import note, run_parser
-from aeprobe_tools.use.picture_files import Image, square
+from aeprobe_tools.use.picture_files import Image, read_picture
+from aeprobe_tools.use.trained import load_stage, note, run_parser, stages, typed_path
 
-COLUMNS = ("probability", "second", "second_probability", "mse", "warning")
+COMMON = 0.999  # of the test images have no larger error than one that looks like them
 SHOWN = 20  # pictures in the figure that --save draws
 BAR = 3  # pixels of a class's bar in it
 TILE = 56  # pixels of a picture's side in it
 UNLIKE = "does not look like what it was trained on"
 
 
-def read_all(
-    finished: FinishedRun, paths: Sequence[str], as_is: bool, unread: dict[str, str]
-) -> Iterator[tuple[str, Image]]:
-    """Yield each picture's path and image; `unread` gets the paths of those that cannot be read, and why."""
-    files: list[Path] = []
-    for given in paths:
+class Predictor:
+    """The modules of a run, to predict with: both of `stage=all`; of one stage alone, or a .ckpt file, its own.
+
+    Attributes:
+        autoencoder: None in a classifier's run.
+        classifier: None in an autoencoder's run.
+        names: of the classes.
+        limit: the MSE that 99.9 % of the test images do not exceed; None if it is not known, which is said.
+    """
+
+    def __init__(self, run: Path, plugins: Sequence[str] = ()) -> None:
+        self.autoencoder: Autoencoder | None = None
+        self.classifier: Classifier | None = None
+        self.limit: float | None = None
+        for stage in stages(run):
+            self.last = load_stage(run, stage, plugins)
+            if isinstance(self.last.module, Classifier):
+                self.classifier = self.last.module
+            else:
+                self.autoencoder = self.last.module
+        self.names = self.last.classes
+        if self.autoencoder:
+            try:
+                errors = self.errors(self.last.images("test").images)
+                self.limit = float(np.quantile(errors.numpy(), COMMON))
+            except AeprobeError as error:
+                note(f"no warnings of pictures that are unlike the test images: {error}")
+
+    @property
+    def missing(self) -> str:
+        """A remark on what this run cannot predict; "" if it predicts all."""
+        if self.classifier is None:
+            return f"no {self.names.noun}: {self.last.path} is an autoencoder's"
+        return f"no reconstruction: {self.last.path} is a classifier's" if self.autoencoder is None else ""
+
+    def read(self, path: Path, as_is: bool) -> Image:
+        """Read a picture as an image for the networks, uint8 (channels, height, width)."""
+        return read_picture(path, self.last.module.shape, as_digit=self.last.data["handwritten"] and not as_is)
+
+    def errors(self, images: Tensor) -> Tensor:
+        """Return the MSE of each image's reconstruction, per pixel in [0, 1]."""
+        assert self.autoencoder is not None
+        errors = []
+        for part in images.split(PART):
+            off = self.autoencoder.predict(part)["reconstruction"] - self.autoencoder.normalize.pixels(part)
+            errors.append(off.square().mean((1, 2, 3)))
+        return torch.cat(errors)
+
+    def rows(self, files: Sequence[str], images: Tensor) -> Iterator[dict[str, Any]]:
+        """Yield what is printed of each picture, in plain values; None where this run cannot predict it."""
+        errors = self.errors(images).tolist() if self.autoencoder else [None] * len(files)
+        guesses = self.guesses(images) if self.classifier else [[]] * len(files)
+        for file, mse, likely in zip(files, errors, guesses, strict=True):
+            (label, probability), (second, second_probability) = [*likely, (None, None), (None, None)][:2]
+            yield {
+                "file": file,
+                self.names.noun: None if label is None else self.names.short(label),
+                "probability": probability,
+                "second": None if second is None else self.names.short(second),
+                "second_probability": second_probability,
+                "mse": mse,
+                "warning": UNLIKE if mse is not None and self.limit is not None and mse > self.limit else None,
+            }
+
+    def guesses(self, images: Tensor) -> list[list[tuple[int, float]]]:
+        """Return the two most probable classes of each image and their probabilities, best first."""
+        assert self.classifier is not None
+        probabilities = self.classifier.predict(images)["probabilities"]
+        values, labels = probabilities.topk(min(2, probabilities.shape[1]))
+        return [[*zip(*pair, strict=True)] for pair in zip(labels.tolist(), values.tolist(), strict=True)]
+
+
+def _files(paths: Sequence[str], unread: dict[str, str]) -> Iterator[Path]:
+    """Yield the pictures' paths; `unread` gets those that lead nowhere, and why."""
+    for typed in paths:
         try:
-            files += [path for _, path in below([Path(home(given))])]
+            yield from [path for _, path in below([Path(home(typed))])]
         except (AeprobeError, ValueError) as error:
-            unread[given] = str(error)
+            unread[typed] = str(error)
         except OSError as error:
-            unread[given] = f"{given}: {error.strerror}"
-    read = finished.reader(as_is)
-    for path in files:
-        try:
-            yield str(path), read(path)
-        except AeprobeError as error:
-            unread[str(path)] = str(error)
-
-
-def row(finished: FinishedRun, answer: Answer) -> dict[str, Any]:
-    """Return what --json and --csv say of a picture, in plain values."""
-    (label, probability), (second, less) = [*answer.guesses(2), (None, None), (None, None)][:2]
-    names = [None if one is None else finished.names.short(one) for one in (label, second)]
-    return {
-        "file": answer.name,
-        finished.names.noun: names[0],
-        "probability": probability,
-        "second": names[1],
-        "second_probability": less,
-        "mse": answer.mse,
-        "warning": UNLIKE if answer.unlike else None,
-    }
+            unread[typed] = f"{typed}: {error.strerror}"
 
 
 def _print_table(rows: Sequence[dict[str, Any]], noun: str) -> None:
     table = Table(Column("file", overflow="fold"), noun, "probability", "second guess", "MSE", "")
-    for one in rows:
-        second = "–" if one["second"] is None else f"{one['second']} ({one['second_probability']:.2%})"
-        sure = "–" if one["probability"] is None else f"{one['probability']:.2%}"
-        cells = (one["file"], one[noun] or "–", sure, second, number(one["mse"]), one["warning"] or "")
+    for row in rows:
+        second = "–" if row["second"] is None else f"{row['second']} ({row['second_probability']:.2%})"
+        sure = "–" if row["probability"] is None else f"{row['probability']:.2%}"
+        cells = (row["file"], row[noun] or "–", sure, second, number(row["mse"]), row["warning"] or "")
         table.add_row(*map(printable, cells))
     Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False).print(table)
 
 
-def _print_csv(rows: Sequence[dict[str, Any]], noun: str) -> None:
-    writer = csv.DictWriter(sys.stdout, ["file", noun, *COLUMNS], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-
-
-def _drawn(finished: FinishedRun, answers: Sequence[Answer]) -> bytes:
-    """Draw the first pictures, what the networks saw of them, and their predictions as a PNG."""
-    first = answers[:SHOWN]
-    pictures = np.stack([square(grey(Path(one.name), 4 * TILE), TILE) for one in first]) / 255
-    seen = shown(torch.from_numpy(np.stack([one.image for one in first])) / 255)
-    rows: list[Row] = [("picture", pictures, []), ("what the\nnetwork saw", seen, [])]
-    words = [f"MSE {number(one.mse)}" for one in first]
-    if made := [one.reconstruction for one in first if one.reconstruction is not None]:
-        rows.append(("reconstruction", shown(torch.stack(made).clamp(0, 1)), []))
-    if likely := [one.probabilities for one in first if one.probabilities is not None]:
-        rows.append(("probability\nof each class", _bars(torch.stack(likely).numpy()), []))
-        words = ["\n".join(f"{finished.names.drawn(c)}  {p:.0%}" for c, p in one.guesses(2)) for one in first]
+def _drawn(predictor: Predictor, files: Sequence[str], images: Tensor) -> bytes:
+    """Draw pictures, what the networks saw of them, and their predictions as a PNG."""
+    pictures = np.stack([_square(grey(Path(file), 4 * TILE)) for file in files]) / 255
+    rows: list[Row] = [("picture", pictures, []), ("what the\nnetwork saw", shown(images / 255), [])]
+    words: list[str] = []
+    if predictor.autoencoder:
+        made = predictor.autoencoder.predict(images)["reconstruction"]
+        rows.append(("reconstruction", shown(made.clamp(0, 1)), []))
+        words = [f"MSE {number(mse)}" for mse in predictor.errors(images).tolist()]
+    if predictor.classifier:
+        bars = _bars(predictor.classifier.predict(images)["probabilities"].numpy())
+        rows.append(("probability\nof each class", bars, []))
+        drawn = predictor.names.drawn
+        words = ["\n".join(f"{drawn(c)}  {p:.0%}" for c, p in likely) for likely in predictor.guesses(images)]
     rows[-1] = (*rows[-1][:2], words)
     content = io.BytesIO()
     grid("Predictions of the run", rows).savefig(content, format="png")
     return content.getvalue()
+
+
+def _square(whole: Image) -> Image:
+    """Fit a grey picture, (height, width), into a tile, on a middle grey."""
+    height, width = (max(1, round(length * TILE / max(whole.shape))) for length in whole.shape)
+    tile: Image = np.full((TILE, TILE), 128, np.uint8)
+    top, left = (TILE - height) // 2, (TILE - width) // 2
+    tile[top : top + height, left : left + width] = np.asarray(Pillow.fromarray(whole).resize((width, height)))
+    return tile
 
 
 def _bars(probabilities: Array) -> Array:
@@ -124,6 +181,15 @@ def _bars(probabilities: Array) -> Array:
     return images
 
 
+def _require_free(file: Path) -> None:
+    """Refuse a place for the figure: no file is replaced."""
+    if file.suffix.lower() != ".png":
+        raise AeprobeError(f"--save {file}: a PNG is drawn: give a name that ends in .png")
+    if file.exists() or not file.parent.is_dir():
+        why = "exists" if file.exists() else "no such directory"
+        raise AeprobeError(f"--save {file}: {why}: give another file")
+
+
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
@@ -135,35 +201,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON instead of a table")
     form.add_argument("--csv", action="store_true", help="print CSV instead of a table")
-    parser.add_argument("--save", metavar="FILE", help=f"draw the first {SHOWN} and their predictions as a PNG")
+    parser.add_argument(
+        "--save", type=typed_path, metavar="FILE", help=f"draw the first {SHOWN} and their predictions as a PNG"
+    )
     given = parser.parse_intermixed_args(arguments)
+    if figure := given.save:
+        _require_free(figure)
+    predictor = Predictor(given.run, given.plugins)
     unread: dict[str, str] = {}
-    finished = FinishedRun(Path(home(given.run)), given.plugins)
-    figure = _place(given.save)
-    answers = [*finished.answer(read_all(finished, given.pictures, given.as_is, unread))]
-    rows = [row(finished, answer) for answer in answers]
+    files: list[str] = []
+    read: list[Image] = []
+    for path in _files(given.pictures, unread):
+        try:
+            read.append(predictor.read(path, given.as_is))
+            files.append(str(path))
+        except AeprobeError as error:
+            unread[str(path)] = str(error)
+    images = torch.from_numpy(np.stack(read)) if read else torch.empty(0)
+    rows = [*predictor.rows(files, images)] if read else []
     if given.json:
-        print(json.dumps({"answers": rows, "unread": unread, "limit": finished.limit}, indent=1))
+        print(json.dumps({"answers": rows, "unread": unread, "limit": predictor.limit}, indent=1))
     elif given.csv:
-        _print_csv(rows, finished.names.noun)
+        noun = predictor.names.noun
+        head = ["file", noun, "probability", "second", "second_probability", "mse", "warning"]
+        writer = csv.DictWriter(sys.stdout, head, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     elif rows:
-        _print_table(rows, finished.names.noun)
-    if figure and answers:
-        write_atomically(figure, _drawn(finished, answers))
-    if finished.missing:
-        note(finished.missing)
+        _print_table(rows, predictor.names.noun)
+    if figure and rows:
+        write_atomically(figure, _drawn(predictor, files[:SHOWN], images[:SHOWN]))
+    if predictor.missing:
+        note(predictor.missing)
     for why in unread.values():
         tell(why)
     return 1 if unread else 0
-
-
-def _place(save: str | None) -> Path | None:
-    """Return the figure's path, if one is wanted; no file is replaced."""
-    file = Path(home(save)) if save else None
-    if file and file.suffix.lower() != ".png":
-        raise AeprobeError(f"--save {file}: a PNG is drawn: give a name that ends in .png")
-    if file and (file.exists() or not file.parent.is_dir()):
-        raise AeprobeError(
-            f"--save {file}: {'exists' if file.exists() else 'no such directory'}: give another file"
-        )
-    return file

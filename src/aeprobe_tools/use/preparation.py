@@ -3,7 +3,6 @@
 The page of `aeprobe playground` does the same in JavaScript (assets/playground/prepare.js): change both.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -114,7 +113,10 @@ def _ground(picture: Grey) -> Grey:
     """Fit a plane to the ground's brightness: to all pixels near it, ever nearer."""
     step = 1 + max(picture.shape) // 32
     sampled = picture[::step, ::step]
-    terms, values = _terms(*sampled.shape), sampled.ravel()
+    rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in sampled.shape)
+    ones = np.ones_like(sampled)
+    terms = np.stack([ones, ones * rows[:, None], ones * columns], -1).reshape(-1, 3)
+    values = sampled.ravel()
     plane = np.array([np.median(np.concatenate([part.ravel() for part in _ring(picture)])), 0, 0], np.float32)
     for part in (2, 4, 8, 16):
         far = np.abs(values - terms @ plane)
@@ -127,13 +129,6 @@ def _ground(picture: Grey) -> Grey:
     one, down, across = plane
     ground: Grey = (one + down * rows)[:, None] + across * columns
     return ground
-
-
-@lru_cache(maxsize=64)  # pictures often have one size
-def _terms(height: int, width: int) -> Grey:
-    """Return 1, y and x of each pixel, from -1 to 1: (height · width, 3)."""
-    down, across = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in (height, width)), indexing="ij")
-    return np.stack([np.ones_like(down), down, across], -1).reshape(-1, 3)
 
 
 def _strong(ink: Grey) -> float:
