@@ -97,6 +97,7 @@ def metrics(stage: str, seed: int = 0, shift: float = 0.0, **changes: Any) -> di
             "images": {"train": 60000, "val": 10000, "test": 10000},
         },
         "networks": {name: {"sizes": SIZES[name]} for name in PARTS[stage]} if stage in PARTS else {},
+        "epoch_size": 60000,
         "loss": "MSE per pixel" if stage == "autoencoder" else "cross-entropy",
         "higher_is_better": {},
         "versions": {"python": "3.11.7", "torch": "2.9.0"},

@@ -109,7 +109,7 @@ def test_figures_of_other_images_speak_of_classes(trained_with_figures: Path) ->
     assert not [file for file in files if re.search(r"\bdigits?\b", file.read_text(), re.IGNORECASE)]
 
 
-@pytest.mark.parametrize(("batch_size", "said"), [(100, "so are ours beside them"), (64, "our last batch, of 32")])
+@pytest.mark.parametrize(("batch_size", "said"), [(100, "our last batch has 100 images"), (64, "our last batch has 32 images")])
 def test_our_last_batch_is_called_what_it_is(tmp_path: Path, batch_size: int, said: str) -> None:
     page = made(write_run(tmp_path / "run", autoencoder__batch_size=batch_size, classifier__batch_size=batch_size))
     assert page.text.count(said) == 3  # in the tables of both losses and of the accuracy
@@ -162,11 +162,11 @@ def test_settings_name_what_the_reports_recipe_has_no_row_for(tmp_path: Path) ->
     }
     page = made(write_run(tmp_path / "run", **more))
     first, second = ({row[0]: row[1] for row in t} for c, t in page.tables.items() if "Training settings" in c)
-    assert first["Loss"].endswith("over pixels less 0.006 times the agreement of 10 clusters, which fades")
-    assert first["Besides"].endswith(
-        "He initialisation; images moved by up to 1 px in the first 6 epochs; 0.07 of the pixels hidden"
+    assert first["Loss"] == "mean squared error over pixels + ClusterAgreement(weight=0.006, clusters=10)"
+    assert first["Besides"] == (
+        "augmentation: RandomShift(pixels=1, epochs=6); corruption: Dropout(p=0.07); initialization=he"
     )
-    assert second["Besides"].endswith("codes standardised; noise of 0.35 on the codes")
+    assert second["Besides"] == "standardize=True; code_noise=0.35"
 
 
 def test_softmax_runs_have_their_own_loss_on_that_scale(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_an_unfinished_run_says_so_and_shows_what_there_is(
     write_stage(tmp_path / "run" / "autoencoder", of, figures=False)
     page = made(tmp_path / "run")
     assert said in page.text[: page.text.index("Contents")]
-    assert "the classifier is not there" in page.text
+    assert f"The classifier of {tmp_path / 'run'} is not there" in page.text
     assert page.table("Figure 8")["3"] == ["0.0233", "0.0270", "0.0280"]
     assert page.table("Figure 8")["4"] == ["0.0222", "–", "–"]
     assert page.table("Figure 7")["Epochs"] == ["3 of 10", "10"]

@@ -19,7 +19,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 def test_a_run_named_twice_counts_once(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
-    assert "±" not in made(run, tmp_path / "." / "run", run / "classifier").text
+    assert "standard deviation" not in made(run, tmp_path / "." / "run", run / "classifier").text
 
 
 def bad_runs(path: Path, what: str) -> list[Path]:
@@ -30,7 +30,7 @@ def bad_runs(path: Path, what: str) -> list[Path]:
         "list": [1, 2],
         "shape": {"schema": 1, "stage": "autoencoder"},
         "stage": metrics("autoencoder") | {"stage": "nowhere"},
-        "dataset": metrics("classifier", data={"name": "folder", "root": "mine"}),
+        "dataset": metrics("classifier", data={"name": "folder", "title": "folder mine"}),
         "experiment": metrics("autoencoder", config=config(autoencoder__optimizer__lr=0.5)),
     }
     bad = path / "bad"

@@ -15,6 +15,8 @@ from aeprobe_tools.results.seeds import FINISHED, Runs
 from aeprobe_tools.results.stage_run import Picture, StageRun
 
 BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
+LAST = "of the last batch of each epoch"
+CURVES = {"train": "Training {}, mean of each epoch", "val": "Validation {}"}
 AGAIN = {"test": "Measured again", "probe": "Simple classifiers on the codes"}
 BEYOND_THE_REPORT = {
     "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
@@ -52,7 +54,7 @@ class Section:
 
 
 def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
-    """Return the page below its first screen, in the order of the report's figures."""
+    """Return the page below its first screen, in the order of the report's figures, as far as it has room."""
     every = [run for of_stage in runs.values() for run in of_stage]
     parts = [(Section("data", "The data"), _data(runs[every[0].stage]))]
     if runs["autoencoder"]:
@@ -64,37 +66,24 @@ def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
     parts += [(Section(stage, AGAIN[stage]), _again(runs[stage], plugins)) for stage in FINISHED if runs[stage]]
     beyond = Section("beyond", BEYOND)
     parts.append((beyond, _beyond(runs, plugins)))
-    names = _fill(parts)
-    elsewhere = [
-        f"{name} of the {run.stage} ({why})"
-        for run in every
-        for name, why in run.not_drawn.items()
-        if name not in names
-    ]
-    beyond.missing += elsewhere
-    return [section for section, _ in parts if section is not beyond or beyond.blocks or elsewhere]
-
-
-def _fill(parts: Sequence[tuple[Section, Blocks]]) -> set[str]:
-    """Put the blocks into their sections, as far as the page has room; return the names of all figures."""
     left, names = BUDGET, set()
     for section, blocks in parts:
-        for block in blocks:
+        for block in filter(None, blocks):
+            why = None
             if isinstance(block, Figure):
                 names.add(block.name)
-                what = block.name.replace("_", " ")
-                if block.picture is None:
-                    why = f": {block.why}" if block.why else ""
-                    section.missing.append(f"{block.label} ({what}{why})")
-                    continue
-                if len(block.source) > left:
-                    too_large = f"too large for this page, see figures/{block.name}.png"
-                    section.missing.append(f"{block.label} ({what}: {too_large})")
-                    continue
-                left -= len(block.source)
-            if block:
+                too_large = f"too large for this page, see figures/{block.name}.png"
+                why = block.why if block.picture is None else too_large if len(block.source) > left else None
+                left -= len(block.source) if why is None else 0
+            if isinstance(block, Figure) and why is not None:
+                words = [block.name.replace("_", " "), *([why] if why else [])]
+                section.missing.append(f"{block.label} ({': '.join(words)})")
+            else:
                 section.blocks.append(block)
-    return names
+    for run in every:  # what no section shows, such as a graph of TensorBoard's
+        left_out = (pair for pair in run.not_drawn.items() if pair[0] not in names)
+        beyond.missing += [f"{name} of the {run.stage} ({why})" for name, why in left_out]
+    return [section for section, _ in parts if section is not beyond or beyond.blocks or beyond.missing]
 
 
 def _data(runs: Sequence[StageRun]) -> Blocks:
@@ -105,37 +94,30 @@ def _data(runs: Sequence[StageRun]) -> Blocks:
 
 
 def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
-    alike = of_the_report(runs[0]) and loss_of_the_report(runs[0])
-    reported = report()["autoencoder"]["loss"] if alike else ()
+    reported = report()["autoencoder"]["loss"] if of_the_report(runs[0]) and loss_of_the_report(runs[0]) else ()
     yield _figure(runs, "architecture", "Figures 4, 5 and 6")
     yield tables.settings(runs)
     yield scores.loss(runs)
-    last = ("train/loss_last", "Loss of the last batch of each epoch", 1.0, reported)
-    yield from _curves(runs, "loss_per_epoch", "Figure 8", last)
-    yield from _curves(runs, "train_loss", "Figure 9", ("train/loss", "Training loss, mean of each epoch"))
-    yield from _curves(runs, "val_loss", "Figure 10", ("val/loss", "Validation loss"))
+    yield from _curves(runs, "loss_per_epoch", "Figure 8", ("train/loss_last", f"Loss {LAST}", 1.0, reported))
+    yield from _curves(runs, "train_loss", "Figure 9")
+    yield from _curves(runs, "val_loss", "Figure 10")
     yield _figure(runs, "reconstructions", "Figure 11")
     yield Text("Over- or underfitting", fitting(runs))
 
 
 def _classifier(runs: Sequence[StageRun]) -> Blocks:
-    reported = report()["classifier"]
+    reported, alike = report()["classifier"], of_the_report(runs[0])
+    loss = ("train/loss_last", f"Loss {LAST}", 1.0, ())
+    if alike and loss_of_the_report(runs[0]):
+        loss = (scores.softmax_key(runs), f"Loss {LAST}, ÷ 100", 0.01, reported["loss"])
+    accuracy = ("train/accuracy_last", f"Accuracy {LAST}, in %", 100, reported["accuracy"] if alike else ())
     yield _figure(runs, "architecture", "Figure 12")
     yield tables.settings(runs)
     yield scores.loss(runs)
     yield scores.accuracy(runs)
-    loss = [scores.softmax_key(runs), "Loss of the last batch of each epoch, ÷ 100", 0.01, reported["loss"]]
-    accuracy = ["train/accuracy_last", "Accuracy of the last batch of each epoch, in %", 100, reported["accuracy"]]
-    if not (of_the_report(runs[0]) and loss_of_the_report(runs[0])):
-        loss = ["train/loss_last", "Loss of the last batch of each epoch"]
-    if not of_the_report(runs[0]):
-        accuracy = accuracy[:3]
     yield from _curves(runs, "loss_and_accuracy_per_epoch", "Figure 14", loss, accuracy)
-    yield from _curves(runs, "train_loss", "Figure 15", ("train/loss", "Training loss, mean of each epoch"))
-    yield from _curves(runs, "val_loss", "Figure 16", ("val/loss", "Validation loss"))
-    train = ("train/accuracy", "Training accuracy, mean of each epoch")
-    yield from _curves(runs, "train_accuracy", "Figure 17", train)
-    yield from _curves(runs, "val_accuracy", "Figure 18", ("val/accuracy", "Validation accuracy"))
+    for number, name in enumerate(("train_loss", "val_loss", "train_accuracy", "val_accuracy"), start=15):
+        yield from _curves(runs, name, f"Figure {number}")
     yield scores.headline(runs)
     yield _figure(runs, "batch_accuracy", "Figure 20")
     yield _figure(runs, "confusion_matrix", "Figure 21")
@@ -180,8 +162,7 @@ def _beyond(runs: Runs, plugins: Sequence[str]) -> Blocks:
         if runs[stage]:
             yield tables.metrics(runs[stage])
             yield tables.parts(runs[stage])
-        for name in names if runs[stage] else ():
-            yield _figure(runs[stage], name, BEYOND)
+            yield from (_figure(runs[stage], name, BEYOND) for name in names)
     if any(run.picture("sampled") for run in runs["autoencoder"]):  # of a module that can
         yield _figure(runs["autoencoder"], "sampled", BEYOND)
     if runs["autoencoder"]:
@@ -203,5 +184,6 @@ def _curves(runs: Sequence[StageRun], name: str, label: str, *bands: Sequence[An
         return
     from aeprobe_tools.report.bands import band  # matplotlib, only where something is drawn
 
-    for arguments in bands:
+    split, _, metric = name.partition("_")
+    for arguments in bands or [(f"{split}/{metric}", CURVES[split].format(metric))]:
         yield Figure(label, name, band(runs, *arguments))

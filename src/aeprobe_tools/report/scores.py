@@ -7,12 +7,14 @@ from operator import itemgetter
 
 from aeprobe.wording import NONE, number, percent
 from aeprobe_tools.pages import Table
-from aeprobe_tools.report.comparison import Form, fewer, loss_of_the_report, of_the_report, report, shown, wilson
+from aeprobe_tools.report.comparison import Form, loss_of_the_report, of_the_report, report, shown, wilson
 from aeprobe_tools.report.tables import ours
 from aeprobe_tools.results.seeds import across, spread
 from aeprobe_tools.results.stage_run import StageRun
 
+Column = tuple[str, Form]  # a metric's key, and how its numbers are written
 OWN = "The last batch of each epoch may be a small one. The mean is over all batches of the epoch."
+REPORTED = "The report's {} the last batch of 100 of each epoch; our last batch has {} images. {}"
 
 
 def loss(runs: Sequence[StageRun]) -> Table:
@@ -20,25 +22,20 @@ def loss(runs: Sequence[StageRun]) -> Table:
     first = runs[0].stage == "autoencoder"
     label, name = "Figure 8" if first else "Figure 14", runs[0].loss_name.replace("MSE per pixel", "MSE")
     title = "Loss in each epoch" + (f" ({name})" if name != "cross-entropy" else "")
-    last: tuple[str, Form] = ("train/loss_last", number)
-    mean: tuple[str, Form] = ("train/loss", number)
+    last: Column = ("train/loss_last", number)
+    mean: Column = ("train/loss", number)
     if not (of_the_report(runs[0]) and loss_of_the_report(runs[0])):
         return _per_epoch(runs, label, title, OWN, [], last, mean)
-    reported, batch = report()[runs[0].stage], _our_batch(runs[0])
-    note = (
-        f"The report's numbers are those of the last batch of 100 of each epoch; {batch}. "
-        "The mean is over all batches of the epoch."
-    )
+    reported = report()[runs[0].stage]
+    theirs, note = "numbers are those of", "The mean is over all batches of the epoch."
     if not first:
-        last = (softmax_key(runs), _hundredth)
-        what = "cross-entropy on logits, not divided"
-        if runs[0].setting("classifier.loss_on") == "softmax":
-            mean, what = ("train/loss", _hundredth), "cross-entropy on softmax outputs, ÷\u00a0100"
-        note = (
-            "The report's loss is the cross-entropy of softmax outputs of the last batch, divided by the batch "
-            f"size of 100 (it cannot be below {reported['loss_minimum']}); {batch}, divided by 100 too. "
-            f"The mean is that of the loss that was trained: {what}."
-        )
+        last, softmax = (softmax_key(runs), _hundredth), runs[0].setting("classifier.loss_on") == "softmax"
+        mean = ("train/loss", _hundredth if softmax else number)
+        trained = "on softmax outputs, ÷\u00a0100" if softmax else "on logits, not divided"
+        least = reported["loss_minimum"]
+        theirs = f"loss is the cross-entropy of softmax outputs, ÷\u00a0100 as ours (so at least {least}), of"
+        note = f"The mean is that of the loss that was trained: cross-entropy {trained}."
+    note = REPORTED.format(theirs, _our_batch(runs[0]), note)
     return _per_epoch(runs, label, title, note, list(map(number, reported["loss"])), last, mean)
 
 
@@ -47,22 +44,15 @@ def accuracy(runs: Sequence[StageRun]) -> Table:
     reported, note = [], OWN
     if of_the_report(runs[0]):
         reported = list(map(str, report()["classifier"]["accuracy"]))
-        whole = "In percent. The report's whole numbers are those of the last batch of 100"
-        note = f"{whole}; {_our_batch(runs[0])}."
+        note = REPORTED.format("whole numbers are those of", _our_batch(runs[0]), "All are in percent.")
     last, mean = ("train/accuracy_last", _short_percent), ("train/accuracy", _bare_percent)
     return _per_epoch(runs, "Figure 14", "Accuracy in each epoch (%)", note, reported, last, mean)
 
 
-def _our_batch(run: StageRun) -> str:
-    """Say how large our last batch is, beside the report's of 100."""
-    size, counts = run.setting(f"{run.stage}.batch_size"), run.data.get("images")
-    images = run.metrics.get("epoch_size") or (counts.get("train") if isinstance(counts, dict) else None)
-    if size and isinstance(size, int) and isinstance(images, int):
-        cut = run.setting("trainer.limit_train_batches")
-        size = size if cut else images % size or size
-    if size == report()["batch"]:
-        return "so are ours beside them"
-    return f"ours beside them are those of our last batch, of {NONE if size is None else size}"
+def _our_batch(run: StageRun) -> int:
+    """Return the number of images in the last batch of an epoch."""
+    size, images = int(run.setting(f"{run.stage}.batch_size")), run.metrics.get("epoch_size")
+    return images % size or size if images and not run.setting("trainer.limit_train_batches") else size
 
 
 def softmax_key(runs: Sequence[StageRun]) -> str:
@@ -88,24 +78,19 @@ def headline(runs: Sequence[StageRun]) -> Table | None:
 
 def classes(runs: Sequence[StageRun]) -> Table | None:
     """Return the best recognised class, on the report's images beside the report's confusion matrix."""
-    matrices = [m for run in runs if (m := run.metrics.get("confusion_matrix"))]
+    matrices = [matrix for run in runs if (matrix := run.metrics.get("confusion_matrix"))]
     if not matrices:
         return None
     shares = [{i: row[i] / sum(row) for i, row in enumerate(m) if sum(row)} or {0: 0.0} for m in matrices]
-    best = _named(runs[0], [max(s.items(), key=itemgetter(1)) for s in shares])
+    best = _named(runs[0], [max(share.items(), key=itemgetter(1)) for share in shares])
     if not of_the_report(runs[0]):
-        worst = _named(runs[0], [min(s.items(), key=itemgetter(1)) for s in shares])
+        worst = _named(runs[0], [min(share.items(), key=itemgetter(1)) for share in shares])
         rows = [["Best recognised class", best], ["Worst recognised class", worst]]
         return Table("Figure 21", "Classes in the confusion matrix", ["", ours(runs)], rows)
     reported = report()["classifier"]["confusion"]
     digit = reported["digit"]
-    right = spread(float(m[digit][digit]) for m in matrices if len(m) > digit)
-    if right is None:
-        return None
-    of = f" of {sum(matrices[0][digit]):,}"
-    counted = f"{right.mean:,.0f}{of}"
-    if len(matrices) > 1:
-        counted = f"{right.mean:,.1f} ±\u00a0{right.sd:.1f}{of}{fewer(right, len(runs))}"
+    right = shown(spread(matrix[digit][digit] for matrix in matrices), "{:,.4g}".format, len(runs))
+    counted = f"{right} of {sum(matrices[0][digit]):,}"
     rows = [
         [f"Images of digit {digit} right", counted, f"{reported['correct']:,}"],
         ["Best recognised digit", best, str(reported["best"])],
@@ -135,8 +120,8 @@ def _per_epoch(
     title: str,
     note: str,
     reported: list[str],
-    last: tuple[str, Form],
-    mean: tuple[str, Form],
+    last: Column,
+    mean: Column,
 ) -> Table:
     """Return a table with a row for each epoch; `last` and `mean` are a metric's key and how it is written."""
     columns = [reported] if reported else []
@@ -149,8 +134,7 @@ def _per_epoch(
     ]
     n = ""
     if len(runs) > 1:
-        n = f" (n\u00a0=\u00a0{len(runs)})"
-        note += f" Of {len(runs)} runs: mean ± standard deviation."
+        n, note = f" (n\u00a0=\u00a0{len(runs)})", f"{note} Of {len(runs)} runs: mean ± standard deviation."
     head = ["Epoch", "Report", f"Ours, last batch{n}", f"Ours, mean{n}"]
     head = head if reported else ["Epoch", f"Last batch{n}", f"Mean{n}"]
     return Table(label, title, head, rows, note, numeric=True)

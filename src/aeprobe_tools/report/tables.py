@@ -7,9 +7,19 @@ from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import MODULE
 from aeprobe.wording import NONE, number
 from aeprobe_tools.pages import BEYOND, Table
-from aeprobe_tools.report.comparison import form_of, of_the_report, report, shown
+from aeprobe_tools.report.comparison import beside_references, form_of, of_the_report, report, shown
 from aeprobe_tools.results.seeds import spread
 from aeprobe_tools.results.stage_run import StageRun
+
+# Settings that the report's recipe has no row for, and their values there.
+BESIDES = {
+    "initialization": "torch",
+    "dropout": 0,
+    "batch_norm": False,
+    "standardize": False,
+    "code_noise": 0,
+    "class_weights": None,
+}
 
 
 def data(runs: Sequence[StageRun]) -> Table:
@@ -37,63 +47,43 @@ def data(runs: Sequence[StageRun]) -> Table:
 def settings(runs: Sequence[StageRun]) -> Table:
     """Return the settings of a stage."""
     run, stage = runs[0], runs[0].stage
-    reported = report()[stage]["settings"]
-    used = _group(run.setting(stage))
-    network = _group(used.get("network", used.get("head")))
-    optimizer, scheduler = _group(used.get("optimizer")), _group(used.get("scheduler"))
-    loss = run.loss_name if stage == "autoencoder" else f"{run.loss_name} on {used.get('loss_on')}"
+    reported, used, first = report()[stage]["settings"], run.setting(stage), stage == "autoencoder"
+    network, optimizer = used.get("network" if first else "head") or {}, used.get("optimizer") or {}
+    loss = run.loss_name if first else f"{run.loss_name} on {used.get('loss_on')}"
     loss = reported["loss"] if loss == "MSE per pixel" else f"{loss} outputs" if loss.endswith("softmax") else loss
-    regularizer = _group(used.get("regularizer"))
-    if weight := regularizer.get("weight"):
-        agrees = _class(regularizer.get("_target_")) == "ClusterAgreement"
-        term = f"the agreement of {regularizer.get('clusters')} clusters" if agrees else "that of its regularizer"
-        loss = f"{loss} {'less' if agrees else 'plus'} {_plain(weight)} times {term}, which fades"
+    if added := _node(used.get("regularizer")):
+        loss = f"{loss} + {added}"
     rate = _plain(optimizer.get("lr"))
-    if (own := used.get("encoder_lr")) is not None and run.encoder in ("finetuned", "scratch"):
-        rate += f"; of the encoder {_plain(own)}"
-    layers = run.layers("encoder" if stage == "autoencoder" else "head")
+    if (of_encoder := used.get("encoder_lr")) is not None and used["encoder"] in ("finetuned", "scratch"):
+        rate += f"; of the encoder {_plain(of_encoder)}"
+    mirrored = run.sizes("encoder") == run.sizes("decoder")[::-1]
+    name = "Layers" if not first else "Layers, then mirrored" if mirrored else "Layers of the encoder"
     rows = [
-        ["Layers", layers or NONE, _widths(reported["widths"])],
+        [name, run.layers("encoder" if first else "head") or NONE, _widths(reported)],
         ["Activation", str(network.get("activation", NONE)), reported["activation"]],
         ["Loss", loss, reported["loss"]],
-        ["Optimizer", _class(optimizer.get("_target_")), reported["optimizer"]],
+        ["Optimizer", _class(optimizer), reported["optimizer"]],
         ["Learning rate", rate, _plain(reported["lr"])],
         ["Weight decay", _plain(optimizer.get("weight_decay")), _plain(reported["weight_decay"])],
-        ["Schedule", _class(scheduler.get("_target_")), reported["schedule"]],
+        ["Schedule", _class(used.get("scheduler") or {}), reported["schedule"]],
         ["Batch size", _plain(used.get("batch_size")), _plain(reported["batch_size"])],
         ["Epochs", _epochs(runs, used.get("max_epochs")), _plain(reported["max_epochs"])],
     ]
-    if stage == "classifier":
-        theirs = report()["autoencoder"]["settings"]["widths"]
+    if not first:
         encoder = run.layers("encoder") or f"that of {run.metrics.get('ckpt')}"
-        rows.insert(0, ["Encoder", f"{encoder}, {run.encoder}", f"{_widths(theirs)}, frozen"])
-    else:
-        mirrored = run.sizes("encoder") == run.sizes("decoder")[::-1]
-        rows[0][0] = "Layers, then mirrored" if mirrored else "Layers of the encoder"
-    rows += [["Besides", "; ".join(more), "nothing"]] if (more := _besides(used)) else []
-    label = "Figure 13" if stage == "classifier" else "Figure 7"
-    return _beside_the_report(label, "Training settings", runs, rows)
+        theirs = _widths(report()["autoencoder"]["settings"])
+        rows.insert(0, ["Encoder", f"{encoder}, {run.encoder}", f"{theirs}, frozen"])
+    if more := _besides(used, network):
+        rows.append(["Besides", "; ".join(more), "nothing"])
+    return _beside_the_report("Figure 7" if first else "Figure 13", "Training settings", runs, rows)
 
 
-def _besides(used: Mapping[str, Any]) -> list[str]:
+def _besides(used: Mapping[str, Any], network: Mapping[str, Any]) -> list[str]:
     """List the settings that the report's recipe has no row for."""
-    augmentation, corruption = _group(used.get("augmentation")), _group(used.get("corruption"))
-    network = _group(used.get("network", used.get("head")))
-    pixels, epochs, hidden = augmentation.get("pixels"), augmentation.get("epochs"), corruption.get("p")
-    noise = f"what the encoder sees corrupted by {_class(corruption.get('_target_'))}({_arguments(corruption)})"
-    moved = f"images moved by up to {pixels} px" + (f" in the first {epochs} epochs" if epochs else "")
-    words = {
-        f"of class {_class(used.get('_target_'))}": used.get("_target_") not in (None, MODULE),
-        "He initialisation": network.get("initialization") == "he",
-        f"dropout of {_plain(network.get('dropout'))}": network.get("dropout"),
-        "batch norm": network.get("batch_norm"),
-        moved: pixels,
-        f"{_plain(hidden)} of the pixels hidden": hidden,
-        noise: corruption.get("_target_") and not hidden,
-        "codes standardised": used.get("standardize"),
-        f"noise of {_plain(used.get('code_noise'))} on the codes": used.get("code_noise"),
-    }
-    return [word for word, given in words.items() if given]
+    module = [] if used.get("_target_") in (None, MODULE) else [f"module: {_class(used)}"]
+    nodes = [f"{name}: {text}" for name in ("augmentation", "corruption") if (text := _node(used.get(name)))]
+    values = ((name, {**network, **used}.get(name, neutral), neutral) for name, neutral in BESIDES.items())
+    return module + nodes + [f"{name}={_plain(value)}" for name, value, neutral in values if value != neutral]
 
 
 def metrics(runs: Sequence[StageRun]) -> Table | None:
@@ -110,7 +100,7 @@ def metrics(runs: Sequence[StageRun]) -> Table | None:
 
 
 def parts(runs: Sequence[StageRun]) -> Table | None:
-    """The metric of each part of the test images, where their source names parts."""
+    """Return the metric of each part of the test images, where their source names parts."""
     names = [*runs[0].test_parts]
     if not names:
         return None
@@ -125,8 +115,7 @@ def parts(runs: Sequence[StageRun]) -> Table | None:
 def references(runs: Sequence[StageRun]) -> Table | None:
     """Return our test MSE beside that of others with a code of as many numbers."""
     value = spread(run.last("test/mse") for run in runs)
-    alike = of_the_report(runs[0]) and runs[0].sizes("encoder")[-1:] == ["30"]
-    if value is None or not alike:
+    if value is None or not beside_references(runs[0]):
         return None
     rows = [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]
     rows.insert(0, [ours(runs), shown(value, number, len(runs)), ""])
@@ -139,7 +128,7 @@ def ours(runs: Sequence[StageRun]) -> str:
 
 
 def _images(run: StageRun, split: str) -> str:
-    counts = _group(run.data.get("images"))
+    counts = run.data.get("images") or {}
     return f"{counts[split]:,}" if split in counts else NONE
 
 
@@ -148,20 +137,20 @@ def _beside_the_report(label: str, title: str, runs: Sequence[StageRun], rows: l
     return Table(label, title, ["", ours(runs), "The report"], rows, marked=marked)
 
 
-def _group(node: Any) -> dict[str, Any]:
-    return node if isinstance(node, dict) else {}
+def _widths(reported: Mapping[str, Any]) -> str:
+    return "-".join(map(str, reported["widths"]))
 
 
-def _widths(widths: Any) -> str:
-    return "-".join(map(str, widths)) if isinstance(widths, list) else NONE
+def _class(node: Mapping[str, Any]) -> str:
+    return str(node.get("_target_") or "none").rpartition(".")[2]
 
 
-def _class(target: Any) -> str:
-    return "none" if target is None else str(target).rpartition(".")[2]
-
-
-def _arguments(node: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={_plain(value)}" for key, value in node.items() if not key.startswith("_"))
+def _node(node: Any) -> str:
+    """Write a node as its class and arguments; "" where it names no class."""
+    if not node or not node.get("_target_"):
+        return ""
+    arguments = (f"{key}={_plain(value)}" for key, value in node.items() if not key.startswith("_"))
+    return f"{_class(node)}({', '.join(arguments)})"
 
 
 def _plain(value: Any) -> str:

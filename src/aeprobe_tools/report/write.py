@@ -39,17 +39,17 @@ class Report(After):
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None, plugins: Sequence[str] = ()) -> Path:
-    """Write the page of some runs and returns its path.
+    """Write the page of some runs, by default `report.html` in the first directory, and return its path.
 
     Args:
         runs: directories of an autoencoder's run, a classifier's, or of `stage=all`; several seeds of one
             experiment give mean and standard deviation.
-        output: the file; `report.html` in the first directory by default.
+        output: the file.
         plugins: packages of your own that a run may name evaluations of.
 
     Raises:
-        AeprobeError: one is no run, they do not belong together, two have the same seed, or the file cannot be
-            written. A page that is there already stays as it is.
+        AeprobeError: one is no run, they do not belong together, or the file cannot be written; a page that is
+            there already stays as it is.
     """
     if not runs:
         raise AeprobeError("no run directory given: expected one or more")
