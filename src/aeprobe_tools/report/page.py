@@ -1,6 +1,7 @@
 """Sections of the page, in their order: tables, pictures and sentences, for the template to lay out."""
 
 import base64
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,9 +10,9 @@ from typing import Any
 from aeprobe.config import nodes
 from aeprobe.config.trust import require_trusted
 from aeprobe_tools.pages import BEYOND, Table, Text
-from aeprobe_tools.report import scores, tables
+from aeprobe_tools.report import tables
 from aeprobe_tools.report.comparison import fitting, loss_of_the_report, of_the_report, report
-from aeprobe_tools.results.seeds import FINISHED, Runs
+from aeprobe_tools.results.seeds import FINISHED, Runs, across
 from aeprobe_tools.results.stage_run import Picture, StageRun
 
 BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
@@ -97,7 +98,7 @@ def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
     reported = report()["autoencoder"]["loss"] if of_the_report(runs[0]) and loss_of_the_report(runs[0]) else ()
     yield _figure(runs, "architecture", "Figures 4, 5 and 6")
     yield tables.settings(runs)
-    yield scores.loss(runs)
+    yield tables.loss(runs)
     yield from _curves(runs, "loss_per_epoch", "Figure 8", ("train/loss_last", f"Loss {LAST}", 1.0, reported))
     yield from _curves(runs, "train_loss", "Figure 9")
     yield from _curves(runs, "val_loss", "Figure 10")
@@ -109,19 +110,19 @@ def _classifier(runs: Sequence[StageRun]) -> Blocks:
     reported, alike = report()["classifier"], of_the_report(runs[0])
     loss = ("train/loss_last", f"Loss {LAST}", 1.0, ())
     if alike and loss_of_the_report(runs[0]):
-        loss = (scores.softmax_key(runs), f"Loss {LAST}, ÷ 100", 0.01, reported["loss"])
+        loss = (tables.softmax_key(runs), f"Loss {LAST}, ÷ 100", 0.01, reported["loss"])
     accuracy = ("train/accuracy_last", f"Accuracy {LAST}, in %", 100, reported["accuracy"] if alike else ())
     yield _figure(runs, "architecture", "Figure 12")
     yield tables.settings(runs)
-    yield scores.loss(runs)
-    yield scores.accuracy(runs)
+    yield tables.loss(runs)
+    yield tables.accuracy(runs)
     yield from _curves(runs, "loss_and_accuracy_per_epoch", "Figure 14", loss, accuracy)
     for number, name in enumerate(("train_loss", "val_loss", "train_accuracy", "val_accuracy"), start=15):
         yield from _curves(runs, name, f"Figure {number}")
-    yield scores.headline(runs)
+    yield tables.headline(runs)
     yield _figure(runs, "batch_accuracy", "Figure 20")
     yield _figure(runs, "confusion_matrix", "Figure 21")
-    yield scores.classes(runs)
+    yield tables.classes(runs)
     yield Text("Over- or underfitting", fitting(runs))
 
 
@@ -182,8 +183,34 @@ def _curves(runs: Sequence[StageRun], name: str, label: str, *bands: Sequence[An
     if len(runs) == 1:
         yield _figure(runs, name, label)
         return
-    from aeprobe_tools.report.bands import band  # matplotlib, only where something is drawn
-
     split, _, metric = name.partition("_")
     for arguments in bands or [(f"{split}/{metric}", CURVES[split].format(metric))]:
-        yield Figure(label, name, band(runs, *arguments))
+        yield Figure(label, name, _band(runs, *arguments))
+
+
+def _band(
+    runs: Sequence[StageRun], key: str, title: str, scale: float = 1, report: Sequence[float] = ()
+) -> Picture:
+    """Draw a number of each epoch over runs: its mean, one standard deviation, and the report's points.
+
+    The scale multiplies ours, so that they stand beside the report's.
+    """
+    from aeprobe_tools.figures.charts import DARK, ORANGE, new_axes, whole_numbers  # matplotlib
+
+    known = {epoch: point for epoch, point in enumerate(across(runs, key), start=1) if point}
+    epochs = list(known)
+    mean = [scale * point.mean for point in known.values()]
+    sd = [scale * point.sd for point in known.values()]
+    figure, axes = new_axes(title, "epoch", "")
+    low, high = ([m + sign * d for m, d in zip(mean, sd, strict=True)] for sign in (-1, 1))
+    axes.fill_between(epochs, low, high, color=DARK, alpha=0.22, lw=0, label="± 1 standard deviation")
+    axes.plot(epochs, mean, "o-", color=DARK, ms=4, label=f"mean of {len(runs)} runs")
+    if report:
+        axes.plot(range(1, len(report) + 1), report, "s--", color=ORANGE, ms=4, label="the report")
+    axes.xaxis.set_major_locator(whole_numbers())
+    axes.legend(frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    ends = [f"{mean[i]:.4g} ± {sd[i]:.2g} in epoch {epochs[i]}" for i in (0, -1)] if known else ["nothing yet"]
+    alt = f"Mean and standard deviation over {len(runs)} runs: {' and '.join(dict.fromkeys(ends))}."
+    return Picture(content.getvalue(), title, alt, {})
