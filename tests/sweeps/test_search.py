@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO, TINY, Result, metrics, train
+from images import write_folder
 from same_runs import wait_for
 
 from aeprobe_tools.results import table as results
@@ -84,39 +85,33 @@ def test_a_failing_trial_does_not_end_the_search_and_another_study_is_refused(tm
 
 
 @pytest.mark.slow
-def test_a_grid_has_every_combination_and_joblib_runs_a_search(tmp_path: Path, root: Path) -> None:
-    settings = ["sweep=g", "stage=autoencoder", "autoencoder.batch_size=100", *TINY, f"data.root={root}"]
-    grid = train("-m", "search=grid", *settings, cwd=tmp_path)
-    assert grid.status == 0, grid.err
-    runs = [metrics(path.parent) for path in (tmp_path / "outputs" / "sweeps" / "g").rglob("metrics.json")]
-    rates = [run["config"]["autoencoder"]["optimizer"]["lr"] for run in runs]
-    assert sorted(rates) == [3e-4, 1e-3, 3e-3]
-
-    two = (
-        "hydra/launcher=joblib",
-        "hydra.launcher.n_jobs=2",
-        "hydra.sweeper.n_jobs=2",
-        "hydra.sweeper.n_trials=2",
-    )
-    done = search(tmp_path, root, *two)
+def test_two_trials_at_a_time_of_a_key_that_takes_whole_numbers(tmp_path: Path, root: Path) -> None:
+    sizes = "autoencoder.batch_size=tag(log,interval(5e1,2e2))"
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2")
+    done = search(tmp_path, root, *launcher, sizes, "hydra.sweeper.n_trials=2")
     assert done.status == 0, done.err
-    assert [state for state, *_ in trials(tmp_path)] == ["COMPLETE", "COMPLETE"]
+    drawn = [params["autoencoder.batch_size"] for state, params, _ in trials(tmp_path) if state == "COMPLETE"]
+    runs = [metrics(path.parent) for path in (tmp_path / "outputs").rglob("metrics.json")]
+    assert sorted(run["config"]["autoencoder"]["batch_size"] for run in runs) == sorted(drawn)  # type: ignore[type-var]
+    assert all(isinstance(size, int) and 50 <= size <= 200 for size in drawn)
+    assert len({*drawn}) == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["search=optuna"], "train.py -m search=optuna sweep=NAME"),
-        (["-m", "search=optuna", "hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: must be at least 1"),
-        (["-m", "search=optuna", "objective=test/loss"], "objective=test/loss: stage=all reports no such metric"),
-        (["-m", "search=optuna", "autoencoder.optimizer.lr=interval(2,1)"], "from a smaller to a greater number"),
-        (["-m", "search=optuna", "autoencoder.nothing=1,2"], "autoencoder.nothing: no such key"),
-        (["-m", "search=nothing"], "search/nothing: no such file in conf/; there are grid, optuna"),
-    ],
-)
-def test_a_search_that_cannot_be_is_refused_in_a_line(tmp_path: Path, arguments: list[str], said: str) -> None:
-    done = train(*arguments, cwd=tmp_path)
-    assert done.status == 1
-    (line,) = done.err.splitlines()
-    assert said in line
-    assert not [*tmp_path.rglob("metrics.json")]
+@pytest.mark.slow
+def test_the_encoder_of_a_search_over_stage_2_decides_what_is_held_out(tmp_path: Path) -> None:
+    """The split is the checkpoint's, whatever the configuration says."""
+    write_folder(tmp_path / "folder")
+    typed = ("data=folder", "data.root=folder", "data.val_size=0", "autoencoder.network.widths=[784,30]")
+    assert train("stage=autoencoder", *TINY, *typed, "hydra.run.dir=encoder", cwd=tmp_path).status == 0
+    asked = ("-m", "search=optuna", "sweep=s", "stage=classifier", "ckpt=encoder", *TINY)
+    asked += ("hydra.sweeper.n_trials=1", "hydra.sweeper.params=null", "seed=0,1")
+    refused = train(*asked, cwd=tmp_path)
+    assert refused.status == 1
+    (line,) = refused.err.splitlines()
+    assert "the encoder in ckpt=encoder was trained with data.val_size=0: the search would choose by" in line
+    assert not (tmp_path / "outputs").exists()
+    allowed = train(*asked, "objective=train/accuracy", cwd=tmp_path)
+    assert allowed.status == 0, allowed.err
+    ((_, _, value),) = trials(tmp_path)
+    (run,) = (metrics(path.parent) for path in (tmp_path / "outputs").rglob("metrics.json"))
+    assert value == run["final"]["train/accuracy"]

@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, Result, metrics, rewrite, train
+from conftest import REPO, TINY, Result, composed, metrics, rewrite, train
+from finished_runs import metrics as finished
+from finished_runs import write_stage
 from images import write_folder
 from same_runs import wait_for
 
 from aeprobe.cli import skip_completed
-from aeprobe.config import objective
-from aeprobe.errors import AeprobeError
+from aeprobe.config.schema import plain
 from aeprobe_tools.results import table as results
 
 
@@ -87,37 +88,20 @@ def test_a_job_of_both_stages_goes_on_where_the_sweep_was_killed(tmp_path: Path,
     assert metrics(second / "classifier")["status"] == "completed"
 
 
-@pytest.mark.slow
-def test_another_configuration_in_a_jobs_directory_is_never_overwritten(tmp_path: Path, root: Path) -> None:
-    arguments = ("seed=0,1",)
-    assert sweep(tmp_path, root, *arguments).status == 0
-    (job,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
-    rewrite(job, lambda found: found["config"]["data"].update(val_size=4000))
-    before = weights(job)
-    result = sweep(tmp_path, root, *arguments)
-    assert result.status == 1
-    assert "holds a run with data.val_size=4000, not 5000: choose another sweep=" in result.err
-    assert weights(job) == before
-    assert metrics(job)["status"] == "completed"
-
-
-@pytest.mark.slow
-def test_two_sweeps_of_one_name_at_once_lose_nothing(tmp_path: Path, root: Path) -> None:
-    command = [sys.executable, str(REPO / "train.py"), "-m", "sweep=s", "stage=autoencoder", "seed=0,1,2", *TINY]
-    both = [
-        subprocess.Popen(
-            [*command, f"data.root={root}"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=200) for process in both]
-    folder = tmp_path / "outputs" / "sweeps" / "s"
-    found = [metrics(path) for path in folder.iterdir() if path.is_dir()]
-    assert [run["status"] for run in found] == ["completed"] * 3
-    assert all(len(run["epochs"]) == 1 for run in found)
-    for _, err in outputs:
-        for line in err.decode().splitlines():
-            assert line.startswith("error: "), line
+def test_a_job_with_other_settings_or_other_images_is_never_taken_for_done(tmp_path: Path) -> None:
+    config = composed(["stage=autoencoder", "data=folder", "data.root=images"])
+    job = tmp_path / "job"
+    write_stage(job, finished("autoencoder", config=plain(config), data={"files": {}}), figures=False)
+    assert skip_completed.status(job, config) == "completed"
+    rewrite(job, lambda found: found["config"]["data"].update(val_size=40))
+    with pytest.raises(skip_completed.OtherRunError, match=r"val_size=40, not 5000: choose another sweep="):
+        skip_completed.status(job, config)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "labels").write_bytes(b"as it is now")
+    config.data.root = str(tmp_path / "images")
+    rewrite(job, lambda found: found.update(config=plain(config), data={"files": {"labels": {"sha256": "0"}}}))
+    with pytest.raises(skip_completed.OtherRunError, match=r"was made with another .*labels than there is now"):
+        skip_completed.status(job, config)
 
 
 def test_a_sweep_that_is_interrupted_says_so_and_goes_on(tmp_path: Path) -> None:
@@ -162,73 +146,4 @@ def test_the_ending_of_a_job_is_that_of_its_stages(tmp_path: Path) -> None:
             kept = {"schema": 1, "stage": stage, "status": status, "seed": 0, "overrides": [], "final": {}}
             (part / "metrics.json").write_text(json.dumps(kept | {"config": {"stage": "all"}, "epochs": []}))
         assert skip_completed.ending(tmp_path / name) == whole
-    assert [job.name for job in skip_completed.jobs(tmp_path)] == [
-        "between",
-        "both",
-        "failed",
-        "killed",
-        "refused",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "stage", "wanted"),
-    [
-        (None, "autoencoder", ("autoencoder", "val/loss")),
-        (None, "classifier", ("classifier", "val/accuracy")),
-        (None, "all", ("classifier", "val/accuracy")),
-        ("val/loss", "all", ("classifier", "val/loss")),
-        ("autoencoder val/loss", "all", ("autoencoder", "val/loss")),
-        (None, "test", None),
-    ],
-)
-def test_the_objective_is_a_validation_metric(
-    name: str | None, stage: str, wanted: tuple[str, str] | None
-) -> None:
-    assert objective.resolve({"objective": name, "stage": stage}) == wanted
-
-
-@pytest.mark.parametrize(
-    ("name", "stage"),
-    [
-        ("test/accuracy", "all"),
-        ("val/accuracy", "autoencoder"),
-        ("nonsense", "classifier"),
-        ("classifier x", "all"),
-    ],
-)
-def test_an_objective_that_nobody_reports_is_refused(name: str, stage: str) -> None:
-    with pytest.raises(AeprobeError, match=r"reports no such metric; there are .*val/loss"):
-        objective.resolve({"objective": name, "stage": stage})
-
-
-def test_directions_and_the_worst() -> None:
-    assert objective.direction({"stage": "all"}) == "maximize"
-    assert objective.direction({"objective": "autoencoder val/loss", "stage": "all"}) == "minimize"
-    assert objective.worst({"stage": "all"}) == float("-inf")
-    assert objective.worst({"stage": "autoencoder"}) == float("inf")
-    assert objective.worst({"objective": "nonsense", "stage": "all"}) is None
-
-
-@pytest.mark.slow
-def test_a_job_on_a_folder_that_holds_other_images_now_is_not_taken_for_done(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "images", 120)
-    job = (
-        "-m",
-        "sweep=s",
-        "stage=autoencoder",
-        *TINY,
-        "data=folder",
-        "data.root=images",
-        "data.val_size=20",
-        "seed=0",
-    )
-    assert train(*job, cwd=tmp_path).status == 0
-    (path,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
-    before = (path / "metrics.json").read_bytes()
-    images = folder / "train-images-idx3-ubyte"
-    images.write_bytes(images.read_bytes()[:-1] + b"\x07")  # of the same size
-    again = train(*job, cwd=tmp_path)
-    assert again.status == 1
-    assert f"was made with another {images.relative_to(tmp_path)} than there is now" in again.err
-    assert (path / "metrics.json").read_bytes() == before
+    assert [job.name for job in skip_completed.jobs(tmp_path)] == sorted(job.name for job in tmp_path.iterdir())
