@@ -111,3 +111,23 @@ def run_patched(cwd: Path, body: str, *arguments: str, before: str = "") -> Resu
     file = cwd / "patched.py"
     file.write_text(PATCHED.format(body=" " * 8 + body, before=before))
     return together([[sys.executable, str(file), "trainer=ddp", *arguments]], cwd, [{}])[0]
+
+
+# A callback that ends the process in the second epoch of a multirun's second job, once.
+STOPS = """
+import os, signal
+from pathlib import Path
+import lightning as L
+class Stop(L.Callback):
+    def on_train_epoch_start(self, trainer, *_):
+        jobs = {{path.relative_to("outputs").parts[2] for path in Path().rglob("metrics.json")}}
+        if trainer.current_epoch == 1 and len(jobs) == 2 and not Path("stopped").exists():
+            Path("stopped").touch()
+            os.kill(os.getpid(), signal.{})
+"""
+
+
+def stopping(cwd: Path, signal: str) -> str:
+    """Writes the callback, and gives what is typed for it."""
+    (cwd / "mine.py").write_text(STOPS.format(signal))
+    return "+autoencoder.callbacks.stop._target_=mine.Stop"

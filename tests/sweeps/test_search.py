@@ -2,14 +2,12 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, Result, metrics, train
+from conftest import TINY, Result, metrics, train
 from images import write_folder
-from same_runs import wait_for
+from launches import stopping
 
 from aeprobe_tools.results import table as results
 
@@ -34,14 +32,12 @@ def trials(cwd: Path) -> list[tuple[str, dict[str, object], float | None]]:
 def test_a_killed_search_goes_on_with_all_its_trials_in_the_table(
     tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = command(root, "hydra.sweeper.n_trials=3", "trainer.limit_epochs=30", "autoencoder.max_epochs=30")
-    with subprocess.Popen([sys.executable, str(REPO / "train.py"), *asked], cwd=tmp_path, text=True) as killed:
-        wait_for(lambda: len([p for p in tmp_path.rglob("metrics.json") if '"epoch": 2' in p.read_text()]) == 2)
-        killed.send_signal(signal.SIGKILL)
+    asked = command(root, "trainer.limit_epochs=3", "autoencoder.max_epochs=3", stopping(tmp_path, "SIGKILL"))
+    assert train(*asked, "hydra.sweeper.n_trials=3", cwd=tmp_path).status == -signal.SIGKILL
     before = trials(tmp_path)
     assert [state for state, *_ in before] == ["COMPLETE", "RUNNING"]
 
-    again = train(*asked, cwd=tmp_path)
+    again = train(*asked, "hydra.sweeper.n_trials=3", cwd=tmp_path)
     assert again.status == 0, again.err
     assert "was interrupted, goes on" in again.out
     after = trials(tmp_path)
@@ -55,10 +51,7 @@ def test_a_killed_search_goes_on_with_all_its_trials_in_the_table(
     assert [row["metrics"]["val/loss"]["mean"] for row in rows] == told
     assert f"with {told[0]:.5g}: " in again.out
 
-    more = train(
-        *command(root, "trainer.limit_epochs=30", "autoencoder.max_epochs=30", "hydra.sweeper.n_trials=4"),
-        cwd=tmp_path,
-    )
+    more = train(*asked, "hydra.sweeper.n_trials=4", cwd=tmp_path)
     assert more.status == 0, more.err
     assert [state for state, *_ in trials(tmp_path)] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
 
@@ -66,10 +59,10 @@ def test_a_killed_search_goes_on_with_all_its_trials_in_the_table(
 @pytest.mark.slow
 def test_a_failing_trial_does_not_end_the_search_and_another_study_is_refused(tmp_path: Path, root: Path) -> None:
     rates = "autoencoder.optimizer.lr=1e38,1e-3"
-    first = search(tmp_path, root, rates, "autoencoder.batch_size=100", "hydra.sweeper.n_trials=6")
+    first = search(tmp_path, root, rates, "autoencoder.batch_size=100", "hydra.sweeper.n_trials=4")
     assert first.status == 1
     found = trials(tmp_path)
-    assert len(found) == 6
+    assert len(found) == 4
     assert {state: params["autoencoder.optimizer.lr"] for state, params, _ in found} == {
         "FAIL": "1e+38",
         "COMPLETE": "0.001",
@@ -78,7 +71,7 @@ def test_a_failing_trial_does_not_end_the_search_and_another_study_is_refused(tm
     before = (tmp_path / "outputs" / "sweeps" / "s" / "study.db").read_bytes()
     other = search(tmp_path, root, rates, "autoencoder.batch_size=50")
     assert other.status == 1
-    (line,) = other.err.splitlines()
+    line, _ = other.err.splitlines()  # the second names the job that failed before
     assert "is a study of other settings: fixed was" in line
     assert line.endswith("choose another sweep=")
     assert (tmp_path / "outputs" / "sweeps" / "s" / "study.db").read_bytes() == before

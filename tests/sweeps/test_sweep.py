@@ -2,16 +2,14 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, Result, composed, metrics, rewrite, train
+from conftest import TINY, Result, composed, metrics, rewrite, train
 from finished_runs import metrics as finished
 from finished_runs import write_stage
 from images import write_folder
-from same_runs import wait_for
+from launches import stopping
 
 from aeprobe.cli import skip_completed
 from aeprobe.config.schema import plain
@@ -66,28 +64,6 @@ def test_a_grid_outlives_a_refused_and_a_failing_job_and_trains_only_what_is_mis
     assert sorted(run["status"] for run in table["unfinished"]) == ["failed", "failed"]
 
 
-@pytest.mark.slow
-def test_a_job_of_both_stages_goes_on_where_the_sweep_was_killed(tmp_path: Path, root: Path) -> None:
-    command = [sys.executable, str(REPO / "train.py"), "-m", "sweep=s", "seed=0,1", f"data.root={root}"]
-    command += ["trainer.limit_train_batches=40", "autoencoder.max_epochs=3", "classifier.max_epochs=1"]
-    command += ["trainer.figures=false"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    folder = tmp_path / "outputs" / "sweeps" / "s"
-    wait_for(lambda: len(list(folder.glob("*seed-1*/autoencoder/checkpoints/last.ckpt"))) == 1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    (first,), (second,) = (list(folder.glob(f"*seed-{seed}*")) for seed in (0, 1))
-    before = weights(first / "classifier")
-    done = len(metrics(second / "autoencoder")["epochs"])
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert f"{first.name}: completed before" in result.stdout
-    assert f"{second.name}: was interrupted, goes on" in result.stdout
-    assert weights(first / "classifier") == before
-    assert result.stdout.count("autoencoder epoch") == 3 - done < 3
-    assert metrics(second / "classifier")["status"] == "completed"
-
-
 def test_a_job_with_other_settings_or_other_images_is_never_taken_for_done(tmp_path: Path) -> None:
     config = composed(["stage=autoencoder", "data=folder", "data.root=images"])
     job = tmp_path / "job"
@@ -104,32 +80,26 @@ def test_a_job_with_other_settings_or_other_images_is_never_taken_for_done(tmp_p
         skip_completed.status(job, config)
 
 
-def test_a_sweep_that_is_interrupted_says_so_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL])
+def test_a_sweep_goes_on_where_it_was_ended(tmp_path: Path, ended_by: signal.Signals) -> None:
     write_folder(tmp_path / "folder")
-    job = ("-m", "sweep=s", "stage=autoencoder", *TINY, "data=folder", "data.root=folder", "data.val_size=50")
-    (tmp_path / "mine.py").write_text(STOPS)
-    callback = ("seed=0,1", "+autoencoder.callbacks.stop._target_=mine.Stop")
-    first = train(*job, *callback, cwd=tmp_path)
-    assert first.status == 130
-    told, named = first.err.splitlines()
-    assert told == "error: interrupted; go on by the same command, with sweep=s"
-    assert named.startswith("error: 1 of 2 jobs are not completed in outputs/sweeps/s: ")
-    assert named.endswith("(interrupted)")
-    second = train(*job, *callback, cwd=tmp_path)
+    job = ["-m", "sweep=s", "seed=0,1", *TINY, "data=folder", "data.root=folder", "data.val_size=50"]
+    job += ["trainer.limit_epochs=3", "autoencoder.max_epochs=3", "classifier.max_epochs=1"]
+    job += [stopping(tmp_path, ended_by.name)]
+    first = train(*job, cwd=tmp_path)
+    if ended_by == signal.SIGTERM:
+        told, named = first.err.splitlines()
+        assert first.status == 130
+        assert told == "error: interrupted; go on by the same command, with sweep=s"
+        assert named.startswith("error: 1 of 2 jobs are not completed in outputs/sweeps/s: ")
+        assert named.endswith("(interrupted)")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("last.ckpt")}
+    assert len(before) == 3
+    second = train(*job, cwd=tmp_path)
     assert (second.status, second.err) == (0, "")
     assert second.out.count("completed before") == second.out.count("was interrupted, goes on") == 1
-
-
-STOPS = """
-import os, signal
-from pathlib import Path
-import lightning as L
-class Stop(L.Callback):
-    def on_train_batch_end(self, trainer, *_):
-        if "seed-1" in trainer.loggers[0].save_dir and not Path("stopped").exists():
-            Path("stopped").touch()
-            os.kill(os.getpid(), signal.SIGTERM)
-"""
+    assert second.out.count("autoencoder epoch") == 2
+    assert sum(path.stat().st_mtime_ns == time for path, time in before.items()) == 2
 
 
 def test_the_ending_of_a_job_is_that_of_its_stages(tmp_path: Path) -> None:
