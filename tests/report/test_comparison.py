@@ -6,6 +6,7 @@ import pytest
 from finished_runs import metrics
 
 from aeprobe_tools.report.comparison import fitting, wilson
+from aeprobe_tools.report.overview import duration
 from aeprobe_tools.results.stage_run import StageRun
 
 
@@ -33,3 +34,7 @@ def test_fitting_says_what_the_gap_says() -> None:
     falling = fit_of("classifier", train_loss=0.25, val_loss=0.25, before=0.26)
     assert "still fell by 3.8% in the last epoch" in falling
     assert fit_of("classifier", train_loss=0.25, val_loss=0.25, before=0.2501).startswith("No sign of over- or")
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0.42, 81.3, 1383.6, 7320)] == ["0.4 s", "81 s", "23 min 4 s", "2 h 2 min"]

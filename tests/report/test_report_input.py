@@ -1,4 +1,4 @@
-"""What a page is made of can be wrong, hostile, damaged or too large."""
+"""A page of wrong, hostile, damaged or too large runs."""
 
 import json
 import re

@@ -13,7 +13,7 @@ from aeprobe_tools.results.stage_run import StageRun
 
 @dataclass(frozen=True)
 class Card:
-    """One stage's headline: a large number with what it is, and what stands beside it."""
+    """Headline of one stage: a large number, its name, and the rows below it."""
 
     title: str
     value: str
@@ -61,12 +61,12 @@ def trained(runs: Runs) -> list[str]:
             sentences.append(f"{what} of {run.metrics.get('ckpt')}.")
             continue
         length = epochs(max(len(r.epochs) for r in runs[run.stage]), run.setting("trainer.limit_train_batches"))
-        if run.stage == "autoencoder":
-            network = f"An autoencoder {run.layers('encoder')}"
-        else:
-            network = f"A classifier {run.layers('head')} on the code of an encoder that is {run.encoder}"
-        few = run.setting("data.labels") if run.stage == "classifier" else None
-        sentences.append(f"{network}, trained for {length}{f', with {of_labels(few)}' if few else ''}.")
+        first = run.stage == "autoencoder"
+        words = ["An autoencoder" if first else "A classifier", run.layers("encoder" if first else "head")]
+        words += [] if first else [f"on the code of an encoder that is {run.encoder}"]
+        few = None if first else run.setting("data.labels")
+        with_labels = f", with {of_labels(few)}" if few else ""
+        sentences.append(f"{' '.join(filter(None, words))}, trained for {length}{with_labels}.")
     return sentences
 
 
@@ -131,11 +131,7 @@ def facts(runs: Runs) -> list[tuple[str, str]]:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as a person says them.
-
-    >>> [duration(s) for s in (0.42, 81.3, 1383.6, 7320)]
-    ['0.4 s', '81 s', '23 min 4 s', '2 h 2 min']
-    """
+    """Write seconds as a person says them, such as "23 min 4 s"."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -46,7 +46,7 @@ Blocks = Iterator[Table | Text | Figure | None]
 
 @dataclass
 class Section:
-    """A heading, what stands below it, and the labels of the figures that were not drawn."""
+    """A heading, the blocks below it, and the labels of the figures that were not drawn."""
 
     id: str
     title: str

@@ -18,9 +18,10 @@ from aeprobe.paths import home, shortest
 from aeprobe.runs.metrics import Metrics
 from aeprobe_tools.output import command
 from aeprobe_tools.pages import PLAYGROUND, require_own, template, write_page
-from aeprobe_tools.report import overview, sentences
+from aeprobe_tools.report import overview
 from aeprobe_tools.report.comparison import report
 from aeprobe_tools.report.page import sections
+from aeprobe_tools.report.sentences import commands
 from aeprobe_tools.results.seeds import Runs, gather, require_seeds
 
 OWN = "aeprobe</title>"
@@ -69,16 +70,11 @@ def render(runs: Runs, name: str, playground: str | None = None, plugins: Sequen
     return template("report.html.j2").render(
         name=name,
         playground=playground,
-        title=overview.title(runs),
+        runs=runs,
+        overview=overview,
         report=report(),
-        warnings=overview.warnings(runs),
-        trained=overview.trained(runs),
-        cards=overview.cards(runs),
-        facts=overview.facts(runs),
-        commands=sentences.commands(runs),
+        commands=commands(runs),
         sections=sections(runs, plugins),
-        origins=overview.origins(runs),
-        versions=overview.versions(runs),
         several=max(map(len, runs.values())),
     )
 

@@ -17,7 +17,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as the run's figures/ holds it: the bytes of its PNG, and what its JSON says."""
+    """A figure of the run's figures/: the bytes of its PNG, and the texts and data of its JSON."""
 
     png: bytes
     title: str
