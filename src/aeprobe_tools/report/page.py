@@ -40,6 +40,12 @@ class Figure:
         """The picture as a data URI."""
         return f"data:image/png;base64,{base64.b64encode(self.picture.png).decode()}" if self.picture else ""
 
+    def missing(self, room: int) -> str:
+        """Return its label and the reason if it was not drawn or is larger than the room, else ""."""
+        why = f"too large for this page, see figures/{self.name}.png" if self.picture else self.why
+        words = ": ".join(filter(None, [self.name.replace("_", " "), why]))
+        return "" if self.picture and len(self.source) <= room else f"{self.label} ({words})"
+
 
 Blocks = Iterator[Table | Text | Figure | None]
 
@@ -69,17 +75,14 @@ def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
     parts.append((beyond, _beyond(runs, plugins)))
     left, names = BUDGET, set()
     for section, blocks in parts:
-        for block in filter(None, blocks):
-            why = None
+        for block in blocks:
             if isinstance(block, Figure):
                 names.add(block.name)
-                too_large = f"too large for this page, see figures/{block.name}.png"
-                why = block.why if block.picture is None else too_large if len(block.source) > left else None
-                left -= len(block.source) if why is None else 0
-            if isinstance(block, Figure) and why is not None:
-                words = [block.name.replace("_", " "), *([why] if why else [])]
-                section.missing.append(f"{block.label} ({': '.join(words)})")
-            else:
+                if missing := block.missing(left):
+                    section.missing.append(missing)
+                    continue
+                left -= len(block.source)
+            if block:
                 section.blocks.append(block)
     for run in every:  # what no section shows, such as a graph of TensorBoard's
         left_out = (pair for pair in run.not_drawn.items() if pair[0] not in names)

@@ -135,10 +135,8 @@ def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = N
         metric: the name to sort by and to show alone; by default the runs' objective, and all are shown.
 
     Returns:
-        Rows of {"settings": {…}, "n": …, "seeds": […], "metrics": {name: {"mean": …, "sd": …}},
-        "repeated": {…}, "mixed": […]}. n counts different runs; sd is None for a single one. "repeated" has the
-        number of runs of each seed that was run more than once, "mixed" the settings that differ within the row,
-        where `by` was given.
+        Rows as of `aeprobe.results`; "repeated" has the number of runs of each seed that was run more than once,
+        "mixed" the settings that differ within the row, where `by` was given.
 
     Raises:
         AeprobeError: no run has that metric, or that key.

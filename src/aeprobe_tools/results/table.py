@@ -125,11 +125,9 @@ def _measured(rows: Sequence[dict[str, Any]], show: str = "") -> list[str]:
 def _of_the_screen(rows: Sequence[dict[str, Any]], show: str) -> list[str]:
     """Leave out metrics of training, and an MSE that is the loss, if there are several metrics."""
     names = _measured(rows, show)
-    if len(names) == 1:
-        return names
-    of_rows = ({name: row["metrics"][name]["mean"] for name in names if name in row["metrics"]} for row in rows)
-    kept = {name for values in of_rows for name in distinct(values)}
-    return [name for name in names if name in kept and "train/" not in name]
+    means = [{name: row["metrics"][name]["mean"] for name in names if name in row["metrics"]} for row in rows]
+    told = {name for values in means for name in distinct(values) if "train/" not in name}
+    return names if len(names) == 1 else [name for name in names if name in told]
 
 
 @command
