@@ -1,1 +1,1 @@
-"""What a step, an epoch and a whole run cost, beside what the machine could do: `make bench`."""
+"""The cost of a step, an epoch and a whole run, beside what the machine could do: `make bench`."""

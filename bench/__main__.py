@@ -17,7 +17,7 @@ SCHEMA = 1
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
         result = measure(options)
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Everything that was asked for, as it stands in the JSON file."""
+    """Measure all that was asked for, as it stands in the JSON file."""
     plan = stages.QUICK if options.quick else stages.DEFAULT
     rounds = 2 if options.quick else 5
     return {
@@ -51,7 +51,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
+    """Name the machine."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

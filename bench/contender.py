@@ -1,4 +1,4 @@
-"""A loop in a process of its own, which takes as many steps as it is told, and says how long they took.
+"""A loop in a process of its own, which takes as many steps as it is told and times them.
 
 So each loop has its own threads, memory and denormal mode; while one runs, the others wait on their pipes.
 """
@@ -33,7 +33,7 @@ class Contender:
         other.close()
 
     def advance(self, steps: int) -> float:
-        """Takes steps and returns their seconds.
+        """Take steps and return their seconds.
 
         Raises:
             AeprobeError: the loop failed.
@@ -49,7 +49,7 @@ class Contender:
         return seconds
 
     def stop(self) -> None:
-        """Ends the loop in the middle of its training."""
+        """End the loop in the middle of its training."""
         with suppress(OSError):  # it has ended by itself
             self._pipe.send(0)
         self._process.join(timeout=20)
@@ -57,11 +57,11 @@ class Contender:
 
 
 class _Done(BaseException):
-    """Not an Exception, so that nobody takes it for a failure."""
+    """The signal to end a loop; no Exception, so that no loop catches it as a failure."""
 
 
 class _Metronome:
-    """Counts steps down and hands back the time that they took."""
+    """Count steps down and send the time that they took."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe

@@ -128,7 +128,7 @@ def _report_epochs(stage: str, encoder: nn.Module) -> Iterator[float]:
 
 
 class Ticks(L.Callback):
-    """Counts the optimizer's steps."""
+    """Count the optimizer's steps."""
 
     def __init__(self, tick: Tick) -> None:
         self.tick = tick

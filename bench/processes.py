@@ -27,7 +27,7 @@ sys.exit(os.waitstatus_to_exitcode(status) != 0)
 
 
 def run(arguments: Sequence[str]) -> tuple[float, int]:
-    """Runs `python ARGUMENTS`; returns its seconds and its peak resident memory in bytes.
+    """Run `python ARGUMENTS`; return its seconds and its peak resident memory in bytes.
 
     Raises:
         AeprobeError: it failed.
@@ -61,7 +61,7 @@ def memory() -> dict[str, int]:
 
 
 def parts(outputs: Path, seconds: float) -> dict[str, float]:
-    """What the seconds of a whole command went to, by what the metrics.json of its stages say."""
+    """Divide the seconds of a whole command by the metrics.json of its stages."""
     stages = [json.loads(file.read_text()) for file in sorted(outputs.rglob("metrics.json"))]
     steps = {stage["stage"]: sum(row["seconds"] for row in stage["epochs"]) for stage in stages}
     fit, figures, total = (sum(stage["seconds"][key] for stage in stages) for key in ("fit", "figures", "total"))

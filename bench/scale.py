@@ -1,4 +1,4 @@
-"""How time and memory grow with the number of images, made by repeating MNIST's."""
+"""Time and memory by the number of images, made by repeating MNIST's."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ PIXELS, HELD_OUT, EPOCHS = 784, 5_000, 2
 
 
 def measure(sizes: Sequence[int] = SIZES, rounds: int = 3) -> list[dict[str, Any]]:
-    """Stage 1 on each number of images, in turns.
+    """Measure stage 1 on each number of images, in turns.
 
     Returns:
         For each number the seconds of the second epoch and the microseconds per image, as `summary` has them, and
@@ -53,7 +53,7 @@ def _measure(size: int) -> tuple[float, int]:
 
 
 def _repeat(path: Path, header: bytes, size: int) -> None:
-    """Writes an IDX file of `size` bytes after its header, from the bundle's file of that name."""
+    """Write an IDX file of `size` bytes after its header, from the bundle's file of that name."""
     stored = gzip.decompress((BUNDLE / f"{path.name}.gz").read_bytes())[len(header) :]
     with path.open("wb") as file:
         file.write(header)

@@ -15,7 +15,7 @@ EPOCH = 550  # steps: 55,000 images in batches of 100
 
 @dataclass
 class Plan:
-    """How much is measured.
+    """The extent of a measurement.
 
     Attributes:
         rounds: of segments at each of the two places; each round has one segment of every loop.
@@ -38,7 +38,7 @@ DEFAULT = Plan(rounds=7, segment=50)
 
 
 def measure(plan: Plan, threads: int | None) -> dict[str, Any]:
-    """Both stages.
+    """Measure both stages.
 
     Returns:
         For each stage `start`, `later` (after six epochs) and `epoch` (each of epochs 2 to 6, its end included):

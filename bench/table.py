@@ -15,7 +15,7 @@ WIDTH = 130  # where the output is no terminal
 
 
 def targets(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], float | None, float | None]]:
-    """What has a target: its name, the summary of what was measured, what it must be, what it should be."""
+    """Yield a name, the summary of its measurements, what it must be, and what it should be."""
     first, second = result["stages"]["autoencoder"], result["stages"]["classifier"]
     for place, name in (("start", "at the start"), ("later", "after epoch 6")):
         ratios = first[place]["ratios"]
@@ -35,7 +35,7 @@ def targets(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], flo
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints the tables."""
+    """Print the tables."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     machine = result["machine"]
     console.print(
@@ -93,7 +93,7 @@ def _scale(rows: list[dict[str, Any]]) -> Table:
 
 
 def words(found: dict[str, float]) -> str:
-    """A summary in a cell, such as "1.07 [1.02 – 1.13]"."""
+    """Write a summary in a cell, such as "1.07 [1.02 – 1.13]"."""
     digits = 2 if found["median"] < 100 else 0
     text = f"{found['median']:.{digits}f}"
     return text if found["n"] == 1 else f"{text} [{found['low']:.{digits}f} – {found['high']:.{digits}f}]"

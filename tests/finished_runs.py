@@ -68,7 +68,7 @@ def config(stage: str = "all", seed: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 def metrics(stage: str, seed: int = 0, shift: float = 0.0, **changes: Any) -> dict[str, Any]:
-    """What metrics.json of a finished stage says; `shift` is added to losses, a tenth of it to the accuracy."""
+    """Make the metrics.json of a finished stage; `shift` is added to losses, a tenth of it to the accuracy."""
     epochs = []
     for i in range(10):
         row = {"epoch": i + 1, "seconds": 2.5}
@@ -97,6 +97,7 @@ def metrics(stage: str, seed: int = 0, shift: float = 0.0, **changes: Any) -> di
             "images": {"train": 60000, "val": 10000, "test": 10000},
         },
         "networks": {name: {"sizes": SIZES[name]} for name in PARTS[stage]} if stage in PARTS else {},
+        "epoch_size": 60000,
         "loss": "MSE per pixel" if stage == "autoencoder" else "cross-entropy",
         "higher_is_better": {},
         "versions": {"python": "3.11.7", "torch": "2.9.0"},
@@ -119,7 +120,7 @@ def metrics(stage: str, seed: int = 0, shift: float = 0.0, **changes: Any) -> di
 
 
 def write_stage(path: Path, of: dict[str, Any], figures: bool = True) -> Path:
-    """Writes a stage's run directory."""
+    """Write a stage's run directory."""
     path.mkdir(parents=True)
     (path / "metrics.json").write_text(json.dumps(of))
     if figures:
@@ -132,7 +133,7 @@ def write_stage(path: Path, of: dict[str, Any], figures: bool = True) -> Path:
 
 
 def write_run(path: Path, seed: int = 0, shift: float = 0.0, figures: bool = True, **changes: Any) -> Path:
-    """Writes a run of stage=all; `changes` are of the configuration."""
+    """Write a run of stage=all; `changes` are of the configuration."""
     for stage in FIGURES:
         made = metrics(stage, seed, shift, config=config(seed=seed, **changes))
         write_stage(path / stage, made, figures)

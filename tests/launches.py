@@ -1,4 +1,4 @@
-"""How tests launch one run on several processes, and what they train there."""
+"""Launches of one run on several processes, and of sweeps that end early."""
 
 import os
 import socket
@@ -25,12 +25,12 @@ SMALL = (*FOLDER, "autoencoder.batch_size=50", "autoencoder.optimizer.lr=0.01")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Without what the launch of another program may have left there."""
+    """Leave out what the launch of another program may have set."""
     return {k: v for k, v in os.environ.items() if k not in ("HYDRA_FULL_ERROR", "RANK", "LOCAL_RANK")} | more
 
 
 def together(commands: list[list[str]], cwd: Path, variables: list[dict[str, str]]) -> list[Result]:
-    """Runs several commands at once."""
+    """Run several commands at once."""
     started = [
         subprocess.Popen(
             c, cwd=cwd, env=environment(**v), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -57,7 +57,7 @@ def two_nodes(cwd: Path, *arguments: str) -> list[Result]:
 
 
 def srun(cwd: Path, *arguments: str) -> list[Result]:
-    """What `srun --ntasks-per-node=2` sets, without Slurm."""
+    """Set what `srun --ntasks-per-node=2` sets, without Slurm."""
     command = [sys.executable, TRAIN, "trainer=ddp", *arguments]
     variables = [slurm(rank, SLURM_JOB_ID=str(os.getpid())) for rank in range(2)]
     return together([command, command], cwd, variables)
@@ -111,3 +111,23 @@ def run_patched(cwd: Path, body: str, *arguments: str, before: str = "") -> Resu
     file = cwd / "patched.py"
     file.write_text(PATCHED.format(body=" " * 8 + body, before=before))
     return together([[sys.executable, str(file), "trainer=ddp", *arguments]], cwd, [{}])[0]
+
+
+# A callback that ends the process in the second epoch of a multirun's second job, once.
+STOPS = """
+import os, signal
+from pathlib import Path
+import lightning as L
+class Stop(L.Callback):
+    def on_train_epoch_start(self, trainer, *_):
+        jobs = {{path.relative_to("outputs").parts[2] for path in Path().rglob("metrics.json")}}
+        if trainer.current_epoch == 1 and len(jobs) == 2 and not Path("stopped").exists():
+            Path("stopped").touch()
+            os.kill(os.getpid(), signal.{})
+"""
+
+
+def stopping(cwd: Path, signal: str) -> str:
+    """Write the callback; return what is typed for it."""
+    (cwd / "mine.py").write_text(STOPS.format(signal))
+    return "+autoencoder.callbacks.stop._target_=mine.Stop"

@@ -1,4 +1,4 @@
-"""Reads a page as a person does."""
+"""A page as a person reads it."""
 
 import re
 from html import unescape
@@ -9,7 +9,7 @@ from aeprobe_tools.report import write as report
 
 
 class Page(HTMLParser):
-    """A page as its reader finds it: tables by caption, pictures, captions, and all text."""
+    """Tables by caption, pictures, captions, and all text."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()

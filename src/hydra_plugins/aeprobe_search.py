@@ -1,7 +1,6 @@
-"""Optuna as the sweeper of a multirun. Hydra looks for sweepers in this package.
+"""Optuna as the sweeper of a multirun, in the package where Hydra looks for sweepers.
 
-Hydra's own plugin for it (1.3.0) needs Optuna 2, and counts its trials from 0 whenever the command is given.
-Here a study goes on: its trials are in a file beside its jobs.
+Hydra's own plugin for it (1.3.0) needs Optuna 2. Here a study goes on: its trials are in a file beside its jobs.
 """
 
 import json
@@ -10,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -35,7 +34,7 @@ PLAIN = ("sweep=", "search=", "trainer.progress=")  # overrides that make no oth
 
 @dataclass
 class OptunaSweeper(Sweeper):
-    """Chooses settings by Optuna's TPE, each from what came out of those before."""
+    """Choose settings by Optuna's TPE, each by the results of those before."""
 
     params: dict[str, str] | None  # what varies, by key: a list or an interval in Hydra's grammar; typed ones win
     n_trials: int  # settings in the whole study, those of earlier commands included
@@ -72,11 +71,9 @@ class OptunaSweeper(Sweeper):
         left = self.n_trials - _take_up(study)
         log.info("study of %d trials, %d left to run", self.n_trials, max(0, left))
         space = {key: choice.distribution() for key, choice in self.choices.items()}
-        while left > 0:
-            trials = [study.ask(space) for _ in range(min(left, self.n_jobs))]
-            left -= len(trials)
-            self._run(study, trials)
-        if _completed(study):
+        for begun in range(0, left, self.n_jobs):
+            self._run(study, [study.ask(space) for _ in range(min(left - begun, self.n_jobs))])
+        if any(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)):
             best = study.best_trial
             settings = " ".join(f"{key}={value}" for key, value in self._typed(best).items())
             log.info("best of the study: trial %d with %.5g: %s", best.number, best.value, settings)
@@ -105,35 +102,33 @@ class OptunaSweeper(Sweeper):
             raise AeprobeError(f"search=optuna: its jobs are chosen by {metrics}: give them one objective=")
 
     def _study(self) -> "optuna.Study":
-        """Return the study that the sweep's directory holds, or a new one, also instead of one without results."""
+        """Return the study that the sweep's directory holds, or a new one."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        directory = Path(self.sweep_config.hydra.sweep.dir)
-        directory.mkdir(parents=True, exist_ok=True)
-        file = directory / "study.db"
-        where: dict[str, Any] = {"study_name": "aeprobe", "storage": f"sqlite:///{file}"}
+        file = Path(self.sweep_config.hydra.sweep.dir, "study.db")
+        file.parent.mkdir(parents=True, exist_ok=True)
         asked = {
             "objective": self.objective,
             "direction": self.direction,
             "varies": {key: choice.typed for key, choice in self.choices.items()},
             "fixed": sorted(o for o in self._overrides({}) if not o.startswith(PLAIN)),
         }
-        study = optuna.create_study(**where, direction=self.direction, load_if_exists=True)
-        if other := _other(study, asked):
-            if _completed(study):
-                raise AeprobeError(f"{file} is a study of other settings: {other}; choose another sweep=")
-            log.info("%s has no result yet and begins anew: %s", file, other)
-            optuna.delete_study(**where)
-            study = optuna.create_study(**where, direction=self.direction)
+        study = optuna.create_study(
+            study_name="aeprobe", storage=f"sqlite:///{file}", direction=self.direction, load_if_exists=True
+        )
         for what, now in asked.items():
+            before = study.user_attrs.get(what, now)
+            if before != now:
+                other = f"{what} was {json.dumps(before)}, not {json.dumps(now)}"
+                raise AeprobeError(f"{file} is a study of other settings: {other}; choose another sweep=")
             study.set_user_attr(what, now)
         # Another stream than that of the trials before, which the same seed would propose again.
         study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(study.get_trials(deepcopy=False)))
         return study
 
     def _run(self, study: "optuna.Study", trials: Sequence["optuna.Trial"]) -> None:
-        """Run some trials at once. Those of a command that is ended stay as they are, to be taken up."""
+        """Run some trials at once; those of a command that is ended stay as they are, to be taken up."""
         from optuna.trial import TrialState
 
         batch = [self._overrides(self._typed(trial)) for trial in trials]
@@ -155,15 +150,6 @@ class OptunaSweeper(Sweeper):
         return [f"{key}={settings[key]}" if key in settings else line for key, line in chosen.items()]
 
 
-def _other(study: "optuna.Study", asked: Mapping[str, Any]) -> str | None:
-    """Return what the study was asked that is not asked now, in words; None: it is the same."""
-    for what, now in asked.items():
-        before = study.user_attrs.get(what, now)
-        if before != now:
-            return f"{what} was {json.dumps(before)}, not {json.dumps(now)}"
-    return None
-
-
 def _take_up(study: "optuna.Study") -> int:
     """Queue the trials that never ended once more, and return how many others the study has had."""
     from optuna.trial import TrialState
@@ -174,9 +160,3 @@ def _take_up(study: "optuna.Study") -> int:
     trials = study.get_trials(deepcopy=False)
     taken_up = sum("takes up" in trial.user_attrs for trial in trials)
     return sum(trial.state.is_finished() for trial in trials) - taken_up
-
-
-def _completed(study: "optuna.Study") -> bool:
-    from optuna.trial import TrialState
-
-    return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))

@@ -47,7 +47,8 @@ def test_verdict_against_the_seeds(tmp_path: Path, shift: float, verdict: str) -
     on_file(tmp_path)
     other = {"seed": 9, "data__root": "elsewhere", "trainer__progress": "false", "trainer__figures": False}
     page = made(write_run(tmp_path / "run", shift=shift, **other))
-    assert f"Validation MSE: {verdict} of this experiment; the report's about 0.02 is inside it." in page.text
+    said = f"{verdict} of this experiment; the report's about 0.02 (± 0.005) agrees with that range."
+    assert f"Validation MSE: {said}" in page.text
     assert f"Test accuracy: {verdict}" in page.text
     assert "0.0205 to 0.0245" in page.text
 

@@ -1,4 +1,4 @@
-"""Where a multirun's jobs run: several processes of this machine, or a queue."""
+"""Hydra's launchers: several processes of this machine, or a queue."""
 
 import json
 import os

@@ -2,18 +2,17 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, Result, metrics, rewrite, train
+from conftest import TINY, Result, composed, metrics, rewrite, train
+from finished_runs import metrics as finished
+from finished_runs import write_stage
 from images import write_folder
-from same_runs import wait_for
+from launches import stopping
 
 from aeprobe.cli import skip_completed
-from aeprobe.config import objective
-from aeprobe.errors import AeprobeError
+from aeprobe.config.schema import plain
 from aeprobe_tools.results import table as results
 
 
@@ -65,87 +64,42 @@ def test_a_grid_outlives_a_refused_and_a_failing_job_and_trains_only_what_is_mis
     assert sorted(run["status"] for run in table["unfinished"]) == ["failed", "failed"]
 
 
-@pytest.mark.slow
-def test_a_job_of_both_stages_goes_on_where_the_sweep_was_killed(tmp_path: Path, root: Path) -> None:
-    command = [sys.executable, str(REPO / "train.py"), "-m", "sweep=s", "seed=0,1", f"data.root={root}"]
-    command += ["trainer.limit_train_batches=40", "autoencoder.max_epochs=3", "classifier.max_epochs=1"]
-    command += ["trainer.figures=false"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    folder = tmp_path / "outputs" / "sweeps" / "s"
-    wait_for(lambda: len(list(folder.glob("*seed-1*/autoencoder/checkpoints/last.ckpt"))) == 1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    (first,), (second,) = (list(folder.glob(f"*seed-{seed}*")) for seed in (0, 1))
-    before = weights(first / "classifier")
-    done = len(metrics(second / "autoencoder")["epochs"])
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert f"{first.name}: completed before" in result.stdout
-    assert f"{second.name}: was interrupted, goes on" in result.stdout
-    assert weights(first / "classifier") == before
-    assert result.stdout.count("autoencoder epoch") == 3 - done < 3
-    assert metrics(second / "classifier")["status"] == "completed"
+def test_a_job_with_other_settings_or_other_images_is_never_taken_for_done(tmp_path: Path) -> None:
+    config = composed(["stage=autoencoder", "data=folder", "data.root=images"])
+    job = tmp_path / "job"
+    write_stage(job, finished("autoencoder", config=plain(config), data={"files": {}}), figures=False)
+    assert skip_completed.status(job, config) == "completed"
+    rewrite(job, lambda found: found["config"]["data"].update(val_size=40))
+    with pytest.raises(skip_completed.OtherRunError, match=r"val_size=40, not 5000: choose another sweep="):
+        skip_completed.status(job, config)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "labels").write_bytes(b"as it is now")
+    config.data.root = str(tmp_path / "images")
+    rewrite(job, lambda found: found.update(config=plain(config), data={"files": {"labels": {"sha256": "0"}}}))
+    with pytest.raises(skip_completed.OtherRunError, match=r"was made with another .*labels than there is now"):
+        skip_completed.status(job, config)
 
 
-@pytest.mark.slow
-def test_another_configuration_in_a_jobs_directory_is_never_overwritten(tmp_path: Path, root: Path) -> None:
-    arguments = ("seed=0,1",)
-    assert sweep(tmp_path, root, *arguments).status == 0
-    (job,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
-    rewrite(job, lambda found: found["config"]["data"].update(val_size=4000))
-    before = weights(job)
-    result = sweep(tmp_path, root, *arguments)
-    assert result.status == 1
-    assert "holds a run with data.val_size=4000, not 5000: choose another sweep=" in result.err
-    assert weights(job) == before
-    assert metrics(job)["status"] == "completed"
-
-
-@pytest.mark.slow
-def test_two_sweeps_of_one_name_at_once_lose_nothing(tmp_path: Path, root: Path) -> None:
-    command = [sys.executable, str(REPO / "train.py"), "-m", "sweep=s", "stage=autoencoder", "seed=0,1,2", *TINY]
-    both = [
-        subprocess.Popen(
-            [*command, f"data.root={root}"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=200) for process in both]
-    folder = tmp_path / "outputs" / "sweeps" / "s"
-    found = [metrics(path) for path in folder.iterdir() if path.is_dir()]
-    assert [run["status"] for run in found] == ["completed"] * 3
-    assert all(len(run["epochs"]) == 1 for run in found)
-    for _, err in outputs:
-        for line in err.decode().splitlines():
-            assert line.startswith("error: "), line
-
-
-def test_a_sweep_that_is_interrupted_says_so_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL])
+def test_a_sweep_goes_on_where_it_was_ended(tmp_path: Path, ended_by: signal.Signals) -> None:
     write_folder(tmp_path / "folder")
-    job = ("-m", "sweep=s", "stage=autoencoder", *TINY, "data=folder", "data.root=folder", "data.val_size=50")
-    (tmp_path / "mine.py").write_text(STOPS)
-    callback = ("seed=0,1", "+autoencoder.callbacks.stop._target_=mine.Stop")
-    first = train(*job, *callback, cwd=tmp_path)
-    assert first.status == 130
-    told, named = first.err.splitlines()
-    assert told == "error: interrupted; go on by the same command, with sweep=s"
-    assert named.startswith("error: 1 of 2 jobs are not completed in outputs/sweeps/s: ")
-    assert named.endswith("(interrupted)")
-    second = train(*job, *callback, cwd=tmp_path)
+    job = ["-m", "sweep=s", "seed=0,1", *TINY, "data=folder", "data.root=folder", "data.val_size=50"]
+    job += ["trainer.limit_epochs=3", "autoencoder.max_epochs=3", "classifier.max_epochs=1"]
+    job += [stopping(tmp_path, ended_by.name)]
+    first = train(*job, cwd=tmp_path)
+    if ended_by == signal.SIGTERM:
+        told, named = first.err.splitlines()
+        assert first.status == 130
+        assert told == "error: interrupted; go on by the same command, with sweep=s"
+        assert named.startswith("error: 1 of 2 jobs are not completed in outputs/sweeps/s: ")
+        assert named.endswith("(interrupted)")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("last.ckpt")}
+    assert len(before) == 3
+    second = train(*job, cwd=tmp_path)
     assert (second.status, second.err) == (0, "")
     assert second.out.count("completed before") == second.out.count("was interrupted, goes on") == 1
-
-
-STOPS = """
-import os, signal
-from pathlib import Path
-import lightning as L
-class Stop(L.Callback):
-    def on_train_batch_end(self, trainer, *_):
-        if "seed-1" in trainer.loggers[0].save_dir and not Path("stopped").exists():
-            Path("stopped").touch()
-            os.kill(os.getpid(), signal.SIGTERM)
-"""
+    assert second.out.count("autoencoder epoch") == 2
+    assert sum(path.stat().st_mtime_ns == time for path, time in before.items()) == 2
 
 
 def test_the_ending_of_a_job_is_that_of_its_stages(tmp_path: Path) -> None:
@@ -162,73 +116,4 @@ def test_the_ending_of_a_job_is_that_of_its_stages(tmp_path: Path) -> None:
             kept = {"schema": 1, "stage": stage, "status": status, "seed": 0, "overrides": [], "final": {}}
             (part / "metrics.json").write_text(json.dumps(kept | {"config": {"stage": "all"}, "epochs": []}))
         assert skip_completed.ending(tmp_path / name) == whole
-    assert [job.name for job in skip_completed.jobs(tmp_path)] == [
-        "between",
-        "both",
-        "failed",
-        "killed",
-        "refused",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "stage", "wanted"),
-    [
-        (None, "autoencoder", ("autoencoder", "val/loss")),
-        (None, "classifier", ("classifier", "val/accuracy")),
-        (None, "all", ("classifier", "val/accuracy")),
-        ("val/loss", "all", ("classifier", "val/loss")),
-        ("autoencoder val/loss", "all", ("autoencoder", "val/loss")),
-        (None, "test", None),
-    ],
-)
-def test_the_objective_is_a_validation_metric(
-    name: str | None, stage: str, wanted: tuple[str, str] | None
-) -> None:
-    assert objective.resolve({"objective": name, "stage": stage}) == wanted
-
-
-@pytest.mark.parametrize(
-    ("name", "stage"),
-    [
-        ("test/accuracy", "all"),
-        ("val/accuracy", "autoencoder"),
-        ("nonsense", "classifier"),
-        ("classifier x", "all"),
-    ],
-)
-def test_an_objective_that_nobody_reports_is_refused(name: str, stage: str) -> None:
-    with pytest.raises(AeprobeError, match=r"reports no such metric; there are .*val/loss"):
-        objective.resolve({"objective": name, "stage": stage})
-
-
-def test_directions_and_the_worst() -> None:
-    assert objective.direction({"stage": "all"}) == "maximize"
-    assert objective.direction({"objective": "autoencoder val/loss", "stage": "all"}) == "minimize"
-    assert objective.worst({"stage": "all"}) == float("-inf")
-    assert objective.worst({"stage": "autoencoder"}) == float("inf")
-    assert objective.worst({"objective": "nonsense", "stage": "all"}) is None
-
-
-@pytest.mark.slow
-def test_a_job_on_a_folder_that_holds_other_images_now_is_not_taken_for_done(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "images", 120)
-    job = (
-        "-m",
-        "sweep=s",
-        "stage=autoencoder",
-        *TINY,
-        "data=folder",
-        "data.root=images",
-        "data.val_size=20",
-        "seed=0",
-    )
-    assert train(*job, cwd=tmp_path).status == 0
-    (path,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
-    before = (path / "metrics.json").read_bytes()
-    images = folder / "train-images-idx3-ubyte"
-    images.write_bytes(images.read_bytes()[:-1] + b"\x07")  # of the same size
-    again = train(*job, cwd=tmp_path)
-    assert again.status == 1
-    assert f"was made with another {images.relative_to(tmp_path)} than there is now" in again.err
-    assert (path / "metrics.json").read_bytes() == before
+    assert [job.name for job in skip_completed.jobs(tmp_path)] == sorted(job.name for job in tmp_path.iterdir())

@@ -27,7 +27,7 @@ class Comparison:
 
     Attributes:
         kind: "inside" or "outside" of the range of the seeds; "unknown" where none is on file.
-        verdict: a sentence without its full stop; empty where there is nothing to hold the number against.
+        verdict: a sentence without its full stop.
     """
 
     name: str
@@ -83,34 +83,22 @@ def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
     ours = spread(run.last(key) for run in runs)
     if ours is None:
         return None
-    known = ranges.find(runs[0], key)
-    reported = report()[runs[0].stage].get(key) if of_the_report(runs[0]) else None
-    form, kind, verdict = form_of(key), "unknown", ""
-    if known:
+    form, verdict = form_of(key), []
+    low = high = ours.mean
+    kind, seeds = "unknown", NONE
+    if known := ranges.find(runs[0], key):
         kind = "inside" if known["min"] <= ours.mean <= known["max"] else "outside"
-        verdict = f"{kind} the range of {known['n']} seeds of this experiment"
+        verdict.append(f"{kind} the range of {known['n']} seeds of this experiment")
+        low, high = known["min"], known["max"]
+        seeds = f"{form(low)} to {form(high)}"
+    reported = report()[runs[0].stage].get(key) if of_the_report(runs[0]) else None
     if reported:
-        beside = _beside(ours.mean, reported, known)
-        verdict = f"{verdict}; {beside}" if known else f"{beside}; no range of seeds of this experiment is on file"
-    return Comparison(
-        name=NAMES[key],
-        ours=shown(ours, form, len(runs)),
-        report=reported["text"] if reported else NONE,
-        range=f"{form(known['min'])} to {form(known['max'])}" if known else NONE,
-        kind=kind,
-        verdict=verdict,
-    )
-
-
-def _beside(ours: float, reported: dict[str, Any], known: dict[str, Any] | None) -> str:
-    """Compare the report's number, as exactly as it is printed, with ours or with the range of ours."""
-    low, high = reported["value"] - reported["within"], reported["value"] + reported["within"]
-    if known:
-        inside = low <= known["max"] and high >= known["min"]
-        return f"the report's {reported['text']} is {'inside' if inside else 'outside'} it"
-    if low <= ours <= high:
-        return f"agrees with the report's {reported['text']}, as far as that is printed"
-    return f"{'above' if ours > high else 'below'} the report's {reported['text']}"
+        agrees = "agrees" if reported["low"] <= high and low <= reported["high"] else "does not agree"
+        subject = "that range" if known else "this number"
+        verdict.append(f"the report's {reported['text']} ({reported['rounded']}) {agrees} with {subject}")
+        verdict += [] if known else ["no range of seeds of this experiment is on file"]
+    text = reported["text"] if reported else NONE
+    return Comparison(NAMES[key], shown(ours, form, len(runs)), text, seeds, kind, "; ".join(verdict))
 
 
 def fitting(runs: Sequence[StageRun]) -> str:
@@ -118,28 +106,26 @@ def fitting(runs: Sequence[StageRun]) -> str:
     train, val = (spread(run.last(f"{split}/loss") for run in runs) for split in ("train", "val"))
     if train is None or val is None:
         return "Over- or underfitting is unknown: that takes a training and a validation loss."
-    falls = [fall for run in runs if (fall := _last_fall(run))]
-    fell = spread(share for share, _ in falls)
     gap = beside(val.mean, train.mean, digits=1, words=("below", "as large as", "above"))
     numbers = f"the validation loss, {number(val.mean)}, is {gap} the training loss, {number(train.mean)}"
-    linear = report()["references"][0]
-    comparable = runs[0].stage == "autoencoder" and of_the_report(runs[0]) and loss_of_the_report(runs[0])
-    comparable = comparable and runs[0].sizes("encoder")[-1:] == ["30"]
     if val.mean > max((1 + GAP) * train.mean, NOTHING):
         return f"It overfits: {numbers}."
-    if comparable and val.mean > linear["mse"]:
-        return (
-            f"It underfits rather than overfits: {numbers}, and a linear projection of the same size, "
-            f"{linear['name']}, reaches {number(linear['mse'])}."
-        )
+    linear, under = report()["references"][0], "It underfits rather than overfits"
+    if beside_references(runs[0]) and loss_of_the_report(runs[0]) and val.mean > linear["mse"]:
+        than = f"a linear projection of the same size, {linear['name']}, reaches {number(linear['mse'])}"
+        return f"{under}: {numbers}, and {than}."
+    falls = [fall for run in runs if (fall := _last_fall(run))]
+    fell = spread(share for share, _ in falls)
     if fell and fell.mean > FALL and val.mean > NOTHING:
-        epochs = max(epochs for _, epochs in falls)
-        since = "in the last epoch" if epochs == 1 else f"in the last {epochs} epochs"
-        return (
-            f"It underfits rather than overfits: {numbers}, and still fell by {fell.mean:.1%} {since}, "
-            "so that more training would help."
-        )
+        distance = max(distance for _, distance in falls)
+        since = "in the last epoch" if distance == 1 else f"in the last {distance} epochs"
+        return f"{under}: {numbers}, and still fell by {fell.mean:.1%} {since}, so that more training would help."
     return f"No sign of over- or underfitting: {numbers}."
+
+
+def beside_references(run: StageRun) -> bool:
+    """Tell whether a run's MSE stands beside others of codes of 30 numbers."""
+    return run.stage == "autoencoder" and of_the_report(run) and run.sizes("encoder")[-1:] == ["30"]
 
 
 def of_the_report(run: StageRun) -> bool:

@@ -1,6 +1,7 @@
 """Sections of the page, in their order: tables, pictures and sentences, for the template to lay out."""
 
 import base64
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,12 +10,14 @@ from typing import Any
 from aeprobe.config import nodes
 from aeprobe.config.trust import require_trusted
 from aeprobe_tools.pages import BEYOND, Table, Text
-from aeprobe_tools.report import scores, tables
+from aeprobe_tools.report import tables
 from aeprobe_tools.report.comparison import fitting, loss_of_the_report, of_the_report, report
-from aeprobe_tools.results.seeds import FINISHED, Runs
+from aeprobe_tools.results.seeds import FINISHED, Runs, across
 from aeprobe_tools.results.stage_run import Picture, StageRun
 
 BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
+LAST = "of the last batch of each epoch"
+CURVES = {"train": "Training {}, mean of each epoch", "val": "Validation {}"}
 AGAIN = {"test": "Measured again", "probe": "Simple classifiers on the codes"}
 BEYOND_THE_REPORT = {
     "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
@@ -37,13 +40,19 @@ class Figure:
         """The picture as a data URI."""
         return f"data:image/png;base64,{base64.b64encode(self.picture.png).decode()}" if self.picture else ""
 
+    def missing(self, room: int) -> str:
+        """Return its label and the reason if it was not drawn or is larger than the room, else ""."""
+        why = f"too large for this page, see figures/{self.name}.png" if self.picture else self.why
+        words = ": ".join(filter(None, [self.name.replace("_", " "), why]))
+        return "" if self.picture and len(self.source) <= room else f"{self.label} ({words})"
+
 
 Blocks = Iterator[Table | Text | Figure | None]
 
 
 @dataclass
 class Section:
-    """A heading, what stands below it, and the labels of the figures that were not drawn."""
+    """A heading, the blocks below it, and the labels of the figures that were not drawn."""
 
     id: str
     title: str
@@ -52,7 +61,7 @@ class Section:
 
 
 def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
-    """Return the page below its first screen, in the order of the report's figures."""
+    """Return the page below its first screen, in the order of the report's figures, as far as it has room."""
     every = [run for of_stage in runs.values() for run in of_stage]
     parts = [(Section("data", "The data"), _data(runs[every[0].stage]))]
     if runs["autoencoder"]:
@@ -64,37 +73,21 @@ def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
     parts += [(Section(stage, AGAIN[stage]), _again(runs[stage], plugins)) for stage in FINISHED if runs[stage]]
     beyond = Section("beyond", BEYOND)
     parts.append((beyond, _beyond(runs, plugins)))
-    names = _fill(parts)
-    elsewhere = [
-        f"{name} of the {run.stage} ({why})"
-        for run in every
-        for name, why in run.not_drawn.items()
-        if name not in names
-    ]
-    beyond.missing += elsewhere
-    return [section for section, _ in parts if section is not beyond or beyond.blocks or elsewhere]
-
-
-def _fill(parts: Sequence[tuple[Section, Blocks]]) -> set[str]:
-    """Put the blocks into their sections, as far as the page has room; return the names of all figures."""
     left, names = BUDGET, set()
     for section, blocks in parts:
         for block in blocks:
             if isinstance(block, Figure):
                 names.add(block.name)
-                what = block.name.replace("_", " ")
-                if block.picture is None:
-                    why = f": {block.why}" if block.why else ""
-                    section.missing.append(f"{block.label} ({what}{why})")
-                    continue
-                if len(block.source) > left:
-                    too_large = f"too large for this page, see figures/{block.name}.png"
-                    section.missing.append(f"{block.label} ({what}: {too_large})")
+                if missing := block.missing(left):
+                    section.missing.append(missing)
                     continue
                 left -= len(block.source)
             if block:
                 section.blocks.append(block)
-    return names
+    for run in every:  # what no section shows, such as a graph of TensorBoard's
+        left_out = (pair for pair in run.not_drawn.items() if pair[0] not in names)
+        beyond.missing += [f"{name} of the {run.stage} ({why})" for name, why in left_out]
+    return [section for section, _ in parts if section is not beyond or beyond.blocks or beyond.missing]
 
 
 def _data(runs: Sequence[StageRun]) -> Blocks:
@@ -105,41 +98,34 @@ def _data(runs: Sequence[StageRun]) -> Blocks:
 
 
 def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
-    alike = of_the_report(runs[0]) and loss_of_the_report(runs[0])
-    reported = report()["autoencoder"]["loss"] if alike else ()
+    reported = report()["autoencoder"]["loss"] if of_the_report(runs[0]) and loss_of_the_report(runs[0]) else ()
     yield _figure(runs, "architecture", "Figures 4, 5 and 6")
     yield tables.settings(runs)
-    yield scores.loss(runs)
-    last = ("train/loss_last", "Loss of the last batch of each epoch", 1.0, reported)
-    yield from _curves(runs, "loss_per_epoch", "Figure 8", last)
-    yield from _curves(runs, "train_loss", "Figure 9", ("train/loss", "Training loss, mean of each epoch"))
-    yield from _curves(runs, "val_loss", "Figure 10", ("val/loss", "Validation loss"))
+    yield tables.loss(runs)
+    yield from _curves(runs, "loss_per_epoch", "Figure 8", ("train/loss_last", f"Loss {LAST}", 1.0, reported))
+    yield from _curves(runs, "train_loss", "Figure 9")
+    yield from _curves(runs, "val_loss", "Figure 10")
     yield _figure(runs, "reconstructions", "Figure 11")
     yield Text("Over- or underfitting", fitting(runs))
 
 
 def _classifier(runs: Sequence[StageRun]) -> Blocks:
-    reported = report()["classifier"]
+    reported, alike = report()["classifier"], of_the_report(runs[0])
+    loss = ("train/loss_last", f"Loss {LAST}", 1.0, ())
+    if alike and loss_of_the_report(runs[0]):
+        loss = (tables.softmax_key(runs), f"Loss {LAST}, ÷ 100", 0.01, reported["loss"])
+    accuracy = ("train/accuracy_last", f"Accuracy {LAST}, in %", 100, reported["accuracy"] if alike else ())
     yield _figure(runs, "architecture", "Figure 12")
     yield tables.settings(runs)
-    yield scores.loss(runs)
-    yield scores.accuracy(runs)
-    loss = [scores.softmax_key(runs), "Loss of the last batch of each epoch, ÷ 100", 0.01, reported["loss"]]
-    accuracy = ["train/accuracy_last", "Accuracy of the last batch of each epoch, in %", 100, reported["accuracy"]]
-    if not (of_the_report(runs[0]) and loss_of_the_report(runs[0])):
-        loss = ["train/loss_last", "Loss of the last batch of each epoch"]
-    if not of_the_report(runs[0]):
-        accuracy = accuracy[:3]
+    yield tables.loss(runs)
+    yield tables.accuracy(runs)
     yield from _curves(runs, "loss_and_accuracy_per_epoch", "Figure 14", loss, accuracy)
-    yield from _curves(runs, "train_loss", "Figure 15", ("train/loss", "Training loss, mean of each epoch"))
-    yield from _curves(runs, "val_loss", "Figure 16", ("val/loss", "Validation loss"))
-    train = ("train/accuracy", "Training accuracy, mean of each epoch")
-    yield from _curves(runs, "train_accuracy", "Figure 17", train)
-    yield from _curves(runs, "val_accuracy", "Figure 18", ("val/accuracy", "Validation accuracy"))
-    yield scores.headline(runs)
+    for number, name in enumerate(("train_loss", "val_loss", "train_accuracy", "val_accuracy"), start=15):
+        yield from _curves(runs, name, f"Figure {number}")
+    yield tables.headline(runs)
     yield _figure(runs, "batch_accuracy", "Figure 20")
     yield _figure(runs, "confusion_matrix", "Figure 21")
-    yield scores.classes(runs)
+    yield tables.classes(runs)
     yield Text("Over- or underfitting", fitting(runs))
 
 
@@ -180,8 +166,7 @@ def _beyond(runs: Runs, plugins: Sequence[str]) -> Blocks:
         if runs[stage]:
             yield tables.metrics(runs[stage])
             yield tables.parts(runs[stage])
-        for name in names if runs[stage] else ():
-            yield _figure(runs[stage], name, BEYOND)
+            yield from (_figure(runs[stage], name, BEYOND) for name in names)
     if any(run.picture("sampled") for run in runs["autoencoder"]):  # of a module that can
         yield _figure(runs["autoencoder"], "sampled", BEYOND)
     if runs["autoencoder"]:
@@ -201,7 +186,34 @@ def _curves(runs: Sequence[StageRun], name: str, label: str, *bands: Sequence[An
     if len(runs) == 1:
         yield _figure(runs, name, label)
         return
-    from aeprobe_tools.report.bands import band  # matplotlib, only where something is drawn
+    split, _, metric = name.partition("_")
+    for arguments in bands or [(f"{split}/{metric}", CURVES[split].format(metric))]:
+        yield Figure(label, name, _band(runs, *arguments))
 
-    for arguments in bands:
-        yield Figure(label, name, band(runs, *arguments))
+
+def _band(
+    runs: Sequence[StageRun], key: str, title: str, scale: float = 1, report: Sequence[float] = ()
+) -> Picture:
+    """Draw a number of each epoch over runs: its mean, one standard deviation, and the report's points.
+
+    The scale multiplies ours, so that they stand beside the report's.
+    """
+    from aeprobe_tools.figures.charts import DARK, ORANGE, new_axes, whole_numbers  # matplotlib
+
+    known = {epoch: point for epoch, point in enumerate(across(runs, key), start=1) if point}
+    epochs = list(known)
+    mean = [scale * point.mean for point in known.values()]
+    sd = [scale * point.sd for point in known.values()]
+    figure, axes = new_axes(title, "epoch", "")
+    low, high = ([m + sign * d for m, d in zip(mean, sd, strict=True)] for sign in (-1, 1))
+    axes.fill_between(epochs, low, high, color=DARK, alpha=0.22, lw=0, label="± 1 standard deviation")
+    axes.plot(epochs, mean, "o-", color=DARK, ms=4, label=f"mean of {len(runs)} runs")
+    if report:
+        axes.plot(range(1, len(report) + 1), report, "s--", color=ORANGE, ms=4, label="the report")
+    axes.xaxis.set_major_locator(whole_numbers())
+    axes.legend(frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    ends = [f"{mean[i]:.4g} ± {sd[i]:.2g} in epoch {epochs[i]}" for i in (0, -1)] if known else ["nothing yet"]
+    alt = f"Mean and standard deviation over {len(runs)} runs: {' and '.join(dict.fromkeys(ends))}."
+    return Picture(content.getvalue(), title, alt, {})

@@ -1,7 +1,6 @@
 """Sentences about runs that several pages have: what is not finished, and the commands that repeat them."""
 
 import shlex
-from collections.abc import Sequence
 
 from aeprobe.config.overrides import OF_A_MULTIRUN
 from aeprobe.paths import TRAIN
@@ -36,35 +35,26 @@ def unfinished(runs: Runs) -> list[str]:
         if limits and not ranges.find(run, "val/loss"):  # of a measured preset they are its recipe
             purpose = "a look at the whole path, not a result to compare"
             sentences.append(f"{subject} was cut short by {', '.join(limits)}: {purpose}")
-    halves = [run for run in runs["autoencoder"] if run.setting("stage") == "all"]
-    there = {run.path.parent for run in runs["classifier"]}
-    if there:
-        absent = [run.path.parent for run in halves if run.path.parent not in there]
-        sentences += [f"The classifier of {path} is not there" for path in absent]
-    elif any(not (run.path.parent / "classifier" / "metrics.json").exists() for run in halves):
-        sentences.append("Both stages were to be trained, but the classifier is not there")
-    return sentences
+    of_both = {run.path.parent for run in runs["autoencoder"] if run.setting("stage") == "all"}
+    absent = [path for path in sorted(of_both) if not (path / "classifier" / "metrics.json").exists()]
+    return sentences + [f"The classifier of {path} is not there" for path in absent]
 
 
 def commands(runs: Runs) -> list[str]:
     """Return the commands that make these runs again; runs that differ in their seed alone make one."""
-    seeds: dict[tuple[str, ...], list[str]] = {}
+    seeds: dict[tuple[str, ...], dict[str, None]] = {}
     for run in every(runs):
-        typed = [str(o) for o in run.metrics["overrides"]]
-        rest = tuple(o for o in typed if not o.startswith(("seed=", *OF_A_MULTIRUN)))
-        of_command = seeds.setdefault(rest, [])
-        seed = next((o.partition("=")[2] for o in typed if o.startswith("seed=")), "")
-        if seed not in of_command:
-            of_command.append(seed)
-    return [_command(rest, of_command) for rest, of_command in seeds.items()]
-
-
-def _command(overrides: Sequence[str], seeds: Sequence[str]) -> str:
-    """Return one command, of a multirun for several seeds; "" stands for the seed of the configuration."""
-    words = TRAIN.split()
-    if len(seeds) > 1:
-        return shlex.join([*words, "-m", f"seed={','.join(seed or '0' for seed in seeds)}", *overrides])
-    return shlex.join([*words, *overrides, *([f"seed={seeds[0]}"] if seeds[0] else [])])
+        typed = [str(override) for override in run.metrics["overrides"]]
+        rest = tuple(override for override in typed if not override.startswith(("seed=", *OF_A_MULTIRUN)))
+        seed = next((override for override in typed if override.startswith("seed=")), "")
+        seeds.setdefault(rest, {})[seed.removeprefix("seed=")] = None
+    lines = []
+    for rest, of_command in seeds.items():
+        several = ["-m", f"seed={','.join(seed or '0' for seed in of_command)}"] if len(of_command) > 1 else []
+        (last, *_) = of_command
+        one = [f"seed={last}"] if last and not several else []
+        lines.append(shlex.join([*TRAIN.split(), *several, *rest, *one]))
+    return lines
 
 
 def every(runs: Runs) -> list[StageRun]:

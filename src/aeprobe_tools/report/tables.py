@@ -1,15 +1,40 @@
-"""Tables of the page: the settings of runs beside the report's, as text."""
+"""Tables of the page: settings, losses, accuracies and counts of runs beside the report's, as text."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from operator import itemgetter
 from typing import Any
 
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import MODULE
-from aeprobe.wording import NONE, number
+from aeprobe.wording import NONE, number, percent
 from aeprobe_tools.pages import BEYOND, Table
-from aeprobe_tools.report.comparison import form_of, of_the_report, report, shown
-from aeprobe_tools.results.seeds import spread
+from aeprobe_tools.report.comparison import (
+    Form,
+    beside_references,
+    form_of,
+    loss_of_the_report,
+    of_the_report,
+    report,
+    shown,
+    wilson,
+)
+from aeprobe_tools.results.seeds import across, spread
 from aeprobe_tools.results.stage_run import StageRun
+
+Column = tuple[str, Form]  # a metric's key, and how its numbers are written
+OWN = "The last batch of each epoch may be a small one. The mean is over all batches of the epoch."
+REPORTED = "The report's {} the last batch of 100 of each epoch; our last batch has {} images. {}"
+# Settings that the report's recipe has no row for, and their values there.
+BESIDES = {
+    "initialization": "torch",
+    "dropout": 0,
+    "batch_norm": False,
+    "standardize": False,
+    "code_noise": 0,
+    "class_weights": None,
+}
 
 
 def data(runs: Sequence[StageRun]) -> Table:
@@ -37,63 +62,43 @@ def data(runs: Sequence[StageRun]) -> Table:
 def settings(runs: Sequence[StageRun]) -> Table:
     """Return the settings of a stage."""
     run, stage = runs[0], runs[0].stage
-    reported = report()[stage]["settings"]
-    used = _group(run.setting(stage))
-    network = _group(used.get("network", used.get("head")))
-    optimizer, scheduler = _group(used.get("optimizer")), _group(used.get("scheduler"))
-    loss = run.loss_name if stage == "autoencoder" else f"{run.loss_name} on {used.get('loss_on')}"
+    reported, used, first = report()[stage]["settings"], run.setting(stage), stage == "autoencoder"
+    network, optimizer = used.get("network" if first else "head") or {}, used.get("optimizer") or {}
+    loss = run.loss_name if first else f"{run.loss_name} on {used.get('loss_on')}"
     loss = reported["loss"] if loss == "MSE per pixel" else f"{loss} outputs" if loss.endswith("softmax") else loss
-    regularizer = _group(used.get("regularizer"))
-    if weight := regularizer.get("weight"):
-        agrees = _class(regularizer.get("_target_")) == "ClusterAgreement"
-        term = f"the agreement of {regularizer.get('clusters')} clusters" if agrees else "that of its regularizer"
-        loss = f"{loss} {'less' if agrees else 'plus'} {_plain(weight)} times {term}, which fades"
+    if added := _node(used.get("regularizer")):
+        loss = f"{loss} + {added}"
     rate = _plain(optimizer.get("lr"))
-    if (own := used.get("encoder_lr")) is not None and run.encoder in ("finetuned", "scratch"):
-        rate += f"; of the encoder {_plain(own)}"
-    layers = run.layers("encoder" if stage == "autoencoder" else "head")
+    if (of_encoder := used.get("encoder_lr")) is not None and used["encoder"] in ("finetuned", "scratch"):
+        rate += f"; of the encoder {_plain(of_encoder)}"
+    mirrored = run.sizes("encoder") == run.sizes("decoder")[::-1]
+    name = "Layers" if not first else "Layers, then mirrored" if mirrored else "Layers of the encoder"
     rows = [
-        ["Layers", layers or NONE, _widths(reported["widths"])],
+        [name, run.layers("encoder" if first else "head") or NONE, _widths(reported)],
         ["Activation", str(network.get("activation", NONE)), reported["activation"]],
         ["Loss", loss, reported["loss"]],
-        ["Optimizer", _class(optimizer.get("_target_")), reported["optimizer"]],
+        ["Optimizer", _class(optimizer), reported["optimizer"]],
         ["Learning rate", rate, _plain(reported["lr"])],
         ["Weight decay", _plain(optimizer.get("weight_decay")), _plain(reported["weight_decay"])],
-        ["Schedule", _class(scheduler.get("_target_")), reported["schedule"]],
+        ["Schedule", _class(used.get("scheduler") or {}), reported["schedule"]],
         ["Batch size", _plain(used.get("batch_size")), _plain(reported["batch_size"])],
         ["Epochs", _epochs(runs, used.get("max_epochs")), _plain(reported["max_epochs"])],
     ]
-    if stage == "classifier":
-        theirs = report()["autoencoder"]["settings"]["widths"]
+    if not first:
         encoder = run.layers("encoder") or f"that of {run.metrics.get('ckpt')}"
-        rows.insert(0, ["Encoder", f"{encoder}, {run.encoder}", f"{_widths(theirs)}, frozen"])
-    else:
-        mirrored = run.sizes("encoder") == run.sizes("decoder")[::-1]
-        rows[0][0] = "Layers, then mirrored" if mirrored else "Layers of the encoder"
-    rows += [["Besides", "; ".join(more), "nothing"]] if (more := _besides(used)) else []
-    label = "Figure 13" if stage == "classifier" else "Figure 7"
-    return _beside_the_report(label, "Training settings", runs, rows)
+        theirs = _widths(report()["autoencoder"]["settings"])
+        rows.insert(0, ["Encoder", f"{encoder}, {run.encoder}", f"{theirs}, frozen"])
+    if more := _besides(used, network):
+        rows.append(["Besides", "; ".join(more), "nothing"])
+    return _beside_the_report("Figure 7" if first else "Figure 13", "Training settings", runs, rows)
 
 
-def _besides(used: Mapping[str, Any]) -> list[str]:
+def _besides(used: Mapping[str, Any], network: Mapping[str, Any]) -> list[str]:
     """List the settings that the report's recipe has no row for."""
-    augmentation, corruption = _group(used.get("augmentation")), _group(used.get("corruption"))
-    network = _group(used.get("network", used.get("head")))
-    pixels, epochs, hidden = augmentation.get("pixels"), augmentation.get("epochs"), corruption.get("p")
-    noise = f"what the encoder sees corrupted by {_class(corruption.get('_target_'))}({_arguments(corruption)})"
-    moved = f"images moved by up to {pixels} px" + (f" in the first {epochs} epochs" if epochs else "")
-    words = {
-        f"of class {_class(used.get('_target_'))}": used.get("_target_") not in (None, MODULE),
-        "He initialisation": network.get("initialization") == "he",
-        f"dropout of {_plain(network.get('dropout'))}": network.get("dropout"),
-        "batch norm": network.get("batch_norm"),
-        moved: pixels,
-        f"{_plain(hidden)} of the pixels hidden": hidden,
-        noise: corruption.get("_target_") and not hidden,
-        "codes standardised": used.get("standardize"),
-        f"noise of {_plain(used.get('code_noise'))} on the codes": used.get("code_noise"),
-    }
-    return [word for word, given in words.items() if given]
+    module = [] if used.get("_target_") in (None, MODULE) else [f"module: {_class(used)}"]
+    nodes = [f"{name}: {text}" for name in ("augmentation", "corruption") if (text := _node(used.get(name)))]
+    values = ((name, {**network, **used}.get(name, neutral), neutral) for name, neutral in BESIDES.items())
+    return module + nodes + [f"{name}={_plain(value)}" for name, value, neutral in values if value != neutral]
 
 
 def metrics(runs: Sequence[StageRun]) -> Table | None:
@@ -110,7 +115,7 @@ def metrics(runs: Sequence[StageRun]) -> Table | None:
 
 
 def parts(runs: Sequence[StageRun]) -> Table | None:
-    """The metric of each part of the test images, where their source names parts."""
+    """Return the metric of each part of the test images, where their source names parts."""
     names = [*runs[0].test_parts]
     if not names:
         return None
@@ -125,8 +130,7 @@ def parts(runs: Sequence[StageRun]) -> Table | None:
 def references(runs: Sequence[StageRun]) -> Table | None:
     """Return our test MSE beside that of others with a code of as many numbers."""
     value = spread(run.last("test/mse") for run in runs)
-    alike = of_the_report(runs[0]) and runs[0].sizes("encoder")[-1:] == ["30"]
-    if value is None or not alike:
+    if value is None or not beside_references(runs[0]):
         return None
     rows = [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]
     rows.insert(0, [ours(runs), shown(value, number, len(runs)), ""])
@@ -138,8 +142,105 @@ def ours(runs: Sequence[StageRun]) -> str:
     return "This run" if len(runs) == 1 else f"These {len(runs)} runs"
 
 
+def loss(runs: Sequence[StageRun]) -> Table:
+    """Return the loss of each epoch: of its last batch, beside the report's, and our mean."""
+    first = runs[0].stage == "autoencoder"
+    label, name = "Figure 8" if first else "Figure 14", runs[0].loss_name.replace("MSE per pixel", "MSE")
+    title = "Loss in each epoch" + (f" ({name})" if name != "cross-entropy" else "")
+    last: Column = ("train/loss_last", number)
+    mean: Column = ("train/loss", number)
+    if not (of_the_report(runs[0]) and loss_of_the_report(runs[0])):
+        return _per_epoch(runs, label, title, OWN, [], last, mean)
+    reported = report()[runs[0].stage]
+    theirs, note = "numbers are those of", "The mean is over all batches of the epoch."
+    if not first:
+        last, softmax = (softmax_key(runs), _hundredth), runs[0].setting("classifier.loss_on") == "softmax"
+        mean = ("train/loss", _hundredth if softmax else number)
+        trained = "on softmax outputs, ÷\u00a0100" if softmax else "on logits, not divided"
+        least = reported["loss_minimum"]
+        theirs = f"loss is the cross-entropy of softmax outputs, ÷\u00a0100 as ours (so at least {least}), of"
+        note = f"The mean is that of the loss that was trained: cross-entropy {trained}."
+    note = REPORTED.format(theirs, _our_batch(runs[0]), note)
+    return _per_epoch(runs, label, title, note, list(map(number, reported["loss"])), last, mean)
+
+
+def accuracy(runs: Sequence[StageRun]) -> Table:
+    """Return the accuracy of each epoch in percent, as `loss` has the loss."""
+    reported, note = [], OWN
+    if of_the_report(runs[0]):
+        reported = list(map(str, report()["classifier"]["accuracy"]))
+        note = REPORTED.format("whole numbers are those of", _our_batch(runs[0]), "All are in percent.")
+    last, mean = ("train/accuracy_last", _short_percent), ("train/accuracy", _bare_percent)
+    return _per_epoch(runs, "Figure 14", "Accuracy in each epoch (%)", note, reported, last, mean)
+
+
+def _our_batch(run: StageRun) -> int:
+    """Return the number of images in the last batch of an epoch."""
+    size, images = int(run.setting(f"{run.stage}.batch_size")), run.metrics.get("epoch_size")
+    return images % size or size if images and not run.setting("trainer.limit_train_batches") else size
+
+
+def softmax_key(runs: Sequence[StageRun]) -> str:
+    """Return the key of the last batch's cross-entropy of softmax outputs."""
+    return "train/loss_last" if runs[0].setting("classifier.loss_on") == "softmax" else "train/softmax_loss_last"
+
+
+def headline(runs: Sequence[StageRun]) -> Table | None:
+    """Return the mean test accuracy of each run, with its 95 % Wilson interval."""
+    reported = [report()["classifier"]["test/accuracy"]["text"]] if of_the_report(runs[0]) else []
+    rows = []
+    for run in runs:
+        value, images = run.last("test/accuracy"), run.tested
+        if value is not None:
+            name = "Mean test accuracy" if len(runs) == 1 else f"Seed {run.metrics['seed']}"
+            rows.append([name, percent(value), interval(value, images), *reported])
+    if not rows:
+        return None
+    head = ["", "Accuracy", "95\u00a0% interval", *(["The report"] if reported else [])]
+    note = "The interval is Wilson's, for the number of test images."
+    return Table("Figure 19", "Mean test accuracy", head, rows, note)
+
+
+def classes(runs: Sequence[StageRun]) -> Table | None:
+    """Return the best recognised class, on the report's images beside the report's confusion matrix."""
+    matrices = [matrix for run in runs if (matrix := run.metrics.get("confusion_matrix"))]
+    if not matrices:
+        return None
+    shares = [{i: row[i] / sum(row) for i, row in enumerate(m) if sum(row)} or {0: 0.0} for m in matrices]
+    best = _named(runs[0], [max(share.items(), key=itemgetter(1)) for share in shares])
+    if not of_the_report(runs[0]):
+        worst = _named(runs[0], [min(share.items(), key=itemgetter(1)) for share in shares])
+        rows = [["Best recognised class", best], ["Worst recognised class", worst]]
+        return Table("Figure 21", "Classes in the confusion matrix", ["", ours(runs)], rows)
+    reported = report()["classifier"]["confusion"]
+    digit = reported["digit"]
+    right = shown(spread(matrix[digit][digit] for matrix in matrices), "{:,.4g}".format, len(runs))
+    counted = f"{right} of {sum(matrices[0][digit]):,}"
+    rows = [
+        [f"Images of digit {digit} right", counted, f"{reported['correct']:,}"],
+        ["Best recognised digit", best, str(reported["best"])],
+    ]
+    return Table("Figure 21", "The confusion matrix beside the report's", ["", ours(runs), "The report"], rows)
+
+
+def _named(run: StageRun, chosen: Sequence[tuple[int, float]]) -> str:
+    """Name the class that was chosen in each run, with its share if there is one run."""
+    if len(chosen) == 1:
+        return f"{run.class_name(chosen[0][0])} ({percent(chosen[0][1])})"
+    counts = Counter(run.class_name(label) for label, _ in chosen).most_common()
+    return ", ".join(f"{name} in {n} of {len(chosen)} runs" for name, n in counts)
+
+
+def interval(value: float, images: int) -> str:
+    """Write the 95 % Wilson interval of an accuracy on `images` images, in percent."""
+    if not images:
+        return NONE
+    low, high = wilson(value * images, images)
+    return f"{100 * low:z.2f} to {percent(high)}"
+
+
 def _images(run: StageRun, split: str) -> str:
-    counts = _group(run.data.get("images"))
+    counts = run.data.get("images") or {}
     return f"{counts[split]:,}" if split in counts else NONE
 
 
@@ -148,20 +249,20 @@ def _beside_the_report(label: str, title: str, runs: Sequence[StageRun], rows: l
     return Table(label, title, ["", ours(runs), "The report"], rows, marked=marked)
 
 
-def _group(node: Any) -> dict[str, Any]:
-    return node if isinstance(node, dict) else {}
+def _widths(reported: Mapping[str, Any]) -> str:
+    return "-".join(map(str, reported["widths"]))
 
 
-def _widths(widths: Any) -> str:
-    return "-".join(map(str, widths)) if isinstance(widths, list) else NONE
+def _class(node: Mapping[str, Any]) -> str:
+    return str(node.get("_target_") or "none").rpartition(".")[2]
 
 
-def _class(target: Any) -> str:
-    return "none" if target is None else str(target).rpartition(".")[2]
-
-
-def _arguments(node: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={_plain(value)}" for key, value in node.items() if not key.startswith("_"))
+def _node(node: Any) -> str:
+    """Write a node as its class and arguments; "" where it names no class."""
+    if not node or not node.get("_target_"):
+        return ""
+    arguments = (f"{key}={_plain(value)}" for key, value in node.items() if not key.startswith("_"))
+    return f"{_class(node)}({', '.join(arguments)})"
 
 
 def _plain(value: Any) -> str:
@@ -171,3 +272,41 @@ def _plain(value: Any) -> str:
 def _epochs(runs: Sequence[StageRun], wanted: Any) -> str:
     done = sorted({len(run.epochs) for run in runs})
     return str(wanted) if done == [wanted] else f"{' or '.join(map(str, done))} of {_plain(wanted)}"
+
+
+def _per_epoch(
+    runs: Sequence[StageRun],
+    label: str,
+    title: str,
+    note: str,
+    reported: list[str],
+    last: Column,
+    mean: Column,
+) -> Table:
+    """Return a table with a row for each epoch; `last` and `mean` are a metric's key and how it is written."""
+    columns = [reported] if reported else []
+    columns += [[shown(value, form, len(runs)) for value in across(runs, key)] for key, form in (last, mean)]
+    count = max(map(len, columns))
+    rows = [
+        [str(epoch), *cells]
+        for epoch, cells in enumerate(zip_longest(*columns, fillvalue=NONE), start=1)
+        if epoch <= (len(reported) or 10) or epoch % 10 == 0 or epoch == count  # of a long training every tenth
+    ]
+    n = ""
+    if len(runs) > 1:
+        n, note = f" (n\u00a0=\u00a0{len(runs)})", f"{note} Of {len(runs)} runs: mean ± standard deviation."
+    head = ["Epoch", "Report", f"Ours, last batch{n}", f"Ours, mean{n}"]
+    head = head if reported else ["Epoch", f"Last batch{n}", f"Mean{n}"]
+    return Table(label, title, head, rows, note, numeric=True)
+
+
+def _hundredth(value: float) -> str:
+    return number(value / 100)
+
+
+def _short_percent(value: float) -> str:
+    return f"{100 * value:.3g}"
+
+
+def _bare_percent(value: float) -> str:
+    return f"{100 * value:z.2f}"

@@ -18,9 +18,10 @@ from aeprobe.paths import home, shortest
 from aeprobe.runs.metrics import Metrics
 from aeprobe_tools.output import command
 from aeprobe_tools.pages import PLAYGROUND, require_own, template, write_page
-from aeprobe_tools.report import overview, sentences
+from aeprobe_tools.report import overview
 from aeprobe_tools.report.comparison import report
 from aeprobe_tools.report.page import sections
+from aeprobe_tools.report.sentences import commands
 from aeprobe_tools.results.seeds import Runs, gather, require_seeds
 
 OWN = "aeprobe</title>"
@@ -39,17 +40,17 @@ class Report(After):
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None, plugins: Sequence[str] = ()) -> Path:
-    """Write the page of some runs and returns its path.
+    """Write the page of some runs, by default `report.html` in the first directory, and return its path.
 
     Args:
         runs: directories of an autoencoder's run, a classifier's, or of `stage=all`; several seeds of one
             experiment give mean and standard deviation.
-        output: the file; `report.html` in the first directory by default.
+        output: the file.
         plugins: packages of your own that a run may name evaluations of.
 
     Raises:
-        AeprobeError: one is no run, they do not belong together, two have the same seed, or the file cannot be
-            written. A page that is there already stays as it is.
+        AeprobeError: one is no run, they do not belong together, or the file cannot be written; a page that is
+            there already stays as it is.
     """
     if not runs:
         raise AeprobeError("no run directory given: expected one or more")
@@ -69,16 +70,11 @@ def render(runs: Runs, name: str, playground: str | None = None, plugins: Sequen
     return template("report.html.j2").render(
         name=name,
         playground=playground,
-        title=overview.title(runs),
+        runs=runs,
+        overview=overview,
         report=report(),
-        warnings=overview.warnings(runs),
-        trained=overview.trained(runs),
-        cards=overview.cards(runs),
-        facts=overview.facts(runs),
-        commands=sentences.commands(runs),
+        commands=commands(runs),
         sections=sections(runs, plugins),
-        origins=overview.origins(runs),
-        versions=overview.versions(runs),
         several=max(map(len, runs.values())),
     )
 

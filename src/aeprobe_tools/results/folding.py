@@ -18,6 +18,7 @@ from aeprobe.config.schema import STAGES
 from aeprobe.config.settings import fingerprint
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import read_metrics
+from aeprobe_tools.results.seeds import spread
 from aeprobe_tools.results.stage_run import StageRun
 
 
@@ -26,15 +27,10 @@ class Run:
     """One run; the two stages of a `stage=all` run together, their metrics named "STAGE METRIC".
 
     Attributes:
-        path: its directory.
-        settings: what it really was trained with, by dotted keys, without the seed and what changes no number.
+        settings: what it was trained with, by dotted keys, without the seed and what changes no number.
         typed: the overrides that made it, by key.
-        seed: as the run used it.
         status: "completed", "running", "interrupted" or "failed"; of two stages the less finished one.
-        error: one line, or None.
-        metrics: the final metrics, by name.
-        objective: the name of the one that its search looked at, or None.
-        higher_is_better: of each metric, by its name.
+        objective: the name of the metric that its search looked at, or None.
         remark: on parts of the test images that were measured apart, whose metrics are test/METRIC/PART.
     """
 
@@ -65,27 +61,22 @@ class Run:
 
 
 def find_runs(directories: Iterable[Path]) -> list[Run]:
-    """Find every run below the directories.
+    """Find every run below the directories; one that a directory has twice counts once.
 
     Raises:
         AeprobeError: there is none, or a metrics.json is not of this project.
     """
     directories = list(directories)
+    files = (file for directory in directories for file in directory.rglob("metrics.json"))
     stages: dict[Path, list[StageRun]] = defaultdict(list)
-    for path in sorted(_run_directories(directories)):
+    for path in sorted({file.parent.resolve(): file.parent for file in files}.values()):
         run = StageRun(path, read_metrics(path))
-        whole = run.setting("stage") == "all" and path.name in STAGES
-        stages[path.parent if whole else path].append(run)
+        of_both = run.setting("stage") == "all" and path.name in STAGES
+        stages[path.parent if of_both else path].append(run)
     if not stages:
         names = ", ".join(map(str, directories))
         raise AeprobeError(f"{names}: no run below it (no metrics.json); give a run's or a sweep's directory")
     return [_run(path, of_path) for path, of_path in stages.items()]
-
-
-def _run_directories(directories: Iterable[Path]) -> set[Path]:
-    """Return the directories below these that hold a metrics.json."""
-    files = (file for directory in directories for file in directory.rglob("metrics.json"))
-    return {*{file.parent.resolve(): file.parent for file in files}.values()}
 
 
 def _run(path: Path, stages: Sequence[StageRun]) -> Run:
@@ -99,15 +90,10 @@ def _run(path: Path, stages: Sequence[StageRun]) -> Run:
     for part in stages:
         prefix = f"{part.stage} " if both else ""
         run.settings |= part.settings()
-        run.higher_is_better |= {
-            f"{prefix}{split}/{name}": bool(better)
-            for name, better in part.higher_is_better.items()
-            for split in ("train", "val", "test")
-        }
-        better = part.higher_is_better
-        run.higher_is_better |= {prefix + name: bool(better.get(name.split("/")[1])) for name in part.test_parts}
         numbers = part.metrics["final"] | part.test_parts
-        run.metrics |= {prefix + k: v for k, v in numbers.items() if v is not None}
+        run.metrics |= {prefix + name: value for name, value in numbers.items() if value is not None}
+        better = part.higher_is_better
+        run.higher_is_better |= {prefix + k: bool(better.get(k.split("/")[1])) for k in numbers if "/" in k}
         run.remark = part.remark
         if part.metrics["status"] != "completed":
             run.status, run.error = part.metrics["status"], part.metrics.get("error")
@@ -128,8 +114,8 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
     same = list({run.fingerprint: run for run in runs}.values())
     chosen = [
         key
-        for key in sorted({key for run in runs for key in run.typed})
-        if key not in ("seed", "sweep", "search") and not any(key in run.settings for run in runs)
+        for key in sorted({key for run in runs for key in run.typed} - {"seed", "sweep", "search"})
+        if not any(key in run.settings for run in runs)
         if len({run.value(key) for run in runs}) > 1
         if len({(run.fingerprint, run.value(key)) for run in runs}) == len(same)
     ]
@@ -137,19 +123,23 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
     for run in same:
         explained[tuple(run.value(key) for key in chosen)].append(run)
     keys = sorted({key for run in runs for key in run.settings})
-    return chosen + [
-        k for k in keys if any(len({run.value(k) for run in alike}) > 1 for alike in explained.values())
-    ]
+    return chosen + [k for k in keys if any(len({run.value(k) for run in a}) > 1 for a in explained.values())]
 
 
-def fold(runs: Sequence[Run], by: str | None = None) -> tuple[list[str], list[list[Run]]]:
-    """Group completed runs by their settings, or by one key.
+def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = None) -> list[dict[str, Any]]:
+    """Return one row per setting, the best first. Runs of the same settings and seed count once, with their mean.
+
+    Args:
+        runs: from `find_runs`; the completed ones count.
+        by: a single key to group by, instead of all that vary.
+        metric: the name to sort by and to show alone; by default the runs' objective, and all are shown.
 
     Returns:
-        The keys that tell the groups apart, and the groups.
+        Rows as of `aeprobe.results`; "repeated" has the number of runs of each seed that was run more than once,
+        "mixed" the settings that differ within the row, where `by` was given.
 
     Raises:
-        AeprobeError: no run has the key.
+        AeprobeError: no run has that metric, or that key.
     """
     if by and by != "seed" and not any(by in run.settings or by in run.typed for run in runs):
         keys = ", ".join(["seed", *varying_keys(runs)])
@@ -158,31 +148,11 @@ def fold(runs: Sequence[Run], by: str | None = None) -> tuple[list[str], list[li
     for run in runs:
         if run.status == "completed":
             groups[run.value(by) if by else run.fingerprint].append(run)
-    return [by] if by else varying_keys(runs), list(groups.values())
-
-
-def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = None) -> list[dict[str, Any]]:
-    """Return one row per setting, the best first. Runs of the same settings and seed count once, with their mean.
-
-    Args:
-        runs: from `find_runs`.
-        by: a single key to group by, instead of all that vary.
-        metric: the name to sort by and to show alone; by default the runs' objective, and all are shown.
-
-    Returns:
-        Rows of {"settings": {…}, "n": …, "seeds": […], "metrics": {name: {"mean": …, "sd": …}},
-        "repeated": {…}, "mixed": […]}. n counts different runs; sd is None for a single one. "repeated" has the
-        number of runs of each seed that was run more than once, "mixed" the settings that differ within the row,
-        where `by` was given.
-
-    Raises:
-        AeprobeError: no run has that metric, or that key.
-    """
-    keys, groups = fold(runs, by)
-    names = list(dict.fromkeys(name for group in groups for run in group for name in run.metrics))
+    names = list(dict.fromkeys(name for group in groups.values() for run in group for name in run.metrics))
     if metric is not None and metric not in names:
         raise AeprobeError(f"--metric {metric}: no run has it; there are {', '.join(names) or 'none'}")
-    rows = [_row(keys, group, [metric] if metric else names) for group in groups]
+    columns = [by] if by else varying_keys(runs)
+    rows = [_row(columns, group, [metric] if metric else names) for group in groups.values()]
     order, _ = order_of(runs, names, metric)
     sign = -1 if any(run.higher_is_better.get(order) for run in runs) else 1
     worst = {"mean": sign * float("inf")}
@@ -194,11 +164,9 @@ def order_of(runs: Sequence[Run], names: Sequence[str], metric: str | None) -> t
 
     It is the one that was asked for, else the runs' objective; of losses that cannot be compared what can be.
     """
-    objectives = (run.objective for run in runs if run.objective in names)
-    measured = (
-        name for name in names if name in ("test/mse", "test/accuracy")
-    )  # a run that only tests has no other
-    asked = metric or next(objectives, None) or next(measured, None) or "".join(names[:1])
+    known = [run.objective for run in runs if run.objective in names]
+    known += [name for name in names if name in ("test/mse", "test/accuracy")]  # of a run that only tests
+    asked = str(metric or next(iter([*known, *names]), ""))
     stages = {asked.rpartition(" ")[0] or str(run.settings["stage"]) for run in runs}
     settings = [run.settings for run in runs if run.status == "completed"]
     same, keys = objective.comparable(asked, stages.pop() if len(stages) == 1 else "", settings)
@@ -217,9 +185,8 @@ def _row(keys: Sequence[str], group: Sequence[Run], names: Sequence[str]) -> dic
     metrics = {}
     for name in names:
         known = ([run.metrics[name] for run in same if name in run.metrics] for same in different.values())
-        if found := [statistics.fmean(values) for values in known if values]:
-            deviation = statistics.stdev(found) if len(found) > 1 else None
-            metrics[name] = {"mean": statistics.fmean(found), "sd": deviation}
+        if mean := spread(statistics.fmean(values) for values in known if values):
+            metrics[name] = {"mean": mean.mean, "sd": mean.sd if mean.n > 1 else None}
     return {
         "settings": {key: group[0].value(key) for key in keys},
         "n": len(different),

@@ -28,31 +28,26 @@ class Spread:
 def gather(paths: Sequence[Path]) -> Runs:
     """Read the stages that some run directories hold, by the stage's name, in the order given.
 
-    Args:
-        paths: directories of runs, of any stage.
-
     Raises:
-        AeprobeError: one is no run, they are no seeds of one experiment on one dataset.
+        AeprobeError: one is no run, or they are no seeds of one experiment on one dataset.
     """
     runs: Runs = {name: [] for name in (*STAGES, *FINISHED)}
     below = [stage for path in paths for stage in _stage_directories(path)]
     for path in {stage.resolve(): stage for stage in below}.values():  # a run named twice counts once
         run = StageRun(path, read_metrics(path))
-        if run.refused:
+        if "versions" not in run.metrics:
             raise AeprobeError(f"{path} was refused before it began: {run.metrics.get('error')}")
         if run.stage not in runs:
             raise AeprobeError(f"{path} is a run of stage={run.stage}: expected one of {', '.join(Stage)}")
         runs[run.stage].append(run)
-    every = [run for of_stage in runs.values() for run in of_stage]
-    for run in every[1:]:
-        if run.dataset != every[0].dataset:
+    first, *others = (run for of_stage in runs.values() for run in of_stage)
+    for run in others:
+        if run.dataset != first.dataset:
             raise AeprobeError(
-                f"{every[0].path} is of dataset {every[0].dataset}, but {run.path} of {run.dataset}: "
+                f"{first.path} is of dataset {first.dataset}, but {run.path} of {run.dataset}: "
                 "expected runs of one dataset"
             )
-    for of_stage in runs.values():
-        for run in of_stage[1:]:
-            _require_same_experiment(of_stage[0], run)
+        _require_same_experiment(runs[run.stage][0], run)
     return runs
 
 
@@ -75,7 +70,7 @@ def _stage_directories(path: Path) -> list[Path]:
     if (path / "metrics.json").exists():
         return [path]
     parts = [path / stage for stage in STAGES if (path / stage / "metrics.json").exists()]
-    return parts or [path]  # one that belongs to no stage: read_metrics says what is wrong with it
+    return parts or [path]  # which is no run: read_metrics says so
 
 
 def _require_same_experiment(first: StageRun, other: StageRun) -> None:
@@ -94,7 +89,7 @@ def require_seeds(runs: Runs) -> None:
     """Refuse one seed twice: its two numbers say nothing of the spread over seeds."""
     seen: dict[tuple[Any, ...], StageRun] = {}
     for run in (run for of_stage in runs.values() for run in of_stage):
-        # Of a classifier's run alone, the encoder in its ckpt= may be that of another seed.
+        # The encoder in the ckpt= of a classifier's run alone may be that of another seed.
         before = seen.setdefault((run.stage, run.metrics["seed"], run.metrics.get("ckpt")), run)
         if before is not run:
             raise AeprobeError(

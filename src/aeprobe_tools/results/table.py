@@ -22,41 +22,43 @@ from aeprobe_tools.results.folding import Run, find_runs, order_of, summarize
 def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
     """Write a row's number of runs, and each metric as "mean ± sd"."""
     cells = [str(row["n"])]
-    for found in map(row["metrics"].get, names):
-        digits = 5 if found and abs(found["mean"]) < 0.1 else 4
-        words = [f"{number:.{digits}f}" for number in found.values() if number is not None] if found else ["-"]
+    for metric in map(row["metrics"].get, names):
+        digits = 5 if metric and abs(metric["mean"]) < 0.1 else 4
+        words = [f"{number:.{digits}f}" for number in metric.values() if number is not None] if metric else ["-"]
         cells.append(" ± ".join(words))
     return cells
 
 
-def _remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the remarks on the rows, a line each."""
-    found = []
+def _remarks(
+    runs: Sequence[Run], rows: Sequence[dict[str, Any]], names: Sequence[str], metric: str | None
+) -> list[str]:
+    """Return what has to be said of a table, of parts of the test images and of the order, a line each."""
+    lines = []
     for number, row in enumerate(rows, start=1):
         for seed, count in row["repeated"].items():
-            found.append(f"row {number}: seed {seed} was run {count} times with the same settings, counted once")
+            lines.append(f"row {number}: seed {seed} was run {count} times with the same settings, counted once")
         if row["mixed"]:
-            found.append(f"row {number}: a mean over runs that differ in {', '.join(row['mixed'])}")
-    return found
+            lines.append(f"row {number}: a mean over runs that differ in {', '.join(row['mixed'])}")
+    if any(name.count("/") > 1 for name in names):
+        lines += dict.fromkeys(run.remark for run in runs if run.remark)
+    order, remark = order_of(runs, _measured(rows), metric)
+    held_out = [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
+    return lines + [line for line in (remark, objective.said_of_order(order, held_out)) if line]
 
 
 def _write_csv(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow([*settings, "n", *(column for name in names for column in (name, f"{name} sd"))])
     for row in rows:
-        found = [row["metrics"].get(name, {"mean": "", "sd": ""}) for name in names]
-        numbers = [number for value in found for number in (value["mean"], value["sd"])]
+        metrics = [row["metrics"].get(name, {"mean": "", "sd": ""}) for name in names]
+        numbers = [number for metric in metrics for number in (metric["mean"], metric["sd"])]
         writer.writerow([*row["settings"].values(), row["n"], *numbers])
-    for remark in _remarks(rows):
-        print(remark, file=sys.stderr)
 
 
 def _write_markdown(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:
     head = [*settings, "n", *names]
     for line in (head, ["---"] * len(head), *([*row["settings"].values(), *_cells(row, names)] for row in rows)):
         print(f"| {' | '.join(line)} |")
-    for remark in _remarks(rows):
-        print(f"\n{remark}")
 
 
 def _table(rows: Sequence[dict[str, Any]], keys: Sequence[str] | None, names: Sequence[str]) -> Table:
@@ -89,7 +91,7 @@ def _tables(rows: Sequence[dict[str, Any]], names: Sequence[str], console: Conso
             shown = []
         shown.append(name)
     yield _table(rows, keys, shown)
-    for number, row in enumerate(rows if keys is None else [], start=1):
+    for number, row in enumerate(rows if keys is None else (), start=1):
         yield f"row {number}: " + " ".join(f"{key}={value}" for key, value in row["settings"].items())
 
 
@@ -107,8 +109,7 @@ def _write_tables(runs: Sequence[Run], given: argparse.Namespace, console: Conso
         names = _of_the_screen(rows, given.show)
         for part in _tables(rows, names, console):
             console.print(part, soft_wrap=isinstance(part, str))
-        said = [*_said_of_parts(alike, names), *_said_of_order(alike, rows, given.metric)]
-        for line in [*_remarks(rows), *said]:
+        for line in _remarks(alike, rows, names, given.metric):
             console.print(line, soft_wrap=True)
     for run in runs:
         if run.status != "completed":
@@ -116,7 +117,7 @@ def _write_tables(runs: Sequence[Run], given: argparse.Namespace, console: Conso
 
 
 def _measured(rows: Sequence[dict[str, Any]], show: str = "") -> list[str]:
-    """The names of the metrics; those of parts of the test images where they are asked for."""
+    """Return the names of the metrics; those of parts of the test images where they are asked for."""
     names = list(dict.fromkeys(name for row in rows for name in row["metrics"] if show in name))
     return [name for name in names if show or name.count("/") == 1] or names
 
@@ -124,22 +125,9 @@ def _measured(rows: Sequence[dict[str, Any]], show: str = "") -> list[str]:
 def _of_the_screen(rows: Sequence[dict[str, Any]], show: str) -> list[str]:
     """Leave out metrics of training, and an MSE that is the loss, if there are several metrics."""
     names = _measured(rows, show)
-    if len(names) == 1:
-        return names
-    of_rows = ({name: row["metrics"][name]["mean"] for name in names if name in row["metrics"]} for row in rows)
-    kept = {name for values in of_rows for name in distinct(values)}
-    return [name for name in names if name in kept and "train/" not in name]
-
-
-def _said_of_parts(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
-    parts = any(name.count("/") > 1 for name in names)
-    return [*dict.fromkeys(run.remark for run in runs if run.remark and parts)]
-
-
-def _said_of_order(runs: Sequence[Run], rows: Sequence[dict[str, Any]], metric: str | None) -> list[str]:
-    held_out = [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
-    order, said = order_of(runs, _measured(rows), metric)
-    return [line for line in (said, objective.said_of_order(order, held_out)) if line]
+    means = [{name: row["metrics"][name]["mean"] for name in names if name in row["metrics"]} for row in rows]
+    told = {name for values in means for name in distinct(values) if "train/" not in name}
+    return names if len(names) == 1 else [name for name in names if name in told]
 
 
 @command
@@ -169,7 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write_csv(rows, settings, names)
     else:
         _write_markdown(rows, settings, names)
-    for said in [*_said_of_parts(runs, names), *_said_of_order(runs, rows, given.metric)]:
-        # Below what is read, and apart from what a program reads.
-        print(said, file=sys.stdout if given.form == "markdown" else sys.stderr)
+    for line in _remarks(runs, rows, names, given.metric):
+        if given.form == "markdown":
+            print(f"\n{line}")
+        else:  # apart from what a program reads
+            print(line, file=sys.stderr)
     return 0

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 class Choice:
-    """One key that varies, as it was typed; `config` has a value of it, whose type an interval takes.
-
-    Raises:
-        AeprobeError: an interval does not go from a smaller to a greater number.
-    """
+    """One key that varies, as it was typed; `config` has a value of it, whose type an interval takes."""
 
     def __init__(self, override: Override, config: DictConfig) -> None:
         self.key, self.typed = override.get_key_element(), str(override.input_line)
@@ -40,7 +36,7 @@ class Choice:
 
     @property
     def values(self) -> list[str]:
-        """What has to be right for all to be right: each of a list, both ends of an interval."""
+        """The values to check: each of a list, both ends of an interval."""
         return [self.text(end) for end in (self.low, self.high)] if self.listed is None else self.listed
 
     def text(self, value: Any) -> str:
@@ -54,19 +50,18 @@ class Choice:
         return text if {*text} & {*".e"} else f"{text}.0"  # 1.0 may be a share, and 1 a number of something
 
     def distribution(self) -> "BaseDistribution":
-        """Return the same for Optuna."""
+        """Return Optuna's distribution of the values."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.listed is not None:
             return CategoricalDistribution(self.listed)
-        kind: Any = IntDistribution if self.whole else FloatDistribution
-        number = int if self.whole else float
-        distribution: BaseDistribution = kind(number(self.low), number(self.high), log=self.logarithmic)
-        return distribution
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.logarithmic)
+        return FloatDistribution(float(self.low), float(self.high), log=self.logarithmic)
 
 
 def _is_whole(key: str, config: DictConfig) -> bool:
-    """Whether a key takes whole numbers, by the schema or by the class that its node names."""
+    """Tell whether a key takes whole numbers, by the schema or by the class that its node names."""
     owner, _, name = key.rpartition(".")
     field, hint = dict(keys()).get(key), None
     if field is not None:
