@@ -22,10 +22,10 @@ class Source(ABC):
 
     Attributes:
         class_names: of the labels 0, 1, …; empty where classes are called by their numbers.
-        files: "bytes" and "sha256" of each file by its name, after `read`: a run goes on with no others. Where a
+        files: "bytes" and "sha256" of each file by its name, after `read`: a run goes on with no others. If a
             subclass leaves it empty, the images themselves are summed up.
         shape: of an image, where it is known before any is read.
-        noun: what a class is, in figures and sentences.
+        noun: the word for a class, in figures and sentences.
         handwritten: a person's picture is prepared as MNIST's makers did before it is encoded.
         known_by_root: `data.root` tells these images from others of the same name.
         fetched: `prepare` puts the files below `root`, so that a checkpoint's data may lie elsewhere now.
@@ -46,7 +46,7 @@ class Source(ABC):
         self.files: dict[str, Identity] = {}
 
     def missing(self) -> Path | None:
-        """A file that `prepare` would put in place; None: there is none."""
+        """Return a file that `prepare` would put in place; None: there is none."""
         return None
 
     def prepare(self) -> None:  # noqa: B027 - most have nothing to prepare
@@ -61,7 +61,7 @@ class Source(ABC):
 
 
 def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Identity]]:
-    """Return a split's images, labels and files' identities, held against the promise of `Source.read`.
+    """Read a split and hold it against the promise of `Source.read`; return images, labels and files' identities.
 
     Without labels, each is NO_LABEL.
     """
@@ -71,7 +71,7 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
         images, labels = source.read(split)
     except AeprobeError:
         raise
-    except Exception as error:  # whatever a class of somebody's own ends in
+    except Exception as error:  # of any kind, from a class of somebody's own
         raise AeprobeError(f"{name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
     right = isinstance(images, Tensor) and images.dtype == torch.uint8 and images.ndim == 4 and images.numel()
     if labels is not None and right:
