@@ -56,16 +56,6 @@ class ImageDataModule(L.LightningDataModule):
         augmentation: changes the training images, float (N, *shape) in [0, 1], anew in every epoch; one that has
             `epochs`, only in the first so many.
         source: of the images; None: MNIST below the root.
-
-    Attributes:
-        title: the name, with the root where that tells the images apart.
-        identity: the entries of the images in metrics.json and in checkpoints.
-        splits: "train", "val" and "test", after `setup`.
-        shape: of an image: channels, height and width.
-        class_names: as of the source.
-        labels: how many training images have labels; None: all.
-        epoch_size: how many images an epoch takes: as many as there are, so that few with labels come repeatedly.
-        files: "bytes" and "sha256" of each file by its name, as `setup` has read it; checkpoints keep them.
     """
 
     def __init__(
@@ -85,16 +75,17 @@ class ImageDataModule(L.LightningDataModule):
         self.source = source or MNIST(root)
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.augmentation = augmentation
-        self.title = f"{name} {root}" if self.source.known_by_root else name
+        self.title = f"{name} {root}" if self.source.known_by_root else name  # in tables
+        # The entries of the images in metrics.json and in checkpoints.
         self.identity = {"name": name, "val_size": val_size, "split_seed": split_seed, "title": self.title}
         self.identity |= {"noun": self.source.noun, "handwritten": self.source.handwritten}
         self.save_hyperparameters(self.identity | {"root": root, "seed": seed}, logger=False)
-        self.splits: dict[str, ImageDataset] = {}
-        self.files: dict[str, Identity] = {}
-        self.shape: tuple[int, ...] = ()
+        self.splits: dict[str, ImageDataset] = {}  # "train", "val" and "test", after `setup`
+        self.files: dict[str, Identity] = {}  # "bytes" and "sha256" of each by its name, after `setup`
+        self.shape: tuple[int, ...] = ()  # of an image: channels, height and width
         self.class_names: list[str] = []
-        self.labels: int | None = None
-        self.epoch_size = 0
+        self.labels: int | None = None  # how many training images have labels; None: all
+        self.epoch_size = 0  # in images: as many as there are, so that few with labels come repeatedly
 
     def prepare_data(self) -> None:
         """Put the files in place and check them."""

@@ -56,7 +56,6 @@ class Downloaded(IdxFolder):
         root: the folder ROOT.
     """
 
-    shape = (1, 28, 28)
     known_by_root = False
     fetched = True
     dataset = ""  # the name of torchvision's class

@@ -11,7 +11,7 @@ from aeprobe.data.sampler import Batch
 from aeprobe.models.networks import Normalize
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
-from aeprobe.models.stage import StageModule
+from aeprobe.models.stage import Measures, StageModule
 from aeprobe.models.structure import Structure, output_of, structure
 
 LOSS_NAMES = {
@@ -122,12 +122,6 @@ class Autoencoder(StageModule):
         self.record(**metrics)
         return loss
 
-    def loss_of(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch, without corruption and regularizer."""
-        images = self.normalize.pixels(batch[0])
-        code = self.encode(images)
-        return self.objective(self.decoder(code), images, code)
-
     def objective(self, reconstruction: Tensor, images: Tensor, code: Tensor) -> Tensor:
         """Return the loss, a mean over the images."""
         loss: Tensor = self.loss(reconstruction, images)
@@ -143,25 +137,15 @@ class Autoencoder(StageModule):
             return {}
         return {"mse": mse_loss(reconstruction.detach(), images)}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log val/loss and val/mse."""
-        self._evaluate(batch, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log test/loss and test/mse; keep each image's code and its mean squared error."""
-        images, code, reconstruction = self._evaluate(batch, "test")
-        self.keep(codes=code, errors=(reconstruction - images).square().mean((1, 2, 3)))
-
-    def _evaluate(self, batch: Batch, split: str) -> tuple[Tensor, Tensor, Tensor]:
+    def measures(self, batch: Batch) -> Measures:
+        """Measure the loss and the MSE of a batch, without corruption and regularizer."""
         images = self.normalize.pixels(batch[0])
         code = self.encode(images)
         reconstruction = self.decoder(code)
         loss = self.objective(reconstruction, images, code)
         means = {"loss": loss, "mse": loss, **self.beside(reconstruction, images, code)}
-        for name in self.measured:
-            self.log_mean(split, name, means[name], len(images))
-        self.measure(split, reconstruction, images)
-        return images, code, reconstruction
+        errors = (reconstruction - images).square().mean((1, 2, 3))
+        return Measures(means, reconstruction, images, {"codes": code, "errors": errors})
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """Return codes, (N, code), and reconstructions in [0, 1], of the images' shape."""

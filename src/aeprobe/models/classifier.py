@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from aeprobe.data.sampler import Batch
 from aeprobe.models.networks import MLP, GaussianNoise, Normalize, Standardize
 from aeprobe.models.optimization import Optimization
-from aeprobe.models.stage import AT_ONCE, StageModule
+from aeprobe.models.stage import AT_ONCE, Measures, StageModule
 from aeprobe.models.structure import Structure, evaluating, output_of, structure
 
 
@@ -36,6 +36,7 @@ class Classifier(StageModule):
     """
 
     stage = "classifier"
+    measured = ("loss", "accuracy")
     of_each = ("accuracy", "correct")
     class_weights: Tensor | None
     encoder: nn.Module
@@ -68,8 +69,6 @@ class Classifier(StageModule):
         self.own_loss, self.loss_on = loss, loss_on
         self.register_buffer("class_weights", torch.ones(self.classes) if class_weights else None)
         self.optimization = optimization
-        self.val_accuracy = MulticlassAccuracy(self.classes, average="micro")
-        self.test_accuracy = MulticlassAccuracy(self.classes, average="micro")
         self.confusion_matrix = MulticlassConfusionMatrix(self.classes)
 
     @property
@@ -134,10 +133,6 @@ class Classifier(StageModule):
             self.step_metrics["softmax_loss_last"] = cross_entropy(logits.detach().softmax(1), labels)
         return loss
 
-    def loss_of(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch, as validation measures it."""
-        return self.loss(self(batch[0]), batch[1])
-
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, a mean over samples, of logits, (N, classes), and labels, int64 (N,)."""
         inputs = logits.softmax(1) if self.loss_on == "softmax" else logits
@@ -149,26 +144,19 @@ class Classifier(StageModule):
         # torch's own mean divides by the batch's weights, and several processes' means would not be the batch's.
         return cross_entropy(inputs, labels, self.class_weights, reduction="none").mean()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log val/loss and val/accuracy."""
-        self._evaluate(batch, "val", self.val_accuracy)
+    def measures(self, batch: Batch) -> Measures:
+        """Measure the loss and the accuracy of a batch."""
+        logits, labels = self(batch[0]), batch[1]
+        predicted = logits.argmax(1)
+        correct = predicted == labels
+        means = {"loss": self.loss(logits, labels), "accuracy": correct.float()}
+        return Measures(means, logits.softmax(1), labels, {"correct": correct, "predicted": predicted})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log test/loss and test/accuracy; fill `confusion_matrix`, and keep for each image if it is `correct`."""
-        logits, labels = self._evaluate(batch, "test", self.test_accuracy), batch[1]
-        if len(labels):
-            self.confusion_matrix.update(logits, labels)
-        self.keep(correct=logits.argmax(1) == labels)
-
-    def _evaluate(self, batch: Batch, split: str, accuracy: MulticlassAccuracy) -> Tensor:
-        inputs, labels = batch
-        logits: Tensor = self(inputs)
-        if len(labels):  # torchmetrics takes no empty part of a batch
-            accuracy.update(logits, labels)
-        self.log_mean(split, "loss", self.loss(logits, labels), len(labels))
-        self.log(f"{split}/accuracy", accuracy, on_epoch=True, logger=False)
-        self.measure(split, logits.softmax(1), labels)
-        return logits
+        """Fill `confusion_matrix` beside the test of every stage."""
+        super().test_step(batch, batch_idx)
+        if len(batch[1]):  # torchmetrics takes no empty part of a batch
+            self.confusion_matrix.update(self.test_outputs["predicted"][-1], batch[1])
 
     def on_test_start(self) -> None:
         """Forget an earlier test."""

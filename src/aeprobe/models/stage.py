@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from math import nan
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,30 +21,28 @@ AT_ONCE = 1_000  # images whose activations are in memory together
 ROUNDING = 1e-3  # by which a pixel may leave [0, 1], and by which two equal means may differ
 
 
-class StageModule(QuickModule):
-    """A LightningModule that can be trained by several processes with uneven parts of a batch.
+class Measures(NamedTuple):
+    """The results of a batch in validation and test."""
 
-    Attributes:
-        stage: its name.
-        measured: what validation and test measure as means over samples, by name.
-        of_each: a metric whose value for each test image is kept, and its name in `test_outputs`.
-        optimization: makes the optimizer and the schedule; None where nothing is trained.
-        val_metrics: the person's own, of the validation split; none are a part of a checkpoint.
-        test_metrics: the same, of the test split.
-        step_metrics: the numbers of the last training step, by name, on the device.
-        test_outputs: the test's results for each image, by name; one tensor each once it has ended.
-    """
+    means: dict[str, Tensor]  # by name: a mean over the samples, or a value for each
+    predicted: Tensor  # the input of metrics, with the target
+    target: Tensor
+    of_each: dict[str, Tensor]  # by name: values for each sample
+
+
+class StageModule(QuickModule):
+    """A LightningModule that can be trained by several processes with uneven parts of a batch."""
 
     stage: str
-    measured: tuple[str, ...] = ("loss",)
-    of_each: tuple[str, str]
-    optimization: Optimization | None
+    measured: tuple[str, ...] = ("loss",)  # by validation and test, as means over samples
+    of_each: tuple[str, str]  # a metric whose value for each test image is kept, and its name in `test_outputs`
+    optimization: Optimization | None  # None where nothing is trained
 
     def __init__(self) -> None:
         super().__init__()
-        self.val_metrics, self.test_metrics = MetricCollection({}), MetricCollection({})
-        self.step_metrics: dict[str, Tensor] = {}
-        self.test_outputs: dict[str, list[Tensor]] = {}
+        self.val_metrics, self.test_metrics = MetricCollection({}), MetricCollection({})  # the person's own
+        self.step_metrics: dict[str, Tensor] = {}  # the numbers of the last training step, on the device
+        self.test_outputs: dict[str, list[Tensor]] = {}  # for each image; one tensor each once the test has ended
         names = [f"{split}_{name}" for split in ("val", "test") for name in self.measured]
         # A NaN stays one; the strategy "disable" would drop the weights (torchmetrics 1.9.0).
         self.means = nn.ModuleDict({name: MeanMetric(nan_strategy=nan) for name in names})
@@ -54,9 +52,34 @@ class StageModule(QuickModule):
         added = MetricCollection(dict(metrics), compute_groups=False)
         self.val_metrics, self.test_metrics = added.clone(prefix="val/"), added.clone(prefix="test/")
 
-    def loss_of(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch, as validation measures it."""
+    def measures(self, batch: Batch) -> Measures:
+        """Measure a batch, as validation and test do."""
         raise NotImplementedError
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log val/NAME for each name in `measured`, and the person's own metrics."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log test/NAME for each name in `measured`, and keep the results for each image in `test_outputs`."""
+        for name, values in self._evaluate("test", batch).of_each.items():
+            self.test_outputs.setdefault(name, []).append(values)
+
+    def _evaluate(self, split: str, batch: Batch) -> Measures:
+        """Log means and metrics over all samples of all processes; this one's part of a batch may be empty."""
+        measures = self.measures(batch)
+        samples = len(measures.target)
+        for name in self.measured:
+            metric, values = self.get_submodule(f"means.{split}_{name}"), measures.means[name]
+            assert isinstance(metric, MeanMetric)
+            if samples:
+                metric.update(values, samples / values.numel())
+            self.log(f"{split}/{name}", metric, on_epoch=True, logger=False)
+        if metrics := self.val_metrics if split == "val" else self.test_metrics:
+            if samples:
+                metrics.update(measures.predicted, measures.target)
+            self.log_dict(metrics, on_epoch=True, logger=False)
+        return measures
 
     @torch.no_grad()
     def require_mean_loss(self, images: Tensor, labels: Tensor) -> None:
@@ -65,7 +88,8 @@ class StageModule(QuickModule):
         for times in (1, 2):
             module = deepcopy(self).eval()  # a loss may keep something of each call
             try:
-                loss = module.loss_of((torch.cat([images] * times), torch.cat([labels] * times)))
+                batch = torch.cat([images] * times), torch.cat([labels] * times)
+                loss = module.measures(batch).means["loss"]
             except Exception as error:  # whatever a person's own ends in
                 reason = str(error).partition("\n")[0] or type(error).__name__
                 raise AeprobeError(f"{self.stage}.loss: does not fit the {self.stage}: {reason}") from error
@@ -103,31 +127,9 @@ class StageModule(QuickModule):
         """Keep a training step's numbers, for `train/NAME`: self.log would take a millisecond a step."""
         self.step_metrics = {name: value.detach() for name, value in metrics.items()}
 
-    def log_mean(self, split: str, name: str, mean: Tensor, samples: int) -> None:
-        """Log SPLIT/NAME, a mean over all samples of all processes; this one is of so many."""
-        metric = self.get_submodule(f"means.{split}_{name}")
-        assert isinstance(metric, MeanMetric)
-        if samples:  # the mean of none is not a number
-            metric.update(mean, samples)
-        self.log(f"{split}/{name}", metric, on_epoch=True, logger=False)
-
-    def measure(self, split: str, predicted: Tensor, target: Tensor) -> None:
-        """Log the person's own metrics of a batch; they are computed over all samples of all processes."""
-        metrics = self.val_metrics if split == "val" else self.test_metrics
-        if not len(metrics):
-            return
-        if len(target):  # torchmetrics takes no empty part of a batch
-            metrics.update(predicted, target)
-        self.log_dict(metrics, on_epoch=True, logger=False)
-
     def on_test_start(self) -> None:
         """Forget an earlier test."""
         self.test_outputs.clear()
-
-    def keep(self, **outputs: Tensor) -> None:
-        """Keep a test step's results for each image of its batch, in `test_outputs`."""
-        for name, values in outputs.items():
-            self.test_outputs.setdefault(name, []).append(values)
 
     def on_test_epoch_end(self) -> None:
         """Bring together the results of all processes."""
