@@ -112,7 +112,7 @@ class Autoencoder(StageModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch's reconstructions, plus the regularizer's term."""
         images = self.normalize.pixels(batch[0])
-        code = self.encode(self.corruption(images))
+        code = self.encoder(self.normalize(self.corruption(images)))
         reconstruction = self.decoder(self.sampled(code))
         loss = self.objective(reconstruction, images, code)
         metrics = {"loss": loss, **self.beside(reconstruction, images, code)}
