@@ -9,16 +9,12 @@ from pathlib import Path
 import aeprobe.runtime  # noqa: F401
 
 import pytest
-import torch
-from conftest import metrics, run_here, train
-from images import folder_data, write_folder
+from conftest import metrics, run_here
+from images import write_folder
 from launches import TRAIN, slurm, together
 from same_runs import resume_here
 
-from aeprobe.data import idx_files
-from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.idx_files import FILES
-from aeprobe.data.sampler import seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.training import build
@@ -51,12 +47,6 @@ def test_size_and_checksum_stand_in_the_run_and_its_checkpoints(made: tuple[Path
         assert stored["files"] == identities(folder)
 
 
-def test_mnist_has_the_checksums_of_its_list(root: Path) -> None:
-    data = ImageDataModule(root=str(root))
-    data.setup()
-    assert {name: file["sha256"] for name, file in data.files.items()} == idx_files.checksums()
-
-
 def flip(path: Path, place: int) -> None:
     content = bytearray(path.read_bytes())
     content[place] ^= 1
@@ -73,9 +63,6 @@ def swap(folder: Path) -> None:
 
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "grown": (lambda folder: write_folder(folder, 121), IMAGES),
-    "shrunk": (lambda folder: write_folder(folder, 119), IMAGES),
-    "a pixel": (lambda folder: flip(folder / IMAGES, 5000), IMAGES),
-    "a label": (lambda folder: flip(folder / LABELS, 100), LABELS),
     "a test label": (lambda folder: flip(folder / FILES["test"][1], 100), FILES["test"][1]),
     "exchanged": (swap, IMAGES),
 }
@@ -143,35 +130,6 @@ def test_a_run_that_was_ended_in_its_first_epoch_begins_again_with_its_own_data(
     flip(folder / IMAGES, 5000)
     resume_here(run)
     assert metrics(run)["status"] == "completed"
-
-
-@pytest.mark.slow
-def test_the_command_says_it_in_one_line(made: tuple[Path, Path], tmp_path: Path) -> None:
-    folder, run = made
-    flip(folder / IMAGES, 5000)
-    for arguments in ((f"resume={run}", "autoencoder.max_epochs=2"), ("stage=test", f"ckpt={run}")):
-        result = train(*arguments, cwd=tmp_path)
-        assert (result.status, result.out) == (1, "")
-        (line,) = result.err.splitlines()
-        assert f"data: {IMAGES} in {folder} has" in line
-    assert not (tmp_path / "outputs").exists() or not [*(tmp_path / "outputs").rglob("*.json")]
-
-
-@pytest.mark.parametrize("val_size", [0, 1, 137, 299])
-def test_a_split_is_the_file_s_order_divided_by_the_permutation(tmp_path: Path, val_size: int) -> None:
-    folder = write_folder(tmp_path / "images", 300)
-    data = folder_data(folder, val_size, split_seed=3)
-    data.setup()
-    stored = torch.frombuffer(bytearray((folder / IMAGES).read_bytes()[16:]), dtype=torch.uint8).view(
-        300, 1, 28, 28
-    )
-    order = seeded_permutation(300, 3, "validation")
-    for name, part in (("val", order[:val_size]), ("train", order[val_size:])):
-        if len(part):
-            part = part.sort().values
-            assert torch.equal(data.splits[name].images, stored[part])
-            assert data.splits[name].labels.tolist() == (part % 3).tolist()
-    assert data.files == identities(folder)
 
 
 @pytest.mark.slow

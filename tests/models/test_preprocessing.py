@@ -68,17 +68,16 @@ def test_the_encoder_sees_normalized_pixels_and_the_loss_is_of_pixels() -> None:
     "wrong",
     [
         images().float(),
-        (images() / 255 - MEAN) / STD,
         images() / 255 * 2 - 1,
         torch.full((6, 1, 28, 28), float("nan")),
-        (images() / 255).where(torch.rand(6, 1, 28, 28) > 0.001, float("inf")),
     ],
-    ids=["bytes", "standardised", "-1 to 1", "nan", "inf"],
+    ids=["bytes", "-1 to 1", "nan"],
 )
 def test_floats_that_are_no_pixels_are_refused(wrong: torch.Tensor) -> None:
     batches = DataLoader(TensorDataset(wrong, wrong), batch_size=6)
     words = r"^images are floats from .*: expected floats in \[0, 1\], or uint8$"
-    for module in (modules.autoencoder(WIDTHS).eval(), modules.classifier(WIDTHS, [5, 3]).eval()):
+    fresh = modules.autoencoder(WIDTHS), modules.classifier(WIDTHS, [5, 3])  # in training mode, in no Trainer
+    for module in (*fresh, modules.autoencoder(WIDTHS).eval(), modules.classifier(WIDTHS, [5, 3]).eval()):
         for entrance in (module, module.encode, module.predict):
             with pytest.raises(ValueError, match=words):
                 entrance(wrong)

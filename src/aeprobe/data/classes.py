@@ -13,7 +13,7 @@ class Classes:
     r"""Names of the classes, in figures and sentences.
 
     Args:
-        noun: what a class is: "digit" for MNIST's.
+        noun: the word for a class, such as "digit".
         names: of the labels 0, 1, …; without any, a class is called by its number.
 
     >>> Classes()(7), Classes().short(7), Classes("class", ["cat", "pounds of $"])(1), Classes().pick([3, 5])

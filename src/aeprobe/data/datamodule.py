@@ -1,4 +1,4 @@
-"""The images: read from their source and checked once, kept as uint8 in memory, handed out in whole batches."""
+"""The data module: images that are read once, kept as uint8 in memory, and handed out in whole batches."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +45,7 @@ class ImageDataModule(L.LightningDataModule):
     """The images of a source, MNIST by default, split into train, val and test. Batches are floats in [0, 1].
 
     Args:
-        name: what the images are called.
+        name: of the images.
         root: a directory.
         val_size: training images held out by a permutation seeded with `split_seed`, or a share of them, below 1;
             with 0 the test set doubles as validation.
@@ -53,19 +53,9 @@ class ImageDataModule(L.LightningDataModule):
         batch_size: of training, of all processes together.
         eval_batch_size: of validation and test, the same.
         seed: the order of the training batches, with the epoch.
-        augmentation: changes the training images, float (N, *shape) in [0, 1], anew in every epoch; where it has
+        augmentation: changes the training images, float (N, *shape) in [0, 1], anew in every epoch; one that has
             `epochs`, only in the first so many.
         source: of the images; None: MNIST below the root.
-
-    Attributes:
-        title: what the images are called in tables: their name, with the root where that tells them apart.
-        identity: what metrics.json says of the images, as do checkpoints.
-        splits: "train", "val" and "test", after `setup`.
-        shape: of an image: channels, height and width.
-        class_names: as of the source.
-        labels: how many training images have labels; None: all.
-        epoch_size: how many images an epoch takes: as many as there are, so that few with labels come repeatedly.
-        files: "bytes" and "sha256" of each file by its name, as `setup` has read it; checkpoints keep them.
     """
 
     def __init__(
@@ -85,16 +75,17 @@ class ImageDataModule(L.LightningDataModule):
         self.source = source or MNIST(root)
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.augmentation = augmentation
-        self.title = f"{name} {root}" if self.source.known_by_root else name
+        self.title = f"{name} {root}" if self.source.known_by_root else name  # in tables
+        # The entries of the images in metrics.json and in checkpoints.
         self.identity = {"name": name, "val_size": val_size, "split_seed": split_seed, "title": self.title}
         self.identity |= {"noun": self.source.noun, "handwritten": self.source.handwritten}
         self.save_hyperparameters(self.identity | {"root": root, "seed": seed}, logger=False)
-        self.splits: dict[str, ImageDataset] = {}
-        self.files: dict[str, Identity] = {}
-        self.shape: tuple[int, ...] = ()
+        self.splits: dict[str, ImageDataset] = {}  # "train", "val" and "test", after `setup`
+        self.files: dict[str, Identity] = {}  # "bytes" and "sha256" of each by its name, after `setup`
+        self.shape: tuple[int, ...] = ()  # of an image: channels, height and width
         self.class_names: list[str] = []
-        self.labels: int | None = None
-        self.epoch_size = 0
+        self.labels: int | None = None  # how many training images have labels; None: all
+        self.epoch_size = 0  # in images: as many as there are, so that few with labels come repeatedly
 
     def prepare_data(self) -> None:
         """Put the files in place and check them."""
@@ -104,9 +95,8 @@ class ImageDataModule(L.LightningDataModule):
         """Read the images and split them, once."""
         if self.splits:
             return
-        images, labels, self.files = checked(self.source, "train")
+        images, labels, files = checked(self.source, "train")
         self.class_names, self.shape = [*self.source.class_names], tuple(images.shape[1:])
-        train, val = self._split(images, labels)
         test_images, test_labels, test_files = checked(self.source, "test")
         if test_images.shape[1:] != self.shape or [*self.source.class_names] != self.class_names:
             raise AeprobeError(
@@ -114,11 +104,23 @@ class ImageDataModule(L.LightningDataModule):
                 f"{len(self.class_names)} named classes, its test images {tuple(test_images.shape[1:])} of "
                 f"{len(self.source.class_names)}: they must agree"
             )
-        self.files |= test_files
+        count, held_out = len(images), self.val_size
+        if isinstance(held_out, float):
+            held_out = round(held_out * count)
+        if not 0 <= held_out < count:
+            raise AeprobeError(
+                f"data.val_size={held_out}: {self.root} has {count} training images; hold out fewer, 0 or more"
+            )
+        order = seeded_permutation(count, self.split_seed, "validation")
+        train, val = order[held_out:].sort().values, order[:held_out].sort().values
         test = ImageDataset(test_images, test_labels)
-        self.splits = {"train": train, "val": val if self.val_size else test, "test": test}
-        self.epoch_size = len(train)
-        self.identity |= {"val_size": self.val_size, "class_names": self.class_names}
+        self.splits = {
+            "train": ImageDataset(images.index_select(0, train), labels[train]),
+            "val": ImageDataset(images[val], labels[val]) if held_out else test,
+            "test": test,
+        }
+        self.val_size, self.epoch_size, self.files = held_out, len(train), files | test_files
+        self.identity |= {"val_size": held_out, "class_names": self.class_names}
         self.hparams.update(self.identity | {"files": self.files})
 
     def keep_labels(self, count: int | None, seed: int) -> None:
@@ -153,7 +155,7 @@ class ImageDataModule(L.LightningDataModule):
             self.splits["val"] = self.splits["test"]
 
     def mean_image(self) -> Tensor:
-        """The mean of the training images, float in [0, 1], of an image's shape."""
+        """Return the mean of the training images, float in [0, 1], of an image's shape."""
         train = self.splits["train"]
         return torch.stack([images.sum(0) for images in _in_parts(train)]).sum(0) / len(train)
 
@@ -163,17 +165,17 @@ class ImageDataModule(L.LightningDataModule):
         return len(self.class_names) or 1 + max(int(split.labels.max()) for split in self.splits.values())
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of (images or codes, labels), in a new order each epoch."""
+        """Return batches of (images or codes, labels), in a new order each epoch."""
         split = self.splits["train"]
         batches = EpochBatches(self.epoch_size, self.batch_size, self.seed, *self._place(), images=len(split))
         return loader(split, batches)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Batches of the validation split, in its order."""
+        """Return batches of the validation split, in its order."""
         return self._in_order("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Batches of the test split, in its order."""
+        """Return batches of the test split, in its order."""
         return self._in_order("test")
 
     def _in_order(self, name: str) -> DataLoader[Any]:
@@ -181,7 +183,7 @@ class ImageDataModule(L.LightningDataModule):
         return loader(split, batches_in_order(len(split), self.eval_batch_size, *self._place()))
 
     def _place(self) -> tuple[int, int]:
-        """The rank of this process, and the number of processes."""
+        """Return the rank of this process, and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -194,20 +196,7 @@ class ImageDataModule(L.LightningDataModule):
             return batch
         return augmentation(batch[0]), batch[1]
 
-    def _split(self, images: Tensor, labels: Tensor) -> tuple[ImageDataset, ImageDataset]:
-        """Return the images that are trained on, and those held out; both in their order."""
-        count = len(images)
-        held_out = round(self.val_size * count) if isinstance(self.val_size, float) else self.val_size
-        if not 0 <= held_out < count:
-            raise AeprobeError(
-                f"data.val_size={held_out}: {self.root} has {count} training images; hold out fewer, 0 or more"
-            )
-        self.val_size = held_out
-        order = seeded_permutation(count, self.split_seed, "validation")
-        train, val = order[held_out:].sort().values, order[:held_out].sort().values
-        return ImageDataset(images.index_select(0, train), labels[train]), ImageDataset(images[val], labels[val])
-
 
 def _in_parts(split: ImageDataset) -> Iterator[Tensor]:
-    """Its images as floats, some at a time."""
+    """Yield its images as floats, some at a time."""
     return (split[first : first + PART][0] for first in range(0, len(split), PART))

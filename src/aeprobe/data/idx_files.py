@@ -1,4 +1,4 @@
-"""The files of MNIST and of its like: unpacked from the bundle, held against their checksums, and read."""
+"""IDX files, as MNIST has them: read, or unpacked from the bundle and held against their checksums."""
 
 import gzip
 import hashlib
@@ -24,7 +24,7 @@ Identity = dict[str, Any]
 
 
 def checksums() -> dict[str, str]:
-    """SHA-256 of each unpacked file of MNIST, by name."""
+    """Return the SHA-256 of each unpacked file of MNIST, by name."""
     lines = (BUNDLE / "SHA256SUMS").read_text().splitlines()
     return {name: digest for digest, name in (line.split() for line in lines)}
 
@@ -55,23 +55,18 @@ def read_idx(path: Path, dimensions: int) -> tuple[Tensor, Identity]:
     The format: https://yann.lecun.com/exdb/mnist. Big-endian 32-bit numbers: 2048 plus the number of dimensions,
     and their sizes; then the values.
     """
-    values, complete = bytearray(), False
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            header = file.read(4 * (1 + dimensions))
-            magic, *shape = (int.from_bytes(header[i : i + 4], "big") for i in range(0, 4 * (1 + dimensions), 4))
-            if magic == 2048 + dimensions and 0 < math.prod(shape) <= MOST_BYTES:
-                values = bytearray(math.prod(shape))
-                complete = file.readinto(values) == len(values) and not file.read(1)
+            content = bytearray(file.read(MOST_BYTES))
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise AeprobeError(f"data: {path} cannot be read ({reason}); give a data.root= that has it") from None
-    if not complete:
+    start = 4 * (1 + dimensions)
+    magic, *shape = (int.from_bytes(content[i : i + 4], "big") for i in range(0, start, 4))
+    if magic != 2048 + dimensions or not 0 < math.prod(shape) == len(content) - start:
         raise AeprobeError(
             f"data: {path} is no complete IDX file of {dimensions} dimensions: it begins with {magic} {shape}, "
             f"expected {2048 + dimensions}, the sizes and as many bytes, 1 to {MOST_BYTES}"
         )
-    digest = hashlib.sha256(header)
-    digest.update(values)
-    identity = {"bytes": len(header) + len(values), "sha256": digest.hexdigest()}
-    return torch.frombuffer(values, dtype=torch.uint8).view(shape), identity
+    identity = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return torch.frombuffer(content, dtype=torch.uint8, offset=start).view(shape), identity

@@ -4,13 +4,14 @@ import hashlib
 import json
 import logging
 import warnings
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.datasets.folder import make_dataset
 from tqdm import tqdm
@@ -25,6 +26,7 @@ log = logging.getLogger("aeprobe")
 SPLITS = ("train", "test")
 MOST_SIDE = 1024
 Samples = list[tuple[str, int]]  # paths and labels
+Pixels = NDArray[np.uint8]
 
 
 class ImageFolder(Source):
@@ -65,18 +67,11 @@ class ImageFolder(Source):
         self._samples: dict[str, Samples] = {}
 
     def read(self, split: str) -> tuple[Tensor, Tensor | None]:
-        """As `Source`; decodes the pictures where their images are not kept yet."""
+        """Read a split; decode the pictures whose images are not kept yet."""
         try:
             if split == "train" or not self._samples:  # a list of 60,000 takes half a second
                 self._samples = self._list()
-            key = self._key()
-            self.cache.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self.cache}.lock"):  # of several processes the first decodes
-                try:
-                    images, faults = self._load(key, split)
-                except Exception:  # absent, of other pictures, or damaged
-                    self._decode(key)
-                    images, faults = self._load(key, split)
+            images, faults = self._images(split)
         except OSError as error:
             raise AeprobeError(f"data.root={self.root}: {error}") from error
         labels = []
@@ -117,40 +112,39 @@ class ImageFolder(Source):
                 samples["test" if place in tested else "train"].append(sample)
         return samples
 
-    def _key(self) -> str:
-        """Sum up the names, sizes and times of the pictures."""
+    def _images(self, split: str) -> tuple[Pixels, dict[str, str]]:
+        """Return the images of a split, and the faults of pictures that have none, by their paths."""
         rows = [
             (split, path, label, (stat := Path(path).stat()).st_size, stat.st_mtime_ns)
             for split, samples in self._samples.items()
             for path, label in samples
         ]
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        self.cache.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.cache}.lock"):  # of several processes the first decodes
+            with suppress(Exception), np.load(self.cache, allow_pickle=False) as kept:  # noqa: TID251
+                if str(kept["key"]) == key:
+                    return kept[split], json.loads(str(kept["faults"]))
+            # Absent, of other pictures, or damaged.
+            faults: dict[str, str] = {}
+            images = {name: self._decode(samples, faults) for name, samples in self._samples.items()}
+            with filled(self.cache.parent) as folder:
+                np.savez(folder / self.cache.name, key=key, faults=json.dumps(faults), **images)  # type: ignore[arg-type]
+            return images[split], faults
 
-    def _decode(self, key: str) -> None:
-        """Keep the images of all pictures that can be read, and why the others cannot."""
-        kept: dict[str, Any] = {}
-        faults = {}
-        for split, samples in self._samples.items():
-            pixels = np.empty((len(samples), self.channels, self.size, self.size), np.uint8)
-            count = 0
-            for path, _ in tqdm(samples, desc="reading pictures", unit="", disable=None, leave=False):
-                try:
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")  # of Pillow's, about files that it reads all the same
-                        pixels[count] = decoded(Path(path), self.channels, self.size, self.size)
-                    count += 1
-                except Exception as error:  # what a broken file ends in can be any
-                    faults[path] = printable(f"{str(error) or type(error).__name__:.200}")
-            kept[split] = pixels[:count]
-        with filled(self.cache.parent) as folder:
-            np.savez(folder / self.cache.name, key=key, faults=json.dumps(faults), **kept)
-
-    def _load(self, key: str, split: str) -> tuple[np.ndarray, dict[str, str]]:
-        """Return the kept images of a split, and why which pictures have none."""
-        with np.load(self.cache, allow_pickle=False) as kept:  # noqa: TID251
-            if str(kept["key"]) != key:
-                raise ValueError("of other pictures")
-            return kept[split], json.loads(str(kept["faults"]))
+    def _decode(self, samples: Samples, faults: dict[str, str]) -> Pixels:
+        """Return the images of all pictures that can be read, and note the faults of the others."""
+        pixels = np.empty((len(samples), self.channels, self.size, self.size), np.uint8)
+        count = 0
+        for path, _ in tqdm(samples, desc="reading pictures", unit="", disable=None, leave=False):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of Pillow's, about files that it reads all the same
+                    pixels[count] = decoded(Path(path), self.channels, self.size, self.size)
+                count += 1
+            except Exception as error:  # of any kind, for a broken file
+                faults[path] = printable(f"{str(error) or type(error).__name__:.200}")
+        return pixels[:count]
 
 
 def _classes(folder: Path) -> list[str]:

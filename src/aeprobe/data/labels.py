@@ -8,7 +8,7 @@ from aeprobe.errors import AeprobeError
 
 
 def labelled(labels: Tensor, count: int, seed: int, key: str = "data.labels") -> Tensor:
-    """The places of `count` images, int64 (count,), sorted: equally many of each class, chosen by the seed alone.
+    """Choose `count` images, equally many of each class, by the seed alone; return their places, int64, sorted.
 
     The rest of a division by the classes is one more image of some of them, which the seed chooses. More images of
     the same seed contain the fewer. An image whose label, of int64 (N,), is below 0 is not chosen; `key` is the
@@ -37,7 +37,7 @@ def labelled(labels: Tensor, count: int, seed: int, key: str = "data.labels") ->
 
 
 def shuffled_by_class(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """The places of all labels, int64 (N,), class after class and shuffled within it, and each one's number there.
+    """Return the places of labels, int64 (N,), class after class and shuffled within, and each one's number there.
 
     >>> by_class, number = shuffled_by_class(torch.tensor([1, 0, 1, 1]), seed=0)
     >>> by_class[0].item(), sorted(by_class[1:].tolist()), number.tolist()

@@ -34,7 +34,7 @@ class IdxFolder(Source):
         self.root = self.folder = Path(root)
 
     def read(self, split: str) -> tuple[Tensor, Tensor | None]:
-        """As `Source`."""
+        """Read the two files of a split."""
         images, labels = self.names[split]
         pixels, self.files[images] = read_idx(self.file(images), dimensions=3)
         if not self.file(labels).exists():
@@ -43,7 +43,7 @@ class IdxFolder(Source):
         return pixels.unsqueeze(1), classes.long()
 
     def file(self, name: str) -> Path:
-        """The first form of a file that is there; else the plain one."""
+        """Return the first form of a file that is there; else the plain one."""
         stems = (name, name.replace("-idx", ".idx"))
         forms = [self.folder / f"{stem}{end}" for end in ("", ".gz") for stem in stems]
         return next(filter(Path.exists, forms), forms[0])
@@ -56,7 +56,6 @@ class Downloaded(IdxFolder):
         root: the folder ROOT.
     """
 
-    shape = (1, 28, 28)
     known_by_root = False
     fetched = True
     dataset = ""  # the name of torchvision's class
@@ -67,7 +66,7 @@ class Downloaded(IdxFolder):
         self.folder = self.root / self.dataset / "raw"
 
     def missing(self) -> Path | None:
-        """As `Source`."""
+        """Return the first file that is not there."""
         paths = map(self.file, chain(*self.names.values()))
         return next((path for path in paths if not path.exists()), None)
 
@@ -140,7 +139,7 @@ class EMNIST(Downloaded):
     }
 
     def read(self, split: str) -> tuple[Tensor, Tensor | None]:
-        """As `Source`. The files hold each image with its rows as columns, and labels from 1."""
+        """Read a split, whose files hold each image with its rows as columns, and labels from 1."""
         images, labels = super().read(split)
         assert labels is not None, "a missing file is downloaded"
         return images.transpose(2, 3).contiguous(), labels - 1

@@ -1,4 +1,4 @@
-"""A file with a picture, as an image of the size and the channels that are wanted. Nothing is trusted of it."""
+"""Picture files that are not trusted, decoded to images of a given size and number of channels."""
 
 import warnings
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ MOST_PIXELS = 2**26  # of a picture, before it is decoded: 200 MB in colours
 
 
 def decoded(path: Path, channels: int, height: int, width: int) -> NDArray[np.uint8]:
-    """The picture, uint8 (channels, height, width), resized as little as makes it cover that, and its middle.
+    """Decode a picture, uint8 (channels, height, width): it is resized to just cover that, and its middle cut out.
 
     It has 1 channel (greyscale) or 3. What is transparent becomes white, or black behind white ink alone, and a
     photo is turned as its camera says. A broken file raises any exception.
@@ -26,7 +26,7 @@ def decoded(path: Path, channels: int, height: int, width: int) -> NDArray[np.ui
 
 
 def grey(path: Path, side: int) -> NDArray[np.uint8]:
-    """The whole picture in grey, uint8 (height, width), as `decoded`; a large one no smaller than the side."""
+    """Decode a whole picture in grey, uint8 (height, width); a large one is reduced, not below the side."""
     image = _open(path, "L", (side, side))
     if (times := max(image.size) // side) > 1:
         image = image.reduce(times)
@@ -55,7 +55,7 @@ def is_picture(path: Path, folder: Path) -> bool:
 
 
 def _open(path: Path, mode: str, size: tuple[int, int]) -> Image.Image:
-    """The picture in a mode; a JPEG may be decoded smaller, but no smaller than the size."""
+    """Open a picture in a mode; a JPEG may be decoded smaller, but no smaller than the size."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is stricter
         opened = Image.open(path, formats=FORMATS)
@@ -72,7 +72,7 @@ def _open(path: Path, mode: str, size: tuple[int, int]) -> Image.Image:
 
 
 def _on_paper(image: Image.Image) -> Image.Image:
-    """A picture with white where it is transparent; with black, if nothing else of it could be seen."""
+    """Put white behind a transparent picture; black, if nothing of it could be seen on white."""
     on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if (np.asarray(on_white) < 255).any() or not np.asarray(image.getchannel("A")).any():
         return on_white
@@ -80,7 +80,7 @@ def _on_paper(image: Image.Image) -> Image.Image:
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits or of floats from 0, black, to 1, white; what is transparent becomes white."""
+    """Convert a grey picture of 16 bits, or of floats in [0, 1]; its transparent pixels become white."""
     values = np.asarray(image)
     scale = 1 if image.mode == "F" else 2**16 - 1
     if not (values.min() >= 0 and values.max() <= scale):

@@ -15,13 +15,7 @@ def stream(purpose: str, seed: int, epoch: int = 0, rank: int = 0) -> int:
     """Return the seed of a random stream of its own, 64 bits, for each (purpose, seed, epoch, rank).
 
     torch's generator on a CPU keeps the lower 32 bits of a seed, so numbers packed side by side would lose some of
-    them; a hash (BLAKE2) spreads all of them over every bit.
-
-    Args:
-        purpose: what is drawn, such as "order".
-        seed: of the run.
-        epoch: counted from 0.
-        rank: of the process.
+    them; a hash (BLAKE2) spreads all of them over every bit. Epochs are counted from 0.
     """
     text = f"{purpose} {seed} {epoch} {rank}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
@@ -34,7 +28,7 @@ def seeded_permutation(size: int, seed: int, purpose: str, epoch: int = 0) -> Te
 
 
 def evenly_spaced(count: int, most: int) -> Tensor:
-    """The indices of at most `most` of `count` images, int64: MNIST's first test images are not like its last.
+    """Return at most `most` indices of `count` images, int64: MNIST's first test images are not like its last.
 
     >>> evenly_spaced(10, 4).tolist(), evenly_spaced(3, 4).tolist()
     ([0, 2, 5, 7], [0, 1, 2])
@@ -52,12 +46,12 @@ class EpochBatches(Sampler[Tensor]):
     first of them. The others take its first two samples, with a share of 0: they are waited for.
 
     Args:
-        size: number of samples.
+        size: number of samples in an epoch.
         batch: their number in a step of all processes together; the last batch may be smaller, or larger by one.
         seed: of the order.
         rank: this process.
         world: number of processes.
-        images: how many there are, where they are fewer than `size`: an epoch takes them repeatedly.
+        images: their number, where it is below `size`: an epoch takes them repeatedly.
     """
 
     def __init__(
@@ -68,7 +62,7 @@ class EpochBatches(Sampler[Tensor]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch, counted from 0."""
+        """Choose the epoch, counted from 0."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -80,35 +74,35 @@ class EpochBatches(Sampler[Tensor]):
         if self.images < self.size:
             order %= self.images
         for batch in order.split([self._size(step) for step in range(len(self))]):
-            part = batch[self.rank :: self._among(len(batch))]
-            yield part if self.rank < self._among(len(batch)) else batch[:2]
+            parts = self._parts(len(batch))
+            yield batch[self.rank :: parts] if self.rank < parts else batch[:2]
 
     @property
     def sizes(self) -> Tensor:
-        """Samples in each step of all processes together, float64 (steps,)."""
+        """Count the samples in each step of all processes together, float64 (steps,)."""
         return torch.tensor([self._size(step) for step in range(len(self))], dtype=torch.float64)
 
     @property
     def shares(self) -> Tensor:
-        """Of each step, float64 (steps,), as in `share`."""
+        """Return the `share` of each step, float64 (steps,)."""
         return torch.tensor([self.share(step) for step in range(len(self))], dtype=torch.float64)
 
     def share(self, step: int) -> float:
-        """This process's part of a step, relative to an equal one: the mean over the processes is 1.
+        """Return this process's part of a step, relative to an equal one: the mean over the processes is 1.
 
         DDP takes the mean of the processes' gradients. With each process's mean over samples multiplied by its
         share, losses and metrics alike, the mean over the processes is that of the whole batch.
         """
-        whole = self._size(step)
-        among = self._among(whole)
-        return len(range(self.rank, whole, among)) * self.world / whole if self.rank < among else 0.0
+        size = self._size(step)
+        parts = self._parts(size)
+        return len(range(self.rank, size, parts)) * self.world / size if self.rank < parts else 0.0
 
     def _size(self, step: int) -> int:
         return self.batch if step < len(self) - 1 else self.size - step * self.batch
 
-    def _among(self, whole: int) -> int:
-        """How many processes have a part of so many samples."""
-        return max(1, min(self.world, whole // 2))
+    def _parts(self, size: int) -> int:
+        """Return how many processes have a part of so many samples."""
+        return max(1, min(self.world, size // 2))
 
 
 def steps(size: int, batch: int) -> int:
@@ -117,21 +111,15 @@ def steps(size: int, batch: int) -> int:
 
 
 def batches_in_order(size: int, batch: int, rank: int = 0, world: int = 1) -> list[Tensor]:
-    """Batches of indices 0 … size-1, of which a process takes its part, every world-th index.
+    """Return batches of indices 0 … size-1, of which a process takes its part, every world-th index.
 
     Every process has as many batches, since the others wait for it at each; its part of a small one may be empty.
-
-    Args:
-        size: number of samples.
-        batch: their number in a batch of all processes together.
-        rank: this process.
-        world: number of processes.
     """
-    return [whole[rank::world] for whole in torch.arange(size).split(batch)]
+    return [indices[rank::world] for indices in torch.arange(size).split(batch)]
 
 
 def loader(split: Dataset[Any], batches: Iterable[Tensor]) -> DataLoader[Any]:
-    """Hands the indices of whole batches to the dataset: no Python runs per sample."""
-    # A generator beside torch's: else an iterator takes a number from that, earlier in a resumed run than else.
+    """Return a loader that hands the indices of whole batches to the dataset: no Python runs per sample."""
+    # Else an iterator draws from torch's own generator, and in a resumed run earlier than in the first one.
     alone = torch.Generator()
     return DataLoader(split, sampler=batches, batch_size=None, collate_fn=lambda batch: batch, generator=alone)

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import binary_cross_entropy, mse_loss
 
 from aeprobe.data.sampler import Batch
 from aeprobe.models.networks import Normalize
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
-from aeprobe.models.stage import StageModule
+from aeprobe.models.stage import Measures, StageModule
 from aeprobe.models.structure import Structure, output_of, structure
 
 LOSS_NAMES = {
@@ -18,6 +19,18 @@ LOSS_NAMES = {
     "L1Loss": "mean absolute error per pixel",
     "BinaryCrossEntropy": "binary cross-entropy per pixel",
 }
+
+
+class BinaryCrossEntropy(nn.Module):
+    """The cross-entropy between a pixel's brightness, taken as a probability, and its reconstruction.
+
+    The mean over all pixels, in nats; grey pixels keep it above 0 however good the reconstruction is.
+    """
+
+    def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
+        """Return the loss of reconstructions in [0, 1] of images of the same shape."""
+        with torch.autocast(reconstruction.device.type, enabled=False):  # torch's refuses half precision
+            return binary_cross_entropy(reconstruction.float(), images.float())
 
 
 class Autoencoder(StageModule):
@@ -30,11 +43,11 @@ class Autoencoder(StageModule):
             to floats in [0, 1].
         shape: of an image: channels, height and width.
         loss: of (reconstructions, images), a mean over them; the MSE by default.
-        mean: what the encoder sees of a pixel in [0, 1] is (pixel - mean) / std.
+        mean: the encoder's input is (pixel - mean) / std of each pixel in [0, 1].
         std: above 0.
-        corruption: changes what the encoder sees while training, float in [0, 1]; the images as they were are
+        corruption: changes the encoder's input while training, float in [0, 1]; the images as they were are
             reconstructed.
-        regularizer: what is added to the loss while training.
+        regularizer: a term that is added to the loss while training.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
 
     Attributes:
@@ -76,80 +89,66 @@ class Autoencoder(StageModule):
         return LOSS_NAMES.get(name, name)
 
     def structures(self) -> dict[str, Structure]:
-        """Its networks, by their names."""
-        decoder = structure(self.decoder, (self.code_size,))
-        return {"encoder": structure(self.encoder, self.shape), "decoder": decoder}
+        """Read the layers of its networks, by their names."""
+        return {
+            "encoder": structure(self.encoder, self.shape),
+            "decoder": structure(self.decoder, (self.code_size,)),
+        }
 
     def encode(self, images: Tensor) -> Tensor:
-        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, channels, height, width).
+        """Return the codes, (N, code), of images, uint8 or float in [0, 1], (N, channels, height, width).
 
         Raises:
-            ValueError: floats outside of [0, 1], but in training mode.
+            ValueError: floats outside of [0, 1], but in a Trainer's own steps.
         """
         code: Tensor = self.encoder(self.normalize(self.checked(images)))
         return code
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstructions in [0, 1], float, of images of the same shape."""
+        """Return reconstructions in [0, 1], float, of images of the same shape."""
         reconstruction: Tensor = self.decoder(self.encode(images))
         return reconstruction
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch's reconstructions, plus what the regularizer adds."""
+        """Return the loss of a batch's reconstructions, plus the regularizer's term."""
         images = self.normalize.pixels(batch[0])
-        code = self.encode(self.corruption(images))
-        reconstruction = self.decoder(code)
+        code = self.encoder(self.normalize(self.corruption(images)))
+        reconstruction = self.decoder(self.sampled(code))
         loss = self.objective(reconstruction, images, code)
-        self.record(loss=loss, **self.beside(reconstruction, images))
-        if self.regularizer is None:
-            return loss
-        penalty, metrics = self.regularizer(self, images, code)
-        self.record(**self.step_metrics, **metrics)
-        total: Tensor = loss + penalty
-        return total
-
-    def loss_of(self, batch: Batch) -> Tensor:
-        """Return what is minimised, without corruption and regularizer."""
-        images = self.normalize.pixels(batch[0])
-        code = self.encode(images)
-        return self.objective(self.decoder(code), images, code)
+        metrics = {"loss": loss, **self.beside(reconstruction, images, code)}
+        if self.regularizer is not None:
+            penalty, added = self.regularizer(self, images, code)
+            loss, metrics = loss + penalty, metrics | added
+        self.record(**metrics)
+        return loss
 
     def objective(self, reconstruction: Tensor, images: Tensor, code: Tensor) -> Tensor:
-        """Return what is minimised, a mean over the images."""
+        """Return the loss, a mean over the images."""
         loss: Tensor = self.loss(reconstruction, images)
         return loss
 
-    def beside(self, reconstruction: Tensor, images: Tensor) -> dict[str, Tensor]:
-        """The mean squared error of pixels in [0, 1], as "mse"; nothing where the loss is just that."""
+    def sampled(self, code: Tensor) -> Tensor:
+        """Return the codes that a training step decodes: these, unless a subclass draws others near them."""
+        return code
+
+    def beside(self, reconstruction: Tensor, images: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """Return the measures beside the loss: "mse", of pixels in [0, 1], unless the loss is just that."""
         if type(self.loss) is nn.MSELoss and type(self).objective is Autoencoder.objective:
             return {}
         return {"mse": mse_loss(reconstruction.detach(), images)}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs val/loss and val/mse."""
-        self._evaluate(batch, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs test/loss and test/mse; keeps each image's code and its mean squared error."""
-        images, code, reconstruction = self._evaluate(batch, "test")
-        self.keep(codes=code, errors=(reconstruction - images).square().mean((1, 2, 3)))
-
-    def _evaluate(self, batch: Batch, split: str) -> tuple[Tensor, Tensor, Tensor]:
+    def measures(self, batch: Batch) -> Measures:
+        """Measure the loss and the MSE of a batch, without corruption and regularizer."""
         images = self.normalize.pixels(batch[0])
         code = self.encode(images)
         reconstruction = self.decoder(code)
         loss = self.objective(reconstruction, images, code)
-        self.log_mean(split, "loss", loss, len(images))
-        self.log_mean(split, "mse", self.beside(reconstruction, images).get("mse", loss), len(images))
-        self.evaluate_more(split, code)
-        self.measure(split, reconstruction, images)
-        return images, code, reconstruction
-
-    def evaluate_more(self, split: str, code: Tensor) -> None:
-        """For subclasses: logs what else they measure of codes, (N, code), by `log_mean`."""
+        means = {"loss": loss, "mse": loss, **self.beside(reconstruction, images, code)}
+        errors = (reconstruction - images).square().mean((1, 2, 3))
+        return Measures(means, reconstruction, images, {"codes": code, "errors": errors})
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
-        """Codes, (N, code), and reconstructions in [0, 1], of the images' shape."""
+        """Return codes, (N, code), and reconstructions in [0, 1], of the images' shape."""
         code = self.encode(batch[0])
         return {"code": code, "reconstruction": self.decoder(code)}
 

@@ -1,7 +1,7 @@
 """Checkpoints: the only place that reads or writes one.
 
-A file is read with `weights_only=True`, so that it cannot run code, and after every byte of it was checked
-against the checksums that its zip format keeps, since torch itself loads a flipped byte without a word.
+A file is read with `weights_only=True`, so that it cannot run code, and only if all its bytes have the checksums
+that the zip format keeps: torch itself loads a flipped byte without a word.
 """
 
 import io
@@ -30,40 +30,37 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's way to its files: complete or absent, and read safely."""
 
     def save_checkpoint(self, checkpoint: Checkpoint, path: Any, storage_options: Any = None) -> None:
-        """Writes a checkpoint; an interruption leaves the old file as it was."""
+        """Write a checkpoint; an interruption leaves the old file as it was."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_atomically(Path(path), buffer.getvalue())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Checkpoint:
-        """Reads a checkpoint onto the CPU."""
+        """Read a checkpoint onto the CPU."""
         return read(Path(path))
 
 
 def load(run: str | Path, plugins: Sequence[str] = (), stage: str = "classifier") -> Autoencoder | Classifier:
-    """As `aeprobe.load`, which imports torch only when it is called; `stage` is the one to take of `stage=all`."""
+    """Load the module of a run or a file, as `aeprobe.load`; of a run of `stage=all` that of `stage`."""
     path = find_checkpoint(run, stage)
     return restore(read(path), path, plugins)
 
 
 def read(path: Path) -> Checkpoint:
-    """The content of a checkpoint file, on the CPU.
-
-    Raises:
-        AeprobeError: the file is no checkpoint of this project, it is damaged, or a weight is not finite.
-    """
+    """Return the content of a checkpoint, on the CPU; raise AeprobeError for a damaged or foreign file."""
     try:
         with zipfile.ZipFile(path) as archive:
             # torch reads a tensor's entry that is marked as a directory as nothing; no checksum covers the mark.
             marked = (entry.filename for entry in archive.infolist() if entry.external_attr & DIRECTORY)
-            damaged = archive.testzip() or next(marked, None)
-        content: Checkpoint = {} if damaged else torch.load(path, map_location="cpu", weights_only=True)
+            if damaged := archive.testzip() or next(marked, None):
+                raise AeprobeError(f"ckpt={path}: is damaged in {damaged}; use another copy")
+        content: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except AeprobeError:
+        raise
     except OSError as error:
         raise AeprobeError(f"ckpt={path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a file that is no zip, or whose pickle says something else, can raise any
         raise AeprobeError(f"ckpt={path}: is not a checkpoint of plain weights; no code of it was run") from error
-    if damaged:
-        raise AeprobeError(f"ckpt={path}: is damaged in {damaged}; use another copy")
     if not isinstance(content, dict) or not content.keys() >= KEYS or content["stage"] not in [*building.BUILDERS]:
         raise AeprobeError(f"ckpt={path}: is a checkpoint, but not one of this project's stages")
     for name, weight in content["state_dict"].items():
@@ -76,15 +73,12 @@ def read(path: Path) -> Checkpoint:
 
 
 def restore(checkpoint: Checkpoint, path: Path, plugins: Sequence[str] = ()) -> Autoencoder | Classifier:
-    """The module that a checkpoint holds, in eval mode.
+    """Build the module that a checkpoint holds, in eval mode.
 
     Args:
         checkpoint: as `read` returned it.
         path: of its file.
         plugins: packages of which it may name classes, too.
-
-    Raises:
-        AeprobeError: it names a class that is not trusted, or its weights do not fit its networks.
     """
     settings = checkpoint["hyper_parameters"]
     require_trusted(building.nodes_of(settings), plugins, f"ckpt={path}")

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from aeprobe.data.sampler import Batch
 from aeprobe.models.networks import MLP, GaussianNoise, Normalize, Standardize
 from aeprobe.models.optimization import Optimization
-from aeprobe.models.stage import AT_ONCE, StageModule
+from aeprobe.models.stage import AT_ONCE, Measures, StageModule
 from aeprobe.models.structure import Structure, evaluating, output_of, structure
 
 
@@ -22,23 +22,21 @@ class Classifier(StageModule):
         encoder: from images, (N, channels, height, width), to codes, (N, code).
         head: from codes to logits, (N, classes).
         shape: of an image: channels, height and width.
-        trains_encoder: whether the encoder is trained with the head; else it never changes.
-        standardize: whether the head sees codes of mean 0 and standard deviation 1, by the statistics that
-            `fit_standardization` took; they are part of the checkpoint.
+        trains_encoder: the encoder is trained with the head; else it never changes.
+        standardize: the head's inputs have mean 0 and standard deviation 1, by the statistics of
+            `fit_standardization`, which are part of the checkpoint.
         code_noise: standard deviation of normal noise on the head's input, while training.
         loss: of (logits, labels), a mean over them; the cross-entropy by default.
-        loss_on: what the loss is given: "logits", or "softmax" as in the report's code.
+        loss_on: the loss's input: "logits", or "softmax" as in the report's code.
         class_weights: "balanced" for a cross-entropy in which a class with few images weighs as much as any other,
-            by the training labels that `fit_class_weights` took; the weights are part of the checkpoint.
-        mean: the encoder's: what it sees of a pixel in [0, 1] is (pixel - mean) / std.
-        std: the encoder's, above 0.
+            by the labels that `fit_class_weights` is given; the weights are part of the checkpoint.
+        mean: the encoder's input is (pixel - mean) / std of each pixel in [0, 1].
+        std: above 0.
         optimization: makes the optimizer and the schedule; needed to train, not to use.
-
-    Raises:
-        ValueError: the head does not fit the encoder's codes.
     """
 
     stage = "classifier"
+    measured = ("loss", "accuracy")
     of_each = ("accuracy", "correct")
     class_weights: Tensor | None
     encoder: nn.Module
@@ -67,34 +65,30 @@ class Classifier(StageModule):
         self.classes = _classes(head, self.code_size)
         first: list[nn.Module] = [Standardize(self.code_size)] if standardize else []
         first += [GaussianNoise(code_noise)] if code_noise else []
-        # The layers of an MLP keep the names that they have in earlier checkpoints.
         self.head = nn.Sequential(*first, *(head if isinstance(head, MLP) else [head]))
         self.own_loss, self.loss_on = loss, loss_on
         self.register_buffer("class_weights", torch.ones(self.classes) if class_weights else None)
         self.optimization = optimization
-        self.val_accuracy = MulticlassAccuracy(self.classes, average="micro")
-        self.test_accuracy = MulticlassAccuracy(self.classes, average="micro")
         self.confusion_matrix = MulticlassConfusionMatrix(self.classes)
 
     @property
     def loss_name(self) -> str:
-        """What is minimised, as figures and tables call it."""
+        """The name of what is minimised, in figures and tables."""
         return "cross-entropy" if self.own_loss is None else type(self.own_loss).__name__
 
     def structures(self) -> dict[str, Structure]:
-        """Its networks, by their names."""
-        head = structure(self.head, (self.code_size,))
-        return {"encoder": structure(self.encoder, self.shape), "head": head}
+        """Read the layers of its networks, by their names."""
+        return {"encoder": structure(self.encoder, self.shape), "head": structure(self.head, (self.code_size,))}
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Lightning calls this before every epoch; the frozen encoder stays in eval mode."""
+        """Set the mode, as Lightning does before every epoch; a frozen encoder stays in eval mode."""
         super().train(mode)
         if not self.trains_encoder:
             self.encoder.eval()
         return self
 
     def configure_optimizers(self) -> Any:
-        """Two groups of weights: the head's, and those of an encoder that trains."""
+        """Train two groups of weights: the head's, and those of an encoder that trains."""
         assert self.optimization is not None, "a stage trains with an Optimization"
         encoder = {*self.encoder.parameters()}
         others = [p for p in self.parameters() if p.requires_grad and p not in encoder]
@@ -102,39 +96,35 @@ class Classifier(StageModule):
 
     @torch.no_grad()
     def fit_standardization(self, inputs: Tensor) -> None:
-        """Takes the statistics of the training codes where the head standardises.
-
-        Args:
-            inputs: codes, (N, code), or images, uint8 (N, *shape), which the encoder encodes as it is now.
-        """
+        """Take the statistics of codes, (N, code), or images, uint8 (N, *shape), where the head standardises."""
         if isinstance(self.head[0], Standardize):
             with evaluating(self.encoder):
                 self.head[0].fit(torch.cat([self.encode(part) for part in inputs.split(AT_ONCE)]))
 
     def fit_class_weights(self, labels: Tensor) -> None:
-        """Takes the weight of each class, N / (classes · its images), from the training labels, int64 (N,)."""
+        """Take the weight of each class, N / (classes · its images), from the training labels, int64 (N,)."""
         if self.class_weights is not None:
             counts = labels.bincount(minlength=len(self.class_weights))
             present = (counts > 0).sum()
             self.class_weights.copy_(torch.where(counts > 0, len(labels) / (present * counts), 0))
 
     def encode(self, images: Tensor) -> Tensor:
-        """The codes, (N, code), of images, uint8 or float in [0, 1], (N, *shape). Codes pass as they are.
+        """Return the codes, (N, code), of images, uint8 or float in [0, 1], (N, *shape). Codes pass as they are.
 
         Raises:
-            ValueError: floats outside of [0, 1], but in training mode.
+            ValueError: floats outside of [0, 1], but in a Trainer's own steps.
         """
         with torch.set_grad_enabled(self.trains_encoder and torch.is_grad_enabled()):
             codes: Tensor = images if images.ndim == 2 else self.encoder(self.normalize(self.checked(images)))
         return codes
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, (N, classes), of images, as `encode` takes them, or of codes, (N, code)."""
+        """Return logits, (N, classes), of images, as `encode` takes them, or of codes, (N, code)."""
         logits: Tensor = self.head(self.encode(images))
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch, whose inputs are images, or codes that a frozen encoder made of them once."""
+        """Return the loss of a batch of images, or of codes that a frozen encoder made of them once."""
         inputs, labels = batch
         logits = self(inputs)
         loss = self.loss(logits, labels)
@@ -143,12 +133,8 @@ class Classifier(StageModule):
             self.step_metrics["softmax_loss_last"] = cross_entropy(logits.detach().softmax(1), labels)
         return loss
 
-    def loss_of(self, batch: Batch) -> Tensor:
-        """Return what is minimised."""
-        return self.loss(self(batch[0]), batch[1])
-
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What is minimised, a mean over samples, of logits, (N, classes), and labels, int64 (N,)."""
+        """Return the loss, a mean over samples, of logits, (N, classes), and labels, int64 (N,)."""
         inputs = logits.softmax(1) if self.loss_on == "softmax" else logits
         if self.own_loss is not None:
             own: Tensor = self.own_loss(inputs, labels)
@@ -158,41 +144,34 @@ class Classifier(StageModule):
         # torch's own mean divides by the batch's weights, and several processes' means would not be the batch's.
         return cross_entropy(inputs, labels, self.class_weights, reduction="none").mean()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs val/loss and val/accuracy."""
-        self._evaluate(batch, "val", self.val_accuracy)
+    def measures(self, batch: Batch) -> Measures:
+        """Measure the loss and the accuracy of a batch."""
+        logits, labels = self(batch[0]), batch[1]
+        predicted = logits.argmax(1)
+        correct = predicted == labels
+        means = {"loss": self.loss(logits, labels), "accuracy": correct.float()}
+        return Measures(means, logits.softmax(1), labels, {"correct": correct, "predicted": predicted})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs test/loss and test/accuracy; fills `confusion_matrix`, and keeps which images are `correct`."""
-        logits, labels = self._evaluate(batch, "test", self.test_accuracy), batch[1]
-        if len(labels):
-            self.confusion_matrix.update(logits, labels)
-        self.keep(correct=logits.argmax(1) == labels)
-
-    def _evaluate(self, batch: Batch, split: str, accuracy: MulticlassAccuracy) -> Tensor:
-        inputs, labels = batch
-        logits: Tensor = self(inputs)
-        if len(labels):  # torchmetrics takes no empty part of a batch
-            accuracy.update(logits, labels)
-        self.log_mean(split, "loss", self.loss(logits, labels), len(labels))
-        self.log(f"{split}/accuracy", accuracy, on_epoch=True, logger=False)
-        self.measure(split, logits.softmax(1), labels)
-        return logits
+        """Fill `confusion_matrix` beside the test of every stage."""
+        super().test_step(batch, batch_idx)
+        if len(batch[1]):  # torchmetrics takes no empty part of a batch
+            self.confusion_matrix.update(self.test_outputs["predicted"][-1], batch[1])
 
     def on_test_start(self) -> None:
-        """Forgets an earlier test."""
+        """Forget an earlier test."""
         super().on_test_start()
         self.confusion_matrix.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
-        """Codes, (N, code), probabilities in [0, 1], (N, classes), and the most probable labels, int64 (N,)."""
+        """Return codes, (N, code), probabilities, (N, classes), and the most probable labels, int64 (N,)."""
         code = self.encode(batch[0])
         probabilities = self.head(code).softmax(1)
         return {"code": code, "probabilities": probabilities, "label": probabilities.argmax(1)}
 
 
 def _classes(head: nn.Module, numbers: int) -> int:
-    """How many classes a head has, which is tried on two codes of so many numbers."""
+    """Try a head on two codes of so many numbers; return its number of classes."""
     try:
         logits = output_of(head, (numbers,))
     except Exception as error:  # whatever a head ends in

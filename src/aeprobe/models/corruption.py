@@ -1,4 +1,4 @@
-"""Corruptions that the encoder of a denoising autoencoder sees; the images are reconstructed as they were.
+"""Corruptions of the encoder's input in a denoising autoencoder, which reconstructs the images as they were.
 
 Vincent et al., JMLR 11 (2010), section 3: additive Gaussian noise, and masking noise. torch.nn.Dropout differs
 from the latter: it makes the pixels that are left brighter.
@@ -13,7 +13,7 @@ class Gaussian(nn.Module):
 
     Args:
         std: its standard deviation, above 0, of pixels in [0, 1].
-        clip: whether pixels that leave [0, 1] are set to its ends, as an image file has them.
+        clip: pixels that leave [0, 1] are set to its ends, as an image file has them.
     """
 
     def __init__(self, std: float, clip: bool = False) -> None:
@@ -23,7 +23,7 @@ class Gaussian(nn.Module):
         self.std, self.clip = std, clip
 
     def forward(self, images: Tensor) -> Tensor:
-        """Noisy images of the same shape, any."""
+        """Return noisy images of the same shape, any."""
         noisy = images + self.std * torch.randn_like(images)
         return noisy.clamp(0, 1) if self.clip else noisy
 
@@ -38,5 +38,5 @@ class Masking(nn.Module):
         self.share = share
 
     def forward(self, images: Tensor) -> Tensor:
-        """Masked images of the same shape, any."""
+        """Return masked images of the same shape, any."""
         return images * (torch.rand_like(images) >= self.share)

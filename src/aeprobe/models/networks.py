@@ -1,4 +1,4 @@
-"""Fully connected networks, and the layers around them. Plain torch: nothing here knows of training."""
+"""Fully connected networks, and the layers around them."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class MLP(nn.Sequential):
         initialization: "torch" for `nn.Linear`'s own, uniform with a variance of 1 / (3 fan_in), or "he" for
             normal weights with a variance of 2 / fan_in and zero biases (He et al., ICCV 2015).
         dropout: the share of each hidden layer's outputs that a training step sets to 0; 0 or more, below 1.
-        batch_norm: whether each hidden layer's units have mean 0 and variance 1 before the activation.
+        batch_norm: before the activation, each hidden layer's units have mean 0 and variance 1.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MLP(nn.Sequential):
         super().__init__(*layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Outputs, (N, widths[-1])."""
+        """Return outputs, (N, widths[-1])."""
         outputs: Tensor = super().forward(inputs.flatten(1))  # type: ignore[no-untyped-call]
         return outputs
 
@@ -107,7 +107,6 @@ class Normalize(nn.Module):
     """The layer in front of an encoder: pixels in [0, 1] become (pixel - mean) / std.
 
     So whoever loads a module need not know how it was trained. A `state_dict` does not hold mean and std.
-
     """
 
     mean: Tensor
@@ -126,7 +125,7 @@ class Normalize(nn.Module):
         return as_pixels(images, self.mean.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalized images, float, of images that are uint8 or floats in [0, 1], of any shape."""
+        """Return normalized images, float, of images that are uint8 or floats in [0, 1], of any shape."""
         pixels = self.pixels(images)
         return (pixels - self.mean) / self.std if self.changes else pixels
 
@@ -149,7 +148,7 @@ class Standardize(nn.Module):
         self.std.copy_(torch.where(std > 0, std, 1))
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Standardised samples, (N, features)."""
+        """Return standardised samples, (N, features)."""
         return (samples - self.mean) / self.std
 
 
@@ -161,5 +160,5 @@ class GaussianNoise(nn.Module):
         self.std = std
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Samples of the same shape."""
+        """Return samples of the same shape."""
         return samples + self.std * torch.randn_like(samples) if self.training else samples

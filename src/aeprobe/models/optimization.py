@@ -1,4 +1,4 @@
-"""How a stage is optimized: its optimizer and schedule, from their nodes in the configuration."""
+"""The optimizer and the learning-rate schedule of a stage, from their nodes in the configuration."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ RATES = ("base_lr", "max_lr")  # of CyclicLR and OneCycleLR: one number for all 
 
 
 class Optimization:
-    """How a stage is optimized: makes its optimizer and learning-rate schedule.
+    """Makes a stage's optimizer and learning-rate schedule.
 
     Args:
         stage: "autoencoder" or "classifier".
@@ -28,12 +28,6 @@ class Optimization:
         epochs: of the training.
         accumulate: batches whose gradients make one optimizer step; the last of an epoch may have fewer.
         second_lr: the learning rate of the second group of weights, if it is another than the first's.
-
-    Attributes:
-        interval: "step" or "epoch".
-
-    Raises:
-        AeprobeError: there is no such class, it is of another kind, or it takes no such argument.
     """
 
     def __init__(
@@ -46,55 +40,43 @@ class Optimization:
         accumulate: int = 1,
         second_lr: float | None = None,
     ) -> None:
-        self.accumulate, self.second_lr = accumulate, second_lr
+        self.stage, self.accumulate, self.second_lr = stage, accumulate, second_lr
         self.interval = interval(scheduler)
-        self._stage = stage
-        self._length = epochs if self.interval == "epoch" else -(-batches // accumulate) * epochs
-        self._optimizer = bound(optimizer, f"{stage}.optimizer", Optimizer)
-        self._scheduler: partial[Any] | None = None
+        self.optimizer = bound(optimizer, f"{stage}.optimizer", Optimizer)
+        self.scheduler: partial[Any] | None = None
+        self.automatic: dict[str, Any] = {}
         if scheduler["_target_"]:
             plain = {key: value for key, value in scheduler.items() if key != "interval"}
-            self._scheduler = bound(plain, f"{stage}.scheduler", LRScheduler)
+            self.scheduler = bound(plain, f"{stage}.scheduler", LRScheduler)
+            length = epochs if self.interval == "epoch" else -(-batches // accumulate) * epochs
+            self.automatic = {key: length for key, value in self.scheduler.keywords.items() if value == "auto"}
 
     def configure(self, first: Iterable[nn.Parameter], second: Iterable[nn.Parameter] = ()) -> Any:
-        """Return what `configure_optimizers` does, for one or two groups of weights.
-
-        Raises:
-            AeprobeError: the optimizer's class or the schedule's refuses its arguments or these weights.
-        """
-        with _refused(f"{self._stage}.optimizer", self._optimizer):
-            optimizer = self._make(first, second)
-        with _refused(f"{self._stage}.scheduler", self._scheduler):
-            scheduler = self._schedule(optimizer)
-        if scheduler is None:
+        """Return the result of `configure_optimizers`, for one or two groups of weights."""
+        groups: list[Any] = [*first, *second]
+        if self.second_lr is not None:
+            groups = [{"params": [*first]}, {"params": [*second], "lr": self.second_lr}]
+        with _told(f"{self.stage}.optimizer", self.optimizer):
+            optimizer = self.optimizer(groups)
+        if self.scheduler is None:
             return optimizer
+        with _told(f"{self.stage}.scheduler", self.scheduler):
+            given = {**self.automatic}
+            rate_of_first, *others = (group["lr"] for group in optimizer.param_groups)
+            for key in RATES if others else ():  # a cycle's rates replace the optimizer's, in every group
+                if isinstance(rate := self.scheduler.keywords.get(key), int | float):
+                    given[key] = [rate, *(rate * other / rate_of_first for other in others)]
+            scheduler = self.scheduler(optimizer, **given)
         # One that follows val/loss takes its steps in StageModule: Lightning would warn in an epoch without it.
         schedule = {"scheduler": scheduler, "interval": self.interval, "reduce_on_plateau": False}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def _make(self, first: Iterable[nn.Parameter], second: Iterable[nn.Parameter]) -> Optimizer:
-        if self.second_lr is None:
-            return self._optimizer([*first, *second])
-        return self._optimizer([{"params": [*first]}, {"params": [*second], "lr": self.second_lr}])
-
-    def _schedule(self, optimizer: Optimizer) -> Any:
-        if self._scheduler is None:
-            return None
-        given: dict[str, Any] = {
-            key: self._length for key, value in self._scheduler.keywords.items() if value == "auto"
-        }
-        first, *others = (group["lr"] for group in optimizer.param_groups)
-        for key in RATES if others else ():  # a cycle's rates replace the optimizer's, in every group
-            if isinstance(rate := self._scheduler.keywords.get(key), int | float):
-                given[key] = [rate, *(rate * other / first for other in others)]
-        return self._scheduler(optimizer, **given)
-
 
 @contextmanager
-def _refused(key: str, made: "partial[Any] | None") -> Iterator[None]:
+def _told(key: str, made: "partial[Any]") -> Iterator[None]:
     """Tell any error of a class in one line that names its key and it."""
     try:
         yield
     except Exception as error:
-        what = f" ({made.func.__name__})" if made else ""
-        raise AeprobeError(f"{key}{what}: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise AeprobeError(f"{key} ({made.func.__name__}): {reason}") from error

@@ -1,7 +1,7 @@
-"""What makes Lightning's hooks cheaper: 15 % of a step of stage 2 without these two classes, on two cores.
+"""Two classes that make Lightning's hooks cheaper.
 
-Measured side by side (`trainer.threads=1`, best epoch of three, medians of 5 rounds on an AMD EPYC): a step takes
-1.08 times as long without the first, and 1.10 times without the second.
+Without the first a step of stage 2 takes 1.08 times as long, and 1.10 times without the second (best epoch of
+three, medians of 5 rounds, `trainer.threads=1` on an AMD EPYC).
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +17,7 @@ class Unprofiled(PassThroughProfiler):
     """Measures nothing, at no cost: Lightning's makes a context from a generator, a hundred times a step."""
 
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        """A context that does nothing."""
+        """Return a context that does nothing."""
         return NOTHING
 
 

@@ -11,9 +11,9 @@ from aeprobe.data.augmentation import randomly_deformed
 if TYPE_CHECKING:
     from aeprobe.models.autoencoder import Autoencoder
 
-TINY = 1e-8  # whose logarithm a probability of 0 is given
-PROBING = 10.0  # how far the images are moved to see where the clusters change: as far as two digits are apart
-SHARPNESS = 3.0  # of the clusters: what a code's numbers are multiplied by to be their logits
+TINY = 1e-8  # a probability of 0 counts as this one, which has a logarithm
+PROBING = 10.0  # the length of the noise that tells where the clusters change: as far as two digits are apart
+SHARPNESS = 3.0  # of the clusters, whose logits are a code's numbers times this
 
 
 class Regularizer(nn.Module):
@@ -30,7 +30,7 @@ class Regularizer(nn.Module):
         Args:
             module: that is trained.
             images: float in [0, 1], (N, channels, height, width), before any corruption.
-            code: what the step encoded them as, (N, code).
+            code: the step's codes of them, (N, code).
         """
         raise NotImplementedError
 
@@ -64,7 +64,7 @@ class Clusters(Regularizer):
             )
 
     def weight_now(self, module: "Autoencoder") -> float:
-        """The weight in this epoch."""
+        """Return the weight in this epoch."""
         left: float = 1 - module.trainer.current_epoch / (module.trainer.max_epochs or 1)
         return self.weight * left**2
 
@@ -73,7 +73,7 @@ class ClusterAgreement(Clusters):
     """Minus the mutual information between the clusters of an image and of a deformed copy; see `Clusters`."""
 
     def forward(self, module: "Autoencoder", images: Tensor, code: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The term, and the mutual information as "agreement", in nats."""
+        """Return the term, and the mutual information as "agreement", in nats."""
         views = (code, module.encode(randomly_deformed(images)))
         agreement = mutual_information(*(SHARPNESS * view[:, : self.clusters] for view in views))
         return -self.weight_now(module) * agreement, {"agreement": agreement}
@@ -97,7 +97,7 @@ class InformationMaximization(Clusters):
         self.radius = radius
 
     def forward(self, module: "Autoencoder", images: Tensor, code: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The term, and the mutual information of images and clusters as "information", in nats."""
+        """Return the term, and the mutual information of images and clusters as "information", in nats."""
 
         def clusters_of(changed: Tensor) -> Tensor:
             return self._clusters(module.encode(changed))
@@ -127,12 +127,12 @@ def _of_length(noise: Tensor, length: float) -> Tensor:
 
 
 def divergence(target: Tensor, other: Tensor) -> Tensor:
-    """The mean Kullback-Leibler divergence, in nats, of distributions from others, both (N, clusters)."""
+    """Return the mean Kullback-Leibler divergence, in nats, of distributions from others, both (N, clusters)."""
     return (target * (target.clamp_min(TINY).log() - other.clamp_min(TINY).log())).sum(1).mean()
 
 
 def entropy(distributions: Tensor) -> Tensor:
-    """The mean entropy, in nats, of distributions, (N, clusters)."""
+    """Return the mean entropy, in nats, of distributions, (N, clusters)."""
     return -(distributions * distributions.clamp_min(TINY).log()).sum(1).mean()
 
 

@@ -1,15 +1,14 @@
-"""What the two stages' LightningModules have in common."""
+"""The parts that the two stages' LightningModules share."""
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from math import nan
+from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from aeprobe.data.sampler import Batch
 from aeprobe.errors import AeprobeError
@@ -22,77 +21,75 @@ AT_ONCE = 1_000  # images whose activations are in memory together
 ROUNDING = 1e-3  # by which a pixel may leave [0, 1], and by which two equal means may differ
 
 
-class SampleMean(Metric):
-    """A mean over samples, of all processes together. torchmetrics' MeanMetric gives other last bits."""
+class Measures(NamedTuple):
+    """The results of a batch in validation and test."""
 
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, mean: Tensor, count: int) -> None:
-        """Adds the mean of so many samples; of none it is not a number, and is not added."""
-        if count:
-            self.total += mean * count
-            self.count += count
-
-    def compute(self) -> Tensor:
-        """The mean of all."""
-        return self.total / self.count
+    means: dict[str, Tensor]  # by name: a mean over the samples, or a value for each
+    predicted: Tensor  # the input of metrics, with the target
+    target: Tensor
+    of_each: dict[str, Tensor]  # by name: values for each sample
 
 
 class StageModule(QuickModule):
-    """A LightningModule that can be trained by several processes with uneven parts of a batch.
-
-    Attributes:
-        stage: its name.
-        val_metrics: the person's own, of the validation split; none are a part of a checkpoint.
-        test_metrics: the same, of the test split.
-        optimization: makes the optimizer and the schedule; None where nothing is trained.
-        step_metrics: what the last training step measured, by name, each a number on the device.
-        test_outputs: what the test computed of each image, by name; one tensor each once it has ended.
-        measured: what validation and test measure as means over samples, by name.
-        of_each: a metric whose value for each test image is kept, and its name in `test_outputs`.
-    """
+    """A LightningModule that can be trained by several processes with uneven parts of a batch."""
 
     stage: str
-    measured: tuple[str, ...] = ("loss",)
-    of_each: tuple[str, str]
-    optimization: Optimization | None
+    measured: tuple[str, ...] = ("loss",)  # by validation and test, as means over samples
+    of_each: tuple[str, str]  # a metric whose value for each test image is kept, and its name in `test_outputs`
+    optimization: Optimization | None  # None where nothing is trained
 
     def __init__(self) -> None:
         super().__init__()
-        self.val_metrics, self.test_metrics = MetricCollection({}), MetricCollection({})
-        self.step_metrics: dict[str, Tensor] = {}
-        self.test_outputs: dict[str, list[Tensor]] = {}
+        self.val_metrics, self.test_metrics = MetricCollection({}), MetricCollection({})  # the person's own
+        self.step_metrics: dict[str, Tensor] = {}  # the numbers of the last training step, on the device
+        self.test_outputs: dict[str, list[Tensor]] = {}  # for each image; one tensor each once the test has ended
         names = [f"{split}_{name}" for split in ("val", "test") for name in self.measured]
-        self.means = nn.ModuleDict({name: SampleMean() for name in names})
+        # A NaN stays one; the strategy "disable" would drop the weights (torchmetrics 1.9.0).
+        self.means = nn.ModuleDict({name: MeanMetric(nan_strategy=nan) for name in names})
 
     def add_metrics(self, metrics: Mapping[str, Metric]) -> None:
-        """Has the person's own metrics measured on validation and test images too, by their names."""
+        """Measure the person's own metrics, by their names, on validation and test images too."""
         added = MetricCollection(dict(metrics), compute_groups=False)
         self.val_metrics, self.test_metrics = added.clone(prefix="val/"), added.clone(prefix="test/")
 
-    def loss_of(self, batch: Batch) -> Tensor:
-        """Return what is minimised, as validation measures it."""
+    def measures(self, batch: Batch) -> Measures:
+        """Measure a batch, as validation and test do."""
         raise NotImplementedError
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log val/NAME for each name in `measured`, and the person's own metrics."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log test/NAME for each name in `measured`, and keep the results for each image in `test_outputs`."""
+        for name, values in self._evaluate("test", batch).of_each.items():
+            self.test_outputs.setdefault(name, []).append(values)
+
+    def _evaluate(self, split: str, batch: Batch) -> Measures:
+        """Log means and metrics over all samples of all processes; this one's part of a batch may be empty."""
+        measures = self.measures(batch)
+        samples = len(measures.target)
+        for name in self.measured:
+            metric, values = self.get_submodule(f"means.{split}_{name}"), measures.means[name]
+            assert isinstance(metric, MeanMetric)
+            if samples:
+                metric.update(values, samples / values.numel())
+            self.log(f"{split}/{name}", metric, on_epoch=True, logger=False)
+        if metrics := self.val_metrics if split == "val" else self.test_metrics:
+            if samples:
+                metrics.update(measures.predicted, measures.target)
+            self.log_dict(metrics, on_epoch=True, logger=False)
+        return measures
 
     @torch.no_grad()
     def require_mean_loss(self, images: Tensor, labels: Tensor) -> None:
-        """Try the loss on a batch and on the same batch twice over, which have the same mean.
-
-        Raises:
-            AeprobeError: the loss does not take them, or it is no mean over images, so that it would depend on the
-                batch size.
-        """
+        """Raise AeprobeError where the loss of a batch is not that of the same batch twice over, as a mean is."""
         losses = []
-        for batch in ((images, labels), (torch.cat([images] * 2), torch.cat([labels] * 2))):
+        for times in (1, 2):
             module = deepcopy(self).eval()  # a loss may keep something of each call
             try:
-                loss = module.loss_of(batch)
+                batch = torch.cat([images] * times), torch.cat([labels] * times)
+                loss = module.measures(batch).means["loss"]
             except Exception as error:  # whatever a person's own ends in
                 reason = str(error).partition("\n")[0] or type(error).__name__
                 raise AeprobeError(f"{self.stage}.loss: does not fit the {self.stage}: {reason}") from error
@@ -111,12 +108,12 @@ class StageModule(QuickModule):
             )
 
     def checked(self, images: Tensor) -> Tensor:
-        """Return images that a person gives; in training mode noise may leave [0, 1].
+        """Return images that a person gives; a Trainer's are right already, and its noise may leave [0, 1].
 
         Raises:
             ValueError: floats outside of [0, 1].
         """
-        ours = self.training or (self._trainer is not None and self._trainer.evaluating)
+        ours = self._trainer is not None and (self._trainer.training or self._trainer.evaluating)
         if ours or not images.is_floating_point() or not images.numel() or torch.compiler.is_compiling():
             return images
         low, high = images.detach().aminmax()
@@ -127,41 +124,20 @@ class StageModule(QuickModule):
         return images
 
     def record(self, **metrics: Tensor) -> None:
-        """Keeps what a training step measured, for `train/NAME`: self.log would take a millisecond a step."""
+        """Keep a training step's numbers, for `train/NAME`: self.log would take a millisecond a step."""
         self.step_metrics = {name: value.detach() for name, value in metrics.items()}
 
-    def log_mean(self, split: str, name: str, mean: Tensor, samples: int) -> None:
-        """Logs SPLIT/NAME, the mean over all samples of all processes, of which this is that of so many."""
-        metric = self.get_submodule(f"means.{split}_{name}")
-        assert isinstance(metric, SampleMean)
-        metric.update(mean, samples)
-        self.log(f"{split}/{name}", metric, on_epoch=True, logger=False)
-
-    def measure(self, split: str, predicted: Tensor, target: Tensor) -> None:
-        """Logs the person's own metrics of a batch; they are computed over all samples of all processes."""
-        metrics = self.val_metrics if split == "val" else self.test_metrics
-        if not len(metrics):
-            return
-        if len(target):  # torchmetrics takes no empty part of a batch
-            metrics.update(predicted, target)
-        self.log_dict(metrics, on_epoch=True, logger=False)
-
     def on_test_start(self) -> None:
-        """Forgets an earlier test."""
+        """Forget an earlier test."""
         self.test_outputs.clear()
 
-    def keep(self, **outputs: Tensor) -> None:
-        """Keeps what a test step computed of each image of its batch, in `test_outputs`."""
-        for name, values in outputs.items():
-            self.test_outputs.setdefault(name, []).append(values)
-
     def on_test_epoch_end(self) -> None:
-        """Brings together what several processes computed."""
+        """Bring together the results of all processes."""
         for values in self.test_outputs.values():
             values[:] = [gather_in_sample_order(values)]
 
     def backward(self, loss: Tensor) -> None:
-        """Weighs the loss of a batch before its gradients are added to those of the others.
+        """Weigh the loss of a batch before its gradients are added to those of the others.
 
         Lightning divides it by `accumulate_grad_batches`, although an epoch's last window may have fewer batches,
         and DDP takes the plain mean over processes, although their parts of a batch may differ in size.
@@ -174,7 +150,7 @@ class StageModule(QuickModule):
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """What `predict_step` gives, of any number of images, on the module's device, and in eval mode.
+        """Return the outputs of `predict_step` for any number of images, on the module's device and in eval mode.
 
         Args:
             images: uint8, or floats in [0, 1], (N, channels, height, width).
@@ -183,34 +159,30 @@ class StageModule(QuickModule):
         if images.is_floating_point():
             images = images.to(next(self.parameters()).dtype)
         with evaluating(self):
-            found = [self.predict_step((part.to(self.device), part)) for part in images.split(AT_ONCE)]
-        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
+            parts = [self.predict_step((part.to(self.device), part)) for part in images.split(AT_ONCE)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def configure_optimizers(self) -> Any:
-        """All that is not frozen trains."""
+        """Train all weights that are not frozen."""
         assert self.optimization is not None, "a stage trains with an Optimization"
         return self.optimization.configure(p for p in self.parameters() if p.requires_grad)
 
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: Any = None
-    ) -> None:
-        """Clips; Lightning's own refuses a fused optimizer under bf16-mixed, where nothing is scaled."""
-        if gradient_clip_val is not None:
-            plugin = self.trainer.precision_plugin
-            by_value = gradient_clip_algorithm == GradClipAlgorithmType.VALUE
-            (plugin.clip_grad_by_value if by_value else plugin.clip_grad_by_norm)(optimizer, gradient_clip_val)
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, **more: Any) -> None:
+        """Clip; Lightning's own refuses a fused optimizer under bf16-mixed, although nothing is scaled there."""
+        if gradient_clip_val:
+            optimizer._step_supports_amp_scaling = False
+            self.clip_gradients(optimizer, gradient_clip_val, **more)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Takes a schedule's step; one that follows a metric has taken it already, in `on_validation_end`."""
+        """Take a schedule's step; one that follows a metric has taken it already, in `on_validation_end`."""
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
 
     def on_validation_end(self) -> None:
-        """A schedule that follows val/loss looks at it; Lightning lets it after the checkpoints are saved."""
-        schedule = self.lr_schedulers()
-        if isinstance(schedule, ReduceLROnPlateau):
+        """Show val/loss to a schedule that follows it; Lightning would do so after it saved the checkpoints."""
+        if isinstance(schedule := self.lr_schedulers(), ReduceLROnPlateau):
             schedule.step(self.trainer.callback_metrics["val/loss"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Names the stage, so that the file is complete by itself."""
+        """Name the stage, so that the file is complete by itself."""
         checkpoint["stage"] = self.stage

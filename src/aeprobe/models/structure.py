@@ -1,4 +1,4 @@
-"""The structure of a network, read from its modules: for the log, the diagram and the page."""
+"""The structure of a network, read from its modules, for the log, the diagram and the page."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,32 +14,20 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with weights, and what follows it before the next.
+    """A layer with weights, and the layers without that follow it."""
 
-    Attributes:
-        size: of its output for one image, such as (500,) or (16, 14, 14).
-        parameters: its weights and biases, and those of what follows.
-        then: the classes of what follows, in their order.
-    """
-
-    size: tuple[int, ...]
-    parameters: int
-    then: tuple[str, ...] = ()
+    size: tuple[int, ...]  # of its output for one image, such as (500,) or (16, 14, 14)
+    parameters: int  # its weights and biases, and those of a norm that follows
+    then: tuple[str, ...] = ()  # the classes of the layers that follow
 
 
 @dataclass(frozen=True)
 class Structure:
-    """A network's layers in the order of its computation.
+    """A network's layers in the order of its computation."""
 
-    Attributes:
-        size: of its input for one image or code.
-        layers: those with weights.
-        parameters: of all of it.
-    """
-
-    size: tuple[int, ...]
+    size: tuple[int, ...]  # of its input for one image or code
     layers: tuple[Layer, ...]
-    parameters: int
+    parameters: int  # of the whole network
 
     @property
     def sizes(self) -> list[str]:
@@ -48,7 +36,7 @@ class Structure:
 
     @property
     def between(self) -> list[str]:
-        """The classes of what stands between its layers, each once."""
+        """The classes of the layers without weights between its layers, each once."""
         return [*dict.fromkeys(name for layer in self.layers[:-1] for name in layer.then)]
 
     def __str__(self) -> str:

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aeprobe.data.sampler import Batch
 from aeprobe.models.autoencoder import Autoencoder
 
 
@@ -17,8 +16,8 @@ class VariationalAutoencoder(Autoencoder):
 
     Args:
         beta: the weight of the Kullback-Leibler divergence, above 0. The reconstruction loss is a mean over an
-            image's numbers, so the divergence is divided by how many they are: with loss=bce and beta=1 what is
-            minimised is the negative evidence lower bound, in nats for each number.
+            image's numbers, so the divergence is divided by how many they are: with loss=bce and beta=1 it
+            minimises the negative evidence lower bound, in nats for each number.
         autoencoder: the arguments of `Autoencoder`, without a regularizer.
     """
 
@@ -38,18 +37,12 @@ class VariationalAutoencoder(Autoencoder):
         """The name of what is minimised, in figures and tables."""
         return f"{super().loss_name}, plus {self.beta:g} KL / {self.numbers}"
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of reconstructions from codes that are drawn, plus the divergence."""
-        images = self.normalize.pixels(batch[0])
-        mean = self.encode(self.corruption(images))
-        code = mean + torch.randn_like(mean) * (self.log_variance(mean) / 2).exp()
-        reconstruction = self.decoder(code)
-        loss = self.objective(reconstruction, images, mean)
-        self.record(loss=loss, kl=self.divergence(mean), **self.beside(reconstruction, images))
-        return loss
+    def sampled(self, code: Tensor) -> Tensor:
+        """Draw codes around their means."""
+        return code + torch.randn_like(code) * (self.log_variance(code) / 2).exp()
 
     def objective(self, reconstruction: Tensor, images: Tensor, code: Tensor) -> Tensor:
-        """The loss of the reconstructions plus beta times the divergence of the codes, which are means."""
+        """Return the loss plus beta times the divergence of the codes, which are means."""
         loss = super().objective(reconstruction, images, code)
         return loss + self.beta * self.divergence(code) / self.numbers
 
@@ -58,9 +51,9 @@ class VariationalAutoencoder(Autoencoder):
         log_variance: Tensor = self.log_variance(mean)
         return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
 
-    def evaluate_more(self, split: str, code: Tensor) -> None:
-        """Logs val/kl and test/kl."""
-        self.log_mean(split, "kl", self.divergence(code), len(code))
+    def beside(self, reconstruction: Tensor, images: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """Return the divergence as "kl", and the mean squared error."""
+        return {"kl": self.divergence(code), **super().beside(reconstruction, images, code)}
 
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:
