@@ -18,12 +18,12 @@ from page_reader import made
 
 from aeprobe.data.classes import Classes
 from aeprobe.data.idx_files import FILES
-from aeprobe.wording import beside, number, percent
 from aeprobe_tools.figures import charts, of_run, pictures
 from aeprobe_tools.figures.curves import History
 from aeprobe_tools.figures.pca import principal_components
 from aeprobe_tools.report.comparison import fitting, wilson
 from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.wording import beside, number, percent
 
 NONSENSE = re.compile(r"-0\.0|−0\.0|-0%|\bnan\b|\binf\b|e\+\d|\d{4,}(\.\d+)?\s?%|(\S+) to \2\b|digit|959")
 TINY = ["data=folder", "data.root=own", "trainer.limit_epochs=1"]

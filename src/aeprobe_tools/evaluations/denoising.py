@@ -16,8 +16,6 @@ from aeprobe.evaluation import Evaluation, Figures, Findings, Subject
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.corruption import Gaussian, Masking
-from aeprobe.wording import NONE, counted
-from aeprobe.wording import number as written
 from aeprobe_tools.evaluations.similarity import WINDOW, structural_similarity
 from aeprobe_tools.figures import of_run
 from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, Drawing
@@ -25,6 +23,8 @@ from aeprobe_tools.figures.panels import LETTERS, legend, panels
 from aeprobe_tools.figures.pca import fitted
 from aeprobe_tools.figures.tiles import Row, grid
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
+from aeprobe_tools.wording import NONE, counted
+from aeprobe_tools.wording import number as written
 
 Array = NDArray[Any]
 Filter = Callable[[Array, float], Array]

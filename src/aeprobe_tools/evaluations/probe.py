@@ -15,11 +15,11 @@ from aeprobe.data.labels import labelled
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Evaluation, Figures, Findings, Subject, in_parts
 from aeprobe.models import building
-from aeprobe.wording import of_labels, percent
 from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, PALE, Drawing
 from aeprobe_tools.figures.panels import legend, panels
 from aeprobe_tools.figures.pca import fitted
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
+from aeprobe_tools.wording import of_labels, percent
 
 Array = NDArray[Any]
 MOST_DRAWS = 1_000  # so that those of one seed are none of the next one's

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from aeprobe.wording import number
 from aeprobe_tools.figures.charts import (
     DARK,
     DPI,
@@ -21,6 +20,7 @@ from aeprobe_tools.figures.charts import (
     style,
     whole_numbers,
 )
+from aeprobe_tools.wording import number
 
 MOST_STEPS = 2_000  # points of a curve per step: more than a picture 800 pixels wide can show
 

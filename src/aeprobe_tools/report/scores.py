@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from operator import itemgetter
 
-from aeprobe.wording import NONE, number, percent
 from aeprobe_tools.pages import Table
 from aeprobe_tools.report.comparison import Form, fewer, loss_of_the_report, of_the_report, report, shown, wilson
 from aeprobe_tools.report.tables import ours
 from aeprobe_tools.results.seeds import across, spread
 from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.wording import NONE, number, percent
 
 OWN = "The last batch of each epoch may be a small one. The mean is over all batches of the epoch."
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import MODULE
-from aeprobe.wording import NONE, number
 from aeprobe_tools.pages import BEYOND, Table
 from aeprobe_tools.report.comparison import form_of, of_the_report, report, shown
 from aeprobe_tools.results.seeds import spread
 from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.wording import NONE, number
 
 
 def data(runs: Sequence[StageRun]) -> Table:

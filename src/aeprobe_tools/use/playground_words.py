@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from aeprobe.data.classes import Classes
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.wording import counted, epochs, number, percent
 from aeprobe_tools.report.sentences import every, unfinished
 from aeprobe_tools.results.seeds import Runs
 from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.wording import counted, epochs, number, percent
 
 
 def words(

@@ -27,7 +27,6 @@ from aeprobe.data.pictures import below, grey
 from aeprobe.errors import AeprobeError, printable, tell
 from aeprobe.files import write_atomically
 from aeprobe.paths import home
-from aeprobe.wording import number
 from aeprobe_tools.figures.charts import Array
 from aeprobe_tools.figures.of_run import shown
 from aeprobe_tools.figures.tiles import Row, grid
@@ -35,6 +34,7 @@ from aeprobe_tools.output import command
 from aeprobe_tools.use.finished_run import Answer, FinishedRun
 from aeprobe_tools.use.module import note, run_parser
 from aeprobe_tools.use.picture_files import Image, square
+from aeprobe_tools.wording import number
 
 COLUMNS = ("probability", "second", "second_probability", "mse", "warning")
 SHOWN = 20  # pictures in the figure that --save draws
