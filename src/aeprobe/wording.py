@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 
 def distinct(values: Mapping[str, float]) -> dict[str, float]:
-    """Metrics by their names, without an MSE that is the loss.
+    """Return metrics by their names, without an MSE that is the loss.
 
     >>> distinct({"val/loss": 0.02, "val/mse": 0.02, "val/f1": 0.5})
     {'val/loss': 0.02, 'val/f1': 0.5}
@@ -14,5 +14,5 @@ def distinct(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def numbers(values: Mapping[str, float]) -> str:
-    """Metrics by their names in one line, each number once."""
+    """Return metrics by their names in one line, each number once."""
     return "  ".join(f"{name} {value:.4f}" for name, value in distinct(values).items())

@@ -1,7 +1,7 @@
 """Numbers as a person reads them, in figures, tables and sentences. Needs neither torch nor matplotlib."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 NONE = "–"
 PERCENT = "\u00a0%"
@@ -98,3 +98,20 @@ def beside(
     if not float(share.rstrip("%")):
         return equal
     return f"{share} {less if value < other else more}"
+
+
+def said_of_order(metric: str, held_out: Sequence[int | None]) -> str | None:
+    """Return what has to be said of a table that is sorted by a metric of the test set; None where it is not.
+
+    Args:
+        metric: such as "val/loss" or "classifier val/accuracy".
+        held_out: `data.val_size` of each run; None where it is not known.
+    """
+    shared = sum(number == 0 for number in held_out)
+    if not shared or not metric.rpartition(" ")[2].startswith("val/"):
+        return None
+    runs = "all runs" if shared == len(held_out) else f"{shared} of {len(held_out)} runs"
+    return (
+        f"{metric} of {runs} was measured on the test set (data.val_size=0): the first row was chosen by the "
+        "test set, and its test metrics flatter it"
+    )

@@ -9,10 +9,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from images import write_folder
 
-from aeprobe.config.objective import said_of_order
 from aeprobe.errors import AeprobeError
 from aeprobe_tools.results.table import main
 from aeprobe_tools.sweeps.space import Choice
+from aeprobe_tools.wording import said_of_order
 
 optuna = pytest.importorskip("optuna")
 TINY = (

@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from aeprobe.config import objective
 from aeprobe.paths import home
 from aeprobe.wording import distinct
 from aeprobe_tools.output import command
 from aeprobe_tools.results.folding import Run, find_runs, order_of, summarize
+from aeprobe_tools.wording import said_of_order
 
 
 def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
@@ -139,7 +139,7 @@ def _said_of_parts(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
 def _said_of_order(runs: Sequence[Run], rows: Sequence[dict[str, Any]], metric: str | None) -> list[str]:
     held_out = [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
     order, said = order_of(runs, _measured(rows), metric)
-    return [line for line in (said, objective.said_of_order(order, held_out)) if line]
+    return [line for line in (said, said_of_order(order, held_out)) if line]
 
 
 @command
