@@ -95,7 +95,9 @@ def test_what_is_no_name_of_a_file_is_told_what_to_type() -> None:
         with pytest.raises(AeprobeError, match="takes the name of a file in conf/") as refused:
             check_arguments([typed])
         assert str(refused.value).endswith(f"for none of them: '{typed.partition('=')[0]}=[]'")
-    check_arguments(["experiment=[]", "callbacks@autoencoder.callbacks=[ema,lr_monitor]", "~experiment", "data='3'"])
+    check_arguments(
+        ["experiment=[]", "callbacks@autoencoder.callbacks=[ema,lr_monitor]", "~experiment", "data='3'"]
+    )
 
 
 def test_what_is_typed_takes_the_place_of_what_a_preset_varies() -> None:

@@ -3,12 +3,14 @@
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError
 
 from aeprobe.cli import skip_completed
 from aeprobe.config import objective
@@ -42,8 +44,10 @@ class Multirun(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a search whose fixed settings already choose by the test set: nothing is written then."""
-        Multirun.directory, Multirun.first = Path(config.hydra.sweep.dir), None
-        if not is_search(config.hydra):
+        Multirun.first = None
+        with suppress(InterpolationResolutionError):  # a name that cannot be: Hydra tells it, and warns here
+            Multirun.directory = Path(config.hydra.sweep.dir)
+        if Multirun.directory is None or not is_search(config.hydra):
             return
         fixed = OmegaConf.create(config)
         with open_dict(fixed):
