@@ -50,6 +50,10 @@ NOT_NEGATIVE = Rule("a finite number, 0 or more", lambda value: _finite(value) a
 COUNT = Rule("at least 1 and below 2147483648", lambda value: 1 <= value < 2**31)
 SEED = Rule("between 0 and 4294967295", lambda value: 0 <= value < 2**32)
 THREADS_ANYWHERE = Rule("from 1 to 1024", lambda number: type(number) is int and 1 <= number <= 1024)
+EPOCH_NUMBERS = Rule("epochs, counted from 1", lambda epochs: min(epochs, default=1) >= 1)
+DATASET_NAME = Rule(
+    "a name of at most 40 letters, digits and . _ + -", lambda name: bool(re.fullmatch(r"[\w.+-]{1,40}", name))
+)
 BATCHES = Rule(
     "null, a number of batches (1, 2, …) or a fraction (0.1, 1.0)",
     lambda value: value >= 1 if isinstance(value, int) else 0 < value <= 1,

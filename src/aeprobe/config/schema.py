@@ -110,7 +110,7 @@ class ClassifierConfig(StageConfig):
 class DataConfig:
     """The images and how they are split."""
 
-    name: str = MISSING
+    name: str = key(rule=rules.DATASET_NAME)
     source: dict[str, Any] = node(required=True)
     root: str = key(role=Role.name)
     val_size: int | float = MISSING
@@ -146,7 +146,7 @@ class TrainerConfig:
     figures: bool = key(True, Role.display, ours=True)
     evaluate: bool = key(False, Role.display, ours=True)
     recorders: dict[str, Any] = nodes_by_name(Role.display, ours=True)
-    figure_epochs: list[int] = key([1, 5, 9], Role.display, ours=True)
+    figure_epochs: list[int] = key([1, 5, 9], Role.display, rules.EPOCH_NUMBERS, ours=True)
 
 
 @dataclass
