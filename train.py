@@ -19,7 +19,7 @@ except KeyboardInterrupt:  # later ones are told by `cli.run`
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> float | None:
-    """One run, or one job of a multirun; returns its objective."""
+    """Run one run, or one job of a multirun; return its objective."""
     return cli.job(cfg)
 
 

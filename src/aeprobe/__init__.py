@@ -43,7 +43,7 @@ def train(*overrides: str, child: bool = True) -> "Run":  # noqa: ARG001 - what 
 
 
 def load(run: "str | os.PathLike[str]", plugins: Sequence[str] = ()) -> "Autoencoder | Classifier":
-    """The trained module of a run, in eval mode on the CPU.
+    """Return the trained module of a run, in eval mode on the CPU.
 
     Its `predict` takes any number of images, uint8 or floats in [0, 1], (N, channels, height, width), and returns
     by name, of an autoencoder "code" and "reconstruction", of a classifier "code", "probabilities" and "label".
@@ -62,14 +62,14 @@ def load(run: "str | os.PathLike[str]", plugins: Sequence[str] = ()) -> "Autoenc
 
 
 def results(*directories: "str | os.PathLike[str]", by: str | None = None) -> list[dict[str, Any]]:
-    """One row for each setting of all runs below some directories, seeds folded, the best first.
+    """Return a row for each setting of all runs below some directories, seeds folded, the best first.
 
     Args:
         directories: of runs, or of sweeps.
         by: a single key to group by, instead of all that vary.
 
     Returns:
-        Rows of {"settings": {…}, "n": …, "seeds": […], "metrics": {name: {"mean": …, "sd": …}}, …}; sd is None
+        Each is {"settings": {…}, "n": …, "seeds": […], "metrics": {name: {"mean": …, "sd": …}}, …}; sd is None
         for a single run.
 
     Raises:

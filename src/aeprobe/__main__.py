@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-# Each one's module and function, how it is called, and what it does.
+# The module and function of each, its arguments, and its line in --help.
 COMMANDS = {
     "train": ("aeprobe.cli.train", "main", "[KEY=VALUE …]", "train, as python train.py"),
     "results": ("aeprobe_tools.results.table", "main", "DIR …", "one table over many runs"),
@@ -23,21 +23,20 @@ COMMANDS = {
 
 
 def main() -> int:
-    """Hands the arguments to the command that is named first; returns the exit status."""
+    """Hand the arguments to the command that is named first; return the exit status."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in COMMANDS:
         module, function, *_ = COMMANDS[name]
         status: int = getattr(import_module(module), function)(sys.argv[2:])
         return status
-    calls = {f"{command} {arguments}": what for command, (*_, arguments, what) in COMMANDS.items()}
-    width = max(map(len, calls))
-    lines = [f"  {call:{width}}  {what}" for call, what in calls.items()]
-    text = "\n".join(["usage: aeprobe COMMAND …", "", *lines, "", "Each has its own --help."])
-    if name in ("-h", "--help"):
-        print(text)
-        return 0
-    print(f"error: {name}: no such command; there are {', '.join(COMMANDS)}", file=sys.stderr)
-    return 2
+    if name not in ("-h", "--help"):
+        print(f"error: {name}: no such command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    print("usage: aeprobe COMMAND …\n")
+    for command, (*_, arguments, what) in COMMANDS.items():
+        print(f"  {f'{command} {arguments}':32}  {what}")
+    print("\nEach has its own --help.")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one exception that a person is meant to read, and how it is told."""
+"""The one exception that a person is meant to read, and its line."""
 
 import sys
 
@@ -8,13 +8,13 @@ class AeprobeError(Exception):
 
 
 def tell(text: str) -> None:
-    """Prints one line for an expected failure on standard error."""
+    """Print one line for an expected failure on standard error."""
     sys.stdout.flush()
     print(f"error: {printable(text)}", file=sys.stderr)
 
 
 def printable(text: str) -> str:
-    r"""Text from elsewhere with an escape for each character that a terminal would obey or could not show.
+    r"""Return text from elsewhere with an escape for each character that a terminal would obey or could not show.
 
     >>> printable("red: \x1b[31m")
     'red: \\x1b[31m'

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import math
 import os
-import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ os.umask(UMASK)
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Writes a file, as a whole or part by part, that is complete or absent, whatever happens meanwhile."""
+    """Write a file, as a whole or part by part, that is complete or absent, whatever happens meanwhile."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             file.writelines([content] if isinstance(content, bytes) else content)
@@ -31,7 +30,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
 
 
 def finite(value: Any) -> Any:
-    """The same value, with null for every number that is not finite."""
+    """Return the same value, with null for every number that is not finite."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -41,7 +40,7 @@ def finite(value: Any) -> Any:
 
 @contextmanager
 def filled(directory: Path) -> Iterator[Path]:
-    """A new folder for files, which are moved into the directory when all are complete; else they are removed."""
+    """Yield a new folder for files, which are moved into the directory when all are complete; else removed."""
     directory = directory.absolute()
     there = directory.is_dir()
     with tempfile.TemporaryDirectory(
@@ -58,28 +57,14 @@ def filled(directory: Path) -> Iterator[Path]:
             file.replace(directory / file.name)
 
 
-def require_regular(path: Path) -> None:
-    """Raises OSError for what has no end, or is no file: a pipe, a device, a directory."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-
-
 def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_file(path: Path, most: int) -> bytes:
-    """The bytes of a file in a run directory, which somebody else may have made.
-
-    Args:
-        path: of the file.
-        most: bytes that are read, so that no file takes more memory than it may need.
-
-    Raises:
-        OSError: there is none, or it is larger.
-    """
+    """Return the bytes of a file that somebody else may have made; raise OSError for more than `most`."""
     with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:

@@ -1,4 +1,4 @@
-"""Paths as a person types them."""
+"""Paths and commands as a person types them."""
 
 import os
 import shlex
@@ -20,13 +20,10 @@ PATHS = ("outputs", "ckpt", "resume", "data.root", "hydra.run.dir", "hydra.sweep
 
 
 def home(path: str) -> str:
-    """The same path, with the home directory for a leading `~` or `~user`, as a shell has it.
+    """Return the same path, with the home directory for a leading `~` or `~user`, as a shell has it.
 
     >>> home("./~/runs")  # a folder of that name
     './~/runs'
-
-    Raises:
-        AeprobeError: there is no such user.
     """
     if not path.startswith("~"):
         return path
@@ -40,7 +37,7 @@ def home(path: str) -> str:
 
 
 def typed_command(name: str = "train") -> str:
-    """Begins a command that works where this one was typed: `aeprobe NAME`, or train.py where that was started."""
+    """Begin a command that works where this one was typed: `aeprobe NAME`, or train.py where that was started."""
     program, python = Path(sys.argv[0]), shlex.quote(sys.orig_argv[0])
     if name == "train" and program.name == "train.py":
         return f"{python} {shlex.quote(sys.argv[0])}"
@@ -50,7 +47,7 @@ def typed_command(name: str = "train") -> str:
 
 
 def absolute(path: str | Path) -> Path:
-    """As Hydra has it: from the working directory, without `..`, links as they are."""
+    """Return the path from the root as Hydra has it: without `..`, links as they are."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
 
@@ -61,7 +58,7 @@ def shortest(path: Path) -> Path:
 
 
 def operand(path: Path) -> str:
-    """The path as a command takes it in a shell; one that begins with a dash would be an option."""
+    """Return the path as a command takes it in a shell; one that begins with a dash would be an option."""
     short = str(shortest(path))
     return shlex.quote(f"./{short}" if short.startswith("-") else short)
 

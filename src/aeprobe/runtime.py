@@ -1,13 +1,11 @@
-"""What every process that computes must do before its first tensor operation.
+"""The first thing that every process does which computes: importing this module does it.
 
-Importing this module does it. The folders in which all computes (`training`, `models`, `data`) import it for
-each of their modules; elsewhere it stands first among a module's imports (ruff sorts it there). Three things need
-to be early:
+The folders in which all computes (`training`, `models`, `data`) import it for each of their modules; elsewhere it
+stands first among a module's imports (ruff sorts it there).
 
-- **Denormal numbers are flushed to zero.** Adam with weight decay drives the weights that get no gradient
-  into the denormal range within two or three epochs, and an Intel Xeon then takes ten times as long per
-  step. The mode is per thread and is inherited when a worker thread starts, so it has to be set before the
-  first parallel operation.
+- **Denormal numbers are flushed to zero.** Adam with weight decay drives the weights that get no gradient into the
+  denormal range within two or three epochs, and an Intel Xeon then takes ten times as long for a step. Worker
+  threads inherit the mode when they start, so it is set before the first parallel operation.
 - **torchvision is imported once, here,** because its wheel refuses to import beside a CPU-only torch.
 - **Lightning's notices are turned down** to what concerns this run.
 """
@@ -18,19 +16,16 @@ import warnings
 
 import torch
 
-from aeprobe.errors import AeprobeError
-
 torch.set_flush_denormal(True)
 CHOICE = torch.get_num_threads()  # torch's, before a job of this process has typed another number
 DIVIDED = "OMP_NUM_THREADS" in os.environ  # by torchrun or joblib, or it was typed: it is that of each process
 
 
 def _import_torchvision() -> None:
-    """Imports torchvision, also where its compiled operators do not fit the installed torch.
+    """Import torchvision, also where its compiled operators do not fit the installed torch.
 
-    The wheel on the package index is built for CUDA. Beside a CPU-only torch its library cannot be loaded,
-    and it then fails while describing two detection operators that were never registered
-    (pytorch/vision issue 9085). Nothing here detects objects: their names are all that the import needs.
+    The usual wheel is built for CUDA. Beside a CPU-only torch its library cannot be loaded, and the import fails
+    at two detection operators that were never registered (pytorch/vision issue 9085). Their names suffice.
     """
     try:
         import torchvision
@@ -67,44 +62,20 @@ QUIET = (
 )
 
 
-def quieten() -> None:
-    """Turns down what Lightning and matplotlib say, and warn of."""
-    for name in QUIET:
-        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # which tells that it made its cache
-    for message in UNSAID:
-        warnings.filterwarnings("ignore", message=message)
-
-
-quieten()
+for name in QUIET:
+    logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
+logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # which tells that it made its cache
+for message in UNSAID:
+    warnings.filterwarnings("ignore", message=message)
 
 
 def seed(value: int) -> None:
-    """Seeds Python's, NumPy's and torch's global generators.
-
-    Args:
-        value: 0 to 2**32 - 1.
-    """
+    """Seed Python's, NumPy's and torch's global generators with 0 to 2**32 - 1."""
     from lightning.pytorch import seed_everything  # noqa: TID251
 
     seed_everything(value, verbose=False)
 
 
-def require_memory(needed: int, what: str) -> None:
-    """Raises AeprobeError where this machine has no more memory than so many bytes, which `what` takes."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # a system that does not say: it says so when it is too late
-        return
-    if needed >= memory:
-        raise AeprobeError(f"{what} {needed / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g}")
-
-
 def threads(number: int | None, processes: int = 1) -> None:
-    """Set how many threads one tensor operation may use.
-
-    Args:
-        number: None for torch's own choice, divided between this machine's processes.
-        processes: their number.
-    """
+    """Set the number of threads of a tensor operation; None: torch's own, divided between so many processes."""
     torch.set_num_threads(number or (CHOICE if DIVIDED else max(1, CHOICE // processes)))

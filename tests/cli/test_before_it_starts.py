@@ -87,26 +87,8 @@ def test_a_profiler_reports_once_a_stage(tmp_path: Path, folder: Path, profiler:
 PRESETS = {
     "experiment/bare": "seed: 3\n",
     "experiment/bare_too": "defaults:\n  - override /optimizer@autoencoder.optimizer: adamw\n",
-    "search/bare": "hydra:\n  sweeper:\n    params:\n      seed: 0,1\n",
-    "experiment/launching": "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n",
-    "experiment/searching": "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n",
     "experiment/timed": "# @package _global_\ntrainer:\n  max_time: 1:12:00:00\n",
 }
-LATE = "which all jobs share, so that no value that varies can choose it; type "
-TIME = (
-    "days, hours, minutes and seconds, such as 00:01:30:00; in a file in quotes, as YAML reads 1:12:00:00 in base"
-)
-WIDTHS = "autoencoder.network.widths"
-
-
-@pytest.fixture(scope="module")
-def presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of presets of the person's own."""
-    path = tmp_path_factory.mktemp("presets")
-    for name, text in PRESETS.items():
-        (path / name).parent.mkdir(exist_ok=True)
-        (path / f"{name}.yaml").write_text(text)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -114,32 +96,23 @@ def presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("experiment=bare", "experiment/bare.yaml: lacks the line `# @package _global_`"),
         ("-m experiment=bare_too", "experiment/bare_too.yaml: lacks the line `# @package _global_`"),
-        ("-m search=bare", "search/bare.yaml: lacks the line `# @package _global_`"),
-        ("-m experiment=best,launching", f"=launching: sets hydra.launcher, {LATE}hydra/launcher=joblib"),
-        ("-m experiment=[],searching", f"experiment=searching: sets hydra.sweeper, {LATE}hydra.sweeper.params="),
-        ("experiment=timed", f"trainer.max_time=259200: must be {TIME}"),
-        ("seed=1 trainer=debug seed=2", "seed=1 and seed=2: seed is given twice; give it once"),
-        ("-m seed=0,1 seed=5,6", "seed is given twice; give it once, with all its values in one list"),
+        ("experiment=timed", "trainer.max_time=259200: must be days:hours:minutes:seconds, such as 00:01:30:00"),
+        ("-m seed=0,1 seed=5,6", "seed is given twice; give it once"),
         ("resume=run trainer.threads=1 trainer.threads=2", "trainer.threads is given twice"),
-        (f"autoencoder.widths=[784,30] {WIDTHS}=[784,20]", f"{WIDTHS} is given twice"),
     ],
 )
 def test_what_a_preset_or_a_command_cannot_mean_is_refused_in_a_line(
-    tmp_path: Path, presets: Path, typed: str, words: str
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, typed: str, words: str
 ) -> None:
+    presets = tmp_path_factory.mktemp("presets")
+    for name, text in PRESETS.items():
+        (presets / name).parent.mkdir(exist_ok=True)
+        (presets / f"{name}.yaml").write_text(text)
     done = train("--config-dir", str(presets), *typed.split(), cwd=tmp_path)
     assert done.status == 1
     (line,) = done.err.splitlines()
     assert words in line
     assert [*tmp_path.iterdir()] == []
-
-
-def test_a_launcher_that_is_typed_for_all_is_that_of_every_preset(tmp_path: Path, presets: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    done = train("--config-dir", str(presets), "-m", "experiment=best,launching", "hydra/launcher=joblib",
-                 "hydra.launcher.n_jobs=1", "seed=-1", "sweep=s", cwd=tmp_path)  # fmt: skip
-    assert "Launching 2 jobs" in done.out
-    assert "which all jobs share" not in done.err
 
 
 def test_python_is_told_of_a_key_that_is_given_twice() -> None:

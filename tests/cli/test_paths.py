@@ -20,8 +20,6 @@ from aeprobe_tools.results import table as results
 SMALL = ("data=folder", "data.val_size=50", "trainer.limit_epochs=1", "trainer.figures=false")
 ONE = ("stage=autoencoder", *SMALL)
 
-DATA = ("data.val_size=50", "trainer.limit_epochs=1", "trainer.figures=false", "data=folder")
-
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -37,20 +35,8 @@ def names(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if entry.name != "images")
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        ["outputs=~/runs"],
-        ["outputs='~/runs'"],
-        ["+hydra.run.dir=~/runs/autoencoder/x", "~hydra.run.dir"],
-        ["hydra.run.dir=~/runs/autoencoder/x"],
-        ["-m", "outputs=~/runs", "sweep=s"],
-        ["-m", "hydra.sweep.dir=~/runs", "seed=0,1"],
-    ],
-)
+@pytest.mark.parametrize("typed", [["outputs=~/runs"], ["-m", "hydra.sweep.dir=~/runs", "seed=0,1"]])
 def test_a_tilde_is_the_home_directory(place: Path, typed: list[str]) -> None:
-    typed = [word for word in typed if not word.startswith("~")]
-    typed = [word.removeprefix("+") for word in typed]
     with contextlib.chdir(place):
         result = command(*typed, *ONE, "data.root=~/images")
     assert result.status == 0, result.err
@@ -58,8 +44,7 @@ def test_a_tilde_is_the_home_directory(place: Path, typed: list[str]) -> None:
     assert names(place.parent / "home") == ["runs"]
     runs = results.find_runs([place.parent / "home" / "runs"])
     assert {run.status for run in runs} == {"completed"}
-    found = metrics(runs[0].path)
-    assert found["data"]["root"] == str(place.parent / "home" / "images")
+    assert metrics(runs[0].path)["data"]["root"] == str(place.parent / "home" / "images")
 
 
 @pytest.mark.slow
@@ -126,7 +111,7 @@ def test_tables_and_pages_take_a_tilde(place: Path, capsys: pytest.CaptureFixtur
         home("~nobody-here")
 
 
-UGLY = ["quote\" and ' and \\", "a=b,[1] {x}", "new\nline", "-lead", "~tilde", "null", "$HOME #1 ä", "a::b*?%41:c"]
+UGLY = ["quote\" and ' and \\ a=b,[1] {x}\nline", "-lead", "~tilde", "$HOME #1 ä::b*?%41:c"]
 
 
 @pytest.mark.parametrize("name", UGLY)
@@ -152,7 +137,7 @@ def test_printed_commands_work(place: Path, name: str) -> None:
         assert names(place) == [name]
 
 
-@pytest.mark.parametrize("name", ["${x}", "a${", "\\${seed}"])
+@pytest.mark.parametrize("name", ["\\${seed}"])
 def test_a_name_that_looks_like_a_reference(place: Path, name: str) -> None:
     with contextlib.chdir(place):
         refused = command(*ONE, "data.root=images", shlex.split(override("outputs", name))[0])

@@ -51,10 +51,10 @@ def change_checkpoints(run: Path, change: Callable[[Content], object]) -> None:
             "autoencoder.loss._target_=os.system",
         ),
         ("data.source", {"_target_": "torch.hub.load"}, "data.source._target_=torch.hub.load"),
-        ("autoencoder.beta", {"_target_": "torchx.Beta"}, "autoencoder._target_=torchx.Beta"),
+        ("autoencoder._target_", "torchx.Beta", "autoencoder._target_=torchx.Beta"),
     ],
 )
-def test_a_class_that_is_not_trusted_is_refused_by_name(stolen: Path, key: str, node: Content, named: str) -> None:
+def test_a_class_that_is_not_trusted_is_refused_by_name(stolen: Path, key: str, node: Any, named: str) -> None:
     *groups, name = key.split(".")
 
     def attack(found: Content) -> None:

@@ -17,9 +17,9 @@ from pictures_made import idx
 
 from aeprobe.data.classes import Classes
 from aeprobe.data.idx_files import FILES
-from aeprobe.wording import beside, number, percent
 from aeprobe_tools.figures import charts, pictures, prepare
 from aeprobe_tools.figures.curves import History
+from aeprobe_tools.wording import beside, number, percent
 
 NONSENSE = re.compile(r"-0\.0|−0\.0|-0%|\bnan\b|\binf\b|e\+\d|\d{4,}(\.\d+)?\s?%|(\S+) to \2\b|digit|959")
 RANDOM = np.random.default_rng(0).integers(0, 256, (90, 28, 28))

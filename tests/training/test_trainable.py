@@ -15,7 +15,7 @@ from images import write_folder
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from aeprobe.config.stage_checks import UNFIT
+from aeprobe.config.checks import UNFIT
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.models.optimization import Optimization

@@ -1,4 +1,4 @@
-"""What Python and notebooks use: the command line's runs, each in a process of its own."""
+"""The runs of Python and notebooks: those of the command line, each in a process of its own."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from aeprobe.cli.failures import one_line
 from aeprobe.cli.main import checked
 from aeprobe.cli.resume import resume
-from aeprobe.config.overrides import argument, check_groups
+from aeprobe.config.overrides import argument
 from aeprobe.config.schema import STAGES
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import CONF, absolute
@@ -23,13 +23,9 @@ from aeprobe.runs.metrics import Metrics, read_metrics
 
 @dataclass(frozen=True)
 class Run(os.PathLike[str]):
-    """A run's directory, wherever one is asked for, such as in `aeprobe.load(run)`.
+    """A run's directory, wherever one is asked for, such as in `aeprobe.load(run)`."""
 
-    Attributes:
-        path: the directory, absolute.
-    """
-
-    path: Path
+    path: Path  # absolute
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -38,21 +34,12 @@ class Run(os.PathLike[str]):
 
     @property
     def metrics(self) -> dict[str, Metrics]:
-        """metrics.json of each stage that there is, by the stage's name, as it is now (docs/RUNS.md has its keys).
-
-        Raises:
-            AeprobeError: there is none, or it is none of this project.
-        """
-        parts = [self.path / stage for stage in STAGES]
-        found = [read_metrics(part) for part in parts if (part / "metrics.json").exists()]
-        return {metrics["stage"]: metrics for metrics in found or [read_metrics(self.path)]}
+        """metrics.json of each stage there is, by the stage's name, as it is now; docs/RUNS.md has its keys."""
+        parts = [self.path / stage for stage in STAGES if (self.path / stage / "metrics.json").exists()]
+        return {metrics["stage"]: metrics for metrics in map(read_metrics, parts or [self.path])}
 
     def frame(self) -> Any:
-        """A pandas DataFrame with a row for each epoch of each stage, and the stage's name in the first column.
-
-        Raises:
-            AeprobeError: pandas is not installed.
-        """
+        """Return a pandas DataFrame: a row for each epoch of each stage, the stage's name in the first column."""
         try:
             import pandas as pd
         except ModuleNotFoundError:
@@ -70,7 +57,6 @@ def train(overrides: Sequence[str]) -> Run:
         if any(one.startswith("resume=") for one in arguments):
             directory = absolute(resume(arguments).directory)
         else:
-            check_groups(arguments)
             with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
                 cfg = compose("config", arguments, return_hydra_config=True)
             directory = absolute(cfg.hydra.run.dir)

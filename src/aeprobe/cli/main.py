@@ -19,7 +19,7 @@ from aeprobe.cli.resume import resume
 from aeprobe.cli.skip_completed import OtherRunError
 from aeprobe.config import nodes, objective
 from aeprobe.config.choices import Stage
-from aeprobe.config.overrides import as_typed, check_groups, override, require_once, with_homes
+from aeprobe.config.overrides import as_typed, check_arguments, override, with_homes
 from aeprobe.config.schema import Config
 from aeprobe.config.trust import strange_packages
 from aeprobe.errors import tell
@@ -42,7 +42,7 @@ def run(main: Callable[[], object]) -> int:
     """
     end_by_signals()
     os.environ["MPLBACKEND"] = "agg"  # figures are files; matplotlib's import would end at a wrong name
-    multirun.forget()
+    Multirun.directory = None  # an earlier command's of this process
     status = 0
     try:
         sys.argv[1:] = arguments = checked(sys.argv[1:])
@@ -50,7 +50,6 @@ def run(main: Callable[[], object]) -> int:
             logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
             execute(**vars(resume(arguments)), resume=True)
         else:
-            check_groups(arguments)
             if not launch.here().first and not any(a.startswith("hydra.run.dir=") for a in arguments):
                 sys.argv.append("hydra.run.dir=.")  # it makes no directory of its own
             hydra_raises()
@@ -72,11 +71,12 @@ def run(main: Callable[[], object]) -> int:
 
 def checked(arguments: Sequence[str]) -> list[str]:
     """Return the arguments, with the home directory for `~`, if nothing is wrong that Hydra would not notice."""
-    whole = with_homes(arguments)
-    require_once(whole)
-    multirun.require_one_process(whole)
-    multirun.require_extras(whole)
-    return whole
+    arguments = with_homes(arguments)
+    check_arguments(arguments)
+    if {"-m", "--multirun"} & {*arguments}:
+        multirun.require_one_process(arguments)
+    multirun.require_extras(arguments)
+    return arguments
 
 
 def job(cfg: DictConfig) -> float | None:
@@ -89,8 +89,9 @@ def job(cfg: DictConfig) -> float | None:
     directory, overrides = shortest(Path(hydra.runtime.output_dir)), as_typed(hydra.overrides.task)
     try:
         config = check(cfg, overrides)
-        if swept:
-            multirun.require_same(hydra, config)
+        if swept and multirun.is_search(hydra):
+            multirun.require_held_out(config)
+            multirun.require_one_loss(config)
         before = skip_completed.status(directory, config) if swept else None
         if before:
             log.info("%s: %s", directory.name, skip_completed.EARLIER[before])
@@ -142,7 +143,7 @@ def _advice(directory: Path, devices: int) -> str:
 
 
 def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) -> None:
-    """Says the final numbers and where they are; a whole experiment gets its pages. Names what one wants next."""
+    """Print the final numbers and where they are, make what comes after, and name what one wants next."""
     stages, page = config.stage, None
     for stage, of_stage in metrics.items():
         log.info("%s (%s checkpoint)  %s", stage, of_stage["checkpoint"], numbers(of_stage["final"]))
@@ -164,7 +165,7 @@ def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) ->
 def _make(
     name: str, node: Mapping[str, Any], directory: Path, config: Config, metrics: Mapping[str, Metrics]
 ) -> Path | None:
-    """Make what `after` names of a run, or say why it cannot be: the run has its results, and keeps them."""
+    """Make what `after` names of a run, or warn why it cannot be: the run has its results, and keeps them."""
     from aeprobe.after import After
 
     again = ""

@@ -3,12 +3,14 @@
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError
 
 from aeprobe.cli import skip_completed
 from aeprobe.config import objective
@@ -34,19 +36,18 @@ class Multirun(Callback):
 
     Attributes:
         directory: of the jobs of this command; None where it is no multirun.
-        shared: the settings of the launcher and the sweeper, which all jobs share.
         first: the configuration of the first job of a search in this process.
     """
 
     directory: ClassVar[Path | None] = None
-    shared: ClassVar[dict[str, Any]] = {}
     first: ClassVar[Config | None] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a search whose fixed settings already choose by the test set: nothing is written then."""
-        Multirun.directory, Multirun.first = Path(config.hydra.sweep.dir), None
-        Multirun.shared = _shared(config.hydra)
-        if not is_search(config.hydra):
+        Multirun.first = None
+        with suppress(InterpolationResolutionError):  # a name that cannot be: Hydra tells it, and warns here
+            Multirun.directory = Path(config.hydra.sweep.dir)
+        if Multirun.directory is None or not is_search(config.hydra):
             return
         fixed = OmegaConf.create(config)
         with open_dict(fixed):
@@ -62,41 +63,14 @@ class Multirun(Callback):
             sys.exit(1)
 
 
-def forget() -> None:
-    """Forget an earlier command of this process."""
-    Multirun.directory, Multirun.shared, Multirun.first = None, {}, None
-
-
 def is_search(hydra: Any) -> bool:
-    """Whether a multirun of this `hydra` node chooses between its jobs: by search=, its params or its sweeper."""
+    """Tell if a multirun of this `hydra` node chooses between its jobs: by search=, its params or its sweeper."""
     asked = hydra.runtime.choices.get("search") or hydra.sweeper.get("params")
     return bool(asked) or not str(hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
 
 
-def require_same(hydra: Any, config: Config) -> None:
-    """Refuse a job that would choose what all jobs share, and one of a search that could not be compared."""
-    if Multirun.shared and Multirun.shared != (own := _shared(hydra)):
-        group = next(name for name in own if own[name] != Multirun.shared[name])
-        chosen = hydra.runtime.choices[f"hydra/{group}"]
-        raise AeprobeError(
-            f"{' '.join(hydra.overrides.task)}: sets hydra.{group}, which all jobs share, so that no value that "
-            f"varies can choose it; type hydra/{group}={chosen}"
-        )
-    if is_search(hydra):
-        require_held_out(config)
-        require_one_loss(config)
-
-
-def _shared(hydra: Any) -> dict[str, Any]:
-    return {group: OmegaConf.to_container(hydra[group]) for group in ("launcher", "sweeper")}
-
-
 def require_one_loss(config: Config) -> None:
-    """Refuse a job of a search that is chosen by a loss of another scale than the first job's.
-
-    Raises:
-        AeprobeError: says by what to choose instead.
-    """
+    """Refuse a job of a search that is chosen by a loss of another scale than the first job's."""
     Multirun.first = Multirun.first or config
     if (wanted := objective.resolve(config)) is None:
         return
@@ -112,11 +86,7 @@ def require_one_loss(config: Config) -> None:
 
 
 def require_held_out(config: Config) -> None:
-    """Refuse a job of a search whose objective would be measured on the test set.
-
-    Raises:
-        AeprobeError: no images are held out.
-    """
+    """Refuse a job of a search whose objective would be measured on the test set: no images are held out."""
     wanted = objective.resolve(config)
     if wanted is None or not wanted[1].startswith("val/"):
         return
@@ -129,21 +99,14 @@ def require_held_out(config: Config) -> None:
         where = f"the encoder in ckpt={config.ckpt} was trained with "
         advice = "search on an encoder that was trained with images held out"
     if held_out == 0:
-        train = wanted[1].replace("val/", "train/")
         raise AeprobeError(
             f"{where}data.val_size=0: the search would choose by the test set, which {wanted[1]} is measured on; "
-            f"{advice}, or give objective={train}"
+            f"{advice}, or give objective={wanted[1].replace('val/', 'train/')}"
         )
 
 
 def require_one_process(arguments: Sequence[str]) -> None:
-    """Refuse a multirun of jobs on several processes, before anything is made for it.
-
-    Raises:
-        AeprobeError: says how to launch them.
-    """
-    if not {"-m", "--multirun"} & {*arguments}:
-        return
+    """Refuse jobs on several processes, before anything is made for a multirun."""
     asked = [a for a in arguments if re.match(r"trainer(\.strategy)?=.*\bddp\b", a)]
     world = launch.here().world
     if asked or world > 1:
@@ -152,11 +115,7 @@ def require_one_process(arguments: Sequence[str]) -> None:
 
 
 def require_extras(arguments: Sequence[str]) -> None:
-    """Refuse a search that is no multirun, and a launcher or a search whose packages are not installed.
-
-    Raises:
-        AeprobeError: says what to type.
-    """
+    """Refuse a search that is no multirun, and a launcher or a search whose packages are not installed."""
     search = [argument for argument in arguments if argument.startswith("search=")]
     if search and not {"-m", "--multirun"} & {*arguments}:
         raise AeprobeError(f"{search[0]}: a search has many runs: {typed_command()} -m {search[0]} sweep=NAME")

@@ -1,4 +1,4 @@
-"""`python train.py resume=RUN_DIR`: which run goes on, with which settings. Needs no torch."""
+"""`python train.py resume=RUN_DIR`: the run that goes on, and its settings. Needs no torch."""
 
 import os
 import sys
@@ -11,12 +11,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config.checks import config_error, typed_values
+from aeprobe.config.checks import config_error, in_schema, typed_values
 from aeprobe.config.choices import Stage
-from aeprobe.config.fields import Role
-from aeprobe.config.overrides import literal
 from aeprobe.config.rules import THREADS_ANYWHERE
-from aeprobe.config.schema import STAGES, Config, depends_on_length, every_node, schema
+from aeprobe.config.schema import STAGES, Config, Role, depends_on_length, every_node
 from aeprobe.config.settings import roles
 from aeprobe.config.trust import require_trusted
 from aeprobe.errors import AeprobeError
@@ -41,7 +39,7 @@ class Resumption:
 
 
 def resume(arguments: Sequence[str]) -> Resumption:
-    """From the command line, with `resume=` in it.
+    """Find the run to go on with, from a command line with `resume=` in it.
 
     Raises:
         AeprobeError: there is no such run, or an override would change what was already trained.
@@ -50,8 +48,7 @@ def resume(arguments: Sequence[str]) -> Resumption:
     others = [argument for argument in arguments if not argument.startswith("resume=")]
     if {"-m", "--multirun"} & {*others}:
         raise AeprobeError("resume= takes up one run: drop -m, or give the sweep's own command again")
-    options = [argument for argument in others if argument.startswith("-")]
-    if options or len(given) != 1:
+    if options := [argument for argument in others if argument.startswith("-")]:
         raise AeprobeError(f"{' '.join([*given, *options])}: expected one run and KEY=VALUE only")
     path, start = _named(given[0]), None
     if path.suffix == ".ckpt":
@@ -67,7 +64,7 @@ def resume(arguments: Sequence[str]) -> Resumption:
 
 
 def _named(argument: str) -> Path:
-    """The path after `resume=`, read as Hydra reads that after `ckpt=`."""
+    """Return the path after `resume=`, read as Hydra reads that after `ckpt=`."""
     (override,) = OverridesParser.create().parse_overrides([argument])
     path = OmegaConf.create({"resume": override.value()}).resume if not override.is_sweep_override() else None
     if not isinstance(path, str) or not path:
@@ -76,17 +73,17 @@ def _named(argument: str) -> Path:
 
 
 def _metrics(path: Path) -> Metrics:
-    """The metrics of a run; of stage=all those of its first stage."""
+    """Return the metrics of a run; of stage=all those of its first stage."""
     for part in (path, path / STAGES[0]):
-        if "versions" in (found := read_metrics(part, missing_ok=True)):
-            return found
+        if "versions" in (metrics := read_metrics(part, missing_ok=True)):
+            return metrics
     raise AeprobeError(f"resume={path}: holds no run that began (no metrics.json); give a run directory")
 
 
-def _apply(stored: Mapping[str, Any], typed: dict[str, str], directory: Path) -> Config:
-    """Checks a stored configuration again, and lengthens it."""
+def _apply(stored: Mapping[str, Any], typed: Mapping[str, str], directory: Path) -> Config:
+    """Check a stored configuration again, with what was typed now."""
     try:
-        cfg: Any = OmegaConf.merge(schema(), literal(stored))
+        cfg = in_schema(stored)
         cfg.plugins = _own_plugins()
         before = {stage: int(cfg[stage].max_epochs) for stage in STAGES}
         for key, override in typed.items():
@@ -114,7 +111,7 @@ def _apply(stored: Mapping[str, Any], typed: dict[str, str], directory: Path) ->
 
 
 def _own_plugins() -> list[str]:
-    """The packages that the person's own conf/config.yaml trusts; a stored one is not asked."""
+    """Return the packages that the person's own conf/config.yaml trusts; a stored one is not asked."""
     beside = Path(sys.argv[0]).parent / "conf" / "config.yaml"  # train.py's
     file = beside if beside.is_file() else CONF / "config.yaml"
     own: Any = OmegaConf.load(file) if file.is_file() else {}
@@ -122,52 +119,52 @@ def _own_plugins() -> list[str]:
 
 
 def _require_as_before(config: Config, part: Path, typed: Mapping[str, str]) -> None:
-    """Raises AeprobeError for another number of processes, or for more of this machine than a stored file may ask.
+    """Refuse another number of processes, and more of this machine than a stored file may ask for.
 
     Somebody's run may have been made on a larger machine; whoever goes on with it says so.
     """
-    found, trainer = read_metrics(part, missing_ok=True), config.trainer
+    if not (metrics := read_metrics(part, missing_ok=True)):
+        return
+    trainer, before = config.trainer, metrics.get("processes", 1)
     now = trainer.devices * trainer.num_nodes
     if now > 1 and launched() is None and "trainer.devices" not in typed:
         raise AeprobeError(
             f"resume={part}: was trained by {now} processes: to start them, type trainer.devices={now}"
         )
-    if found and found.get("processes", 1) != now:
-        raise AeprobeError(
-            f"resume={part}: was trained by {found.get('processes', 1)} processes, not {now}: start as many again"
-        )
-    threads: Any = found.get("threads")
-    cores = os.cpu_count() or 1
-    if THREADS_ANYWHERE.allows(threads) and threads > cores and "trainer.threads" not in typed:
+    if before != now:
+        raise AeprobeError(f"resume={part}: was trained by {before} processes, not {now}: start as many again")
+    threads, cores, asked = metrics.get("threads"), os.cpu_count() or 1, typed.get("trainer.threads")
+    if not THREADS_ANYWHERE.allows(threads):
+        return
+    if threads > cores and not asked:
         raise AeprobeError(
             f"resume={part}: was computed with {threads} threads, and this machine has {cores} cores; "
             f"to use as many, type trainer.threads={threads}"
         )
-    if THREADS_ANYWHERE.allows(threads) and "trainer.threads" in typed and trainer.threads != threads:
-        raise AeprobeError(f"{typed['trainer.threads']}: the run has {threads}; another number gives other bits")
+    if asked and trainer.threads != threads:
+        raise AeprobeError(f"{asked}: the run has {threads}; another number gives other bits")
 
 
 def _require_lengthening(config: Config, stage: str, before: int, override: str, directory: Path) -> None:
-    """Raises AeprobeError where more epochs cannot follow those that were trained."""
+    """Refuse more epochs that cannot follow those that were trained."""
     settings = getattr(config, stage)
     part = directory / stage if config.stage == Stage.all else directory
-    if not config.stage.trains(stage):
-        raise AeprobeError(f"{override}: this run does not train the {stage}")
-    if settings.max_epochs == before:
-        return
-    if depends_on_length(settings.scheduler):
-        name = settings.scheduler["_target_"].rpartition(".")[2]
-        raise AeprobeError(
-            f"{override}: the schedule {name} was made for {before} epochs; start a new run for more"
-        )
-    if stage == "autoencoder" and settings.regularizer["_target_"]:
-        raise AeprobeError(
-            f"{override}: autoencoder.regularizer fades over {before} epochs; start a new run for more"
-        )
-    if config.trainer.limit_epochs:
-        raise AeprobeError(f"{override}: trainer.limit_epochs={config.trainer.limit_epochs} holds this run")
-    if stage == "autoencoder" and (directory / "classifier" / "metrics.json").exists():
-        raise AeprobeError(f"{override}: the classifier was trained on this encoder; start a new run for more")
     done = len(read_metrics(part, missing_ok=True).get("epochs", []))
-    if settings.max_epochs < max(done, 1):
-        raise AeprobeError(f"{override}: {done} epochs are trained already; give more")
+    why = None
+    if not config.stage.trains(stage):
+        why = f"this run does not train the {stage}"
+    elif settings.max_epochs == before:
+        return
+    elif depends_on_length(settings.scheduler):
+        name = settings.scheduler["_target_"].rpartition(".")[2]
+        why = f"the schedule {name} was made for {before} epochs; start a new run for more"
+    elif stage == "autoencoder" and settings.regularizer["_target_"]:
+        why = f"autoencoder.regularizer fades over {before} epochs; start a new run for more"
+    elif config.trainer.limit_epochs:
+        why = f"trainer.limit_epochs={config.trainer.limit_epochs} holds this run"
+    elif stage == "autoencoder" and (directory / "classifier" / "metrics.json").exists():
+        why = "the classifier was trained on this encoder; start a new run for more"
+    elif settings.max_epochs < max(done, 1):
+        why = f"{done} epochs are trained already; give more"
+    if why:
+        raise AeprobeError(f"{override}: {why}")

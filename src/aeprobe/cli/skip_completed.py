@@ -14,7 +14,6 @@ from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum
 from aeprobe.paths import typed_command
 from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
-from aeprobe.runs.run_directory import RunDirectory
 
 ALONE = (
     "a job of a multirun has one process; drop -m and launch each setting by itself, "
@@ -66,12 +65,12 @@ def status(directory: Path, config: Config) -> str | None:
 
 
 def _parts(directory: Path) -> dict[Path, Metrics]:
-    found = {part: read_metrics(part, missing_ok=True) for part in (directory, *(directory / s for s in STAGES))}
-    return {part: metrics for part, metrics in found.items() if metrics}
+    paths = (directory, *(directory / stage for stage in STAGES))
+    return {path: metrics for path in paths if (metrics := read_metrics(path, missing_ok=True))}
 
 
 def _require_same(part: Path, metrics: Metrics, config: Config) -> None:
-    before, now = _compared(complete(metrics["config"])), _compared(complete(plain(config)))
+    before, now = _compared(metrics["config"]), _compared(plain(config))
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):
             raise OtherRunError(
@@ -84,8 +83,9 @@ def _require_same(part: Path, metrics: Metrics, config: Config) -> None:
             raise OtherRunError(f"{part} was made with another {path} than there is now: choose another sweep=")
 
 
-def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes two jobs of one name the same: all that can change a number of what they train."""
+    config = complete(stored)
     stage = Stage(config["stage"])
     idle = tuple(f"{name}." for name in STAGES if not stage.trains(name))
     idle += () if stage == Stage.probe else ("probe.",)
@@ -96,19 +96,13 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse(directory: Path, cfg: DictConfig, overrides: Sequence[str], error: str) -> None:
     """Write metrics.json for a job that was refused before it began."""
+    from aeprobe.runs.run_directory import RunDirectory  # its lock costs every typo some milliseconds
+
     try:
         config: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     except OmegaConfBaseException:  # that was what is wrong
         config = OmegaConf.to_container(cfg, enum_to_str=True)
     directory.mkdir(parents=True, exist_ok=True)
-    RunDirectory(directory).write(
-        schema=SCHEMA,
-        stage=config.get("stage"),
-        status="failed",
-        error=error,
-        seed=config.get("seed"),
-        overrides=list(overrides),
-        config=config,
-        epochs=[],
-        final={},
-    )
+    header = {"schema": SCHEMA, "stage": config.get("stage"), "status": "failed", "error": error}
+    settings = {"seed": config.get("seed"), "overrides": list(overrides), "config": config}
+    RunDirectory(directory).write(**header, **settings, epochs=[], final={})

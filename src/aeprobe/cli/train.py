@@ -20,18 +20,25 @@ from aeprobe.paths import CONF, absolute, home
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def composed(cfg: DictConfig) -> float | None:
-    """One run, or one job of a multirun; returns its objective."""
+    """Run one run, or one job of a multirun; return its objective."""
     return cli.job(cfg)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; returns the exit status."""
-    sys.argv[1:] = _from_here(arguments)
+    """Run the command line; return the exit status."""
+    option = (
+        "--config-path="  # of a relative one: from the working directory; to Hydra it would begin beside this file
+    )
+    words = [part for one in arguments for part in (one.split("=", 1) if one.startswith(option) else [one])]
+    for place, one in enumerate(words[1:], 1):
+        if words[place - 1] in ("--config-path", "-cp"):
+            words[place] = str(absolute(home(one)))
+    sys.argv[1:] = words
     return cli.run(composed)
 
 
 def probe(arguments: Sequence[str]) -> int:
-    """`stage=probe` of the run that is named first; returns the exit status."""
+    """Run `stage=probe` of the run that is named first; return the exit status."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: aeprobe probe RUN [KEY=VALUE …]", file=sys.stdout if arguments else sys.stderr)
         if arguments:
@@ -42,16 +49,3 @@ def probe(arguments: Sequence[str]) -> int:
         tell(f"{arguments[0]}: no run; expected aeprobe probe RUN [KEY=VALUE …]")
         return 2
     return main(["stage=probe", argument("ckpt", arguments[0]), *arguments[1:]])
-
-
-def _from_here(arguments: Sequence[str]) -> list[str]:
-    """A --config-path begins in the working directory; to Hydra a relative one would begin beside this file."""
-    found = list(arguments)
-    for place, one in enumerate(found):
-        name, given, value = one.partition("=")
-        if name in ("--config-path", "-cp"):
-            if given:
-                found[place] = f"{name}={absolute(home(value))}"
-            elif place + 1 < len(found):
-                found[place + 1] = str(absolute(home(found[place + 1])))
-    return found

@@ -22,7 +22,7 @@ def no_such_key(key: str, config: Container | None = None) -> str:
 
 
 def choice(group: str) -> str:
-    """Return what chooses a file of conf/ for a group of keys.
+    """Return the override that chooses a file of conf/ for a group of keys.
 
     >>> choice("autoencoder.optimizer")
     'optimizer@autoencoder.optimizer=NAME'
@@ -35,17 +35,18 @@ def nearest(key: str, known: Collection[str]) -> str | None:
     """Return the known dotted key most like `key`: its name elsewhere, or a near spelling; None: neither."""
     owner, _, name = key.rpartition(".")
     same = [other for other in known if other.rpartition(".")[2] == name]
+    if same:
+        return min(same, key=lambda other: other.partition(".")[0] != owner.partition(".")[0])
     siblings = {other.rpartition(".")[2]: other for other in known if other.rpartition(".")[0] == owner}
     anywhere = {other.rpartition(".")[2]: other for other in reversed([*known])}
-    root = owner.partition(".")[0]
-    same.sort(key=lambda other: other.partition(".")[0] != root)
-    alike = [siblings[near] for near in get_close_matches(name, siblings, n=1)]
-    alike += [anywhere[near] for near in get_close_matches(name, anywhere, n=1)]
-    return next(iter([*same, *alike]), None)
+    for names in (siblings, anywhere):
+        if near := get_close_matches(name, names, n=1):
+            return names[near[0]]
+    return None
 
 
 def _keys(config: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
-    """Every dotted key below a configuration, and whether it is a group of keys."""
+    """Yield every dotted key below a configuration, and whether it is a group of keys."""
     for name in config:
         node = config._get_node(name)
         group = isinstance(node, DictConfig) and not node._is_none()

@@ -15,11 +15,7 @@ T = TypeVar("T")
 
 
 def found(target: str, name: str) -> Any:
-    """What a full name is the name of; `name` is the key of the node that has it.
-
-    Raises:
-        AeprobeError: there is nothing of that name.
-    """
+    """Return the object of a full name; `name` is the key of the node that has it."""
     import aeprobe.runtime  # noqa: F401 - heavy, and first: whatever the class is, its module imports torch
 
     if (here := str(Path.cwd())) not in sys.path:
@@ -33,13 +29,9 @@ def found(target: str, name: str) -> Any:
 
 
 def bound(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> "partial[T]":
-    """The class that a node names, with its arguments bound; it is checked before anything of it is called.
+    """Return the class of a node with its arguments bound, checked before anything of it is called.
 
-    Args:
-        node: checked by `validate`.
-        name: the node's key.
-        kind: what the class must be a subclass of.
-        ours: arguments that are ours to give, where the class takes them and the node does not have them.
+    The class must be one of a `kind`. It is given those of `ours` that it takes and the node does not have.
 
     Raises:
         AeprobeError: there is no such class, it is of another kind, or it takes no such argument.
@@ -51,14 +43,13 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> "pa
     arguments = {key: value for key, value in node.items() if not key.startswith("_")}
     known = inspect.signature(named).parameters
     anything = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
-    for key in arguments:
-        if key not in known and not anything:
-            raise AeprobeError(f"{name}.{key}: {target} takes no such argument{_near(key, known)}")
+    if strange := [key for key in arguments if key not in known and not anything]:
+        raise AeprobeError(f"{name}.{strange[0]}: {target} takes no such argument{_near(strange[0], known)}")
     return partial(named, **{key: value for key, value in ours.items() if key in known} | arguments)
 
 
 def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T | None:
-    """The object that a node describes; None for one without a class. Arguments as of `bound`.
+    """Return the object that a node describes; None for one without a class. Arguments as of `bound`.
 
     Numbers and lists of them become tensors of floats where the class wants a tensor: a loss's `weight: [1, 2]`.
 
@@ -89,9 +80,8 @@ def _tensors(make: "partial[Any]") -> dict[str, Any]:
         hints = get_type_hints(make.func.__init__)
     except Exception:  # names that only a type checker imports
         return {}
-    wanted = {name for name, hint in hints.items() if hint in (torch.Tensor, torch.Tensor | None)}
     return {
         name: torch.tensor(value, dtype=torch.get_default_dtype())
         for name, value in make.keywords.items()
-        if name in wanted and isinstance(value, list | int | float)
+        if hints.get(name) in (torch.Tensor, torch.Tensor | None) and isinstance(value, list | int | float)
     }

@@ -11,7 +11,7 @@ from aeprobe.config.nodes import found
 from aeprobe.config.schema import AutoencoderConfig, ClassifierConfig, Config, value_of
 from aeprobe.errors import AeprobeError
 
-# What every run of a stage measures, and whether a higher value is a better one.
+# The metrics that every run of a stage measures, and whether a higher value is a better one.
 MEASURED = {"autoencoder": {"loss": False, "mse": False}, "classifier": {"loss": False, "accuracy": True}}
 COMPARABLE = {"autoencoder": "mse", "classifier": "accuracy"}  # means the same, whatever is minimised
 # The settings of a stage that do not change the scale of its loss; of stage 1's class any other argument may.
@@ -22,14 +22,10 @@ SCALED_ALIKE = {
 
 
 def resolve(config: object) -> tuple[str, str] | None:
-    """The stage and the metric that a configuration's `objective` means; None where nothing is trained.
+    """Return the stage and the metric of a configuration's `objective`; None where nothing is trained.
 
-    Args:
-        config: whose objective is such as "val/loss" or, with stage=all, "autoencoder val/loss"; None for val/loss
-            of stage 1, or the classifier's val/accuracy where it is trained.
-
-    Raises:
-        AeprobeError: no stage of the run reports it while it trains.
+    An objective is such as "val/loss" or, with stage=all, "autoencoder val/loss"; null is val/loss of stage 1, or
+    the classifier's val/accuracy where it is trained.
     """
     objective, stage = value_of(config, "objective"), Stage(value_of(config, "stage"))
     trained = [name for name in MEASURED if stage.trains(name)]
@@ -41,41 +37,42 @@ def resolve(config: object) -> tuple[str, str] | None:
     for name in [owner] if owner else reversed(trained):
         if name in trained and metric in names(name, config):
             return name, metric
-    known = [
-        f"{name} {metric}" if len(trained) > 1 else metric for name in trained for metric in names(name, config)
-    ]
+    both = len(trained) > 1
+    known = [f"{name} {metric}" if both else metric for name in trained for metric in names(name, config)]
     raise AeprobeError(
         f"objective={objective}: stage={stage} reports no such metric; there are {', '.join(known)}"
     )
 
 
 def names(stage: str, config: object) -> list[str]:
-    """The metrics of a stage that a search may look at, and callbacks watch; the test set is not for that."""
+    """Return the metrics of a stage that a search and callbacks may look at; the test set is not for that."""
     own, added = MEASURED[stage], value_of(config, f"{stage}.metrics") or {}
     trained = (name for name in own if name != "mse")  # which is the loss, or may be
     return [*(f"val/{name}" for name in (*own, *added)), *(f"train/{name}" for name in trained)]
 
 
 def value(config: Config, metrics: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """The objective of a finished run."""
-    wanted = resolve(config)
-    if wanted is None:
+    """Return the objective of a finished run."""
+    if (wanted := resolve(config)) is None:
         return None
     stage, metric = wanted
-    found = metrics[stage]["final"].get(metric)
-    return worst(config) if found is None else float(found)
+    number = metrics[stage]["final"].get(metric)
+    return worst(config) if number is None else float(number)
+
+
+def worst(config: object) -> float | None:
+    """Return the objective of a failed run; None where the objective itself is what was wrong."""
+    try:
+        return float("-inf") if direction(config) == "maximize" else float("inf")
+    except (AeprobeError, ValueError):
+        return None
 
 
 def comparable(metric: str, stage: str, runs: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
-    """The metric that means the same for all runs: where their losses differ, the MSE or the accuracy instead.
+    """Return the metric that means the same for all runs, and the keys by which their losses differ.
 
-    Args:
-        metric: such as "val/loss", or "autoencoder val/loss" of a run of both stages.
-        stage: whose metric it is.
-        runs: the settings of each, by dotted keys.
-
-    Returns:
-        The metric, and the keys of the settings by which the losses differ.
+    Where these differ, the MSE or the accuracy takes the place of a stage's loss, such as "val/loss" or
+    "autoencoder val/loss"; `runs` are the settings of each by dotted keys.
     """
     if not metric.endswith("/loss") or stage not in COMPARABLE:
         return metric, []
@@ -86,47 +83,19 @@ def comparable(metric: str, stage: str, runs: Sequence[Mapping[str, Any]]) -> tu
     return f"{metric.removesuffix('loss')}{COMPARABLE[stage]}" if different else metric, different
 
 
-def said_of_order(metric: str, held_out: Sequence[int | None]) -> str | None:
-    """What has to be said of a table of runs whose order looks at the test set; None: it does not.
-
-    Args:
-        metric: what its rows are sorted by, such as "val/loss" or "classifier val/accuracy".
-        held_out: `data.val_size` of each run; None where it is not known.
-    """
-    shared = sum(number == 0 for number in held_out)
-    if not shared or not metric.rpartition(" ")[2].startswith("val/"):
-        return None
-    runs = "all runs" if shared == len(held_out) else f"{shared} of {len(held_out)} runs"
-    return (
-        f"{metric} of {runs} was measured on the test set (data.val_size=0): the first row was chosen by the "
-        "test set, and its test metrics flatter it"
-    )
-
-
-def worst(config: object) -> float | None:
-    """The objective of a failed run; None where the objective itself is what was wrong."""
-    try:
-        return float("-inf") if direction(config) == "maximize" else float("inf")
-    except (AeprobeError, ValueError):
-        return None
-
-
 def direction(config: object) -> str:
-    """Returns "maximize" for an objective of which more is better, "minimize" for one of which less is.
-
-    Raises:
-        AeprobeError: as `resolve`, or neither is better.
-    """
+    """Return "maximize" for an objective of which more is better, else "minimize"; raise AeprobeError for none."""
     wanted = resolve(config)
     return "maximize" if wanted and higher_is_better(config, *wanted) else "minimize"
 
 
-def higher_is_better(config: object, stage: str, metric: str) -> bool:
-    """Whether more of a stage's metric, such as "val/f1", is better. One of the person's own says so by its class.
+def mode(config: object, stage: str, metric: str) -> str:
+    """Return "max" for a metric of which more is better, else "min", as Lightning's callbacks call it."""
+    return "max" if higher_is_better(config, stage, metric) else "min"
 
-    Raises:
-        AeprobeError: it does not say, so that nothing can be chosen by it.
-    """
+
+def higher_is_better(config: object, stage: str, metric: str) -> bool:
+    """Tell if more of a stage's metric, such as "val/f1", is better; the class of the person's own says so."""
     name = metric.partition("/")[2]
     if name in MEASURED[stage]:
         return MEASURED[stage][name]
@@ -135,19 +104,10 @@ def higher_is_better(config: object, stage: str, metric: str) -> bool:
     better = getattr(found(target, key), "higher_is_better", None)
     if better is None:
         raise AeprobeError(
-            f"{key}: {target} does not say whether more of it is better: nothing can be chosen by "
-            f"{metric}; take a class whose higher_is_better is true or false"
+            f"{key}: {target} does not say whether more of it is better: nothing can be chosen by {metric}; take "
+            "a class whose higher_is_better is true or false"
         )
     return bool(better)
-
-
-def mode(config: object, stage: str, metric: str) -> str:
-    """Return "max" for a metric of which more is better, else "min", as Lightning's callbacks call it.
-
-    Raises:
-        AeprobeError: as `higher_is_better`.
-    """
-    return "max" if higher_is_better(config, stage, metric) else "min"
 
 
 OmegaConf.register_new_resolver("aeprobe.direction", lambda *, _root_: direction(_root_), replace=True)

@@ -1,4 +1,4 @@
-"""Which classes a configuration may name that came with somebody's file. Nothing is imported to find that out."""
+"""The classes that a configuration may name which came with somebody's file. Nothing is imported to find out."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,18 +20,16 @@ TRUSTED = (
 
 
 def trusted_in(config: Config, stored: bool = False) -> list[str]:
-    """What a checkpoint may name for a run: the person's plugins, and each class that they named for it.
+    """Return what a checkpoint may name for a run: the person's plugins, and each class that they named for it.
 
-    Args:
-        config: as `validate` returned it.
-        stored: whether it came with a file, and its own names say nothing.
+    The names of a `stored` configuration, which came with a file, say nothing.
     """
     named = () if stored else (node["_target_"] for _, node, _ in every_node(config))
     return [*config.plugins, *filter(None, named)]
 
 
 def strange_packages(config: Config) -> list[str]:
-    """The packages whose classes a stage names that a later run, or another person, has to trust by name."""
+    """Return the packages of a stage's classes that a later run, or another person, has to trust by name."""
     targets = (str(node["_target_"]) for _, node, _ in every_node(config) if node["_target_"])
     return sorted({target.partition(".")[0] for target in targets if not _trusts(target, ())})
 
@@ -43,10 +41,7 @@ def _trusts(target: str, plugins: Sequence[str]) -> bool:
 def require_trusted(nodes: Iterable[tuple[str, Any]], plugins: Sequence[str], source: object) -> None:
     """Refuse a class that a stored configuration or a checkpoint names and may not name, also inside a node.
 
-    Args:
-        nodes: with their keys, in the schema's form.
-        plugins: packages that the person trusts besides.
-        source: the file or directory that they are from, as the person named it.
+    `plugins` are packages that the person trusts besides; `source` is the file as the person named it.
     """
     for key, node in nodes:
         for name in node if ".callbacks." in key or key.startswith("logger.") else ():
@@ -64,11 +59,10 @@ def require_trusted(nodes: Iterable[tuple[str, Any]], plugins: Sequence[str], so
 
 
 def _targets(value: Any) -> Iterator[Any]:
-    """Every `_target_` in a node, at any depth."""
+    """Yield every `_target_` in a node, at any depth."""
     if isinstance(value, Mapping):
         yield value.get("_target_")
-        for item in value.values():
-            yield from _targets(item)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+        value = [*value.values()]
+    if isinstance(value, Sequence) and not isinstance(value, str):
         for item in value:
             yield from _targets(item)

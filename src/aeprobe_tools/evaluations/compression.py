@@ -20,11 +20,11 @@ from aeprobe.evaluation import Evaluation, Figures, Findings, Subject, in_parts
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.wording import NONE, NOTHING, beside, counted, number, percent
 from aeprobe_tools.evaluations.quantizer import Quantizer, entropy, require_bits
 from aeprobe_tools.figures.charts import DARK, GREY, LETTERS, ORANGE, Drawing, new_axes
 from aeprobe_tools.figures.pca import ROUNDING, fitted
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
+from aeprobe_tools.wording import NONE, NOTHING, beside, counted, number, percent
 
 log = logging.getLogger("aeprobe")
 Row = Mapping[str, Any]

@@ -16,13 +16,13 @@ from aeprobe.evaluation import Evaluation, Figures, Findings, Subject
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.corruption import Gaussian, Masking
-from aeprobe.wording import NONE, counted, number
 from aeprobe_tools.evaluations.similarity import WINDOW, structural_similarity
 from aeprobe_tools.figures import prepare
 from aeprobe_tools.figures.charts import DARK, GREY, LETTERS, ORANGE, Drawing, legend, panels
 from aeprobe_tools.figures.pca import fitted
 from aeprobe_tools.figures.tiles import Row, grid
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
+from aeprobe_tools.wording import NONE, counted, number
 
 Array = NDArray[Any]
 SHOWN_STD = 0.5  # of the noise in the figure of images, if it is measured

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from aeprobe.data.labels import labelled
 from aeprobe.evaluation import Evaluation, Figures, Findings, Subject, in_parts
 from aeprobe.models import building
-from aeprobe.wording import of_labels, percent
 from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, PALE, Drawing, legend, panels
 from aeprobe_tools.figures.pca import fitted
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
+from aeprobe_tools.wording import of_labels, percent
 
 Array = NDArray[Any]
 Row = Mapping[str, Any]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from aeprobe.data.classes import DIGITS, Classes
 from aeprobe.runs.metrics import REPORT_BATCH
-from aeprobe.wording import NOTHING, counted, number
+from aeprobe_tools.wording import NOTHING, counted, number
 
 Array = NDArray[Any]
 

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from aeprobe.wording import number
 from aeprobe_tools.figures import charts
 from aeprobe_tools.figures.charts import DARK, DPI, ORANGE, PALE, Array, Drawing
+from aeprobe_tools.wording import number
 
 MOST_STEPS = 2_000  # points of a curve per step: more than a picture 800 pixels wide can show
 

@@ -9,9 +9,9 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from aeprobe.data.classes import DIGITS, Classes
 from aeprobe.data.sources import NO_LABEL
-from aeprobe.wording import beside, counted, number, span
 from aeprobe_tools.figures.charts import MOST_WORDS, Array, Drawing, new_axes
 from aeprobe_tools.figures.tiles import GAP, Row, canvas, grid, put, scaled, write
+from aeprobe_tools.wording import beside, counted, number, span
 
 COLUMNS = 10
 # Okabe and Ito's colours for the colour-blind and three more; the digit itself is drawn beside its colour.

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from aeprobe.wording import NONE, NOTHING, PERCENT, beside, number, percent
 from aeprobe_tools.results import ranges
 from aeprobe_tools.results.seeds import Spread, spread
 from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.wording import NONE, NOTHING, PERCENT, beside, number, percent
 
 FILE = Path(__file__).parents[1] / "assets" / "report.yaml"
 GAP = 0.05  # of the training loss: a larger one between validation and training is called a gap

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aeprobe.wording import NONE, epochs, of_labels, percent
 from aeprobe_tools.report.comparison import Comparison, compare, form_of, of_the_report, shown
 from aeprobe_tools.report.sentences import every, unfinished
 from aeprobe_tools.report.tables import interval
 from aeprobe_tools.results.seeds import FINISHED, Runs, spread
 from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.wording import NONE, epochs, of_labels, percent
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import MODULE
-from aeprobe.wording import NONE, number, percent
 from aeprobe_tools.pages import BEYOND, Table
 from aeprobe_tools.report.comparison import (
     Form,
@@ -22,6 +21,7 @@ from aeprobe_tools.report.comparison import (
 )
 from aeprobe_tools.results.seeds import across, spread
 from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.wording import NONE, number, percent
 
 Column = tuple[str, Form]  # a metric's key, and how its numbers are written
 OWN = "The last batch of each epoch may be a small one. The mean is over all batches of the epoch."

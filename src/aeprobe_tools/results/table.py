@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from aeprobe.config import objective
 from aeprobe.paths import home
 from aeprobe.wording import distinct
 from aeprobe_tools.output import command
 from aeprobe_tools.results.folding import Run, find_runs, order_of, summarize
+from aeprobe_tools.wording import said_of_order
 
 
 def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
@@ -43,7 +43,7 @@ def _remarks(
         lines += dict.fromkeys(run.remark for run in runs if run.remark)
     order, remark = order_of(runs, _measured(rows), metric)
     held_out = [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
-    return lines + [line for line in (remark, objective.said_of_order(order, held_out)) if line]
+    return lines + [line for line in (remark, said_of_order(order, held_out)) if line]
 
 
 def _write_csv(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:

@@ -28,7 +28,6 @@ from aeprobe.models.classifier import Classifier
 from aeprobe.models.stage import AT_ONCE
 from aeprobe.paths import shortest
 from aeprobe.runs.metrics import Metrics
-from aeprobe.wording import counted, epochs, number, percent
 from aeprobe_tools.output import command
 from aeprobe_tools.pages import PLAYGROUND, require_own, template, write_page
 from aeprobe_tools.report import sentences
@@ -36,6 +35,7 @@ from aeprobe_tools.results.seeds import Runs, gather
 from aeprobe_tools.results.stage_run import StageRun
 from aeprobe_tools.use.plain_layers import packed, plain
 from aeprobe_tools.use.trained import load_stage, run_parser, typed_path
+from aeprobe_tools.wording import counted, epochs, number, percent
 
 MOST_BYTES = 4_000_000  # of the page
 MOST_IMAGES = 100

@@ -32,13 +32,13 @@ from aeprobe.files import write_atomically
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.paths import home
-from aeprobe.wording import number
 from aeprobe_tools.figures.charts import Array
 from aeprobe_tools.figures.prepare import shown
 from aeprobe_tools.figures.tiles import Row, grid
 from aeprobe_tools.output import command
 from aeprobe_tools.use.picture_files import Image, read_picture
 from aeprobe_tools.use.trained import load_stage, note, run_parser, stages, typed_path
+from aeprobe_tools.wording import number
 
 COMMON = 0.999  # of the test images have no larger error than one that looks like them
 SHOWN = 20  # pictures in the figure that --save draws
