@@ -186,7 +186,7 @@ def test_no_run_is_no_traceback(tmp_path: Path) -> None:
 
 def test_two_at_once_are_one_too_many(whole: Path, tmp_path: Path) -> None:
     from aeprobe.errors import AeprobeError
-    from aeprobe.runs.run_directory import RunDirectory
+    from aeprobe.runs.rundir import RunDirectory
 
     shutil.copytree(whole, tmp_path / "run")
     first = RunDirectory(tmp_path / "run" / "autoencoder")

@@ -14,7 +14,7 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.schema import STAGES, Config
 from aeprobe.config.settings import roles
 from aeprobe.training.experiment import Experiment
-from aeprobe.training.hparams import hyperparameters
+from aeprobe.training.loggers import hyperparameters
 
 # Another value for every key that has no role, by group; a test below holds the list against the schema.
 BOTH: dict[str, Any] = {"batch_size": 7, "max_epochs": 3, "loss": {"_target_": "a.Loss"}}

@@ -10,8 +10,7 @@ from conftest import metrics
 from images import write_folder
 
 from aeprobe.errors import AeprobeError
-from aeprobe.runs.ownership import discard_unused, require_unused
-from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.runs.rundir import RunDirectory, discard_unused, require_unused
 
 SMALL = (
     *("stage=autoencoder", "data=folder", "data.root=folder", "data.val_size=50"),

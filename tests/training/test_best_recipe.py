@@ -62,7 +62,7 @@ def test_only_training_images_of_the_first_epochs_are_shifted(root: Path, tmp_pa
             return after
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aeprobe.training.data.ImageDataModule", Spy)
+        patch.setattr("aeprobe.training.build.ImageDataModule", Spy)
         settings = [f"{AUGMENTATION}=shift", "autoencoder.augmentation.epochs=2", "autoencoder.max_epochs=3"]
         run_here(
             tmp_path / "run",

@@ -20,7 +20,7 @@ from same_runs import resume_here, same
 from aeprobe import load
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
-from aeprobe.training import additions
+from aeprobe.training import instantiate
 
 FEW = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1")
 SHORT = ("stage=autoencoder", *FEW, "trainer.figures=false")
@@ -183,7 +183,7 @@ def test_an_average_that_never_begins_is_refused(typed: list[str], said: str | N
     config = composed([*of(few, 2), "callbacks@autoencoder.callbacks=ema", *own])
     data = SimpleNamespace(val_size=20, epoch_size=100)
     with pytest.raises(AeprobeError, match=said) if said else nullcontext():
-        additions.callbacks(config, "autoencoder", data)  # type: ignore[arg-type]
+        instantiate.make_callbacks(config, "autoencoder", data)  # type: ignore[arg-type]
 
 
 EARLY = "_target_: lightning.pytorch.callbacks.EarlyStopping"
@@ -218,7 +218,7 @@ def test_a_callback_takes_the_direction_of_what_it_watches(
     with (
         nullcontext() if mode else pytest.raises(AeprobeError, match=r"callbacks.x.mode=m.*: val/.* is best where")
     ):
-        (callback,) = additions.callbacks(config, stage, SimpleNamespace(val_size=20))  # type: ignore[arg-type]
+        (callback,) = instantiate.make_callbacks(config, stage, SimpleNamespace(val_size=20))  # type: ignore[arg-type]
         assert callback.mode == mode  # type: ignore[attr-defined]
 
 

@@ -14,8 +14,8 @@ from conftest import REPO, metrics, run_here, train
 from images import write_folder
 from page_reader import Page, made
 
-from aeprobe.runs import run_directory
-from aeprobe.training import measuring
+from aeprobe.runs import rundir
+from aeprobe.training import evaluate
 from aeprobe_tools.figures import gallery, of_run, tensorboard
 from aeprobe_tools.figures.gallery import Gallery
 from aeprobe_tools.report import write as report
@@ -45,17 +45,17 @@ def broken(what: str) -> Any:
 def test_every_figure_and_part_of_tensorboard_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def draw(self: Gallery, *given: Any) -> None:
+    def show(self: Gallery, *given: Any) -> None:
         seen.append(metrics(self.directory.path))
         original(self, *given)
 
-    original = Gallery.draw
-    monkeypatch.setattr(Gallery, "draw", draw)
+    original = Gallery.show
+    monkeypatch.setattr(Gallery, "show", show)
     monkeypatch.setattr(of_run, "_pca_baseline", broken("pca"))
     monkeypatch.setattr(of_run.charts, "batch_accuracy", broken("accuracy"))
     for part in ("add_graph", "add_projector"):
         monkeypatch.setattr(tensorboard, part, broken(part))
-    monkeypatch.setattr(measuring, "hyperparameters", broken("hyperparameters"))
+    monkeypatch.setattr(evaluate, "hyperparameters", broken("hyperparameters"))
     done = run_here(Path("run"), SHORT)
     for number, (stage, figure) in enumerate((("autoencoder", "pca_baseline"), ("classifier", "batch_accuracy"))):
         found, before = metrics(Path("run") / stage), seen[number]
@@ -97,9 +97,9 @@ def test_a_disk_that_is_full_by_then_costs_the_figures_alone(monkeypatch: pytest
             raise full
         original(path, content)
 
-    original, typed = run_directory.write_atomically, ["stage=autoencoder", *SHORT]
+    original, typed = rundir.write_atomically, ["stage=autoencoder", *SHORT]
     with monkeypatch.context() as patch:
-        for module in (run_directory, gallery):
+        for module in (rundir, gallery):
             patch.setattr(module, "write_atomically", refuse)
         patch.setattr(tensorboard, "add_png", lambda *_: (_ for _ in ()).throw(full))
         done = run_here(Path("run"), typed)["autoencoder"]
@@ -127,7 +127,7 @@ def test_an_interruption_while_drawing_is_one(monkeypatch: pytest.MonkeyPatch) -
 KILLED = """
 import os, runpy, signal, sys
 from aeprobe_tools.figures.gallery import Gallery
-Gallery.draw = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Gallery.show = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sys.argv = ["train.py", *{arguments!r}]
 runpy.run_path({train!r}, run_name="__main__")
 """

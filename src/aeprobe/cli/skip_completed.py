@@ -14,7 +14,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum
 from aeprobe.paths import typed_command
 from aeprobe.runs.metrics import SCHEMA, Metrics, read_metrics
-from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.runs.rundir import RunDirectory
 
 ALONE = (
     "a job of a multirun has one process; drop -m and launch each setting by itself, "

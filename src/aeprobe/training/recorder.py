@@ -19,8 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from aeprobe.errors import AeprobeError
 from aeprobe.processes.collectives import mean
-from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.training import logs
+from aeprobe.runs.rundir import RunDirectory
 from aeprobe.wording import distinct, numbers
 
 log = logging.getLogger("aeprobe")
@@ -60,8 +59,9 @@ class Recorder(L.Callback):
             self.directory.write(epochs=self.epochs)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
-        """Notes how far the loggers' files go, for a run that goes on from it."""
-        checkpoint["logs"] = logs.flush(trainer.loggers)
+        """Write what was logged to the disk: a run that goes on from here needs it."""
+        for logger in trainer.loggers:
+            logger.save()
 
     def state_dict(self) -> dict[str, Any]:
         """The past epochs; they travel in the checkpoint."""
@@ -73,11 +73,14 @@ class Recorder(L.Callback):
         self.epochs, self.epoch_steps = state_dict["epochs"], state_dict["epoch_steps"]
         self.steps = {tag: values.tolist() for tag, values in state_dict["steps"].items()}
         self.steps["step"] = [int(step) for step in self.steps["step"]]
-        self._warned = state_dict.get("warned", False)
+        self._warned = state_dict["warned"]
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
         """Begins an epoch's row; warns once where the rate is as good as 0 before the last epoch is trained."""
-        logs.flush(trainer.loggers)  # means of the last epoch, which Lightning logs after its checkpoint is saved
+        for (
+            logger
+        ) in trainer.loggers:  # means of the last epoch, which Lightning logs after its checkpoint is saved
+            logger.save()
         rates = [*self.steps.get("train/lr", []), trainer.optimizers[0].param_groups[0]["lr"]]
         if not self._warned and (fallen := first_zero(rates)) is not None:
             self._warned = True
