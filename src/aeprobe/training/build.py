@@ -1,4 +1,4 @@
-"""From a checked configuration, or a checkpoint, to one stage; all that can fail early fails here."""
+"""Build one stage from a configuration or a checkpoint; all that can fail early fails here."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

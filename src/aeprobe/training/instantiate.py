@@ -1,4 +1,4 @@
-"""What a person adds to a stage by nodes of the configuration: callbacks, metrics, evaluations and displays."""
+"""Make what a person adds to a stage by nodes: callbacks, metrics, evaluations and displays."""
 
 import logging
 from collections.abc import Mapping
