@@ -120,13 +120,14 @@ def test_every_point_is_there_however_it_was_logged(how: str, tmp_path: Path) ->
     assert [step for step, _ in events["lr-Adam"]] == [0, 4, 8, 12]
     assert [step for step, _ in events["train/norm"]] == [step for step, _ in events["epoch"]] == [3, 7, 11, 15]
     assert [step for step, _ in events["own"]] == list(range(1, 17))
-    for folder in ("tensorboard", "events/version_0"):  # a rate may be logged again, the same, at its step
+    # A rate may be logged again, the same, at its step; a logger of one's own keeps an earlier test, too.
+    for folder in ("tensorboard", "events/version_0"):
         one, other = scalars(run, folder), scalars(whole, folder)
-        assert {tag: dict(curve) for tag, curve in one.items()} == {
-            tag: dict(curve) for tag, curve in other.items()
-        }
+        assert one.keys() == other.keys()
+        assert all(dict(one[tag]) == dict(other[tag]) for tag in one if not tag.startswith("test/"))
+    assert dict(scalars(run)["test/loss"]) == dict(events["test/loss"])
     for table in ("csv/metrics.csv", "mine/version_0/metrics.csv"):
-        assert {*(run / table).read_text().splitlines()} == {*(whole / table).read_text().splitlines()}
+        assert {*(whole / table).read_text().splitlines()} <= {*(run / table).read_text().splitlines()}
 
 
 @pytest.mark.slow
