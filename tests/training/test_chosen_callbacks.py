@@ -1,7 +1,6 @@
 """Callbacks that a person chooses by `callbacks@STAGE.callbacks=NAME`, or names by `_target_`."""
 
 import shutil
-import sys
 from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
@@ -246,15 +245,6 @@ def test_the_load_of_the_device_is_shown(tmp_path: Path, root: Path) -> None:
     ]
     run_here(tmp_path / "run", [*typed, "trainer.limit_train_batches=100"])
     assert any("cpu" in tag for tag in scalars(tmp_path / "run"))
-
-
-def test_without_psutil_it_says_what_to_install(
-    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "psutil", None)
-    typed = [*SHORT, f"data.root={root}", "callbacks@autoencoder.callbacks=device_stats"]
-    with pytest.raises(AeprobeError, match=r"pip install 'aeprobe\[monitor\]'"):
-        run_here(tmp_path / "run", typed)
 
 
 def test_one_of_the_person_s_own_beside_where_they_type(tmp_path: Path, root: Path) -> None:

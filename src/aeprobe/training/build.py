@@ -202,16 +202,9 @@ def _build_data(
     typed: Mapping[str, str],
     stored: bool = False,
 ) -> ImageDataModule:
-    """Build the data module, read, split and held against the checkpoint that was trained on the images.
+    """Build the data module: read, split and held against the checkpoint `trained`, whose encoder sees the images.
 
-    Args:
-        config: as `validate` returned it.
-        seed: orders the images, and chooses those held out where there is no checkpoint.
-        batch_size: of training.
-        trained: the checkpoint whose encoder sees the images.
-        path: its file.
-        typed: what a person typed; a setting that contradicts the checkpoint is refused.
-        stored: as of `build`; the images are not unpacked outside of the working directory.
+    Without one, the seed also chooses the images held out. A typed setting that contradicts it is refused.
     """
     settings: Settings = {key: getattr(config.data, key) for key in ("name", "root", "val_size", "source")}
     settings["split_seed"], files = seed, {}

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import aeprobe.runtime  # noqa: F401
 
-from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, StochasticWeightAveraging
+from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 from torchmetrics import Metric
 
 from aeprobe.config import nodes, objective
@@ -46,8 +46,6 @@ def _callback(config: Config, stage: str, key: str, node: Mapping[str, object], 
             f"{key}: StochasticWeightAveraging averages after the last checkpoint is saved: its average would "
             f"be lost; take callbacks@{stage}.callbacks=ema, whose average is saved, tested and handed on"
         )
-    if isinstance(callback, DeviceStatsMonitor) and find_spec("psutil") is None:
-        raise AeprobeError(f"{key}: the load of a CPU is read by psutil: pip install 'aeprobe[monitor]'")
     if monitor := getattr(callback, "monitor", None):
         require_monitored(f"{key}.monitor", monitor, stage, config, data)
         mode = getattr(callback, "mode", None)
