@@ -130,7 +130,7 @@ def test_a_run_that_is_interrupted_before_its_first_word_is_resumed(
 
     overrides = ["stage=autoencoder", f"data.root={root}", "trainer=debug", "trainer.figures=false"]
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "recorded", interrupted)  # as if it were killed right after the claim
+        patch.setattr(runner.RunDirectory, "recorded", interrupted)  # as if it were killed right after the claim
         with pytest.raises(KeyboardInterrupt):
             run_here(tmp_path / "run", overrides)
     assert metrics(tmp_path / "run")["status"] == "running"
