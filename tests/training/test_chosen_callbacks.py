@@ -144,6 +144,7 @@ def test_a_run_that_stops_before_the_average_has_begun_is_that_of_the_weights(tm
     run_here(tmp_path / "run", [*of(few, 9), *stopping, "+autoencoder.callbacks.ema.update_starting_at_step=40"])
     run_here(tmp_path / "plain", of(few, 3))
     assert len(metrics(tmp_path / "run")["epochs"]) == 3
+    assert "an average never began" in (tmp_path / "run" / "train.log").read_text()
     assert same(last(tmp_path / "run")["state_dict"], last(tmp_path / "plain")["state_dict"])
     assert metrics(tmp_path / "run")["final"] == metrics(tmp_path / "plain")["final"]
 

@@ -112,18 +112,6 @@ def test_no_other_images_have_such_halves(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_table_is_sorted_by_the_metric_s_own_direction(tmp_path: Path, root: Path) -> None:
-    few = ["stage=autoencoder", *FEW[:2], "trainer.figures=false", f"data.root={root}", CHOSEN[0]]
-    options = ["sweep=s", "objective=val/psnr", "autoencoder.optimizer.lr=1e-3,1e-5,3e-4"]
-    assert train("-m", *few, *options, cwd=tmp_path).status == 0
-    runs = find_runs([tmp_path / "outputs" / "sweeps" / "s"])
-    found = [row["metrics"]["val/psnr"]["mean"] for row in summarize(runs)]
-    assert found == sorted(found, reverse=True)
-    losses = [row["metrics"]["val/loss"]["mean"] for row in summarize(runs, metric="val/loss")]
-    assert losses == sorted(losses)
-
-
-@pytest.mark.slow
 def test_the_best_checkpoint_follows_the_metric_that_is_chosen(tmp_path: Path, root: Path) -> None:
     typed = [
         "stage=autoencoder",

@@ -1,5 +1,6 @@
 """Callbacks that every run has: an epoch's seed, signals, checkpoints; and one that keeps every n-th epoch."""
 
+import logging
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from aeprobe.data.sampler import stream
 from aeprobe.signals import end_by_signals
+
+log = logging.getLogger("aeprobe")
 
 
 class EpochSeed(L.Callback):
@@ -36,21 +39,26 @@ class UnbegunAverages(L.Callback):
         """Update the average before it takes the weights' place."""
         for average in self._averages(trainer):
             average.on_train_epoch_end(trainer, module)  # it does nothing the second time
-        self.on_train_end(trainer, module)
+        self._follow(trainer, module)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: Any) -> None:
         """Copy the weights before the average is saved in their place."""
-        self.on_train_end(trainer, module)
+        self._follow(trainer, module)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Copy the weights into an average that has not begun, before it is copied into the module."""
-        for average in self._averages(trainer):
-            if average._average_model is None or average._average_model.n_averaged:
-                continue
-            copied = average._average_model.module
-            with torch.no_grad():
-                for theirs, weights in zip(_tensors(copied), _tensors(module), strict=True):
+        if self._follow(trainer, module):
+            log.warning("warning: %s: an average never began; the weights themselves are tested", module.stage)
+
+    def _follow(self, trainer: L.Trainer, module: L.LightningModule) -> bool:
+        """Copy the weights into each average that has not begun; return True if there is one."""
+        copies = [one._average_model for one in self._averages(trainer)]
+        waiting = [copy.module for copy in copies if copy is not None and not copy.n_averaged]
+        with torch.no_grad():
+            for copy in waiting:
+                for theirs, weights in zip(_tensors(copy), _tensors(module), strict=True):
                     theirs.copy_(weights)
+        return bool(waiting)
 
     def _averages(self, trainer: L.Trainer) -> list[WeightAveraging]:
         return [one for one in trainer.callbacks if isinstance(one, WeightAveraging)]  # type: ignore[attr-defined]
