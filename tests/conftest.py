@@ -83,7 +83,7 @@ def rewrite(directory: Path, change: Callable[[dict[str, Any]], object]) -> None
 
 def scalars(directory: Path, folder: str = "tensorboard") -> dict[str, list[tuple[int, float]]]:
     """Every curve of a run, as TensorBoard reads it: its steps and values."""
-    events = EventAccumulator(str(directory / folder), size_guidance={"scalars": 0}, purge_orphaned_data=False)
+    events = EventAccumulator(str(directory / folder), size_guidance={"scalars": 0})
     events.Reload()
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 

@@ -67,7 +67,7 @@ def test_a_full_disk_stops_the_run_in_a_line_and_it_goes_on_when_there_is_room(
 FULL_BY_THEN = """
 import runpy, sys
 from aeprobe_tools.figures.gallery import Gallery
-draw = Gallery.draw
+show = Gallery.show
 def fill(self, *given):
     with open({filler!r}, "wb", buffering=0) as file:
         try:
@@ -75,8 +75,8 @@ def fill(self, *given):
                 pass
         except OSError:
             pass
-    draw(self, *given)
-Gallery.draw = fill
+    show(self, *given)
+Gallery.show = fill
 sys.argv = ["train.py", *{arguments!r}]
 runpy.run_path({train!r}, run_name="__main__")
 """

@@ -130,7 +130,7 @@ def test_a_run_that_is_interrupted_before_its_first_word_is_resumed(
 
     overrides = ["stage=autoencoder", f"data.root={root}", "trainer=debug", "trainer.figures=false"]
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "recorded", interrupted)  # as if it were killed right after the claim
+        patch.setattr(runner.RunDirectory, "recorded", interrupted)  # as if it were killed right after the claim
         with pytest.raises(KeyboardInterrupt):
             run_here(tmp_path / "run", overrides)
     assert metrics(tmp_path / "run")["status"] == "running"
@@ -186,7 +186,7 @@ def test_no_run_is_no_traceback(tmp_path: Path) -> None:
 
 def test_two_at_once_are_one_too_many(whole: Path, tmp_path: Path) -> None:
     from aeprobe.errors import AeprobeError
-    from aeprobe.runs.run_directory import RunDirectory
+    from aeprobe.runs.rundir import RunDirectory
 
     shutil.copytree(whole, tmp_path / "run")
     first = RunDirectory(tmp_path / "run" / "autoencoder")

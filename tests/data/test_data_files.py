@@ -18,7 +18,6 @@ from aeprobe.data.idx_files import FILES
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.training import build
-from aeprobe.training import run as runner
 
 NAMES = [name for pair in FILES.values() for name in pair]
 SMALL = ("data=folder", "data.val_size=20", "trainer.figures=false", "autoencoder.max_epochs=1")
@@ -104,13 +103,13 @@ def test_a_folder_that_changes_between_the_stages_ends_the_run_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_folder(tmp_path / "images", 120)
-    second = build.build_classifier
+    second = build._build_classifier
 
     def changed(*args: object, **more: object) -> build.Experiment:
         flip(folder / LABELS, 50)
         return second(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runner, "build_classifier", changed)
+    monkeypatch.setattr(build, "_build_classifier", changed)
     with pytest.raises(AeprobeError, match=f"data: {LABELS} in"):
         run_here(tmp_path / "run", [*SMALL, f"data.root={folder}"])
     assert metrics(tmp_path / "run" / "autoencoder")["status"] == "completed"

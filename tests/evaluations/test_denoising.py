@@ -175,9 +175,9 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 def test_without_its_package_it_is_left_out_unless_it_was_typed(
     trained: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    from aeprobe.training import additions
+    from aeprobe.training import instantiate
 
-    monkeypatch.setattr(additions, "find_spec", lambda _: None)
+    monkeypatch.setattr(instantiate, "find_spec", lambda _: None)
     words = ["stage=test", f"ckpt={trained}/autoencoder", f"data.root={root}", "trainer.figures=false"]
     with pytest.raises(AeprobeError, match=r"skimage is not installed: pip install 'aeprobe\[denoising\]'"):
         run_here(tmp_path / "run", [*words, CHOSEN[0]])

@@ -119,9 +119,15 @@ def test_graph_hparams_and_projector(run: Path, stage: str) -> None:
         key: value.number_value or value.string_value for key, value in content.session_start_info.hparams.items()
     }
     layers = f"{'784-500-200-100-30' if stage == 'autoencoder' else '30-20-15-10'} with ReLU"
-    expected = {"stage": stage, "lr": 1e-3, "weight_decay": 1e-5, "batch_size": 10, "epochs": EPOCHS}
-    assert (expected | {"layers": layers}).items() <= values.items()
-    assert {"optimizer", "scheduler", "seed", "network", "head", "val_size"} <= values.keys()
+    expected = {
+        "stage": stage,
+        f"{stage}.optimizer.lr": 1e-3,
+        f"{stage}.optimizer.weight_decay": 1e-5,
+        f"{stage}.batch_size": 10,
+        "layers": layers,
+    }
+    assert expected.items() <= values.items()
+    assert {"seed", "autoencoder.network.widths", "classifier.head.widths", "data.val_size"} <= values.keys()
     projected = (folder / "projector_config.pbtxt").exists()
     assert projected == (stage == "autoencoder")
     if projected:

@@ -69,7 +69,7 @@ def test_clusters_see_no_label(root: Path, tmp_path: Path) -> None:
     settings = [*CLUSTERED, "regularizer@autoencoder.regularizer=information", f"data.root={root}"]
     run_here(tmp_path / "labelled", settings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aeprobe.training.data.ImageDataModule", Unlabelled)
+        patch.setattr("aeprobe.training.build.ImageDataModule", Unlabelled)
         run_here(tmp_path / "unlabelled", settings)
     one, other = (checkpoints.load(tmp_path / name).state_dict() for name in ("labelled", "unlabelled"))
     assert all(torch.equal(value, other[key]) for key, value in one.items())

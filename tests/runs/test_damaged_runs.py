@@ -48,15 +48,6 @@ def test_metrics_that_are_none_are_refused_in_a_line(run: Path, text: str) -> No
         assert len(str(refused.value)) < 400
 
 
-def test_metrics_that_were_cut_short_are_refused_in_a_line(run: Path) -> None:
-    file = run / "autoencoder" / "metrics.json"
-    text = file.read_text()
-    for length in range(0, len(text), len(text) // 20):
-        file.write_text(text[:length])
-        with pytest.raises(AeprobeError, match=r"metrics\.json cannot be read: [^\n]+$"):
-            read_metrics(file.parent)
-
-
 def test_a_damaged_figure_is_none(run: Path) -> None:
     part = run / "autoencoder"
     stage = StageRun(part, read_metrics(part))

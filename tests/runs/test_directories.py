@@ -1,7 +1,6 @@
 """A run writes into a directory of its own alone, and a refusal leaves nothing behind."""
 
 import contextlib
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,7 @@ from conftest import metrics
 from images import write_folder
 
 from aeprobe.errors import AeprobeError
-from aeprobe.runs.ownership import discard_unused, require_unused
-from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.runs.rundir import RunDirectory, discard_unused, require_unused
 
 SMALL = (
     *("stage=autoencoder", "data=folder", "data.root=folder", "data.val_size=50"),
@@ -106,18 +104,6 @@ def test_a_job_that_lost_something_is_told_and_the_others_run(tmp_path: Path) ->
         assert content(job) == before
         (other,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-1*")
         assert metrics(other)["status"] == "completed"
-
-
-def test_a_stage_2_whose_stage_1_is_gone_is_told(tmp_path: Path) -> None:
-    write_folder(tmp_path / "folder")
-    typed = ("-m", "sweep=s", "seed=0", *SMALL[1:])
-    with contextlib.chdir(tmp_path):
-        assert command(*typed).status == 0
-        (job,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
-        shutil.rmtree(job / "autoencoder")
-        again = command(*typed)
-        assert (again.status, (job / "autoencoder").exists()) == (1, False)
-        assert "classifier holds a run, but" in again.err
 
 
 def test_a_refused_job_is_tried_again(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pictures_made import write_pictures
 from aeprobe.data.idx_files import FILES
 from aeprobe.errors import AeprobeError
 from aeprobe_tools.report.write import write_report
-from aeprobe_tools.results.folding import find_runs, summarize
 
 SHORT = ("trainer.limit_train_batches=3", "trainer.limit_epochs=1")
 LABELS = [names[1] for names in FILES.values()]
@@ -48,29 +47,6 @@ def test_stage_2_and_a_test_take_images_that_are_typed_and_say_whose_encoder_it_
     assert metrics(tmp_path / "again")["final"]["test/loss"] == found["final"]["test/loss"]
     resumed = train("resume=run", cwd=tmp_path)
     assert "nothing is left to do" in resumed.out
-    # Its encoder was trained on MNIST all the same, and can be probed there, whatever its head is for.
-    probe = (
-        "stage=probe",
-        "ckpt=run",
-        "data=mnist",
-        "probe.labels=[50]",
-        "probe.draws=1",
-        "trainer.figures=false",
-    )
-    probed = train(*probe, "hydra.run.dir=probes/mnist", cwd=tmp_path)
-    assert probed.status == 0, probed.err
-    assert "images: mnist; the encoder was trained on mnist" in probed.out
-    own = train(*probe[:2], *probe[3:], "hydra.run.dir=probes/own", cwd=tmp_path)
-    assert own.status == 0, own.err
-    assert metrics(tmp_path / "probes" / "own")["encoder_data"] == "mnist"
-    folded = summarize(find_runs([tmp_path / "probes"]))
-    assert [row["n"] for row in folded] == [1, 1]
-    with pytest.raises(AeprobeError, match="expected runs of one dataset"):
-        write_report([tmp_path / "probes" / "own", tmp_path / "probes" / "mnist"])
-    other_encoder = ("stage=probe", f"ckpt={trained}/autoencoder", *probe[3:], "seed=9")
-    assert train(*other_encoder, "hydra.run.dir=probes/other", cwd=tmp_path).status == 0
-    with pytest.raises(AeprobeError, match="expected seeds of one experiment"):
-        write_report([tmp_path / "probes" / "mnist", tmp_path / "probes" / "other"])
 
 
 def test_images_of_another_shape_are_refused(trained: Path, tmp_path: Path) -> None:

@@ -7,20 +7,18 @@ from pathlib import Path
 import modules
 import pytest
 import torch
-from conftest import REPO, run_here, train
-from hydra import compose, initialize_config_dir
+from conftest import REPO, composed, run_here, train
 from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from aeprobe.config.checks import validate
 from aeprobe.config.schema import plain
 from aeprobe.config.settings import fingerprint
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import EpochBatches
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe_tools.report import ranges
+from aeprobe_tools.results import ranges
 from aeprobe_tools.results.stage_run import StageRun
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
@@ -31,8 +29,7 @@ WHOLE = ("trainer=debug", f"trainer.limit_train_batches={STEPS}", "trainer.figur
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_preset_keeps_the_reports_widths_and_the_frozen_encoder(name: str) -> None:
     overrides = [f"experiment={name}"]
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = validate(compose("config", overrides=overrides), overrides)
+    config = composed(overrides)
     assert config.autoencoder.network["widths"] == ["auto", 500, 200, 100, 30]
     assert config.classifier.head["widths"] == ["auto", *([256, 256] if name == "wide_head" else [20, 15]), "auto"]
     assert config.data.name == "mnist"
@@ -41,8 +38,7 @@ def test_a_preset_keeps_the_reports_widths_and_the_frozen_encoder(name: str) -> 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "wide_head"])  # needs another's encoder
 def test_the_ranges_on_file_are_those_of_the_experiment_as_it_is(name: str) -> None:
     overrides = [f"experiment={name}"]
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = plain(validate(compose("config", overrides=overrides), overrides))
+    config = plain(composed(overrides))
     on_file = OmegaConf.to_container(OmegaConf.load(ranges.FILE))
     assert isinstance(on_file, dict)
     # What these two are for is not a classifier of all labels: see docs/LABELS.md and docs/DENOISING.md.
@@ -62,7 +58,7 @@ def test_twenty_steps_of_both_stages_equal_a_plain_loop(root: Path, tmp_path: Pa
     train_split = data.splits["train"]
     images, labels = train_split.images.double() / 255, train_split.labels
 
-    aeprobe_seed(5)
+    torch.manual_seed(5)
     autoencoder = modules.autoencoder([784, 500, 200, 100, 30]).double()
     expected = plain_losses(autoencoder, images, images, list(autoencoder.parameters()), mse_loss)
     row = metrics_of(tmp_path / "run" / "autoencoder")
@@ -72,7 +68,7 @@ def test_twenty_steps_of_both_stages_equal_a_plain_loop(root: Path, tmp_path: Pa
     for ours, reference in zip(trained.parameters(), autoencoder.parameters(), strict=True):
         torch.testing.assert_close(ours.double(), reference, rtol=0, atol=2e-5)  # float32 beside float64
 
-    aeprobe_seed(5)
+    torch.manual_seed(5)
     classifier = modules.classifier([784, 500, 200, 100, 30], [30, 20, 15, 10]).double()
     best = checkpoints.load(tmp_path / "run" / "autoencoder")
     assert isinstance(best, Autoencoder)
@@ -95,10 +91,6 @@ def plain_losses(
         optimizer.step()
         losses.append(loss.item())
     return losses
-
-
-def aeprobe_seed(value: int) -> None:
-    torch.manual_seed(value)
 
 
 def metrics_of(directory: Path) -> dict[str, float]:

@@ -1,19 +1,15 @@
 """Learning-rate schedules: what they count, what resuming and lengthening make of them, what is said of them."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
-from conftest import REPO, metrics, run_here, scalars, train
-from hydra import compose, initialize_config_dir
+from conftest import composed, metrics, run_here, scalars
 from images import write_folder
-from same_runs import same
+from same_runs import resume_here, same
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from aeprobe.cli.resume import resume
-from aeprobe.config.checks import validate
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.training import run as runner
@@ -47,24 +43,10 @@ def rates(run: Path) -> list[float]:
     return [value for _, value in scalars(run)["train/lr"]]
 
 
-def composed(*typed: str) -> Any:
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        return validate(compose("config", overrides=list(typed)), typed)
-
-
-def resumed(run: Path, *typed: str) -> None:
-    """`python train.py resume=RUN`, in this process."""
-    goes_on = resume([f"resume={run}", *typed])
-    runner.run(runner.Request(goes_on.config, goes_on.directory, goes_on.overrides, resume=True))
-
-
 COUNTED = [  # what is typed, the interval that is meant, and the rate of each of three epochs
     (choose("step", step_size=1), "epoch", [1e-3, 1e-4, 1e-5]),
-    (choose("exponential", gamma=0.5), "epoch", [1e-3, 5e-4, 2.5e-4]),
-    (choose("StepLR", step_size=2), "epoch", [1e-3, 1e-3, 1e-4]),
     (choose("MultiStepLR", milestones="[1,2]", gamma=0.5, interval="null"), "epoch", [1e-3, 5e-4, 2.5e-4]),
     (choose("StepLR", step_size=BATCHES, interval="step"), "step", [1e-3, 1e-4, 1e-5]),
-    (choose("PolynomialLR", total_iters="auto", interval="epoch"), "epoch", [1e-3, 2e-3 / 3, 1e-3 / 3]),
     (choose("cosine", interval="epoch"), "epoch", [1e-3, 7.5e-4, 2.5e-4]),
     (choose("plateau", patience=0, threshold=0.99, factor=0.5), "epoch", [1e-3, 1e-3, 5e-4]),
 ]
@@ -93,9 +75,9 @@ def test_auto_is_the_number_of_what_is_counted(interval: str, length: int, tmp_p
 
 def test_auto_counts_steps_where_nothing_else_is_said() -> None:
     for typed, interval in ((choose("CosineAnnealingLR", T_max="auto"), "step"), (choose("onecycle"), "step")):
-        assert composed(*typed).autoencoder.scheduler["interval"] == interval
-    assert composed(*choose("CosineAnnealingLR", T_max=5)).autoencoder.scheduler["interval"] == "epoch"
-    assert composed().autoencoder.scheduler == {"_target_": None}  # as stored runs have it
+        assert composed(typed).autoencoder.scheduler["interval"] == interval
+    assert composed(choose("CosineAnnealingLR", T_max=5)).autoencoder.scheduler["interval"] == "epoch"
+    assert composed([]).autoencoder.scheduler == {"_target_": None}  # as stored runs have it
 
 
 def test_a_plateau_looks_at_the_epochs_that_were_validated(
@@ -112,20 +94,12 @@ def test_a_plateau_looks_at_the_epochs_that_were_validated(
 
 
 RESUMED = [
-    choose("step", step_size=1),
     choose("plateau", patience=0, threshold=0.99),
     choose("onecycle"),
-    *(
-        pytest.param(typed, marks=pytest.mark.slow)
-        for typed in (
-            choose("exponential"),
-            choose("cosine", interval="epoch"),
-            choose("onecycle", interval="epoch"),
-            choose("MultiStepLR", milestones="[1,3]"),
-            choose("CyclicLR", base_lr=1e-3, max_lr=1e-2, step_size_up=3, mode="exp_range", gamma=0.9),
-            choose("CosineAnnealingWarmRestarts", T_0=3, interval="step"),
-            choose("LinearLR", total_iters=7, interval="step"),
-        )
+    pytest.param(choose("cosine", interval="epoch"), marks=pytest.mark.slow),
+    pytest.param(
+        choose("CyclicLR", base_lr=1e-3, max_lr=1e-2, step_size_up=3, mode="exp_range", gamma=0.9),
+        marks=pytest.mark.slow,
     ),
 ]
 
@@ -140,9 +114,9 @@ def test_a_resumed_schedule_goes_on_to_the_same_bits(typed: list[str], tmp_path:
     overrides = [*RUN, *typed, "autoencoder.max_epochs=4", f"data.root={few}"]
     run_here(tmp_path / "whole", overrides)
     with pytest.raises(KeyboardInterrupt):
-        runner.run(runner.Request(composed(*overrides), tmp_path / "part", overrides, callbacks=[Cut()]))
+        runner.run(runner.Request(composed(overrides), tmp_path / "part", overrides, callbacks=[Cut()]))
     assert len(metrics(tmp_path / "part")["epochs"]) == 2
-    resumed(tmp_path / "part")
+    resume_here(tmp_path / "part")
     assert_same_runs(tmp_path / "whole", tmp_path / "part")
 
 
@@ -154,19 +128,11 @@ def assert_same_runs(one: Path, other: Path) -> None:
             assert same(a[key], b[key]), (name, key)
 
 
-LONGER = [
-    choose("step", step_size=1),
-    choose("plateau", patience=0, threshold=0.99),
-    choose("StepLR", step_size=2),
-]
-
-
-@pytest.mark.parametrize("typed", LONGER, ids=lambda typed: " ".join(typed))
-def test_a_schedule_without_a_length_may_be_lengthened(typed: list[str], tmp_path: Path, few: Path) -> None:
-    overrides = [*RUN, *typed, f"data.root={few}"]
+def test_a_schedule_without_a_length_may_be_lengthened(tmp_path: Path, few: Path) -> None:
+    overrides = [*RUN, *choose("plateau", patience=0, threshold=0.99), f"data.root={few}"]
     run_here(tmp_path / "long", [*overrides, "autoencoder.max_epochs=3"])
     run_here(tmp_path / "run", [*overrides, "autoencoder.max_epochs=1"])
-    resumed(tmp_path / "run", "autoencoder.max_epochs=3")
+    resume_here(tmp_path / "run", "autoencoder.max_epochs=3")
     assert_same_runs(tmp_path / "long", tmp_path / "run")
 
 
@@ -180,43 +146,7 @@ FIXED = [
 def test_a_schedule_with_a_length_is_not_lengthened(typed: list[str], tmp_path: Path, few: Path) -> None:
     run_here(tmp_path / "run", [*RUN, *typed, "autoencoder.max_epochs=1", f"data.root={few}"])
     with pytest.raises(AeprobeError, match="was made for 1 epochs"):
-        resumed(tmp_path / "run", "autoencoder.max_epochs=3")
-
-
-ZERO = [
-    (choose("step", step_size=1, interval="step"), "in epoch 2 of 4"),  # the eighth step's is 1e-10
-    (choose("exponential", gamma=1e-8), "in epoch 2 of 4"),
-    (choose("CosineAnnealingLR", T_max=3), "in epoch 4 of 4"),
-    (choose("plateau", patience=0, threshold=0.99, factor=0), "in epoch 3 of 4"),
-]
-
-
-@pytest.mark.parametrize(("typed", "when"), ZERO, ids=[" ".join(typed) for typed, _ in ZERO])
-def test_a_rate_that_falls_to_zero_is_said_once(typed: list[str], when: str, tmp_path: Path, few: Path) -> None:
-    run_here(tmp_path / "run", [*RUN, *typed, "autoencoder.max_epochs=4", f"data.root={few}"])
-    assert_said(tmp_path / "run" / "train.log", when)
-
-
-def assert_said(log: Path, when: str) -> None:
-    (line,) = [line for line in log.read_text().splitlines() if "warning: " in line]
-    assert "autoencoder: the rate is down from 0.001 to" in line
-    assert when in line
-
-
-@pytest.mark.slow
-def test_the_command_prints_the_warning_too(tmp_path: Path, few: Path) -> None:
-    typed, when = ZERO[0]
-    done = train(*RUN, *typed, "autoencoder.max_epochs=4", f"data.root={few}", "hydra.run.dir=run", cwd=tmp_path)
-    assert (done.status, done.err) == (0, "")
-    (tmp_path / "out").write_text(done.out)
-    assert_said(tmp_path / "out", when)
-
-
-@pytest.mark.parametrize("name", ["none", "cosine", "onecycle", "step", "exponential", "plateau"])
-def test_a_rate_that_reaches_zero_at_the_end_is_no_warning(name: str, tmp_path: Path, few: Path) -> None:
-    run_here(tmp_path / "run", [*RUN, *choose(name), "autoencoder.max_epochs=4", f"data.root={few}"])
-    assert "warning" not in (tmp_path / "run" / "train.log").read_text()
-    assert min(rates(tmp_path / "run")) > 0 or math.isclose(rates(tmp_path / "run")[-1], 0)
+        resume_here(tmp_path / "run", "autoencoder.max_epochs=3")
 
 
 class Plateau(ReduceLROnPlateau):
@@ -228,8 +158,6 @@ REFUSED = [
     ([*OWN, f"++{NODE}.mode=max"], f"{NODE}.mode=max: must be min"),
     ([*OWN, "data.val_size=0"], "the test set's with data.val_size=0"),
     (choose("plateau", interval="step"), f"{NODE}.interval=step: must be epoch"),
-    (choose("plateau", mode="max"), f"{NODE}.mode=max: must be min"),
-    ([*choose("plateau"), "data.val_size=0"], "the test set's with data.val_size=0"),
     ([*choose("plateau"), "trainer.check_val_every_n_epoch=11"], "not measured in 10 epochs"),
     (choose("step", interval="batch"), f"{NODE}.interval=batch: must be step or epoch"),
     (choose("onecycle", pct_start=2), f"{NODE} (OneCycleLR): Expected float between 0 and 1 pct_start"),

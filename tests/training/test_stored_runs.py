@@ -1,17 +1,15 @@
 """Runs that were stored: made before a key existed, lengthened, or stopped early by a callback."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
-from conftest import REPO, metrics, rewrite, run_here, train
-from hydra import compose, initialize_config_dir
+from conftest import composed, metrics, rewrite, run_here, train
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
+from same_runs import resume_here
 
-from aeprobe.config.checks import validate
 from aeprobe.training import run as runner
 from aeprobe_tools.report import write as report
 from aeprobe_tools.results import folding
@@ -61,19 +59,6 @@ def test_a_run_from_before_a_key_existed_resumes_and_folds(tmp_path: Path, root:
 
 
 @pytest.mark.slow
-def test_a_sweep_from_before_a_key_existed_trains_nothing_twice(tmp_path: Path, root: Path) -> None:
-    command = ("-m", "sweep=s", "seed=0", *SHORT, "autoencoder.max_epochs=1", f"data.root={root}")
-    assert train(*command, cwd=tmp_path).status == 0
-    (job,) = (tmp_path / "outputs" / "sweeps" / "s").glob("*seed-0*")
-    take_away(job, YOUNG)
-    before = (job / "metrics.json").read_bytes()
-    again = train(*command, cwd=tmp_path)
-    assert (again.status, again.err) == (0, "")
-    assert "nothing is left to do" in again.out
-    assert (job / "metrics.json").read_bytes() == before
-
-
-@pytest.mark.slow
 def test_what_was_changed_on_resuming_stays_for_whoever_looks(tmp_path: Path, root: Path) -> None:
     short = [*FEW, f"data.root={root}"]
     path = tmp_path / "run"
@@ -93,29 +78,21 @@ def test_what_was_changed_on_resuming_stays_for_whoever_looks(tmp_path: Path, ro
     assert "classifier.max_epochs=1" not in page
 
 
-LENGTHEN_AND_DIE = """
-import os, signal, sys
-from aeprobe.cli import resume
-from aeprobe.training import run as runner
-import lightning as L
-class Die(L.Callback):
-    def on_train_epoch_start(self, trainer, module):
+class Ends(L.Callback):
+    """Ends the run as a signal does, in its third epoch."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: object) -> None:
         if trainer.current_epoch == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-run = resume.resume(sys.argv[1:])
-request = runner.Request(run.config, run.directory, run.overrides, True, run.changed, callbacks=[Die()])
-runner.run(request)
-"""
+            raise KeyboardInterrupt
 
 
-@pytest.mark.slow
-def test_a_lengthened_run_that_is_killed_goes_on_to_its_new_length(tmp_path: Path, root: Path) -> None:
+def test_a_lengthened_run_that_is_ended_goes_on_to_its_new_length(tmp_path: Path, root: Path) -> None:
     short, path = [*SHORT, f"data.root={root}"], tmp_path / "run"
     run_here(path, [*short, "autoencoder.max_epochs=1"])
-    command = [sys.executable, "-c", LENGTHEN_AND_DIE, f"resume={path}", "autoencoder.max_epochs=4"]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == -9
-    assert (metrics(path)["status"], len(metrics(path)["epochs"])) == ("running", 2)
-    assert train("resume=run", cwd=tmp_path).status == 0
+    with pytest.raises(KeyboardInterrupt):
+        resume_here(path, "autoencoder.max_epochs=4", callbacks=[Ends()])
+    assert (metrics(path)["status"], len(metrics(path)["epochs"])) == ("interrupted", 2)
+    resume_here(path)
     run_here(tmp_path / "whole", [*short, "autoencoder.max_epochs=4"])
     assert len(metrics(path)["epochs"]) == 4
     assert metrics(path)["final"] == metrics(tmp_path / "whole")["final"]
@@ -124,8 +101,7 @@ def test_a_lengthened_run_that_is_killed_goes_on_to_its_new_length(tmp_path: Pat
 @pytest.mark.slow
 def test_each_stage_has_callbacks_of_its_own_and_an_early_stop_is_complete(tmp_path: Path, root: Path) -> None:
     overrides = [*FEW, f"data.root={root}", "autoencoder.max_epochs=8", "classifier.max_epochs=6"]
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = validate(compose("config", overrides=overrides), overrides)
+    config = composed(overrides)
     stopping = EarlyStopping("val/loss", min_delta=0.5, patience=2)  # three steps do not gain as much
     made = runner.run(runner.Request(config, tmp_path / "run", overrides, callbacks=[stopping])).metrics
     assert {stage: len(found["epochs"]) for stage, found in made.items()} == {"autoencoder": 3, "classifier": 3}

@@ -27,7 +27,7 @@ from aeprobe.paths import operand, shortest, typed_command
 from aeprobe.processes import launch
 from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import Metrics
-from aeprobe.runs.ownership import discard_unused
+from aeprobe.runs.rundir import discard_unused
 from aeprobe.signals import end_by_signals
 from aeprobe.wording import numbers
 

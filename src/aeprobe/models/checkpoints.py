@@ -72,18 +72,21 @@ def read(path: Path) -> Checkpoint:
     return content
 
 
-def restore(checkpoint: Checkpoint, path: Path, plugins: Sequence[str] = ()) -> Autoencoder | Classifier:
+def restore(
+    checkpoint: Checkpoint, path: Path, plugins: Sequence[str] = (), **training: Any
+) -> Autoencoder | Classifier:
     """Build the module that a checkpoint holds, in eval mode.
 
     Args:
         checkpoint: as `read` returned it.
         path: of its file.
         plugins: packages of which it may name classes, too.
+        training: further arguments of the module, of training alone.
     """
     settings = checkpoint["hyper_parameters"]
     require_trusted(building.nodes_of(settings), plugins, f"ckpt={path}")
     try:
-        module = building.BUILDERS[checkpoint["stage"]](settings)
+        module = building.BUILDERS[checkpoint["stage"]](settings, **training)
         module.load_state_dict(checkpoint["state_dict"], strict=True)
     except Exception as error:  # settings that are not the project's can end in any
         architecture = {name: settings[name] for name in ("network", "head") if name in settings}

@@ -1,4 +1,4 @@
-"""The processes of one run: their start, by Lightning, and what they tell each other. Nothing for one alone."""
+"""Start the processes of one run, by Lightning, and let them talk to each other. One alone does nothing here."""
 
 import os
 import sys

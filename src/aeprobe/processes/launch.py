@@ -19,7 +19,7 @@ class Place:
 
     @property
     def first(self) -> bool:
-        """Whether it makes the run directory, logs and writes, alone of all processes."""
+        """True for the process that makes the run directory, logs and writes, alone of all."""
         return self.rank == 0
 
 

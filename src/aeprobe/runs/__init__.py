@@ -1,1 +1,1 @@
-"""A run directory: who owns it, what it holds, and metrics.json."""
+"""Run directories and metrics.json."""

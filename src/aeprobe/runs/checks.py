@@ -1,4 +1,4 @@
-"""A composed configuration, held against what is there: the checkpoint that it names, and the processes."""
+"""Check a composed configuration against the checkpoint that it names and the processes that were started."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from aeprobe.runs.metrics import find_checkpoint
 
 
 def check(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
-    """Checks all of a run that can be checked without torch; arguments and result as of `validate`.
+    """Check all of a run that can be checked without torch; arguments and result as of `validate`.
 
     Raises:
         AeprobeError: from `validate`, or there is no such checkpoint, or other processes than were typed.

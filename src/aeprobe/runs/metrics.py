@@ -1,4 +1,4 @@
-"""metrics.json, the contract that others read, and its one reader. Needs no torch."""
+"""Read metrics.json, the contract that others read too. Needs no torch."""
 
 import json
 from pathlib import Path
@@ -15,14 +15,14 @@ SHAPE = {"stage": str, "status": str, "overrides": list, "config": dict, "epochs
 
 
 def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
-    """metrics.json of a run directory, of the shape that its readers rely on.
+    """Return metrics.json of a run directory, of the shape that its readers rely on.
 
     Args:
         path: the directory.
-        missing_ok: whether it may have none, and nothing ({}) is returned.
+        missing_ok: return {} where there is none.
 
     Raises:
-        AeprobeError: there is none, or it is none of ours.
+        AeprobeError: there is none, or it is not of this project.
     """
     file = path / "metrics.json"
     try:
@@ -45,7 +45,7 @@ def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
 
 
 def parsed(content: bytes) -> dict[str, Any]:
-    """The values of a JSON object, with text that can be shown on a terminal; raises ValueError."""
+    """Return the values of a JSON object, with text that can be shown on a terminal, or raise ValueError."""
     value = _shown(json.loads(content))
     if not isinstance(value, dict):
         raise ValueError("it is no object")
@@ -61,7 +61,7 @@ def _shown(value: Any) -> Any:
 
 
 def find_checkpoint(run: str | Path, stage: str) -> Path:
-    """The file that `run` means: itself, or the checkpoint that a run directory's metrics.json names.
+    """Return the checkpoint that `run` means: itself, or the one that a run directory's metrics.json names.
 
     Args:
         run: a .ckpt file or a run directory.

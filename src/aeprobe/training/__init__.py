@@ -1,3 +1,3 @@
-"""From a checked configuration to a trained and measured run."""
+"""Train and measure: a checked configuration becomes a finished run."""
 
 import aeprobe.runtime  # noqa: F401

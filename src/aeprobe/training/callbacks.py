@@ -1,5 +1,6 @@
-"""What every run adds to the Trainer: an epoch's seed, signals and checkpoints."""
+"""Callbacks that every run has: an epoch's seed, signals, checkpoints; and one that keeps every n-th epoch."""
 
+import logging
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,44 +14,51 @@ from torch import Tensor, nn
 from aeprobe.data.sampler import stream
 from aeprobe.signals import end_by_signals
 
+log = logging.getLogger("aeprobe")
+
 
 class EpochSeed(L.Callback):
-    """Seeds torch anew for every epoch, so that its shifts and noise depend on (seed, epoch) alone."""
+    """Seed torch anew for every epoch, so that its shifts and noise depend on (seed, epoch) alone."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        """Each process draws its own."""
+        """Seed each process by its rank."""
         torch.manual_seed(stream("epoch", self.seed, trainer.current_epoch, trainer.global_rank))
 
 
 class UnbegunAverages(L.Callback):
-    """Has an average of the weights that has not begun yet follow them; it stands before those who use it.
+    """Let an average of the weights that has not begun yet follow them; it stands before those who use it.
 
     Lightning validates, saves and tests its copy of the initial weights until then. It also lets an average that
     is updated at the end of epochs do so after the validation, so that other weights were saved than measured.
     """
 
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Before the average takes the weights' place."""
+        """Update the average before it takes the weights' place."""
         for average in self._averages(trainer):
             average.on_train_epoch_end(trainer, module)  # it does nothing the second time
-        self.on_train_end(trainer, module)
+        self._follow(trainer, module)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: Any) -> None:
-        """Before it is saved as the weights."""
-        self.on_train_end(trainer, module)
+        """Copy the weights before the average is saved in their place."""
+        self._follow(trainer, module)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Before it is copied into the module."""
-        for average in self._averages(trainer):
-            if average._average_model is None or average._average_model.n_averaged:
-                continue
-            copied = average._average_model.module
-            with torch.no_grad():
-                for theirs, weights in zip(_tensors(copied), _tensors(module), strict=True):
+        """Copy the weights into an average that has not begun, before it is copied into the module."""
+        if self._follow(trainer, module):
+            log.warning("warning: %s: an average never began; the weights themselves are tested", module.stage)
+
+    def _follow(self, trainer: L.Trainer, module: L.LightningModule) -> bool:
+        """Copy the weights into each average that has not begun; return True if there is one."""
+        copies = [one._average_model for one in self._averages(trainer)]
+        waiting = [copy.module for copy in copies if copy is not None and not copy.n_averaged]
+        with torch.no_grad():
+            for copy in waiting:
+                for theirs, weights in zip(_tensors(copy), _tensors(module), strict=True):
                     theirs.copy_(weights)
+        return bool(waiting)
 
     def _averages(self, trainer: L.Trainer) -> list[WeightAveraging]:
         return [one for one in trainer.callbacks if isinstance(one, WeightAveraging)]  # type: ignore[attr-defined]
@@ -61,20 +69,20 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 class Signals(L.Callback):
-    """Takes the signals back from Lightning, whose handler waits for the other processes (2.6.6)."""
+    """Take the signals back from Lightning, whose handler waits for the other processes (2.6.6)."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lightning has taken them by now."""
+        """Take them back: Lightning has taken them by now."""
         end_by_signals()
 
     on_test_start = on_train_start
 
 
 class Checkpoint(ModelCheckpoint):
-    """Lightning's, at the end of an epoch, with a state that names files alone: a run directory can be moved.
+    """Lightning's ModelCheckpoint, whose state names files without directories: a run directory can be moved.
 
-    It keeps the checkpoint with the best value of `monitor`, the lowest or (mode "max") the highest, or else the
-    newest, in `directory` as `name`.ckpt. Where that is None, the Trainer is made with the run's.
+    At the end of an epoch it keeps the checkpoint with the best value of `monitor`, or else the newest, in
+    `directory` (None: the run's) as `name`.ckpt.
     """
 
     def __init__(
@@ -92,20 +100,20 @@ class Checkpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """The same in every version of Lightning, so that a run of an earlier one goes on."""
+        """Return a key that no version of Lightning changes."""
         return f"Checkpoint {self.filename}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Lightning's, without directories."""
+        """Return Lightning's state without directories."""
         return _moved(super().state_dict(), "")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Puts the files where this run's checkpoints are now."""
+        """Put the files where this run's checkpoints are now."""
         super().load_state_dict(_moved(state_dict, str(self.dirpath)))
 
 
 def _moved(state: dict[str, Any], directory: str) -> dict[str, Any]:
-    """A ModelCheckpoint's state with its files in another directory."""
+    """Return a ModelCheckpoint's state with its files in another directory."""
 
     def moved(path: str) -> str:
         return str(Path(directory, Path(path).name)) if path else path

@@ -11,7 +11,7 @@ import lightning as L
 
 from aeprobe.evaluation import Figures
 from aeprobe.runs.metrics import Metrics
-from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.runs.rundir import RunDirectory
 from aeprobe.training.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class NotDrawn:
             what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
             self.reasons[name] = what
             text = "".join(traceback.format_exception(error)).rstrip()
-            log.warning("not drawn: %s (%s)", name.replace("_", " "), what, extra={"traceback": text})
+            log.warning("not drawn: %s (%s)", name.replace("_", " "), what, extra={"traceback": f"\n{text}"})
 
 
 class Display(L.Callback):

@@ -1,4 +1,4 @@
-"""What is recorded of a training, and when. Its numbers are gathered here, not in the modules.
+"""Record a training: an epoch's row, and a value for every step.
 
 `self.log` on every training step costs nearly a millisecond, more than the classifier's arithmetic. So the
 steps' metrics stay tensors until the epoch's end, and are then written all at once: a value for every step
@@ -7,7 +7,7 @@ in TensorBoard, their mean over samples in metrics.json.
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -19,15 +19,14 @@ from torch.utils.tensorboard import SummaryWriter
 
 from aeprobe.errors import AeprobeError
 from aeprobe.processes.collectives import mean
-from aeprobe.runs.run_directory import RunDirectory
-from aeprobe.training import logs
+from aeprobe.runs.rundir import RunDirectory
 from aeprobe.wording import distinct, numbers
 
 log = logging.getLogger("aeprobe")
 
 
 class Recorder(L.Callback):
-    """Writes every epoch's row to metrics.json and TensorBoard, and prints it as a line.
+    """Write every epoch's row to metrics.json and TensorBoard, and print it as a line.
 
     Args:
         directory: the run's.
@@ -52,51 +51,41 @@ class Recorder(L.Callback):
         self._last: dict[str, Tensor] = {}
         self._rates: list[float] = []
         self._began = self._ended = 0.0
-        self._warned = False
 
     def on_fit_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Writes the past epochs of a resumed run to metrics.json."""
+        """Write the past epochs of a resumed run to metrics.json."""
         if self.epochs:
             self.directory.write(epochs=self.epochs)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
-        """Notes how far the loggers' files go, for a run that goes on from it."""
-        checkpoint["logs"] = logs.flush(trainer.loggers)
+        """Write what was logged to the disk: a run that goes on from here needs it."""
+        for logger in trainer.loggers:
+            logger.save()
 
     def state_dict(self) -> dict[str, Any]:
-        """The past epochs; they travel in the checkpoint."""
+        """Return the past epochs; they travel in the checkpoint."""
         steps = {tag: torch.tensor(values, dtype=torch.float64) for tag, values in self.steps.items()}
-        return {"epochs": self.epochs, "steps": steps, "epoch_steps": self.epoch_steps, "warned": self._warned}
+        return {"epochs": self.epochs, "steps": steps, "epoch_steps": self.epoch_steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes them back."""
+        """Take them back."""
         self.epochs, self.epoch_steps = state_dict["epochs"], state_dict["epoch_steps"]
         self.steps = {tag: values.tolist() for tag, values in state_dict["steps"].items()}
         self.steps["step"] = [int(step) for step in self.steps["step"]]
-        self._warned = state_dict.get("warned", False)
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Begins an epoch's row; warns once where the rate is as good as 0 before the last epoch is trained."""
-        logs.flush(trainer.loggers)  # means of the last epoch, which Lightning logs after its checkpoint is saved
-        rates = [*self.steps.get("train/lr", []), trainer.optimizers[0].param_groups[0]["lr"]]
-        if not self._warned and (fallen := first_zero(rates)) is not None:
-            self._warned = True
-            epoch = sum(fallen >= steps for steps in self.epoch_steps) + 1
-            log.warning(
-                "warning: %s: the rate is down from %g to %g in epoch %d of %d, too small to train with; "
-                "its schedule counts %ss (%s.scheduler.interval)",
-                *(self.name, max(rates), rates[fallen], epoch, trainer.max_epochs),
-                *(module.optimization.interval, self.name),
-            )
+        """Begin an epoch's row."""
+        for logger in trainer.loggers:  # Lightning logs means after the last epoch's checkpoint is saved
+            logger.save()
         self._row, self._values, self._last, self._rates = {}, {}, {}, []
         self._began = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        """Notes the rate of the step."""
+        """Note the rate of the step."""
         self._rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
-        """Keeps the metrics of a step, in one tensor for all steps of the epoch.
+        """Keep the metrics of a step, in one tensor for all steps of the epoch.
 
         A list of small tensors would do, but each of them keeps the allocator from reusing the memory around
         it: 0.1 MB a step, until the epoch's end.
@@ -112,13 +101,13 @@ class Recorder(L.Callback):
         self._ended = time.perf_counter()
 
     def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Closes the training part of the row, before best.ckpt could be saved."""
+        """Close the training part of the row, before best.ckpt could be saved."""
         if self._row:
             return
         count, batches = len(self._rates), trainer.train_dataloader.sampler  # type: ignore[union-attr]
         sizes, shares = batches.sizes[:count], batches.shares[:count]
         last = {key: mean(value.cpu() * shares[-1]) for key, value in self._last.items()}
-        values = {key: mean(found[:count].cpu() * shares) for key, found in self._values.items()}
+        values = {key: mean(value[:count].cpu() * shares) for key, value in self._values.items()}
         self._row["epoch"] = trainer.current_epoch + 1
         for key, value in values.items():
             self._require_finite(trainer, f"train/{key}", value)
@@ -130,7 +119,7 @@ class Recorder(L.Callback):
         self._keep_steps(trainer, values, module.optimization.accumulate)
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
-        """Adds the validation metrics; one of the person's own may be no number."""
+        """Add the validation metrics; one of the person's own may be no number."""
         for tag, value in trainer.callback_metrics.items():
             if tag.startswith("val/"):
                 if tag.removeprefix("val/") not in module.val_metrics:
@@ -138,7 +127,7 @@ class Recorder(L.Callback):
                 self._row[tag] = value.item()
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
-        """Ends the row: to metrics.json, TensorBoard and the log."""
+        """Write the row to metrics.json, TensorBoard and the log."""
         self.on_validation_start(trainer, module)  # in an epoch without validation
         self._row["seconds"] = self._ended - self._began
         trained = {tag: value for tag, value in self._row.items() if tag.startswith("train/")}
@@ -163,17 +152,17 @@ class Recorder(L.Callback):
             )
 
     def _keep_steps(self, trainer: L.Trainer, values: dict[str, Tensor], batches: int) -> None:
-        """One value per optimizer step, which may have taken several batches."""
+        """Keep one value per optimizer step, which may have taken several batches."""
         if batches > 1:
             values = {key: torch.stack([part.mean() for part in v.split(batches)]) for key, v in values.items()}
         rates, end = self._rates[::batches], trainer.global_step + 1
         series: dict[str, Iterable[float]] = {"step": range(end - len(rates), end)}
         series |= {f"train/{key}_step": value.tolist() for key, value in values.items()}
-        for tag, found in (series | {"train/lr": rates}).items():
-            self.steps.setdefault(tag, []).extend(found)
+        for tag, curve in (series | {"train/lr": rates}).items():
+            self.steps.setdefault(tag, []).extend(curve)
 
     def _write_events(self, trainer: L.Trainer) -> None:
-        """An epoch to TensorBoard and the other loggers: its steps, then its row."""
+        """Write an epoch to TensorBoard and the other loggers: its steps, then its row."""
         if not trainer.is_global_zero:
             return
         file: Any = writer(trainer).file_writer  # open while training
@@ -190,15 +179,8 @@ class Recorder(L.Callback):
         write_scalars(trainer, {k: v for k, v in self.epochs[-1].items() if "/" in k}, last)
 
 
-def first_zero(rates: Sequence[float]) -> int | None:
-    """The index of the first rate that is as good as 0 beside the highest, which came before; None: none is."""
-    highest = max(rates)
-    peak, least = rates.index(highest), highest * torch.finfo(torch.float32).eps
-    return next((i for i in range(peak, len(rates)) if rates[i] < least), None)
-
-
 def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:
-    """Writes values to TensorBoard and to the other loggers, at a number of optimizer steps."""
+    """Write values to TensorBoard and to the other loggers, at a number of optimizer steps."""
     values = distinct(values)
     for tag, value in values.items():  # Lightning's log_metrics would hide that a disk is full
         writer(trainer).add_scalar(tag, value, step)
@@ -207,7 +189,7 @@ def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> No
 
 
 def writer(trainer: L.Trainer) -> SummaryWriter:
-    """TensorBoard's, of this run; one that writes nothing in all processes but the first."""
+    """Return TensorBoard's writer of this run; it writes in the first process alone."""
     assert isinstance(trainer.logger, TensorBoardLogger)
     events: SummaryWriter = trainer.logger.experiment
     return events

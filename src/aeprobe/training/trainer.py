@@ -1,13 +1,11 @@
 """Lightning's Trainer as every stage uses it."""
 
-import logging
 import sys
 from collections.abc import Sequence
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer, TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -16,34 +14,13 @@ from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import AtomicCheckpointIO
 from aeprobe.models.quick_hooks import Unprofiled
 from aeprobe.processes.collectives import unavailable
-from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.runs.rundir import RunDirectory
 from aeprobe.training.callbacks import Checkpoint, EpochSeed, Signals, UnbegunAverages
-from aeprobe.training.consistency import batches_of
+from aeprobe.training.checks import batches_of
 from aeprobe.training.experiment import Experiment
+from aeprobe.training.loggers import EventFiles
 
-log = logging.getLogger("aeprobe")
-
-
-class Report(Profiler):
-    """Prints its report once a stage, after the test; Lightning does after the fit too, each to two streams."""
-
-    def describe(self) -> None:
-        """Prints it, and keeps it in train.log."""
-        if self._stage == "test":
-            self._stage = None  # which the title would name
-            log.info("%s", self.summary().strip())
-            self.teardown(stage="test")
-
-
-class Simple(Report, SimpleProfiler):
-    """Seconds of every hook."""
-
-
-class Advanced(Report, AdvancedProfiler):
-    """Python's cProfile of every hook."""
-
-
-PROFILERS = {None: Unprofiled, "simple": Simple, "advanced": Advanced}
+PROFILERS: dict[str, type[Profiler]] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
 
 
 class UnevenBatchDDP(DDPStrategy):
@@ -54,27 +31,18 @@ class UnevenBatchDDP(DDPStrategy):
         super().__init__(broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def _configure_launcher(self) -> None:
-        """None: `collectives.processes` has started them, or torchrun or srun."""
-
-
-class EventFiles(TensorBoardLogger):
-    """TensorBoard's files of a run, in its directory whatever that is called."""
-
-    @property
-    def log_dir(self) -> str:
-        """Where they lie; Lightning would put a variable's value for a `$NAME` in it."""
-        return f"{self.root_dir}{self.version}"
+        """Do nothing: `collectives.processes` has started them, or torchrun or srun."""
 
 
 def shows_progress(settings: TrainerConfig) -> bool:
-    """Whether bars are shown: as `trainer.progress` says, "auto" on a terminal alone."""
+    """Return True if bars are shown: as `trainer.progress` says, "auto" on a terminal alone."""
     return settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
 
 
 def make_trainer(
     settings: TrainerConfig, experiment: Experiment, directory: RunDirectory, callbacks: Sequence[Callback]
 ) -> L.Trainer:
-    """A Trainer for one stage, with these callbacks besides those that every run has.
+    """Return a Trainer for one stage, with these callbacks besides those that every run has.
 
     Raises:
         AeprobeError: this machine has no such accelerator, not so many devices, or no such precision on them.
@@ -97,12 +65,13 @@ def make_trainer(
     passed = {name: getattr(settings, name) for name, field in keys(TrainerConfig) if not field.metadata["ours"]}
     several = settings.devices * settings.num_nodes > 1
     passed["strategy"] = UnevenBatchDDP() if several else "auto"
+    passed["profiler"] = Unprofiled()
+    if settings.profiler:
+        passed["profiler"] = PROFILERS[settings.profiler.lower()](directory.path, "profile")
     try:
         trainer = L.Trainer(
             max_epochs=stage.epochs(settings) if stage else 0,
-            logger=EventFiles(
-                directory.path, name="", version="tensorboard", default_hp_metric=False, max_queue=10_000
-            ),
+            logger=EventFiles(directory.path, experiment.steps if directory.last else None),
             callbacks=every,
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=bar,
@@ -110,10 +79,12 @@ def make_trainer(
             num_sanity_val_steps=0,
             log_every_n_steps=50,  # what callbacks have to log; the Recorder writes the curves
             use_distributed_sampler=False,  # EpochBatches divides a batch itself
-            **(passed | {"profiler": PROFILERS[settings.profiler and settings.profiler.lower()]()}),
+            **passed,
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError) as error:
         raise unavailable(settings, error) from error
+    except RuntimeError as error:  # such as two callbacks whose states would have one name in a checkpoint
+        raise AeprobeError(f"{experiment.stage}: {' '.join(str(error).split())}") from error
     if trainer.precision != settings.precision:  # Lightning chooses another one with a warning alone
         raise AeprobeError(
             f"trainer.precision={settings.precision}: Lightning would compute in {trainer.precision} on "

@@ -21,7 +21,7 @@ from aeprobe.files import finite, write_atomically
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.runs.metrics import Metrics
-from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.runs.rundir import RunDirectory
 from aeprobe.training.display import Display, NotDrawn
 from aeprobe.training.experiment import Experiment
 from aeprobe.training.recorder import Recorder

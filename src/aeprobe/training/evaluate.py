@@ -1,4 +1,4 @@
-"""A trained stage on the test images: its numbers, and how they are shown."""
+"""Measure a trained stage on the test images, ask the evaluations, and show the results."""
 
 import math
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import REPORT_BATCH, Metrics
-from aeprobe.runs.run_directory import RunDirectory
+from aeprobe.runs.rundir import RunDirectory
 from aeprobe.training.display import Display, NotDrawn
 from aeprobe.training.experiment import Experiment
-from aeprobe.training.hparams import add_hparams, hyperparameters
+from aeprobe.training.loggers import add_hparams, hyperparameters
 from aeprobe.training.recorder import Recorder, write_scalars, writer
 from aeprobe.training.trainer import shows_progress
 
 
 def prepare(experiment: Experiment, device: torch.device) -> None:
-    """Puts the images where they are used; a classifier gets their codes, computed once."""
+    """Put the images where they are used; a classifier gets their codes, computed once."""
     data, module = experiment.data, experiment.module
     if experiment.stage == Stage.probe:
         return
@@ -44,7 +44,7 @@ def prepare(experiment: Experiment, device: torch.device) -> None:
 
 
 def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, recorder: Recorder) -> Metrics:
-    """Measures the chosen checkpoint on the test set; returns what metrics.json says of it."""
+    """Measure the chosen checkpoint on the test set; return what metrics.json says of it."""
     module, data = experiment.module, experiment.data
     final: dict[str, float] = {}
     name = experiment.ckpt.stem if experiment.ckpt else "last"  # of a run that is looked at again
@@ -59,8 +59,8 @@ def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, re
     trainer.test(module, data, verbose=False)
     final |= {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
     for tag, value in final.items():
-        own = tag.removeprefix("test/") in module.test_metrics  # which may be no number
-        if tag.startswith("test/") and not own and not math.isfinite(value):
+        persons = tag.removeprefix("test/") in module.test_metrics  # one of the person's own may be no number
+        if tag.startswith("test/") and not persons and not math.isfinite(value):
             raise AeprobeError(f"{tag} is {value}: {name}.ckpt gives no finite numbers for the test images")
     results: Metrics = {"checkpoint": name, "final": final, **_parts(module, data)}
     if isinstance(module, Classifier):
@@ -72,9 +72,9 @@ def test(trainer: L.Trainer, experiment: Experiment, directory: RunDirectory, re
 
 
 def _parts(module: Autoencoder | Classifier, data: ImageDataModule) -> Metrics:
-    """The test's metric of the source's parts, each by itself, where all test images were tested."""
-    metric, kept = module.of_each
-    values = torch.cat(module.test_outputs[kept]).double()
+    """Return the test's metric of each of the source's parts, where all test images were tested."""
+    metric, output = module.of_each
+    values = torch.cat(module.test_outputs[output]).double()
     if len(values) < len(data.splits["test"]) or not data.source.parts:
         return {"test_parts": {}, "remark": ""}
     means = {f"test/{metric}/{name}": values[part].mean().item() for name, part in data.source.parts.items()}
@@ -82,9 +82,9 @@ def _parts(module: Autoencoder | Classifier, data: ImageDataModule) -> Metrics:
 
 
 def evaluate(experiment: Experiment, settings: TrainerConfig, results: Metrics) -> Figures:
-    """Asks a finished module each evaluation, on the CPU; the first process alone does.
+    """Ask a finished module each evaluation, on the CPU, in the first process; return the figures to draw.
 
-    What is found goes to the results; what can be drawn of it is returned.
+    The numbers go to the results.
     """
     results["evaluations"], results["higher_is_better"] = {}, experiment.higher_is_better
     figures: list[Figures] = []
@@ -96,11 +96,12 @@ def evaluate(experiment: Experiment, settings: TrainerConfig, results: Metrics) 
     subject = Subject(module, data.splits, experiment.seed, names, bar, experiment.ckpt, data.source)
     for name, evaluation in experiment.evaluations.items():
         with torch.no_grad():
-            found = evaluation(subject)
-        results["evaluations"][name] = found.numbers
-        results["final"] |= found.final
-        results["higher_is_better"] |= {tag.removeprefix("test/"): found.higher_is_better for tag in found.final}
-        figures.append(evaluation.figures(found))
+            findings = evaluation(subject)
+        results["evaluations"][name] = findings.numbers
+        results["final"] |= findings.final
+        better = findings.higher_is_better
+        results["higher_is_better"] |= {tag.removeprefix("test/"): better for tag in findings.final}
+        figures.append(evaluation.figures(findings))
     return chain.from_iterable(figures)
 
 
@@ -123,7 +124,6 @@ def show(
         for display in displays:
             display.show(trainer, recorder, results, steps, more)
     with not_drawn.noted("hparams"):
-        # Lightning's log_hyperparams would draw a curve of zeros for each metric that this stage does not have.
         if experiment.settings and trainer.is_global_zero:  # with or without figures: they are a sweep's table
             add_hparams(writer(trainer), hyperparameters(experiment, config), final, steps)
     with not_drawn.noted("TensorBoard"):

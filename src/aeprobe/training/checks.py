@@ -1,26 +1,72 @@
-"""Whether a configuration, its data and a checkpoint fit each other; all of it is known before a stage begins."""
+"""Checks of a configuration against its classes, its data and a checkpoint, before a stage begins."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 
-from lightning.pytorch.callbacks import WeightAveraging
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+import aeprobe.runtime  # noqa: F401
 
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import Metric
+
+from aeprobe.after import After
 from aeprobe.config import nodes, objective
 from aeprobe.config.rules import require
-from aeprobe.config.schema import NETWORKS, Config, StageConfig, value_of
+from aeprobe.config.schema import NETWORKS, STAGES, Config, StageConfig, every_node, value_of
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.idx_files import Identity
 from aeprobe.data.sampler import steps
 from aeprobe.data.sources import NO_LABEL, Source
 from aeprobe.errors import AeprobeError
+from aeprobe.evaluation import Evaluation
+from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.classifier import Classifier
+from aeprobe.models.regularizers import Regularizer
+from aeprobe.processes import collectives
+from aeprobe.processes.launch import here
+from aeprobe.training.display import Display
+
+KINDS: dict[str, type] = {
+    "autoencoder": Autoencoder,
+    "network": nn.Module,
+    "head": nn.Module,
+    "loss": nn.Module,
+    "optimizer": Optimizer,
+    "scheduler": LRScheduler,
+    "callbacks": Callback,
+    "metrics": Metric,
+    "logger": Logger,
+    "source": Source,
+    "augmentation": nn.Module,
+    "corruption": nn.Module,
+    "regularizer": Regularizer,
+    "evaluations": Evaluation,
+    "probe": Evaluation,
+    "recorders": Display,
+    "after": After,
+}
+
+
+def require_kinds(config: Config) -> None:
+    """Look up every class that a configuration names, before the first of them is called or anything is written.
+
+    Raises:
+        AeprobeError: there is no such class, it is of another kind, or it takes no such argument.
+    """
+    for key, node, _ in every_node(config):
+        if node["_target_"] is not None:
+            arguments = {name: value for name, value in node.items() if name != "interval"}  # ours, of a schedule
+            owner, _, place = key.partition(".")
+            inside = owner in (*STAGES, "data", "trainer") and place
+            nodes.bound(arguments, key, KINDS[place.partition(".")[0] if inside else owner])
 
 
 def require_validation(stage: str, config: Config, data: ImageDataModule) -> None:
-    """Raises AeprobeError where a schedule would follow the loss of the test set, or nothing, or what rises."""
+    """Raise AeprobeError where a schedule would follow the loss of the test set, or nothing, or what rises."""
     node = getattr(config, stage).scheduler
     kind = nodes.found(node["_target_"], f"{stage}.scheduler") if node["_target_"] else None
     if isinstance(kind, type) and issubclass(kind, ReduceLROnPlateau):
@@ -30,7 +76,7 @@ def require_validation(stage: str, config: Config, data: ImageDataModule) -> Non
 
 
 def require_monitored(key: str, metric: str, stage: str, config: Config, data: ImageDataModule) -> None:
-    """Raises AeprobeError where a callback would watch a metric of the test set, or one that is not measured."""
+    """Raise AeprobeError where a callback would watch a metric of the test set, or one that is not measured."""
     known = objective.names(stage, config)
     if metric not in known:
         raise AeprobeError(f"{key}={metric}: the {stage} has no such metric; there are {', '.join(known)}")
@@ -38,30 +84,8 @@ def require_monitored(key: str, metric: str, stage: str, config: Config, data: I
         _require_held_out(f"{key}={metric}", stage, config, data)
 
 
-def require_begun(
-    key: str, average: WeightAveraging, settings: StageConfig, config: Config, data: ImageDataModule
-) -> None:
-    """Raises AeprobeError for an average of the weights that never begins, or sooner than it is told to."""
-    trainer, average = config.trainer, deepcopy(average)  # a class of the person's own may count its calls
-    epochs = settings.epochs(trainer)
-    batches = batches_of("train", data, settings.batch_size, trainer.limit_train_batches)
-    steps = -(-batches // trainer.accumulate_grad_batches)
-    first = next((step for step in range(steps * epochs) if average.should_update(step_idx=step)), None)
-    after = next((epoch for epoch in range(epochs) if average.should_update(epoch_idx=epoch)), None)
-    told = getattr(average, "update_starting_at_epoch", None) or 0
-    if told >= epochs or (first is None and after is None):
-        raise AeprobeError(
-            f"{key}: the average would never begin in {epochs} epochs of {steps} steps; let it begin sooner"
-        )
-    if first is not None and first < told * steps:
-        raise AeprobeError(
-            f"{key}.update_starting_at_epoch={told}: delays nothing, since the average begins at step {first}; "
-            f"give update_starting_at_step={told * steps} instead"
-        )
-
-
 def require_best(stage: str, config: Config, data: ImageDataModule) -> None:
-    """Raises AeprobeError where best.ckpt would be chosen by what is not measured, or has no better or worse."""
+    """Raise AeprobeError where best.ckpt would be chosen by what is not measured, or has no better or worse."""
     metric = getattr(config, stage).monitor
     if metric == "val/loss":
         return  # where it is the test set's, there is no best.ckpt
@@ -85,28 +109,29 @@ def _require_held_out(what: str, stage: str, config: Config, data: ImageDataModu
 
 
 def require_files(data: ImageDataModule, trained: Mapping[str, Identity], path: Path | None) -> None:
-    """Holds the files that were read against those of a run or a checkpoint, which may not know its own.
-
-    Args:
-        data: after `setup`.
-        trained: as `ImageDataModule.files`.
-        path: of the run or the checkpoint.
-
-    Raises:
-        AeprobeError: a file has another size or checksum.
-    """
-    for name, found in data.files.items():
-        before = trained.get(name, found)
-        if before != found:
+    """Raise AeprobeError where a file that was read is not the one that the run or checkpoint in `path` had."""
+    for name, now in data.files.items():
+        before = trained.get(name, now)
+        if before != now:
             raise AeprobeError(
-                f"data: {name} in {data.root} has {found['bytes']} bytes and SHA-256 {found['sha256']}, "
+                f"data: {name} in {data.root} has {now['bytes']} bytes and SHA-256 {now['sha256']}, "
                 f"but {path} was trained on {before['bytes']} bytes with {before['sha256']}: "
                 "give that file back, or train anew"
             )
 
 
+def require_one_dataset(data: ImageDataModule) -> None:
+    """Raise AeprobeError in a process that has read other files than the first: each reads its own disk's."""
+    for name, first in collectives.on_rank_zero(lambda: data.files).items():
+        if data.files[name] != first:
+            raise AeprobeError(
+                f"data: {name} in {data.root} has SHA-256 {data.files[name]['sha256']} for process {here().rank}, "
+                f"but {first['sha256']} for the first: all processes need the same files"
+            )
+
+
 def require_below_here(source: Source, root: str) -> None:
-    """Raises AeprobeError where a stored path would have files put outside of the working directory."""
+    """Raise AeprobeError where a stored path would have files put outside of the working directory."""
     missing = source.missing()
     if missing and not Path(root).resolve().is_relative_to(Path.cwd()):
         raise AeprobeError(
@@ -116,7 +141,7 @@ def require_below_here(source: Source, root: str) -> None:
 
 
 def require_classes(module: Classifier, data: ImageDataModule) -> None:
-    """Raises AeprobeError where a head has fewer outputs than there are classes."""
+    """Raise AeprobeError where a head has fewer outputs than there are classes."""
     if data.classes > module.classes:
         raise AeprobeError(
             f"classifier.head has {module.classes} outputs, but the labels go up to {data.classes - 1}: "
@@ -125,7 +150,7 @@ def require_classes(module: Classifier, data: ImageDataModule) -> None:
 
 
 def require_labels(data: ImageDataModule, *splits: str) -> None:
-    """Raises AeprobeError where the images of a split have no labels."""
+    """Raise AeprobeError where the images of a split have no labels."""
     if any((data.splits[split].labels == NO_LABEL).any() for split in splits):
         raise AeprobeError(
             f"data: the images of {data.root} have no labels, and a classifier learns from them: name the classes "
@@ -134,7 +159,7 @@ def require_labels(data: ImageDataModule, *splits: str) -> None:
 
 
 def require_two_classes(data: ImageDataModule, *splits: str) -> None:
-    """Raises AeprobeError where images (by default of all splits) have no labels, or all those of training one."""
+    """Raise AeprobeError where images (by default of all splits) have no labels, or all those of training one."""
     require_labels(data, *(splits or data.splits))
     if len(data.splits["train"].labels.unique()) < 2:
         raise AeprobeError(
@@ -144,7 +169,7 @@ def require_two_classes(data: ImageDataModule, *splits: str) -> None:
 
 
 def batches_of(split: str, data: ImageDataModule, size: int, limit: float | None) -> int:
-    """How many batches an epoch has under `trainer.limit_SPLIT_batches`: a number, a fraction, or None for all.
+    """Return the number of an epoch's batches under `trainer.limit_SPLIT_batches`, which may be None for all.
 
     Raises:
         AeprobeError: a fraction leaves none; Lightning says so late, or never.
@@ -164,21 +189,17 @@ def batches_of(split: str, data: ImageDataModule, size: int, limit: float | None
 def require_typed_architecture(
     config: Config, typed: Mapping[str, str], source: Checkpoint, path: Path, stages: tuple[str, ...]
 ) -> None:
-    """Holds what a person typed of a network against the checkpoint's.
-
-    Raises:
-        AeprobeError: the checkpoint has another network, or none.
-    """
-    found = source["hyper_parameters"]
+    """Raise AeprobeError where a person typed another network than the checkpoint's, or it has none."""
+    settings = source["hyper_parameters"]
     for stage in stages:
         name = NETWORKS[stage]
         for key, override in typed.items():
             if not f"{key}.".startswith(f"{stage}.{name}."):
                 continue
-            if name not in found:
+            if name not in settings:
                 raise AeprobeError(f"{override}: {path} holds no {stage}; drop the override")
             argument = key.removeprefix(f"{stage}.{name}").removeprefix(".") or "_target_"
-            wanted, kept = value_of(config, f"{stage}.{name}.{argument}"), found[name].get(argument)
+            wanted, kept = value_of(config, f"{stage}.{name}.{argument}"), settings[name].get(argument)
             if isinstance(wanted, list) and isinstance(kept, list) and len(wanted) == len(kept):
                 wanted = [is_ if want == "auto" else want for want, is_ in zip(wanted, kept, strict=True)]
             if wanted != kept:
