@@ -34,9 +34,9 @@ def main(arguments: list[str]) -> int:
         return 2
     if arguments == ["--record"]:
         with tempfile.TemporaryDirectory() as folder:
-            runs = {(p, s): train(REPO, Path(folder), p, s) for p in PRESETS for s in SEEDS}
+            recorded = {(p, s): train(REPO, Path(folder), p, s) for p in PRESETS for s in SEEDS}
             found = {
-                f"{p or 'default'} {s}": {n: metrics(run / n) for n in STAGES} for (p, s), run in runs.items()
+                f"{p or 'default'} {s}": {n: metrics(run / n) for n in STAGES} for (p, s), run in recorded.items()
             }
         RECORDED.write_text(json.dumps(found, indent=1) + "\n")
         return 0

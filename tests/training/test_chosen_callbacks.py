@@ -168,6 +168,25 @@ def test_an_average_over_epochs_is_validated_as_it_is_saved(tmp_path: Path, few:
     assert not same(saved["state_dict"], saved["current_model_state"])
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["update_starting_at_step=10"], "ema: the average would never begin in 2 epochs of 5 steps"),
+        (["update_every_n_steps=0", "update_starting_at_epoch=2"], "the average would never begin"),
+        (["update_starting_at_epoch=2"], "the average would never begin"),
+        (["update_starting_at_epoch=1"], "at_epoch=1: delays nothing, .* give update_starting_at_step=5 instead"),
+        (["update_starting_at_step=9"], None),
+        (["update_starting_at_step=99", "update_starting_at_epoch=1"], None),
+    ],
+)
+def test_an_average_that_never_begins_is_refused(typed: list[str], said: str | None, few: Path) -> None:
+    own = [f"+autoencoder.callbacks.ema.{key}" for key in typed]
+    config = composed([*of(few, 2), "callbacks@autoencoder.callbacks=ema", *own])
+    data = SimpleNamespace(val_size=20, epoch_size=100)
+    with pytest.raises(AeprobeError, match=said) if said else nullcontext():
+        instantiate.make_callbacks(config, "autoencoder", data)  # type: ignore[arg-type]
+
+
 EARLY = "_target_: lightning.pytorch.callbacks.EarlyStopping"
 CHECKPOINT = "_target_: lightning.pytorch.callbacks.ModelCheckpoint"
 

@@ -2,20 +2,24 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import InterpolationResolutionError
 
 from aeprobe.cli import skip_completed
 from aeprobe.config import objective
 from aeprobe.config.choices import Stage
-from aeprobe.config.overrides import override
+from aeprobe.config.overrides import override, with_preset
 from aeprobe.config.schema import Config, plain
 from aeprobe.config.settings import flat
 from aeprobe.errors import AeprobeError, tell
@@ -43,24 +47,73 @@ class Multirun(Callback):
     first: ClassVar[Config | None] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a search whose fixed settings already choose by the test set: nothing is written then."""
-        Multirun.first = None
+        """Refuse jobs that a search cannot compare, or that do not share a launcher; nothing is written then."""
+        forget()
         with suppress(InterpolationResolutionError):  # a name that cannot be: Hydra tells it, and warns here
             Multirun.directory = Path(config.hydra.sweep.dir)
-        if Multirun.directory is None or not is_search(config.hydra):
-            return
-        fixed = OmegaConf.create(config)
-        with open_dict(fixed):
-            del fixed["hydra"]
-        try:
-            checked = check(fixed)
-        except AeprobeError:  # what varies may be what is missing: the jobs say what is wrong
+        if Multirun.directory is None:
             return
         try:
-            require_held_out(checked)
+            for job in _jobs(config):
+                _require_shared(config, job)
+                if is_search(config.hydra) and (checked := _checked(job)):
+                    require_held_out(checked)
+                    require_one_loss(checked)
         except AeprobeError as error:  # Hydra makes a warning of a callback's exceptions
             tell(str(error))
             sys.exit(1)
+        Multirun.first = None
+
+
+def _jobs(config: DictConfig) -> Iterator[DictConfig]:
+    """Yield a grid's first job, and one for each further value that decides what can be compared or shared."""
+    if not str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
+        return  # a search by Optuna looks at its own
+    loader = GlobalHydra.instance().config_loader()
+    try:
+        typed = with_preset(config.hydra.sweeper.get("params"), list(config.hydra.overrides.task))
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(typed)
+        lines = {override.get_key_element(): _lines(override) for override in overrides}
+        first = {key: choices[0] for key, choices in lines.items()}
+        yield loader.load_sweep_config(config, [*first.values()])
+        for override in overrides:
+            key = override.get_key_element()
+            for line in lines[key][1:] if is_search(config.hydra) or override.package or "." not in key else ():
+                yield loader.load_sweep_config(config, [*(first | {key: line}).values()])
+    except HydraException:
+        return  # Hydra, or the job itself, says what is wrong
+
+
+def _lines(override: Override) -> list[str]:
+    if not override.is_discrete_sweep():
+        return [str(override.input_line)]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _checked(job: DictConfig) -> Config | None:
+    """Return a job's configuration, checked; None where the job itself says what is wrong with it."""
+    with read_write(job), open_dict(job):
+        del job["hydra"]
+    try:
+        return check(job)
+    except AeprobeError:
+        return None
+
+
+def _require_shared(config: DictConfig, job: DictConfig) -> None:
+    """Refuse a preset that varies and sets the launcher or the sweeper, which all jobs share."""
+    for group in ("launcher", "sweeper"):
+        if config.hydra[group] != job.hydra[group]:
+            typed, choice = " ".join(job.hydra.overrides.task), job.hydra.runtime.choices[f"hydra/{group}"]
+            raise AeprobeError(
+                f"{typed}: sets hydra.{group}, which all jobs share, so that no value that varies can choose it; "
+                f"type hydra/{group}={choice}"
+            )
+
+
+def forget() -> None:
+    """Forget an earlier command of this process."""
+    Multirun.directory, Multirun.first = None, None
 
 
 def is_search(hydra: Any) -> bool:

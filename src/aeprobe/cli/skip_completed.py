@@ -96,7 +96,7 @@ def _compared(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse(directory: Path, cfg: DictConfig, overrides: Sequence[str], error: str) -> None:
     """Write metrics.json for a job that was refused before it began."""
-    from aeprobe.runs.run_directory import RunDirectory  # its lock costs every typo some milliseconds
+    from aeprobe.runs.rundir import RunDirectory  # its lock costs every typo some milliseconds
 
     try:
         config: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)

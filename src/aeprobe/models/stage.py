@@ -167,7 +167,9 @@ class StageModule(QuickModule):
         assert self.optimization is not None, "a stage trains with an Optimization"
         return self.optimization.configure(p for p in self.parameters() if p.requires_grad)
 
-    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, **more: Any) -> None:
+    def configure_gradient_clipping(  # type: ignore[override]
+        self, optimizer: Any, gradient_clip_val: Any = None, **more: Any
+    ) -> None:
         """Clip; Lightning's own refuses a fused optimizer under bf16-mixed, although nothing is scaled there."""
         if gradient_clip_val:
             optimizer._step_supports_amp_scaling = False

@@ -1,11 +1,12 @@
 """Checks of a configuration against its classes, its data and a checkpoint, before a stage begins."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 
 import aeprobe.runtime  # noqa: F401
 
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.optim import Optimizer
@@ -82,6 +83,28 @@ def require_monitored(key: str, metric: str, stage: str, config: Config, data: I
         raise AeprobeError(f"{key}={metric}: the {stage} has no such metric; there are {', '.join(known)}")
     if metric.startswith("val/"):
         _require_held_out(f"{key}={metric}", stage, config, data)
+
+
+def require_begun(
+    key: str, average: WeightAveraging, settings: StageConfig, config: Config, data: ImageDataModule
+) -> None:
+    """Raise AeprobeError for an average of the weights that never begins, or sooner than it is told to."""
+    trainer, average = config.trainer, deepcopy(average)  # a class of the person's own may count its calls
+    epochs = settings.epochs(trainer)
+    batches = batches_of("train", data, settings.batch_size, trainer.limit_train_batches)
+    steps = -(-batches // trainer.accumulate_grad_batches)
+    first = next((step for step in range(steps * epochs) if average.should_update(step_idx=step)), None)
+    after = next((epoch for epoch in range(epochs) if average.should_update(epoch_idx=epoch)), None)
+    told = getattr(average, "update_starting_at_epoch", None) or 0
+    if told >= epochs or (first is None and after is None):
+        raise AeprobeError(
+            f"{key}: the average would never begin in {epochs} epochs of {steps} steps; let it begin sooner"
+        )
+    if first is not None and first < told * steps:
+        raise AeprobeError(
+            f"{key}.update_starting_at_epoch={told}: delays nothing, since the average begins at step {first}; "
+            f"give update_starting_at_step={told * steps} instead"
+        )
 
 
 def require_best(stage: str, config: Config, data: ImageDataModule) -> None:

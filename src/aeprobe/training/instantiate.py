@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import aeprobe.runtime  # noqa: F401
 
-from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
+from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging, WeightAveraging
 from torchmetrics import Metric
 
 from aeprobe.config import nodes, objective
@@ -16,7 +16,7 @@ from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Evaluation, Subject
 from aeprobe.runs.rundir import RunDirectory
-from aeprobe.training.checks import require_monitored
+from aeprobe.training.checks import require_begun, require_monitored
 from aeprobe.training.display import Display, NotDrawn
 from aeprobe.training.experiment import Experiment
 
@@ -46,6 +46,8 @@ def _callback(config: Config, stage: str, key: str, node: Mapping[str, object], 
             f"{key}: StochasticWeightAveraging averages after the last checkpoint is saved: its average would "
             f"be lost; take callbacks@{stage}.callbacks=ema, whose average is saved, tested and handed on"
         )
+    if isinstance(callback, WeightAveraging):
+        require_begun(key, callback, getattr(config, stage), config, data)
     if monitor := getattr(callback, "monitor", None):
         require_monitored(f"{key}.monitor", monitor, stage, config, data)
         mode = getattr(callback, "mode", None)

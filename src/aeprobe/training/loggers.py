@@ -1,6 +1,5 @@
 """Loggers: the person's own, how their files and TensorBoard's go on, and the row in TensorBoard's table."""
 
-import csv
 import os
 import re
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -19,7 +18,9 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.schema import STAGES, Config, plain
 from aeprobe.config.settings import changes_a_number, flat
 from aeprobe.errors import AeprobeError
+from aeprobe.models import checkpoints
 from aeprobe.runs.rundir import RunDirectory
+from aeprobe.training import logs
 from aeprobe.training.experiment import Experiment
 from aeprobe.wording import distinct
 
@@ -28,17 +29,10 @@ COLUMNS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")
 
 
 class EventFiles(TensorBoardLogger):
-    """TensorBoard's files of a run, in its directory whatever that is called.
+    """TensorBoard's files of a run, in its directory whatever that is called."""
 
-    Args:
-        directory: the run's.
-        steps: optimizer steps of the checkpoint that the run goes on from: TensorBoard drops what an ended
-            process wrote of later ones. None: the run begins.
-    """
-
-    def __init__(self, directory: Path, steps: int | None = None) -> None:
-        purge = None if steps is None else steps + 1
-        super().__init__(directory, "", "tensorboard", default_hp_metric=False, max_queue=10_000, purge_step=purge)
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, "", "tensorboard", default_hp_metric=False, max_queue=10_000)
 
     @property
     def log_dir(self) -> str:
@@ -54,12 +48,13 @@ def require_packages(config: Config) -> None:
             raise AeprobeError(f"logger.{name}: {package} is not installed: pip install 'aeprobe[loggers]'")
 
 
-def make_loggers(directory: RunDirectory, experiment: Experiment, config: Config) -> list[Logger]:
+def make_loggers(directory: RunDirectory, experiment: Experiment, config: Config, events: Logger) -> list[Logger]:
     """Return the person's loggers, new ones: each begins its run with the settings, or goes on in its run.
 
-    They write into the run's directory, whose metrics.json names their runs.
+    They write into the run's directory, whose metrics.json names their runs. They and `events`, which all runs
+    have, go on from the checkpoint that the run goes on from.
     """
-    before, names, made = directory.metrics.get("loggers") or {}, {}, []
+    before, made = directory.metrics.get("loggers") or {}, dict[str, Any]()
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # MLflow's import reads it
     for name, node in config.logger.items():
         ours: dict[str, Any] = {"save_dir": str(directory.path)}
@@ -72,25 +67,15 @@ def make_loggers(directory: RunDirectory, experiment: Experiment, config: Config
             ours |= {"run_id": earlier, "id": earlier}  # as MLflow and as Weights & Biases call it
             ours["version"] = int(earlier) if earlier.isdecimal() else earlier  # as Lightning's own loggers do
         logger: Any = nodes.build(node, f"logger.{name}", Logger, **ours)
-        if directory.last and isinstance(logger, CSVLogger):
-            _keep_rows(logger, experiment.steps)
-        if logger.experiment is not None and not earlier and experiment.settings:
+        made[name] = logger
+    if directory.last:
+        logs.cut([events, *made.values()], checkpoints.read(directory.last))
+    for name, logger in made.items():
+        if logger.experiment is not None and name not in before and experiment.settings:
             logger.log_hyperparams(hyperparameters(experiment, config))
-        names[name] = str(logger.version)
-        made.append(logger)
     if made:
-        directory.write(loggers=names)
-    return made
-
-
-def _keep_rows(logger: CSVLogger, steps: int) -> None:
-    """Give a logger the rows of so many steps again: it removes the file that it finds."""
-    table = Path(logger.log_dir, "metrics.csv")
-    if table.exists():
-        whole = table.read_text().rpartition("\n")[0].splitlines()
-        rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(whole)]
-        logger.experiment.metrics = [row for row in rows if int(row["step"]) <= steps]
-        logger.save()
+        directory.write(loggers={name: str(logger.version) for name, logger in made.items()})
+    return list(made.values())
 
 
 def hyperparameters(experiment: Experiment, config: Config) -> dict[str, int | float | str]:

@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from aeprobe.errors import AeprobeError
 from aeprobe.processes.collectives import mean
 from aeprobe.runs.rundir import RunDirectory
+from aeprobe.training import logs
 from aeprobe.wording import distinct, numbers
 
 log = logging.getLogger("aeprobe")
@@ -58,9 +59,8 @@ class Recorder(L.Callback):
             self.directory.write(epochs=self.epochs)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
-        """Write what was logged to the disk: a run that goes on from here needs it."""
-        for logger in trainer.loggers:
-            logger.save()
+        """Note how far the loggers' files go, for a run that goes on from it."""
+        checkpoint["logs"] = logs.flush(trainer.loggers)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the past epochs; they travel in the checkpoint."""

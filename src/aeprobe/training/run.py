@@ -115,7 +115,7 @@ def _run_stage(name: str, request: Request, directory: RunDirectory) -> bool:
         seconds = {part: directory.metrics["seconds"][part] or 0.0 for part in ("total", "fit")}  # before
         total = started - seconds["total"]
         if here().first:
-            trainer.loggers += loggers.make_loggers(directory, experiment, config)
+            trainer.loggers += loggers.make_loggers(directory, experiment, config, trainer.loggers[0])
         prepare(experiment, device)
         if experiment.settings is not None:
             trainer.fit(experiment.module, experiment.data, ckpt_path=directory.last, weights_only=True)

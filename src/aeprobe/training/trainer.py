@@ -71,7 +71,7 @@ def make_trainer(
     try:
         trainer = L.Trainer(
             max_epochs=stage.epochs(settings) if stage else 0,
-            logger=EventFiles(directory.path, experiment.steps if directory.last else None),
+            logger=EventFiles(directory.path),
             callbacks=every,
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=bar,
