@@ -42,7 +42,7 @@ def run(main: Callable[[], object]) -> int:
     """
     end_by_signals()
     os.environ["MPLBACKEND"] = "agg"  # figures are files; matplotlib's import would end at a wrong name
-    Multirun.directory = None  # an earlier command's of this process
+    multirun.forget()
     status = 0
     try:
         sys.argv[1:] = arguments = checked(sys.argv[1:])
