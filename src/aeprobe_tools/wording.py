@@ -76,7 +76,7 @@ Words = tuple[str, str, str]  # for less, as much, more
 def beside(
     value: float, other: float, digits: int = 0, words: Words = ("less than", "as much as", "more than")
 ) -> str:
-    """How large a loss is, as a clause that goes before the other loss; a share only where that says something.
+    """Compare two losses in a clause that goes before the other loss; with a share only where that says something.
 
     Args:
         value: 0 or more.

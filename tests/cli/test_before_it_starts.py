@@ -89,8 +89,11 @@ PRESETS = {
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("experiment=bare", "experiment/bare.yaml: lacks the line `# @package _global_`"),
-        ("-m experiment=bare_too", "experiment/bare_too.yaml: lacks the line `# @package _global_`"),
+        (
+            "experiment=bare",
+            "experiment: no such key; a file of conf/experiment has to begin with the line `# @package _global_`",
+        ),
+        ("-m experiment=bare_too", "a file of conf/experiment has to begin with the line `# @package _global_`"),
         ("experiment=timed", "trainer.max_time=259200: must be days:hours:minutes:seconds, such as 00:01:30:00"),
         ("-m seed=0,1 seed=5,6", "seed is given twice; give it once"),
         ("resume=run trainer.threads=1 trainer.threads=2", "trainer.threads is given twice"),

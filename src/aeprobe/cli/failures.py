@@ -74,13 +74,7 @@ def _uncomposed(text: str, cause: BaseException | None) -> str | None:
     key = re.search(r"Could not override '([^']+)'|^In '\S+': .* Key '([^']+)' not in", text)
     key = key or re.search(r"^Override ([^\s=]+)=.* config group '\S+' does not exist", text)
     if key:
-        name = key[key.lastindex or 0]
-        preset = re.match(r"In '((experiment|search)/\S+)': ", text)
-        if preset and re.search(rf"(^|@){preset[2]}\b", name):
-            return (
-                f"{preset[1]}.yaml: lacks the line `# @package _global_`, so that its keys are below {preset[2]}"
-            )
-        return no_such_key(name, getattr(cause, "parent_node", None))
+        return no_such_key(key[key.lastindex or 0], getattr(cause, "parent_node", None))
     if not isinstance(cause, OmegaConfBaseException):
         return None
     what, given = config_error(cause), re.search(r"override '?([^'\n]+?)'?(?: :|$)", text)

@@ -133,8 +133,9 @@ def _require_as_before(config: Config, part: Path, typed: Mapping[str, str]) -> 
         )
     if before != now:
         raise AeprobeError(f"resume={part}: was trained by {before} processes, not {now}: start as many again")
-    threads, cores, asked = metrics.get("threads"), os.cpu_count() or 1, typed.get("trainer.threads")
-    if not THREADS_ANYWHERE.allows(threads) or threads is None:
+    threads: Any = metrics.get("threads")
+    cores, asked = os.cpu_count() or 1, typed.get("trainer.threads")
+    if not THREADS_ANYWHERE.allows(threads):
         return
     if threads > cores and not asked:
         raise AeprobeError(

@@ -1,5 +1,6 @@
 """The nearest right name for a key that does not exist."""
 
+import re
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from typing import Any
@@ -12,6 +13,8 @@ from aeprobe.paths import typed_command
 
 def no_such_key(key: str, config: Container | None = None) -> str:
     """Return the line that refuses a key and names the nearest one, of a composed configuration or the schema."""
+    if preset := re.search(r"(?:^|@)(experiment|search)\b", key):
+        return f"{key}: no such key; a file of conf/{preset[1]} has to begin with the line `# @package _global_`"
     root = config._get_root() if config is not None else OmegaConf.structured(Config)
     of_hydra = key.startswith("hydra")
     groups = {name: group for name, group in _keys(root) if name != key and name.startswith("hydra") == of_hydra}

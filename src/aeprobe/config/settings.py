@@ -62,8 +62,8 @@ def changes_a_number(key: str) -> bool:
 def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """Return the settings that make a run's stage the experiment that it is: a table folds the seeds of one.
 
-    `stored` and `data` are its configuration and images, as metrics.json has them. A classifier's settings hold
-    the autoencoder's too, where one run trained both.
+    `stored` and `data` are its configuration and its images, as metrics.json has them. A classifier's settings
+    hold the autoencoder's too, where one run trained both.
     """
     config = complete(stored)
     groups = ["trainer", stage]
