@@ -116,11 +116,6 @@ def forget() -> None:
     Multirun.directory, Multirun.first = None, None
 
 
-def forget() -> None:
-    """Forget an earlier command of this process."""
-    Multirun.directory = None
-
-
 def is_search(hydra: Any) -> bool:
     """Tell if a multirun of this `hydra` node chooses between its jobs: by search=, its params or its sweeper."""
     asked = hydra.runtime.choices.get("search") or hydra.sweeper.get("params")
