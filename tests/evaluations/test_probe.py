@@ -104,8 +104,8 @@ def test_table_page_and_figure_show_it(probed: Path) -> None:
     assert figure["data"]["logistic, PCA"][0][0] == 10
 
 
-def test_features_are_divided_by_the_root_of_their_mean_variance(count: int = 75) -> None:
-    known = np.random.default_rng(0).normal(3, 100, (count, 20)).astype(np.float32)
+def test_features_are_divided_by_the_root_of_their_mean_variance() -> None:
+    known = np.random.default_rng(0).normal(3, 100, (75, 20)).astype(np.float32)
     scaled, asked = _scaled(known.copy(), known[:3].copy())
     assert np.sqrt(np.square(scaled).mean()) == pytest.approx(1, abs=1e-5)
     assert np.allclose(scaled[:3], asked)
