@@ -1,4 +1,4 @@
-"""What a quantised code takes and loses, beside PCA and files of pictures."""
+"""Bytes and losses of a quantised code, of PCA and of files of pictures."""
 
 import json
 import math

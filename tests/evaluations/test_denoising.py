@@ -1,4 +1,4 @@
-"""What comes back of noisy images: the numbers are those of the libraries, and the noise is the same for all."""
+"""Denoising: the numbers are those of the libraries, and the noise is the same for all."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a short real run leaves in TensorBoard, read from its files and from a server that is really started."""
+"""TensorBoard after a short real run, read from its files and from a server that is really started."""
 
 import json
 import re

@@ -28,21 +28,13 @@ MOST_WORDS = 20  # classes of which each has its number written beside it
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure of a run.
+    """One figure of a run."""
 
-    Attributes:
-        report: the numbers of the report's figures that it answers; none for what goes beyond the report.
-        title: a heading.
-        alt: one or two sentences that state the finding in numbers.
-        figure: drawn at 100 dots per inch.
-        data: the plotted numbers, as plain values for JSON.
-    """
-
-    report: list[int]
-    title: str
-    alt: str
-    figure: Figure
-    data: dict[str, Any]
+    report: list[int]  # the numbers of the report's figures that it answers
+    title: str  # a heading
+    alt: str  # one or two sentences that state the finding in numbers
+    figure: Figure  # drawn at 100 dots per inch
+    data: dict[str, Any]  # the plotted numbers, as plain values for JSON
 
 
 def class_histogram(counts: Mapping[str, Array], same: bool = False, names: Classes = DIGITS) -> Drawing:
