@@ -1,1 +1,1 @@
-"""What is done with finished runs: tables, figures, pages, evaluations, and the commands that use a run."""
+"""Tools for finished runs: tables, figures, pages, evaluations, and the commands that use a run."""
