@@ -37,14 +37,14 @@ def unpack(raw: Path) -> None:
             if not path.exists():
                 raw.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, gzip.decompress((BUNDLE / f"{name}.gz").read_bytes()))
-            found = checksum(path)
+            digest = checksum(path)
         except OSError as error:
             raise AeprobeError(
                 f"data: {path} cannot be used ({error.strerror}): choose another data.root="
             ) from None
-        if found != expected:
+        if digest != expected:
             raise AeprobeError(
-                f"data: {path} has SHA-256 {found}, expected {expected}: delete it to have it unpacked again, "
+                f"data: {path} has SHA-256 {digest}, expected {expected}: delete it to have it unpacked again, "
                 "or use data=folder for images of your own"
             )
 

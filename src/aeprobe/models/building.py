@@ -16,11 +16,8 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 
 Node = dict[str, Any]
-LOSSES = {
-    "mse": "torch.nn.MSELoss",
-    "bce": "aeprobe.models.autoencoder.BinaryCrossEntropy",
-    "l1": "torch.nn.L1Loss",
-}
+OWN = "aeprobe.models.autoencoder.BinaryCrossEntropy"
+LOSSES = {"mse": "torch.nn.MSELoss", "bce": OWN, "l1": "torch.nn.L1Loss"}
 
 
 def network_node(node: Mapping[str, Any], shape: Sequence[int]) -> Node:

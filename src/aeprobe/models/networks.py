@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from aeprobe.data.pixels import as_pixels
 
 ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Tanh")
-MOST_LAYERS = 100
 
 
 class MLP(nn.Sequential):
@@ -35,8 +34,7 @@ class MLP(nn.Sequential):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        counts = all(type(width) is int and 1 <= width <= 2**20 for width in widths)
-        if not (counts and 2 <= len(widths) <= MOST_LAYERS):
+        if len(widths) < 2 or not all(type(width) is int and 1 <= width <= 2**20 for width in widths):
             raise ValueError(f"widths={[*widths]}: must be two or more numbers from 1 to {2**20}")
         require_word("activation", activation, ACTIVATIONS)
         require_word("initialization", initialization, ("torch", "he"))

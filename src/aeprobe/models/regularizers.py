@@ -51,17 +51,13 @@ class Clusters(Regularizer):
     def __init__(self, weight: float, clusters: int = 10) -> None:
         super().__init__()
         if not weight > 0 or clusters < 2:
-            raise ValueError(
-                f"weight={weight} clusters={clusters}: expected a weight above 0, and 2 clusters or more"
-            )
+            raise ValueError(f"weight={weight} clusters={clusters}: expected above 0, and 2 clusters or more")
         self.weight, self.clusters = weight, clusters
 
     def require_code(self, numbers: int) -> None:
         """Raise ValueError where the code has fewer numbers than there are clusters."""
         if self.clusters > numbers:
-            raise ValueError(
-                f"clusters={self.clusters}: a code has {numbers} numbers; give as many clusters or fewer"
-            )
+            raise ValueError(f"clusters={self.clusters}: a code has {numbers} numbers; give as many or fewer")
 
     def weight_now(self, module: "Autoencoder") -> float:
         """Return the weight in this epoch."""

@@ -167,13 +167,13 @@ class StageModule(QuickModule):
         assert self.optimization is not None, "a stage trains with an Optimization"
         return self.optimization.configure(p for p in self.parameters() if p.requires_grad)
 
-    def configure_gradient_clipping(  # type: ignore[override]
-        self, optimizer: Any, gradient_clip_val: Any = None, **more: Any
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
         """Clip; Lightning's own refuses a fused optimizer under bf16-mixed, although nothing is scaled there."""
         if gradient_clip_val:
             optimizer._step_supports_amp_scaling = False
-            self.clip_gradients(optimizer, gradient_clip_val, **more)
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Take a schedule's step; one that follows a metric has taken it already, in `on_validation_end`."""

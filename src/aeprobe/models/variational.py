@@ -39,8 +39,8 @@ class VariationalAutoencoder(Autoencoder):
 
     def sampled(self, code: Tensor) -> Tensor:
         """Draw codes around their means."""
-        drawn: Tensor = code + torch.randn_like(code) * (self.log_variance(code) / 2).exp()
-        return drawn
+        deviation: Tensor = (self.log_variance(code) / 2).exp()
+        return code + torch.randn_like(code) * deviation
 
     def objective(self, reconstruction: Tensor, images: Tensor, code: Tensor) -> Tensor:
         """Return the loss plus beta times the divergence of the codes, which are means."""
