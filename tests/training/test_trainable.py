@@ -156,4 +156,4 @@ def test_lists_become_tensors_where_a_loss_wants_them(folder: Path, tmp_path: Pa
     assert loss.weight.tolist() == [1, 2, 0.5]
     assert loss.label_smoothing == 0.1
     said = refused(folder, tmp_path / "both", f"classifier.loss={weighted}", "classifier.class_weights=balanced")
-    assert "take classifier.loss=cross_entropy, or classifier.class_weights=null and give" in said
+    assert "take classifier.loss=cross_entropy, or give your loss its own weights" in said

@@ -26,10 +26,10 @@ def hydra_raises() -> None:
 
 def tell_once(text: str) -> None:
     """Print one line for each machine: its processes were all given the same command."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
         tell(text)
     else:
-        time.sleep(1)  # torchrun ends all when one has ended: let the line come first
+        time.sleep(1)  # torchrun and srun end all when one has ended: let the line come first
 
 
 def one_line(error: BaseException) -> str:

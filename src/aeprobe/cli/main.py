@@ -101,7 +101,7 @@ def job(cfg: DictConfig) -> float | None:
         if WANTS_TRACEBACK or isinstance(error, OtherRunError):  # whose metrics.json is of another job
             raise
         tell_once(one_line(error))
-        if swept and not any(directory.rglob("metrics.json")):
+        if swept and not any(directory.glob("*")):
             skip_completed.refuse(directory, cfg, overrides, one_line(error))
     if swept:
         return None

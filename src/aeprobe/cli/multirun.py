@@ -190,7 +190,9 @@ def unfinished() -> str:
     if Multirun.directory is None:
         return ""
     endings = {job.name: skip_completed.ending(job) for job in skip_completed.jobs(Multirun.directory)}
-    names = [f"{name} ({ending})" for name, ending in endings.items() if ending != "completed"]
+    names = [
+        f"{name} ({ending or 'without metrics.json'})" for name, ending in endings.items() if ending != "completed"
+    ]
     if not names:
         return ""
     return f"{len(names)} of {len(endings)} jobs are not completed in {Multirun.directory}: {', '.join(names)}"

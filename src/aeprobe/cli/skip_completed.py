@@ -31,9 +31,8 @@ class OtherRunError(AeprobeError):
 
 
 def jobs(sweep: Path) -> list[Path]:
-    """Return the directories of a sweep's jobs."""
-    files = sweep.rglob("metrics.json")
-    return sorted({file.parents[1] if file.parent.name in STAGES else file.parent for file in files})
+    """Return the directories of a sweep's jobs, also of one that lost its metrics.json."""
+    return sorted(place for place in sweep.glob("[!.]*") if place.is_dir())
 
 
 def ending(directory: Path) -> str | None:
