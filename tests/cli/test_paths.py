@@ -72,13 +72,13 @@ def test_a_tilde_in_a_file_of_ones_own(place: Path) -> None:
 
 def test_a_folder_called_tilde_stays_one(place: Path) -> None:
     with contextlib.chdir(place):
-        first = command("outputs=./~", *ONE, "data.root=images")
+        first = command('outputs="./~"', *ONE, "data.root=images")
         assert first.status == 0, first.err
         next_one = shlex.split(first.out.partition("next: ")[2])[2:]
         second = command(*next_one, *SMALL, "data.root=images")
         assert second.status == 0, second.err
         run = only(place / "~" / "autoencoder")
-        again = command(f"resume=./~/autoencoder/{run.name}")
+        again = command(f'resume="./~/autoencoder/{run.name}"')
         assert again.status == 0, again.err
     assert names(place) == ["outputs", "~"]
     assert names(place.parent / "home") == []
@@ -122,7 +122,7 @@ def test_printed_commands_work(place: Path, name: str) -> None:
         assert first.status == 0, first.err
         assert names(place) == [name]
         printed = shlex.split(first.out.partition("next: ")[2])
-        assert printed[:2] == ["python", "train.py"]
+        assert printed[1] == str(REPO / "train.py")
         second = command(*printed[2:], *SMALL, "data.root=images", argument)
         assert second.status == 0, second.err
         assert names(place) == [name]
@@ -140,9 +140,6 @@ def test_printed_commands_work(place: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["\\${seed}"])
 def test_a_name_that_looks_like_a_reference(place: Path, name: str) -> None:
     with contextlib.chdir(place):
-        refused = command(*ONE, "data.root=images", shlex.split(override("outputs", name))[0])
-        assert (refused.status, refused.err.count("\n")) == (1, 1), refused.err
-        assert names(place) == []
         assert command(*ONE, "data.root=images", "hydra.run.dir=run").status == 0
         (place / "run").rename(place / name)
         assert command(shlex.split(override("resume", name))[0]).status == 0

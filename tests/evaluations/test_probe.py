@@ -127,7 +127,6 @@ REFUSED = {
     "probe.labels=[]": r"probe: labels=\[\]: must be numbers above 0",
     "probe.draws=0": "probe: draws=0: must be from 1 to 1000",
     "++probe.neighbour=3": "takes no such argument; did you mean neighbours?",
-    "trainer.precision=bf16-mixed": "has no effect with stage=probe",
     "autoencoder.batch_size=3": "stage=probe does not train the autoencoder",
 }
 

@@ -148,7 +148,7 @@ WRONG = {
     "data.source={_target_: os.system} data.name=x": "data.source._target_=os.system: is no Source",
     "data.source={_target_: mine.Nothing} data.name=x": "mine.Nothing: there is no such class",
     "data.source={_target_: aeprobe.data.mnist.KMNIST}": "data.name=mnist: must be another name",
-    "data=images data.source.sise=3": "data.source.sise: .*ImageFolder takes no such argument; did you mean size?",
+    "data=images +data.source.sise=3": "data.source.sise: .*takes no such argument; did you mean size?",
     "data=images data.source.channels=2": r"data.source: channels=2: must be 1 \(greyscale\) or 3 \(colours\)",
     "data=images data.root=nowhere": "data.root=nowhere: .*No such file or directory",
     "data.name=a/b": "data.name=a/b: must be a name of at most 40 letters",

@@ -153,7 +153,7 @@ def test_a_finished_run_is_tested_again_and_tells_what_it_is(name: str, runs: di
     assert layers["encoder"] == encoders.get(name, "784-500-200-100-30")
     assert metrics(path / "run" / "classifier")["networks"]["encoder"] == run["networks"]["encoder"]
     page = (path / "run" / "report.html").read_text()
-    assert f"An autoencoder {layers['encoder']} to a code of" in page
+    assert f"An autoencoder {layers['encoder']}" in page
     assert "Not drawn in this run" not in page
     figures = {file.stem for file in (path / "run" / "autoencoder" / "figures").glob("*.png")}
     assert ("sampled" in figures) == ("Sampled images" in page) == (name in ("variational", "denoising"))

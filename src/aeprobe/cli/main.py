@@ -72,7 +72,8 @@ def run(main: Callable[[], object]) -> int:
 def checked(arguments: Sequence[str]) -> list[str]:
     """Return the arguments, with the home directory for `~`, if nothing is wrong that Hydra would not notice."""
     arguments = with_homes(arguments)
-    check_arguments(arguments)
+    first = launch.here().first  # Lightning types Hydra's directory once more for the processes that it starts
+    check_arguments(arguments if first else [one for one in arguments if not one.startswith("hydra.")])
     if {"-m", "--multirun"} & {*arguments}:
         multirun.require_one_process(arguments)
     multirun.require_extras(arguments)

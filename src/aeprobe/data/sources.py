@@ -79,9 +79,10 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
     names = [*source.class_names]
     if not all(isinstance(one, str) and one for one in names) or not len({*names}) == len(names) <= MOST_CLASSES:
         raise AeprobeError(f"{name}: class_names={names!s:.80}: expected up to {MOST_CLASSES} different texts")
+    most = len(names) or MOST_CLASSES
     if labels is None:
         labels = torch.full((len(images),), NO_LABEL)
-    elif not 0 <= labels.min() <= labels.max() < (most := len(names) or MOST_CLASSES):
+    elif not 0 <= labels.min() <= labels.max() < most:
         raise AeprobeError(f"{name}: labels from {labels.min()} to {labels.max()}: expected 0 to {most - 1}")
     if source.files:
         return images, labels, source.files

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from torch import Tensor, nn
 
 from aeprobe.data.sampler import stream
@@ -76,6 +76,18 @@ class Signals(L.Callback):
         end_by_signals()
 
     on_test_start = on_train_start
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's bar, without metrics; it makes room for the epoch's line, which has them."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Clear the bar."""
+        self.train_progress_bar.clear()
+
+    def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
+        """Return none."""
+        return {}
 
 
 class Checkpoint(ModelCheckpoint):

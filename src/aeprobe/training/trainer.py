@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -15,7 +15,7 @@ from aeprobe.models.checkpoints import AtomicCheckpointIO
 from aeprobe.models.quick_hooks import Unprofiled
 from aeprobe.processes.collectives import unavailable
 from aeprobe.runs.rundir import RunDirectory
-from aeprobe.training.callbacks import Checkpoint, EpochSeed, Signals, UnbegunAverages
+from aeprobe.training.callbacks import Bar, Checkpoint, EpochSeed, Signals, UnbegunAverages
 from aeprobe.training.checks import batches_of
 from aeprobe.training.experiment import Experiment
 from aeprobe.training.loggers import EventFiles
@@ -55,8 +55,8 @@ def make_trainer(
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(directory.checkpoints)
-    every: list[Callback] = [EpochSeed(experiment.seed), Signals(), UnbegunAverages(), *callbacks]
-    every += [TQDMProgressBar(refresh_rate=10)] if bar else []
+    every: list[Callback] = [Bar(refresh_rate=10)] if bar else []  # it clears itself before an epoch's line
+    every += [EpochSeed(experiment.seed), Signals(), UnbegunAverages(), *callbacks]
     if stage is not None:  # best before last, which keeps the state of both
         every += [Timer(settings.max_time, interval="epoch")] if settings.max_time else []
         mode = "max" if experiment.higher_is_better[stage.monitor.removeprefix("val/")] else "min"

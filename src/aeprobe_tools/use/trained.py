@@ -1,6 +1,7 @@
 """Trained stages of a run, for the commands: checkpoint, module, data and images."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,11 +47,15 @@ class Trained:
     def images(self, split: str) -> ImageDataset:
         """Read the images of a split: "test"; or "train", with those that were held out, in the source's order."""
         root = Path(self.data["root"])
-        source = self._source(root)
+        source, log = self._source(root), logging.getLogger("aeprobe")
+        level = log.level
+        log.setLevel(logging.ERROR)  # training has said which pictures are left out
         try:
             images, labels, _ = checked(source, split)
         except AeprobeError as error:
             raise error if root.exists() else self._absent(root) from None
+        finally:
+            log.setLevel(level)
         if (shape := tuple(images.shape[1:])) != (expected := tuple(self.module.shape)):
             raise AeprobeError(
                 f"the images in {root} are of {shape} now, and those of {self.path} are of {expected}"
