@@ -25,12 +25,12 @@ from aeprobe_tools.use.preparation import prepared
 from aeprobe_tools.use.trained import load_stage
 
 pytestmark = IN_BROWSER
-ONE_EPOCH = ("seed=2", "autoencoder.max_epochs=1", "classifier.max_epochs=1", "trainer.figures=false")
-SHORT = "trainer.limit_train_batches=200"
+ONE_EPOCH = ("seed=2", "autoencoder.max_epochs=1", "trainer.figures=false")
+SHORT = ("classifier.max_epochs=1", "trainer.limit_train_batches=200")
 KINDS = {
     "mlp": ("experiment=best", "autoencoder.augmentation.epochs=null", "classifier.max_epochs=5"),
-    "conv": ("network@autoencoder.network=conv", "autoencoder.network.activation=GELU", "data.std=0.5", SHORT),
-    "variational": ("autoencoder=variational", "autoencoder.network.batch_norm=true", SHORT),
+    "conv": ("network@autoencoder.network=conv", "autoencoder.network.activation=GELU", "data.std=0.5", *SHORT),
+    "variational": ("autoencoder=variational", "autoencoder.network.batch_norm=true", *SHORT),
 }
 COMPUTED = """text => {
   const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0)), size = 784, found = [];
