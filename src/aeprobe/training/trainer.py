@@ -1,5 +1,6 @@
 """Lightning's Trainer as every stage uses it."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -32,6 +33,12 @@ class UnevenBatchDDP(DDPStrategy):
 
     def _configure_launcher(self) -> None:
         """Do nothing: `collectives.processes` has started them, or torchrun or srun."""
+
+    def teardown(self) -> None:
+        """Keep WORLD_SIZE, which Lightning's own environment deletes: another stage may follow."""
+        world = os.environ.get("WORLD_SIZE")
+        super().teardown()
+        os.environ |= {"WORLD_SIZE": world} if world else {}
 
 
 def shows_progress(settings: TrainerConfig) -> bool:
