@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from conftest import REPO, TINY, Result, metrics, train
 from launches import DOUBLE
-from same_runs import wait_for
 
 from aeprobe_tools.results import table as results
 
@@ -90,29 +89,14 @@ def in_queue(cwd: Path, queue: dict[str, str], *arguments: str) -> Result:
 
 
 @pytest.mark.slow
-def test_a_job_that_the_queue_ends_is_named_and_goes_on_by_the_same_command(
-    tmp_path: Path, root: Path, queue: dict[str, str]
-) -> None:
-    asked = ["seed=0,1", "stage=autoencoder", "trainer.figures=false", "trainer.limit_train_batches=150"]
-    asked += ["trainer.limit_epochs=8", "hydra.launcher.cpus_per_task=1"]
-    asked += ["hydra.launcher.partition=main"]
+def test_jobs_run_in_a_queue(tmp_path: Path, root: Path, queue: dict[str, str]) -> None:
     (tmp_path / "data").symlink_to(root)
-    command = [sys.executable, str(REPO / "train.py"), "-m", "hydra/launcher=slurm", "sweep=s", *asked]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | queue, **pipes) as waiting:  # type: ignore[call-overload]
-        wait_for(lambda: "1" in jobs(tmp_path) and '"epoch": 1' in _text(jobs(tmp_path)["1"] / "metrics.json"))
-        (number,) = (p.parent.name for p in tmp_path.rglob("*_log.out") if "/seed-1_" in p.read_text())
-        subprocess.run(["scancel", number], env=os.environ | queue, check=True)
-        out, err = waiting.communicate(timeout=120)
-    assert waiting.returncode == 1, out
-    assert " (interrupted)" in err.splitlines()[-1]
-    assert {seed: metrics(path)["status"] for seed, path in jobs(tmp_path).items()} == {
-        "0": "completed",
-        "1": "interrupted",
+    where = ("hydra.launcher.partition=main", "hydra.launcher.cpus_per_task=1")
+    done = in_queue(tmp_path, queue, "seed=0,1", "stage=autoencoder", *TINY, *where)
+    assert done.status == 0, done.err
+    assert {metrics(path)["status"] for path in (tmp_path / "outputs" / "sweeps" / "s").glob("seed-*")} == {
+        "completed"
     }
-    again = in_queue(tmp_path, queue, *asked)
-    assert again.status == 0, again.err
-    assert [row["epoch"] for row in metrics(jobs(tmp_path)["1"])["epochs"]] == [*range(1, 9)]
 
 
 @pytest.mark.slow
@@ -129,7 +113,3 @@ def test_srun_starts_the_processes_of_one_run(tmp_path: Path, root: Path, queue:
     two, one = metrics(tmp_path / "run"), metrics(tmp_path / "alone")
     assert (two["processes"], one["processes"]) == (2, 1)
     assert two["epochs"][0]["train/loss"] == pytest.approx(one["epochs"][0]["train/loss"], abs=1e-6)
-
-
-def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
