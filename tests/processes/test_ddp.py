@@ -147,9 +147,9 @@ def test_every_process_flushes_denormals_and_trains_on_codes(cwd: Path) -> None:
     result = run_patched(cwd / "noted", body, *arguments, "trainer.threads=1")
     assert (result.status, result.err) == (0, "")
     noted = {path.stem: path.read_text() for path in (cwd / "noted").glob("*.txt")}
-    assert noted == {  # of the last step: one image, of which the second process has none
-        "autoencoder_0": "0.0 4 1 1",
-        "autoencoder_1": "0.0 4 1 1",
-        "classifier_0": "0.0 2 1 1",
-        "classifier_1": "0.0 2 1 1",
+    assert noted == {  # of the last step: a batch and the image that is left over, in two parts
+        "autoencoder_0": "0.0 4 26 1",
+        "autoencoder_1": "0.0 4 25 1",
+        "classifier_0": "0.0 2 31 1",
+        "classifier_1": "0.0 2 30 1",
     }
