@@ -153,11 +153,12 @@ def test_a_second_run_keeps_out_while_the_first_lives(tmp_path: Path, root: Path
     command = [sys.executable, str(REPO / "train.py"), *LONG, f"data.root={root}", "hydra.run.dir=run"]
     with subprocess.Popen(command, cwd=tmp_path) as running:
         wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists())
-        for asked in (["resume=run"], [*SHORT, f"data.root={root}", "hydra.run.dir=run"]):
+        new = [*SHORT, f"data.root={root}", "hydra.run.dir=run"]
+        for asked, reason in ((["resume=run"], "another process is running it"), (new, "already holds a run")):
             second = train(*asked, cwd=tmp_path)
             assert second.status == 1
             (line,) = second.err.splitlines()
-            assert "another process is running it" in line
+            assert reason in line
         running.kill()
     resumed = train("resume=run", "autoencoder.max_epochs=201", "trainer.limit_train_batches=2", cwd=tmp_path)
     assert "another process" not in resumed.err  # the lock of a killed process keeps nobody out
