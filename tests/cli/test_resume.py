@@ -73,7 +73,7 @@ def resumed(path: Path, *more: str) -> str:
         pytest.param("autoencoder", 0, 10, "SIGKILL", -9, marks=pytest.mark.slow),
         ("autoencoder", 2, 29, "SIGKILL", -9),
         pytest.param("classifier", 1, 5, "SIGKILL", -9, marks=pytest.mark.slow),
-        pytest.param("autoencoder", 3, 3, "SIGTERM", 1, marks=pytest.mark.slow),
+        pytest.param("autoencoder", 3, 3, "SIGTERM", -2, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_ends_as_the_uninterrupted_one(
