@@ -131,7 +131,7 @@ def test_two_folders_are_no_two_seeds_of_one_experiment(tmp_path: Path, monkeypa
 @pytest.mark.slow
 def test_a_class_of_one_s_own_in_any_shape(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
-    typed = ("data.name=mine", "data.source={_target_: mine.Stripes, count: 40}", "data.val_size=0.2")
+    typed = ("data.name=mine", "data.source._target_=mine.Stripes", "+data.source.count=40", "data.val_size=0.2")
     done = train(*typed, *FEW, "hydra.run.dir=run", cwd=tmp_path)
     assert done.status == 0, done.err
     said = metrics(tmp_path / "run" / "classifier")
