@@ -172,7 +172,6 @@ def _make(
     again = ""
     try:
         after = nodes.build(node, f"after.{name}", After)  # type: ignore[type-abstract]
-        assert after is not None, "checked by validate"
         again = f"; {typed_command(after.command)} {operand(directory)} tries again" if after.command else ""
         file = after(directory, config, metrics)
     except Exception as error:

@@ -48,16 +48,14 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> "pa
     return partial(named, **{key: value for key, value in ours.items() if key in known} | arguments)
 
 
-def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T | None:
-    """Return the object that a node describes; None for one without a class. Arguments as of `bound`.
+def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T:
+    """Return the object that a node describes. Arguments as of `bound`.
 
     Numbers and lists of them become tensors of floats where the class wants a tensor: a loss's `weight: [1, 2]`.
 
     Raises:
         AeprobeError: as `bound`, or the class refuses its arguments.
     """
-    if node.get("_target_") is None:
-        return None
     make = bound(node, name, kind, **ours)
     try:
         return make(**_tensors(make))
@@ -65,6 +63,11 @@ def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T |
         known = inspect.signature(make.func).parameters
         strange = [_near(key, known) for key in make.keywords if key not in known]  # it takes any
         raise AeprobeError(f"{name}: {str(error).partition(chr(10))[0]}{''.join(strange)}") from error
+
+
+def build_or_none(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T | None:
+    """Return the same; None for a node without a class, where one may be left out."""
+    return None if node.get("_target_") is None else build(node, name, kind, **ours)
 
 
 def _near(key: str, known: Collection[str]) -> str:

@@ -72,7 +72,7 @@ def classifier(settings: Mapping[str, Any], encoder: nn.Module | None = None, **
         training: further arguments, of training alone.
     """
     encoder_copy = fresh(encoder) if encoder is not None else _network(settings).encoder
-    head = _module(settings["head"], "classifier.head")
+    head = nodes.build(settings["head"], "classifier.head", nn.Module)
     loss = _loss(settings, "classifier")
     plain = {name: value for name, value in settings.items() if name not in ("network", "head", "loss")}
     try:
@@ -86,7 +86,7 @@ def classifier(settings: Mapping[str, Any], encoder: nn.Module | None = None, **
 
 
 def _network(settings: Mapping[str, Any]) -> Any:
-    network = _module(settings["network"], "autoencoder.network")
+    network = nodes.build(settings["network"], "autoencoder.network", nn.Module)
     missing = [name for name in ("encoder", "decoder") if not isinstance(getattr(network, name, None), nn.Module)]
     if missing:
         raise AeprobeError(
@@ -96,16 +96,10 @@ def _network(settings: Mapping[str, Any]) -> Any:
     return network
 
 
-def _module(node: Mapping[str, Any], key: str) -> nn.Module:
-    module = nodes.build(node, key, nn.Module)
-    assert module is not None, "checked by validate"
-    return module
-
-
 def _loss(settings: Mapping[str, Any], stage: str) -> nn.Module | None:
     """Build the loss of a node or a word; cross_entropy has none: it is the classifier's own."""
     loss = settings["loss"]
-    return nodes.build(
+    return nodes.build_or_none(
         loss if isinstance(loss, dict) else {"_target_": LOSSES.get(loss)}, f"{stage}.loss", nn.Module
     )
 

@@ -62,10 +62,10 @@ def build(
 def _build_autoencoder(config: Config, last: Path | None, stored: bool) -> Experiment:
     settings = config.autoencoder
     source = checkpoints.read(last) if last else None
-    corruption = nodes.build(settings.corruption, "autoencoder.corruption", nn.Module)
-    regularizer = nodes.build(settings.regularizer, "autoencoder.regularizer", Regularizer)
+    corruption = nodes.build_or_none(settings.corruption, "autoencoder.corruption", nn.Module)
+    regularizer = nodes.build_or_none(settings.regularizer, "autoencoder.regularizer", Regularizer)
     data = _build_data(config, config.seed, settings.batch_size, source, last, {}, stored)
-    data.augmentation = nodes.build(settings.augmentation, "autoencoder.augmentation", nn.Module)
+    data.augmentation = nodes.build_or_none(settings.augmentation, "autoencoder.augmentation", nn.Module)
     optimization = _optimization(config, "autoencoder", data)
     callbacks = make_callbacks(config, "autoencoder", data)
     training = {"corruption": corruption, "regularizer": regularizer, "optimization": optimization}
@@ -223,7 +223,7 @@ def _build_data(
             if not _source_class(own["source"]).fetched and "data.root" not in typed:
                 settings["root"] = own["root"]
     node, root = settings.pop("source"), settings["root"]
-    source: Any = nodes.build(node, "data.source", Source, root=root)
+    source: Any = nodes.build(node, "data.source", Source, root=root)  # type: ignore[type-abstract]
     if stored:
         checks.require_below_here(source, root)
     settings |= {"batch_size": batch_size, "eval_batch_size": config.data.eval_batch_size}

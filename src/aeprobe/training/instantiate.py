@@ -40,7 +40,6 @@ def _callback(config: Config, stage: str, key: str, node: Mapping[str, object], 
     watched = str(node.get("monitor"))
     ours = {"mode": objective.mode(config, stage, watched)} if watched in objective.names(stage, config) else {}
     callback = nodes.build(node, key, Callback, **ours)
-    assert callback is not None, "checked by validate"
     if isinstance(callback, StochasticWeightAveraging):
         raise AeprobeError(
             f"{key}: StochasticWeightAveraging averages after the last checkpoint is saved: its average would "
@@ -65,7 +64,6 @@ def make_metrics(config: Config, stage: str, classes: int) -> dict[str, Metric]:
     made = {}
     for name, node in settings.metrics.items():
         metric = nodes.build(node, f"{stage}.metrics.{name}", Metric, num_classes=classes)  # type: ignore[type-abstract]
-        assert metric is not None, "checked by validate"
         made[name] = metric
     return made
 
@@ -84,7 +82,6 @@ def make_evaluations(config: Config, subject: Subject, must: bool) -> dict[str, 
     for name, node in named.items():
         key = name if probed else f"autoencoder.evaluations.{name}"
         evaluation = nodes.build(node, key, Evaluation)  # type: ignore[type-abstract]
-        assert evaluation is not None, "checked by validate"
         if evaluation.package and find_spec(evaluation.package[0]) is None:
             package, extra = evaluation.package
             missing = f"{key}: {package} is not installed: pip install 'aeprobe[{extra}]'"
@@ -105,7 +102,6 @@ def make_displays(
     alone = config.stage == experiment.stage == Stage.classifier  # else stage 1 shows the images
     for name, node in config.trainer.recorders.items() if config.trainer.figures else ():
         display = nodes.build(node, f"trainer.recorders.{name}", Display)  # type: ignore[type-abstract]
-        assert display is not None, "checked by validate"
         display.begin(experiment, directory, experiment.stage == Stage.autoencoder or alone, not_drawn)
         made.append(display)
     return made

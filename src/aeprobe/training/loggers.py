@@ -66,7 +66,7 @@ def make_loggers(directory: RunDirectory, experiment: Experiment, config: Config
                 )
             ours |= {"run_id": earlier, "id": earlier}  # as MLflow and as Weights & Biases call it
             ours["version"] = int(earlier) if earlier.isdecimal() else earlier  # as Lightning's own loggers do
-        logger: Any = nodes.build(node, f"logger.{name}", Logger, **ours)
+        logger: Any = nodes.build(node, f"logger.{name}", Logger, **ours)  # type: ignore[type-abstract]
         made[name] = logger
     if directory.last:
         logs.cut([events, *made.values()], checkpoints.read(directory.last))

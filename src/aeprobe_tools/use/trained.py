@@ -65,7 +65,7 @@ class Trained:
     def _source(self, root: Path) -> Source:
         """Build the source of the images, without unpacking: absent MNIST files are read from the bundle."""
         require_trusted([("data.source", self.data["source"])], self.plugins, f"ckpt={self.path}")
-        source = nodes.build(self.data["source"], "data.source", Source, root=str(root))  # type: ignore[type-abstract]
+        source = nodes.build_or_none(self.data["source"], "data.source", Source, root=str(root))  # type: ignore[type-abstract]
         if source is None:
             raise AeprobeError(f"ckpt={self.path}: names no source of its images")
         missing = source.missing()
