@@ -78,7 +78,8 @@ def _jobs(config: DictConfig) -> Iterator[DictConfig]:
         yield loader.load_sweep_config(config, [*first.values()])
         for override in overrides:
             key = override.get_key_element()
-            for line in lines[key][1:] if is_search(config.hydra) or override.package or "." not in key else ():
+            is_group = bool(loader.get_group_options(override.key_or_group))
+            for line in lines[key][1:] if is_group or is_search(config.hydra) else ():
                 yield loader.load_sweep_config(config, [*(first | {key: line}).values()])
     except HydraException:
         return  # Hydra, or the job itself, says what is wrong
