@@ -60,12 +60,9 @@ def value(config: Config, metrics: Mapping[str, Mapping[str, Any]]) -> float | N
     return worst(config) if number is None else float(number)
 
 
-def worst(config: object) -> float | None:
-    """Return the objective of a failed run; None where the objective itself is what was wrong."""
-    try:
-        return float("-inf") if direction(config) == "maximize" else float("inf")
-    except (AeprobeError, ValueError):
-        return None
+def worst(config: object) -> float:
+    """Return the value that every other one is better than: the objective of a run that did not measure it."""
+    return float("-inf") if direction(config) == "maximize" else float("inf")
 
 
 def comparable(metric: str, stage: str, runs: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
