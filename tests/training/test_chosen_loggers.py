@@ -138,7 +138,6 @@ def test_weights_and_biases_keeps_its_run_here_and_goes_on_in_it(tmp_path: Path,
     offline = [*(tmp_path / "run" / "wandb").glob(f"offline-run-*-{name}/run-{name}.wandb")]
     assert len(offline) == 2
     assert all(file.stat().st_size > 1000 for file in offline)
-    assert not [file for file in (tmp_path / "run").rglob("*") if file.is_symlink()]
 
 
 def test_each_stage_has_a_run_of_its_own(tmp_path: Path, root: Path) -> None:

@@ -58,12 +58,12 @@ class Line(nn.Linear):
 """
 
 
-def typed(name: str, root: Path) -> list[str]:
+def typed(name: str, root: Path, epochs: int = 2) -> list[str]:
     return [
         *CHOSEN[name],
         *FEW,
         f"data.root={root}",
-        "autoencoder.max_epochs=2",
+        f"autoencoder.max_epochs={epochs}",
         "classifier.max_epochs=2",
         "hydra.run.dir=run",
     ]
@@ -94,9 +94,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, Path
 @pytest.mark.parametrize("name", ["variational", "own"])
 def test_a_run_goes_on_to_the_same_bits(name: str, runs: dict[str, Path], root: Path, tmp_path: Path) -> None:
     write_own(tmp_path)
-    first = [argument for argument in typed(name, root) if not argument.startswith(("classifier.", "head@"))]
-    first += ["autoencoder.max_epochs=1", "stage=autoencoder", "trainer.figures=false"]
-    done = train(*first, cwd=tmp_path)
+    first = [one for one in typed(name, root, epochs=1) if not one.startswith(("classifier.", "head@"))]
+    done = train(*first, "stage=autoencoder", "trainer.figures=false", cwd=tmp_path)
     assert done.status == 0, done.err
     if name == "own":
         (line,) = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path).err.splitlines()
