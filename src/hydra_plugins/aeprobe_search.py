@@ -1,6 +1,7 @@
 """Optuna as the sweeper of a multirun, in the package where Hydra looks for sweepers.
 
 Hydra's own plugin for it (1.3.0) needs Optuna 2. Here a study goes on: its trials are in a file beside its jobs.
+As there, interval(1,5) draws floats and int(interval(1,5)) whole numbers.
 """
 
 import json
@@ -9,9 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.plugins.sweeper import Sweeper
@@ -23,10 +25,10 @@ from aeprobe.config import objective
 from aeprobe.config.overrides import with_preset
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.checks import check
-from aeprobe_tools.sweeps.space import Choice
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
 log = logging.getLogger("aeprobe")
 PLAIN = ("sweep=", "search=", "trainer.progress=")  # overrides that make no other study
@@ -57,41 +59,32 @@ class OptunaSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.loader)
         given = parser.parse_overrides(with_preset(self.params, arguments))
         overrides = {override.get_key_element(): override for override in given}
-        varied = {key: override for key, override in overrides.items() if override.is_sweep_override()}
         self.lines = {key: str(override.input_line) for key, override in overrides.items()}  # in their order
-        if not varied:
+        self.space = {key: distribution(each) for key, each in overrides.items() if each.is_sweep_override()}
+        if not self.space:
             raise AeprobeError("search=optuna: nothing varies; give a list or an interval, such as seed=0,1")
-        if self.n_jobs < 1:
-            raise AeprobeError(f"hydra.sweeper.n_jobs={self.n_jobs}: must be at least 1")
-        listed = [f"{k}={next(o.sweep_string_iterator())}" for k, o in varied.items() if o.is_discrete_sweep()]
-        config = self._compose([*(line for key, line in self.lines.items() if key not in varied), *listed])
-        self.choices = {key: Choice(override, config) for key, override in varied.items()}
         self._check()
         study = self._study()
         left = self.n_trials - _take_up(study)
         log.info("study of %d trials, %d left to run", self.n_trials, max(0, left))
-        space = {key: choice.distribution() for key, choice in self.choices.items()}
         for begun in range(0, left, self.n_jobs):
-            self._run(study, [study.ask(space) for _ in range(min(left - begun, self.n_jobs))])
+            self._run(study, [study.ask(self.space) for _ in range(min(left - begun, self.n_jobs))])
         if any(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)):
             best = study.best_trial
             settings = " ".join(f"{key}={value}" for key, value in self._typed(best).items())
             log.info("best of the study: trial %d with %.5g: %s", best.number, best.value, settings)
 
-    def _compose(self, overrides: Sequence[str]) -> DictConfig:
-        config = self.loader.load_sweep_config(self.sweep_config, list(overrides))
-        with read_write(config), open_dict(config):
-            del config["hydra"]
-        return config
-
     def _check(self) -> None:
         """Try each value of a list and both ends of an interval, before anything is stored."""
-        first = {key: choice.values[0] for key, choice in self.choices.items()}
-        tried = [first, *(first | {key: v} for key, choice in self.choices.items() for v in choice.values[1:])]
+        values = {key: ends(varied) for key, varied in self.space.items()}
+        first = {key: tried[0] for key, tried in values.items()}
         wanted = set()
-        for settings in tried:
+        for settings in [first, *(first | {key: value} for key in values for value in values[key][1:])]:
             overrides = self._overrides(settings)
-            config = check(self._compose(overrides), overrides)
+            composed = self.loader.load_sweep_config(self.sweep_config, overrides)
+            with read_write(composed), open_dict(composed):
+                del composed["hydra"]
+            config = check(composed, overrides)
             require_held_out(config)
             require_one_loss(config)
             wanted.add(objective.resolve(config))
@@ -111,7 +104,7 @@ class OptunaSweeper(Sweeper):
         asked = {
             "objective": self.objective,
             "direction": self.direction,
-            "varies": {key: choice.typed for key, choice in self.choices.items()},
+            "varies": {key: self.lines[key] for key in self.space},
             "fixed": sorted(o for o in self._overrides({}) if not o.startswith(PLAIN)),
         }
         study = optuna.create_study(
@@ -142,11 +135,11 @@ class OptunaSweeper(Sweeper):
                 study.tell(trial, state=TrialState.FAIL)
 
     def _typed(self, trial: "optuna.Trial | optuna.trial.FrozenTrial") -> dict[str, str]:
-        return {key: self.choices[key].text(value) for key, value in trial.params.items()}
+        return {key: text(self.space[key], value) for key, value in trial.params.items()}
 
     def _overrides(self, settings: Mapping[str, str]) -> list[str]:
         """Return a job's overrides in the order of the command line: a dictionary may change what varies."""
-        chosen = {key: line for key, line in self.lines.items() if key not in self.choices or key in settings}
+        chosen = {key: line for key, line in self.lines.items() if key not in self.space or key in settings}
         return [f"{key}={settings[key]}" if key in settings else line for key, line in chosen.items()]
 
 
@@ -160,3 +153,33 @@ def _take_up(study: "optuna.Study") -> int:
     trials = study.get_trials(deepcopy=False)
     taken_up = sum("takes up" in trial.user_attrs for trial in trials)
     return sum(trial.state.is_finished() for trial in trials) - taken_up
+
+
+def distribution(override: Override) -> "BaseDistribution":
+    """Return Optuna's distribution of a key that varies by a list or by an interval."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if override.is_discrete_sweep():
+        return CategoricalDistribution([*dict.fromkeys(override.sweep_string_iterator())])
+    interval = override.value()
+    assert isinstance(interval, IntervalSweep)
+    low, high, logarithmic = interval.start or 0.0, interval.end or 0.0, "log" in interval.tags
+    try:
+        if type(low) is int:
+            return IntDistribution(low, int(high), logarithmic)
+        return FloatDistribution(low, high, logarithmic)
+    except ValueError as error:
+        raise AeprobeError(f"{override.input_line}: {error}") from None
+
+
+def ends(varied: Any) -> list[str]:
+    """Return the values of a distribution to check: each of a list, both ends of an interval."""
+    listed = getattr(varied, "choices", None) or (varied.low, varied.high)
+    return [text(varied, value) for value in listed]
+
+
+def text(varied: Any, value: Any) -> str:
+    """Return a value of a distribution as it is typed. Four digits of a float make a readable name."""
+    if isinstance(value, float):
+        value = min(max(float(f"{value:.4g}"), varied.low), varied.high)
+    return str(value)

@@ -78,8 +78,8 @@ def test_a_failing_trial_does_not_end_the_search_and_another_study_is_refused(tm
 
 
 @pytest.mark.slow
-def test_two_trials_at_a_time_of_a_key_that_takes_whole_numbers(tmp_path: Path, root: Path) -> None:
-    sizes = "autoencoder.batch_size=tag(log,interval(5e1,2e2))"
+def test_two_trials_at_a_time_of_whole_numbers(tmp_path: Path, root: Path) -> None:
+    sizes = "autoencoder.batch_size=tag(log,int(interval(5e1,2e2)))"
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2")
     done = search(tmp_path, root, *launcher, sizes, "hydra.sweeper.n_trials=2")
     assert done.status == 0, done.err

@@ -3,65 +3,43 @@
 from pathlib import Path
 
 import pytest
-from conftest import REPO, composed, train
-from hydra import compose, initialize_config_dir
+from conftest import composed, train
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from aeprobe.cli.multirun import Multirun, require_one_loss
 from aeprobe.config import objective
 from aeprobe.errors import AeprobeError
-from aeprobe_tools.sweeps.space import Choice
+from hydra_plugins import aeprobe_search as search
 
 optuna = pytest.importorskip("optuna")
-NODES = ("augmentation@autoencoder.augmentation=shift", "corruption@autoencoder.corruption=dropout")
 
 
-def choice(typed: str) -> Choice:
-    """A key that varies, beside the default configuration."""
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = compose("config", overrides=["scheduler@autoencoder.scheduler=cosine", *NODES])
-    return Choice(OverridesParser.create().parse_override(typed), config)
+def drawn(typed: str) -> optuna.distributions.BaseDistribution:
+    return search.distribution(OverridesParser.create().parse_override(typed))
 
 
-@pytest.mark.parametrize(
-    ("typed", "low", "high"),
-    [
-        ("autoencoder.batch_size=interval(5e1,2e2)", 50, 200),
-        ("autoencoder.augmentation.epochs=interval(1,4)", 1, 4),  # int | None
-        ("trainer.limit_train_batches=interval(5,10)", 5, 10),  # int | float: batches, no share
-        ("autoencoder.scheduler.T_max=interval(10,20)", 10, 20),  # by the signature of its class
-        ("autoencoder.optimizer.lr=interval(1,2)", 1.0, 2.0),
-        ("autoencoder.corruption.p=interval(0,0.5)", 0.0, 0.5),
-        ("trainer.limit_train_batches=interval(0.1,1)", 0.1, 1.0),
-    ],
-)
-def test_whole_numbers_are_drawn_for_the_keys_that_take_them(typed: str, low: float, high: float) -> None:
-    kind = optuna.distributions.IntDistribution if isinstance(low, int) else optuna.distributions.FloatDistribution
-    drawn = choice(typed)
-    assert drawn.distribution() == kind(low, high)
-    assert drawn.values == [str(low), str(high)]
+def test_an_interval_is_of_floats_or_of_whole_numbers_as_it_was_typed() -> None:
+    sizes = drawn("autoencoder.batch_size=tag(log,int(interval(5e1,2e2)))")
+    assert sizes == optuna.distributions.IntDistribution(50, 200, log=True)
+    assert search.ends(sizes) == ["50", "200"]
+    rates = drawn("autoencoder.optimizer.lr=interval(1,2)")
+    assert rates == optuna.distributions.FloatDistribution(1.0, 2.0)
+    assert search.ends(rates) == ["1.0", "2.0"]
+    assert search.ends(drawn("seed=3,1,3")) == ["3", "1"]
 
 
 def test_what_is_typed_of_a_drawn_number_stays_within_its_interval() -> None:
-    share = choice("autoencoder.corruption.p=interval(0,0.99999)")
-    assert share.text(0.123456) == "0.1235"
-    assert share.text(0.999987) == "0.999987"  # not 1, which is refused
-    assert share.values == ["0.0", "0.99999"]
-    assert choice("trainer.limit_train_batches=interval(0.1,1)").text(0.999987) == "1.0"  # all, not one batch
+    share = drawn("autoencoder.corruption.p=interval(0,0.99999)")
+    assert search.text(share, 0.123456) == "0.1235"
+    assert search.text(share, 0.999997) == "0.99999"  # not 1, which is refused
+    assert search.ends(share) == ["0.0", "0.99999"]
+    assert search.text(drawn("trainer.limit_train_batches=interval(0.1,1)"), 0.999987) == "1.0"  # no batch
 
 
-@pytest.mark.parametrize(
-    ("typed", "said"),
-    [
-        ("autoencoder.optimizer.lr=interval(2,1)", "from a smaller to a greater number"),
-        ("autoencoder.optimizer.lr=tag(log,interval(0,1))", "log from above 0"),
-    ],
-)
-def test_an_interval_that_holds_no_such_number_is_refused(typed: str, said: str) -> None:
-    with pytest.raises(AeprobeError) as refused:
-        choice(typed)
-    assert str(refused.value).startswith(typed)
-    assert said in str(refused.value)
+@pytest.mark.parametrize("interval", ["interval(2,1)", "tag(log,interval(0,1))"])
+def test_an_interval_that_holds_no_such_number_is_refused(interval: str) -> None:
+    with pytest.raises(AeprobeError, match=r"^autoencoder\.optimizer\.lr=.*: .*`low"):
+        drawn(f"autoencoder.optimizer.lr={interval}")
 
 
 @pytest.mark.parametrize(
@@ -71,11 +49,11 @@ def test_an_interval_that_holds_no_such_number_is_refused(typed: str, said: str)
         ("-m search=optuna objective=test/loss", "objective=test/loss: stage=all reports no such metric"),
         ("-m search=optuna objective=val/loss,val/accuracy", "chosen by classifier val/accuracy and classifier"),
         (
-            "-m search=optuna autoencoder.batch_size=interval(0,200)",
+            "-m search=optuna autoencoder.batch_size=int(interval(0,200))",
             "autoencoder.batch_size=0: must be at least 1",
         ),
         ("-m search=grid experiment=report", "val_size=0: the search would choose by the test set, which val/acc"),
-        ("-m search=optuna data.val_size=interval(0,9) stage=autoencoder", "or give objective=train/loss"),
+        ("-m search=optuna data.val_size=int(interval(0,9)) stage=autoencoder", "or give objective=train/loss"),
         (
             "-m search=optuna autoencoder.loss=mse,bce stage=autoencoder",
             "autoencoder.loss: val/loss has another scale for each value, and the search would choose by the "

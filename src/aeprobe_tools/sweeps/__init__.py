@@ -1,1 +1,0 @@
-"""Many runs by one command: grids, searches, and the processes that run them."""
