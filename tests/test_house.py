@@ -11,7 +11,7 @@ import aeprobe
 
 SOURCE, TOOLS = REPO / "src" / "aeprobe", REPO / "src" / "aeprobe_tools"
 ENTRANCES = ("__init__.py", "__main__.py")  # name the tools, and import them when they are called
-ALLOWED = (*ENTRANCES, "config/trust.py")  # the latter lists the packages of which a stored file may name classes
+ALLOWED = (*ENTRANCES, "nodes.py")  # the latter lists the packages of which a stored file may name classes
 ODD = re.compile(r"(What|Which|Whether|How|When|Where|Of|From|By|Meanwhile|Those|Such)\b")
 
 
@@ -35,6 +35,12 @@ def test_the_experiment_knows_nothing_of_the_tools() -> None:
         assert not [
             node for node in body if isinstance(node, ast.ImportFrom) and "aeprobe_tools" in str(node.module)
         ]
+
+
+def test_nothing_below_the_builder_sees_the_configuration() -> None:
+    for folder in ("data", "models"):
+        for file in (SOURCE / folder).glob("*.py"):
+            assert not [name for name in names(file) if name.startswith("aeprobe.config")], file
 
 
 def test_files_are_short_and_none_has_a_name_of_another_or_of_nothing() -> None:

@@ -12,12 +12,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from aeprobe import nodes
 from aeprobe.cli import multirun, skip_completed
 from aeprobe.cli.failures import WANTS_TRACEBACK, hydra_raises, one_line, tell_once
 from aeprobe.cli.multirun import Multirun
 from aeprobe.cli.resume import resume
 from aeprobe.cli.skip_completed import OtherRunError
-from aeprobe.config import nodes, objective
+from aeprobe.config import objective
 from aeprobe.config.choices import Stage
 from aeprobe.config.overrides import as_typed, check_arguments, override, with_homes
 from aeprobe.config.schema import Config

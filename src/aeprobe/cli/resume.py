@@ -16,8 +16,8 @@ from aeprobe.config.choices import Stage
 from aeprobe.config.rules import THREADS_ANYWHERE
 from aeprobe.config.schema import STAGES, Config, Role, depends_on_length, every_node
 from aeprobe.config.settings import roles
-from aeprobe.config.trust import require_trusted
 from aeprobe.errors import AeprobeError
+from aeprobe.nodes import require_trusted
 from aeprobe.paths import CONF, home
 from aeprobe.processes.launch import launched
 from aeprobe.runs.checks import check

@@ -7,9 +7,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from aeprobe.config.choices import Stage
-from aeprobe.config.nodes import found
 from aeprobe.config.schema import AutoencoderConfig, ClassifierConfig, Config, value_of
 from aeprobe.errors import AeprobeError
+from aeprobe.nodes import found
 
 # The metrics that every run of a stage measures, and whether a higher value is a better one.
 MEASURED = {"autoencoder": {"loss": False, "mse": False}, "classifier": {"loss": False, "accuracy": True}}

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from aeprobe.config import nodes
+from aeprobe import nodes
 from aeprobe.errors import AeprobeError
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from aeprobe.config.trust import require_trusted
 from aeprobe.errors import AeprobeError
 from aeprobe.files import write_atomically
 from aeprobe.models import building
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
+from aeprobe.nodes import require_trusted
 from aeprobe.runs.metrics import find_checkpoint
 
 Checkpoint = dict[str, Any]

@@ -9,9 +9,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from aeprobe.config.nodes import bound
-from aeprobe.config.schema import interval
 from aeprobe.errors import AeprobeError
+from aeprobe.nodes import bound
 
 RATES = ("base_lr", "max_lr")  # of CyclicLR and OneCycleLR: one number for all groups of weights, or a list
 
@@ -41,7 +40,7 @@ class Optimization:
         second_lr: float | None = None,
     ) -> None:
         self.stage, self.accumulate, self.second_lr = stage, accumulate, second_lr
-        self.interval = interval(scheduler)
+        self.interval = scheduler.get("interval", "epoch")
         self.optimizer = bound(optimizer, f"{stage}.optimizer", Optimizer)
         self.scheduler: partial[Any] | None = None
         self.automatic: dict[str, Any] = {}

@@ -8,11 +8,11 @@ import aeprobe.runtime
 
 from torch import nn
 
-from aeprobe.config import nodes
+from aeprobe import nodes
 from aeprobe.config.checks import typed_values
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, StageConfig, module_node, value_of
-from aeprobe.config.trust import require_trusted, trusted_in
+from aeprobe.config.trust import trusted_in
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.labels import labelled
 from aeprobe.data.sources import Source
@@ -24,6 +24,7 @@ from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
+from aeprobe.nodes import require_trusted
 from aeprobe.runs.metrics import find_checkpoint, read_metrics
 from aeprobe.runs.rundir import RunDirectory
 from aeprobe.training import checks

@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
+from aeprobe import nodes
 from aeprobe.after import After
-from aeprobe.config import nodes, objective
+from aeprobe.config import objective
 from aeprobe.config.rules import require
 from aeprobe.config.schema import NETWORKS, STAGES, Config, StageConfig, every_node, value_of
 from aeprobe.data.datamodule import ImageDataModule

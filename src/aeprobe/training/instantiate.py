@@ -9,7 +9,8 @@ import aeprobe.runtime  # noqa: F401
 from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging, WeightAveraging
 from torchmetrics import Metric
 
-from aeprobe.config import nodes, objective
+from aeprobe import nodes
+from aeprobe.config import objective
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import Config, StageConfig
 from aeprobe.data.datamodule import ImageDataModule

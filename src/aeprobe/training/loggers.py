@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from aeprobe.config import nodes
+from aeprobe import nodes
 from aeprobe.config.choices import Stage
 from aeprobe.config.schema import STAGES, Config, plain
 from aeprobe.config.settings import changes_a_number, flat

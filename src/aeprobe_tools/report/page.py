@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from aeprobe.config import nodes
-from aeprobe.config.trust import require_trusted
+from aeprobe import nodes
+from aeprobe.nodes import require_trusted
 from aeprobe_tools.pages import BEYOND, Table, Text
 from aeprobe_tools.report import tables
 from aeprobe_tools.report.comparison import fitting, loss_of_the_report, of_the_report, report

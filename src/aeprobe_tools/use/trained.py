@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aeprobe.config import nodes
-from aeprobe.config.trust import require_trusted
+from aeprobe import nodes
 from aeprobe.data.classes import Classes
 from aeprobe.data.datamodule import ImageDataset
 from aeprobe.data.idx_files import BUNDLE
@@ -19,6 +18,7 @@ from aeprobe.errors import AeprobeError, printable
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
+from aeprobe.nodes import require_trusted
 from aeprobe.paths import home, shortest
 from aeprobe.runs.metrics import find_checkpoint, read_metrics
 

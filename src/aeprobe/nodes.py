@@ -1,17 +1,31 @@
-"""Objects from nodes of the configuration: `_target_` names the class, the other keys are its arguments."""
+"""Objects from nodes: `_target_` names the class, the other keys are its arguments.
+
+A node that came with somebody's file may name trusted classes alone; nothing is imported to find out.
+"""
 
 import inspect
+import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from aeprobe.config.hints import nearest
 from aeprobe.errors import AeprobeError
 
 T = TypeVar("T")
+WRITES = re.compile("dir|path|file|uri|url")  # in the name of an argument that says where something is written
+TRUSTED = (
+    "aeprobe",
+    "aeprobe_tools",
+    "torch.nn",
+    "torch.optim",
+    "torchmetrics",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.loggers",
+)
 
 
 def found(target: str, name: str) -> Any:
@@ -32,9 +46,6 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> "pa
     """Return the class of a node with its arguments bound, checked before anything of it is called.
 
     The class must be one of a `kind`. It is given those of `ours` that it takes and the node does not have.
-
-    Raises:
-        AeprobeError: there is no such class, it is of another kind, or it takes no such argument.
     """
     target = node["_target_"]
     named = found(target, name)
@@ -52,9 +63,6 @@ def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T:
     """Return the object that a node describes. Arguments as of `bound`.
 
     Numbers and lists of them become tensors of floats where the class wants a tensor: a loss's `weight: [1, 2]`.
-
-    Raises:
-        AeprobeError: as `bound`, or the class refuses its arguments.
     """
     make = bound(node, name, kind, **ours)
     try:
@@ -71,8 +79,7 @@ def build_or_none(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any
 
 
 def _near(key: str, known: Collection[str]) -> str:
-    close = nearest(key, known)
-    return f"; did you mean {close}?" if close else ""
+    return "".join(f"; did you mean {near}?" for near in get_close_matches(key, known, n=1))
 
 
 def _tensors(make: "partial[Any]") -> dict[str, Any]:
@@ -88,3 +95,38 @@ def _tensors(make: "partial[Any]") -> dict[str, Any]:
         for name, value in make.keywords.items()
         if hints.get(name) in (torch.Tensor, torch.Tensor | None) and isinstance(value, list | int | float)
     }
+
+
+def trusts(target: str, plugins: Sequence[str] = ()) -> bool:
+    """Tell if a stored node may name a class, of this project, its libraries or the person's plugins."""
+    return f"{target}.".startswith(tuple(f"{trusted}." for trusted in (*TRUSTED, *plugins)))
+
+
+def require_trusted(nodes: Iterable[tuple[str, Any]], plugins: Sequence[str], source: object) -> None:
+    """Refuse a class that a stored configuration or a checkpoint names and may not name, also inside a node.
+
+    `plugins` are packages that the person trusts besides; `source` is the file as the person named it.
+    """
+    for key, node in nodes:
+        for name in node if ".callbacks." in key or key.startswith("logger.") else ():
+            plain = name == "filename" and re.fullmatch(r"[\w{}-]+", str(node[name]))  # no path
+            if WRITES.search(str(name)) and node[name] is not None and not plain:
+                raise AeprobeError(f"{source}: {key}.{name}={node[name]}: a stored run writes into its directory")
+        for target in _targets(node):
+            if target is not None and not trusts(str(target), plugins):
+                package = str(target).partition(".")[0]
+                raise AeprobeError(
+                    f"{source}: {key}._target_={target}: a stored configuration names no other class than this "
+                    f"project's and some of its libraries'; if you trust {package}, add plugins=[{package}], or "
+                    "list it in conf/config.yaml"
+                )
+
+
+def _targets(value: Any) -> Iterator[Any]:
+    """Yield every `_target_` in a node, at any depth."""
+    if isinstance(value, Mapping):
+        yield value.get("_target_")
+        value = [*value.values()]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        for item in value:
+            yield from _targets(item)
