@@ -1,5 +1,6 @@
 """The real command line, the real images, few steps."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -92,6 +93,12 @@ def only(directory: Path) -> Path:
     """The one entry of a directory."""
     (entry,) = directory.iterdir()
     return entry
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported by now out of the garbage collection after each run, which it would double."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@
 command that was started alone; tests of what happens before and while modules are imported start one.
 """
 
+import gc
 import json
 import os
 import select
@@ -73,6 +74,8 @@ def serve(path: str) -> None:
     import aeprobe.training.run  # noqa: F401
 
     Plugins.instance()
+    gc.collect()
+    gc.freeze()  # a command collects garbage, and would copy every page of what is imported here
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait for a command
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
