@@ -181,7 +181,7 @@ def test_images_may_be_floats_and_no_file_is_replaced(
 ) -> None:
     run, _ = exported
     before = {path: path.read_bytes() for path in (run / "export").iterdir()}
-    assert "export/autoencoder.onnx exists: give another directory with -o" in refused(call(run))
+    assert "export/autoencoder.onnx exists: give another path" in refused(call(run))
     assert before == {path: path.read_bytes() for path in (run / "export").iterdir()}
     assert "cannot be written (No such file" in refused(call(run, "-o", tmp_path / "a" / "b", "--format", "torch"))
     done = call(run, "--format", "torch", "--input", "float", "-o", tmp_path / "own")

@@ -124,9 +124,8 @@ def test_the_grid_shows_what_was_seen(knows_digits: Path, digits: Path, tmp_path
     strips = [shown[top : top + tall, 124 : 124 + wide].astype(int) for top in range(shown.shape[0] - tall)]
     assert min(np.abs(strip - digit).mean() for strip in strips) < 3
     done = say(knows_digits, digits, "--save", output)
-    assert (done.status, done.out, "grid.png: exists: give another file" in done.err) == (1, "", True)
-    assert "no such directory" in say(knows_digits, digits, "--save", tmp_path / "no" / "grid.png").err
-    assert "ends in .png" in say(knows_digits, digits, "--save", tmp_path / "grid.jpg").err
+    assert (done.status, done.out, "grid.png exists: give another path" in done.err) == (1, "", True)
+    assert "No such file or directory" in say(knows_digits, digits, "--save", tmp_path / "no" / "grid.png").err
     Image.new("L", (3, 1000), 0).save(tmp_path / "thin.png")
     done = say(knows_digits, tmp_path / "thin.png", "--as-is", "--save", tmp_path / "thin_grid.png")
     assert (done.status, (tmp_path / "thin_grid.png").exists()) == (0, True)

@@ -16,21 +16,18 @@ Both hold metadata, in ONNX as text by key (`metadata_props`), in a .pt2 as one 
 stage, seed, status, checkpoint (SHA-256 of its file), metrics (of the test), data, class_names, input, license
 (of this project), aeprobe and torch (their versions).
 
-Before a file is written, it is run on 1,000 test images, at once, one and seven of them, and must give what the
-run gives.
+Before a file is written, it is run on 1,000 test images, in batches of one, seven and all others, and must give
+what the run gives.
 """
 
-import argparse
 import io
 import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from importlib.metadata import metadata as installed
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,14 +41,21 @@ from aeprobe.files import checksum, filled, write_atomically
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.paths import shortest
-from aeprobe.runs.metrics import read_metrics
 from aeprobe_tools.output import command
-from aeprobe_tools.use.trained import Trained, load_stage, note, run_parser, stages, typed_path
+from aeprobe_tools.use.trained import (
+    Trained,
+    load_stage,
+    note,
+    require_new,
+    run_parser,
+    stages,
+    typed_path,
+    writing,
+)
 
 OPSET = 18  # of ONNX: the oldest that torch's exporter writes, which most programs read
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # that write an ONNX file and run it
-INPUTS = {"uint8": torch.uint8, "float": torch.float32}
 CHECKED = 1_000  # images that a file is tried on
 LARGEST_DIFFERENCE = 1e-5  # float32 has 1e-7, and the order of its sums differs between programs
 
@@ -59,80 +63,62 @@ Metadata = dict[str, Any]
 Predict = Callable[[Tensor], dict[str, Tensor]]
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A file that was written, its size in bytes, and how it differs from the run on so many images."""
-
-    path: Path
-    size: int
-    difference: float
-    images: int
-
-
-def export(
-    run: Path,
-    output: Path | None = None,
-    formats: Sequence[str] = tuple(FORMATS),
-    images: str = "uint8",
-    plugins: Sequence[str] = (),
-) -> list[Exported]:
-    """Write a run's modules into a directory, all files or none, and return what was written.
-
-    Args:
-        run: a run directory (of `stage=all`: both stages), or a .ckpt file.
-        output: a directory; `export` in the run's by default. No file in it is replaced.
-        formats: some of `FORMATS`.
-        images: the type of the input, one of `INPUTS`.
-        plugins: packages of your own that a checkpoint may name classes of.
-    """
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = run_parser("export", __doc__)
+    folder = "the directory of the files (default: RUN/export)"
+    parser.add_argument("-o", "--output", type=typed_path, metavar="DIR", help=folder)
+    both, types = ",".join(FORMATS), "the type of the images (default: uint8)"
+    parser.add_argument("--format", choices=(*FORMATS, both), default=both, help="(default: both)")
+    parser.add_argument("--input", choices=("uint8", "float"), default="uint8", help=types)
+    given = parser.parse_args(arguments)
+    formats = given.format.split(",")
     missing = [name for name in PACKAGES if "onnx" in formats and find_spec(name) is None]
     if missing:
         raise AeprobeError(
             f"--format onnx: not installed: {', '.join(missing)}: pip install 'aeprobe[export]', or --format torch"
         )
-    if output is None and run.is_file():
-        raise AeprobeError(f"{run} is a file: give a directory for what is exported with -o")
-    directory = output or run / "export"
-    loaded = [load_stage(run, stage, plugins) for stage in stages(run)]
+    if given.output is None and given.run.is_file():
+        raise AeprobeError(f"{given.run} is a file: give a directory for what is exported with -o")
+    directory = given.output or given.run / "export"
+    loaded = [load_stage(given.run, stage, given.plugins) for stage in stages(given.run)]
     for file in (directory / f"{one.module.stage}{FORMATS[form]}" for one in loaded for form in formats):
-        if file.exists():
-            raise AeprobeError(f"{file} exists: give another directory with -o")
-    done: dict[Exported, bytes] = {}
-    for trained in loaded:
-        tried = _tried_on(trained, INPUTS[images])
-        try:
-            for form, content, apart in exported(trained.module, tried, formats, _metadata(trained, images)):
-                file = directory / f"{trained.module.stage}{FORMATS[form]}"
-                done[Exported(file, len(content), apart, len(tried))] = content
-        except AeprobeError as error:
-            raise AeprobeError(f"{trained.path}: {error}; nothing was written") from error
-    try:
-        with filled(directory) as folder:
-            for one, content in done.items():
-                write_atomically(folder / one.path.name, content)
-    except OSError as error:
-        raise AeprobeError(f"{directory} cannot be written ({error.strerror}): give another with -o") from error
-    return [*done]
+        require_new(file)
+    said = []
+    with writing(directory), filled(directory) as beside:
+        for trained in loaded:
+            images, metadata = _tried_on(trained, given.input), _metadata(trained, given.input)
+            try:
+                for form, content, apart in exported(trained.module, images, formats, metadata):
+                    name = f"{trained.module.stage}{FORMATS[form]}"
+                    write_atomically(beside / name, content)
+                    said.append(
+                        f"{shortest((directory / name).resolve())}: {len(content) / 1e6:.2f} MB, differs from the "
+                        f"run by at most {apart:.1e} on {len(images):,} images"
+                    )
+            except AeprobeError as error:
+                raise AeprobeError(f"{trained.path}: {error}; nothing was written") from error
+    print(*said, sep="\n")
+    return 0
 
 
 def _metadata(trained: Trained, images: str) -> Metadata:
     """Describe a file by plain values, without any path; a .ckpt file alone does not know all of them."""
-    path, module = trained.path, trained.module
-    part = path.resolve().parent.parent if path.parent.name == "checkpoints" else None
-    metrics = read_metrics(part, missing_ok=True) if part else {}
-    owner = part.parent if part and part.name == module.stage else part
-    names = trained.classes
-    count = module.classes if isinstance(module, Classifier) else len(names.names)
+    path, module, metrics = trained.path, trained.module, trained.metrics
+    part = path.resolve().parent.parent  # DIR/checkpoints/best.ckpt, or DIR/STAGE/checkpoints/best.ckpt
+    run = (part.parent if part.name == module.stage else part) if metrics else path
+    count = module.classes if isinstance(module, Classifier) else len(trained.classes.names)
     size, scale = ", ".join(map(str, module.shape)), "0 to 255" if images == "uint8" else "in [0, 1]"
     described = {
-        "run": printable((owner or path).name),
+        "run": printable(run.name),
         "stage": module.stage,
         "seed": metrics.get("seed"),
         "status": metrics.get("status"),
         "checkpoint": checksum(path),
         "metrics": {key: value for key, value in metrics.get("final", {}).items() if key.startswith("test/")},
         "data": {key: trained.data.get(key) for key in ("name", "val_size", "split_seed")},
-        "class_names": [names.short(label) for label in range(count)],
+        "class_names": [trained.classes.short(label) for label in range(count)],
         "input": f"images, {images} (N, {size}), {scale}",
         "license": installed("aeprobe")["License-Expression"],
         "aeprobe": installed("aeprobe")["Version"],
@@ -141,7 +127,7 @@ def _metadata(trained: Trained, images: str) -> Metadata:
     return {key: value for key, value in described.items() if value is not None}
 
 
-def _tried_on(trained: Trained, dtype: torch.dtype) -> Tensor:
+def _tried_on(trained: Trained, kind: str) -> Tensor:
     """Return 1,000 test images, evenly spaced, or random ones if they are gone, and say so."""
     try:
         images = trained.images("test").images
@@ -150,7 +136,7 @@ def _tried_on(trained: Trained, dtype: torch.dtype) -> Tensor:
         note(f"{trained.path} is checked on random images, not on its test images: {error}")
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(256, (CHECKED, *trained.module.shape), generator=generator, dtype=torch.uint8)
-    return as_pixels(images) if dtype.is_floating_point else images
+    return as_pixels(images) if kind == "float" else images
 
 
 def exported(
@@ -170,9 +156,9 @@ def exported(
         with _as_one_line(f"--format {form} cannot hold its network"):
             content = (_as_onnx if form == "onnx" else _as_torch)(program, [*expected], metadata)
             predict = (_run_onnx if form == "onnx" else _run_torch)(content)
-        parts = [slice(None), slice(1), slice(7)]
-        apart = [difference(predict(images[part]), {k: v[part] for k, v in expected.items()}) for part in parts]
-        yield form, content, max(apart)
+        outputs = [predict(part) for part in (images[:1], images[1:8], images[8:]) if len(part)]
+        joined = {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}
+        yield form, content, difference(joined, expected)
 
 
 def difference(outputs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
@@ -213,7 +199,7 @@ def _as_torch(program: ExportedProgram, _: Sequence[str], metadata: Metadata) ->
 
 
 def _as_onnx(program: ExportedProgram, outputs: Sequence[str], metadata: Metadata) -> bytes:
-    made = torch.onnx.export(
+    made: Any = torch.onnx.export(
         program,
         opset_version=OPSET,
         input_names=["images"],
@@ -222,7 +208,6 @@ def _as_onnx(program: ExportedProgram, outputs: Sequence[str], metadata: Metadat
         dynamo=True,
         verbose=False,
     )
-    assert made is not None
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     made.model.metadata_props.update(texts)
     return bytes(made.model_proto.SerializeToString())
@@ -258,30 +243,10 @@ def _as_one_line(what: str) -> Iterator[None]:
         with warnings.catch_warnings(), redirect_stdout(silent), redirect_stderr(silent):
             warnings.simplefilter("ignore")
             yield
-    except ImportError as error:
-        raise AeprobeError(f"its packages do not fit ({error}): pip install -U 'aeprobe[export]'") from error
     except Exception as error:  # whatever a person's own network ends in
         while isinstance(error.__cause__, Exception):
             error = error.__cause__  # torch wraps the reason in advice of many lines
-        why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
         raise AeprobeError(f"{what} ({why:.200})") from error
     finally:
         logging.disable(disabled)
-
-
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status."""
-    parser = run_parser("export", __doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    folder = "the directory of the files (default: RUN/export)"
-    parser.add_argument("-o", "--output", type=typed_path, metavar="DIR", help=folder)
-    both = ",".join(FORMATS)
-    parser.add_argument("--format", choices=(*FORMATS, both), default=both, help="(default: both)")
-    parser.add_argument("--input", choices=INPUTS, default="uint8", help="the type of the images (default: uint8)")
-    given = parser.parse_args(arguments)
-    for one in export(given.run, given.output, given.format.split(","), given.input, given.plugins):
-        print(
-            f"{shortest(one.path.resolve())}: {one.size / 1e6:.2f} MB, "
-            f"differs from the run by at most {one.difference:.1e} on {one.images:,} images"
-        )
-    return 0

@@ -12,7 +12,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,114 +20,150 @@ import aeprobe.runtime  # noqa: F401
 
 import numpy as np
 import torch
-from PIL import Image as Pillow
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
 
-from aeprobe.data.datamodule import PART
+from aeprobe.data.classes import Classes
 from aeprobe.data.pictures import below, grey
+from aeprobe.data.pixels import as_pixels
 from aeprobe.errors import AeprobeError, printable, tell
 from aeprobe.files import write_atomically
-from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.classifier import Classifier
 from aeprobe.paths import home
-from aeprobe_tools.figures.charts import Array
 from aeprobe_tools.figures.prepare import shown
 from aeprobe_tools.figures.tiles import Row, grid
 from aeprobe_tools.output import command
-from aeprobe_tools.use.picture_files import Image, read_picture
-from aeprobe_tools.use.trained import load_stage, note, run_parser, stages, typed_path
+from aeprobe_tools.use.preparation import Pixels, read_picture
+from aeprobe_tools.use.trained import (
+    Trained,
+    load_stage,
+    note,
+    require_new,
+    run_parser,
+    stages,
+    typed_path,
+    writing,
+)
 from aeprobe_tools.wording import number
 
 COMMON = 0.999  # of the test images have no larger error than one that looks like them
 SHOWN = 20  # pictures in the figure that --save draws
-BAR = 3  # pixels of a class's bar in it
 TILE = 56  # pixels of a picture's side in it
 UNLIKE = "does not look like what it was trained on"
+Outputs = Mapping[str, Tensor]
 
 
-class Predictor:
-    """The modules of a run, to predict with: both of `stage=all`; of one stage alone, or a .ckpt file, its own.
-
-    Attributes:
-        autoencoder: None in a classifier's run.
-        classifier: None in an autoencoder's run.
-        names: of the classes.
-        limit: the MSE that 99.9 % of the test images do not exceed; None if it is not known, which is said.
-    """
-
-    def __init__(self, run: Path, plugins: Sequence[str] = ()) -> None:
-        self.autoencoder: Autoencoder | None = None
-        self.classifier: Classifier | None = None
-        self.limit: float | None = None
-        for stage in stages(run):
-            self.last = load_stage(run, stage, plugins)
-            if isinstance(self.last.module, Classifier):
-                self.classifier = self.last.module
-            else:
-                self.autoencoder = self.last.module
-        self.names = self.last.classes
-        if self.autoencoder:
-            try:
-                errors = self.errors(self.last.images("test").images)
-                self.limit = float(np.quantile(errors.numpy(), COMMON))
-            except AeprobeError as error:
-                note(f"no warnings of pictures that are unlike the test images: {error}")
-
-    @property
-    def missing(self) -> str:
-        """A remark on what this run cannot predict; "" if it predicts all."""
-        if self.classifier is None:
-            return f"no {self.names.noun}: {self.last.path} is an autoencoder's"
-        return f"no reconstruction: {self.last.path} is a classifier's" if self.autoencoder is None else ""
-
-    def read(self, path: Path, as_is: bool) -> Image:
-        """Read a picture as an image for the networks, uint8 (channels, height, width)."""
-        return read_picture(path, self.last.module.shape, as_digit=self.last.data["handwritten"] and not as_is)
-
-    def errors(self, images: Tensor) -> Tensor:
-        """Return the MSE of each image's reconstruction, per pixel in [0, 1]."""
-        assert self.autoencoder is not None
-        errors = []
-        for part in images.split(PART):
-            off = self.autoencoder.predict(part)["reconstruction"] - self.autoencoder.normalize.pixels(part)
-            errors.append(off.square().mean((1, 2, 3)))
-        return torch.cat(errors)
-
-    def rows(self, files: Sequence[str], images: Tensor) -> Iterator[dict[str, Any]]:
-        """Yield what is printed of each picture, in plain values; None where this run cannot predict it."""
-        errors = self.errors(images).tolist() if self.autoencoder else [None] * len(files)
-        guesses = self.guesses(images) if self.classifier else [[]] * len(files)
-        for file, mse, likely in zip(files, errors, guesses, strict=True):
-            (label, probability), (second, second_probability) = [*likely, (None, None), (None, None)][:2]
-            yield {
-                "file": file,
-                self.names.noun: None if label is None else self.names.short(label),
-                "probability": probability,
-                "second": None if second is None else self.names.short(second),
-                "second_probability": second_probability,
-                "mse": mse,
-                "warning": UNLIKE if mse is not None and self.limit is not None and mse > self.limit else None,
-            }
-
-    def guesses(self, images: Tensor) -> list[list[tuple[int, float]]]:
-        """Return the two most probable classes of each image and their probabilities, best first."""
-        assert self.classifier is not None
-        probabilities = self.classifier.predict(images)["probabilities"]
-        values, labels = probabilities.topk(min(2, probabilities.shape[1]))
-        return [[*zip(*pair, strict=True)] for pair in zip(labels.tolist(), values.tolist(), strict=True)]
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = run_parser("predict", "Predicts the classes of pictures.")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURES", help="files, and directories of them")
+    as_is = "they are as the run's images already: resize at most"
+    parser.add_argument("--as-is", action="store_true", help=as_is)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    form.add_argument("--csv", action="store_true", help="print CSV instead of a table")
+    figure = f"draw the first {SHOWN} and their predictions as a PNG"
+    parser.add_argument("--save", type=typed_path, metavar="FILE", help=figure)
+    given = parser.parse_intermixed_args(arguments)
+    if given.save:
+        require_new(given.save)
+    loaded = [load_stage(given.run, stage, given.plugins) for stage in stages(given.run)]
+    last = loaded[-1]
+    limit, names, as_digits = _limit(loaded[0]), last.classes, last.data["handwritten"] and not given.as_is
+    read, unread = _read(given.pictures, last.module.shape, as_digits)
+    rows: list[dict[str, Any]] = []
+    if read:
+        images = torch.from_numpy(np.stack([*read.values()]))
+        made = predicted(loaded, images)
+        rows = [*_rows([*read], made, names, limit)]
+    if given.json:
+        print(json.dumps({"answers": rows, "unread": unread, "limit": limit}, indent=1))
+    elif given.csv:
+        head = ["file", names.noun, "probability", "second", "second_probability", "mse", "warning"]
+        writer = csv.DictWriter(sys.stdout, head, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif rows:
+        _print_table(rows, names.noun)
+    if given.save and rows:
+        with writing(given.save):
+            write_atomically(given.save, _drawn([*read], images, made, names))
+    if len(loaded) == 1:
+        lacks = f"no {names.noun}" if last.module.stage == "autoencoder" else "no reconstruction"
+        note(f"{lacks}: {last.path} is the {last.module.stage}'s alone")
+    for why in unread.values():
+        tell(why)
+    return 1 if unread else 0
 
 
-def _files(paths: Sequence[str], unread: dict[str, str]) -> Iterator[Path]:
-    """Yield the pictures' paths; `unread` gets those that lead nowhere, and why."""
+def predicted(loaded: Sequence[Trained], images: Tensor) -> Outputs:
+    """Return the outputs of all stages, and the "mse" of each reconstruction, per pixel in [0, 1]."""
+    made: dict[str, Tensor] = {}
+    for trained in loaded:
+        made |= trained.module.predict(images)
+    if "reconstruction" in made:
+        made["mse"] = (made["reconstruction"] - as_pixels(images)).square().mean((1, 2, 3))
+    return made
+
+
+def _limit(trained: Trained) -> float | None:
+    """Return the MSE that 99.9 % of the test images do not exceed; None where it is not known, which is said."""
+    if trained.module.stage != "autoencoder":
+        return None
+    try:
+        errors = predicted([trained], trained.images("test").images)["mse"]
+    except AeprobeError as error:
+        note(f"no warnings of pictures that are unlike the test images: {error}")
+        return None
+    return float(np.quantile(errors.numpy(), COMMON))
+
+
+def _read(
+    paths: Sequence[str], shape: tuple[int, ...], as_digits: bool
+) -> tuple[dict[str, Pixels], dict[str, str]]:
+    """Read pictures; return images by their paths, and the reason for each path that gives none."""
+    read: dict[str, Pixels] = {}
+    unread: dict[str, str] = {}
     for typed in paths:
         try:
-            yield from [path for _, path in below([Path(home(typed))])]
-        except (AeprobeError, ValueError) as error:
-            unread[typed] = str(error)
+            files = [file for _, file in below([Path(home(typed))])]
         except OSError as error:
             unread[typed] = f"{typed}: {error.strerror}"
+            continue
+        except (AeprobeError, ValueError) as error:
+            unread[typed] = str(error)
+            continue
+        for file in files:
+            try:
+                read[str(file)] = read_picture(file, shape, as_digits)
+            except AeprobeError as error:
+                unread[str(file)] = str(error)
+    return read, unread
+
+
+def _rows(files: Sequence[str], made: Outputs, names: Classes, limit: float | None) -> Iterator[dict[str, Any]]:
+    """Yield what is printed of each picture, in plain values; None where this run cannot predict it."""
+    errors = made["mse"].tolist() if "mse" in made else [None] * len(files)
+    for i, (file, mse) in enumerate(zip(files, errors, strict=True)):
+        guesses = _guesses(made, i) if "probabilities" in made else [(None, None)] * 2
+        (label, probability), (second, second_probability) = guesses
+        yield {
+            "file": file,
+            names.noun: None if label is None else names.short(label),
+            "probability": probability,
+            "second": None if second is None else names.short(second),
+            "second_probability": second_probability,
+            "mse": mse,
+            "warning": UNLIKE if None not in (mse, limit) and mse > limit else None,
+        }
+
+
+def _guesses(made: Outputs, i: int) -> list[tuple[int, float]]:
+    """Return the two most probable classes of an image and their probabilities."""
+    probabilities, labels = made["probabilities"][i].topk(2)
+    return [*zip(labels.tolist(), probabilities.tolist(), strict=True)]
 
 
 def _print_table(rows: Sequence[dict[str, Any]], noun: str) -> None:
@@ -140,99 +176,19 @@ def _print_table(rows: Sequence[dict[str, Any]], noun: str) -> None:
     Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False).print(table)
 
 
-def _drawn(predictor: Predictor, files: Sequence[str], images: Tensor) -> bytes:
-    """Draw pictures, what the networks saw of them, and their predictions as a PNG."""
-    pictures = np.stack([_square(grey(Path(file), 4 * TILE)) for file in files]) / 255
-    rows: list[Row] = [("picture", pictures, []), ("what the\nnetwork saw", shown(images / 255), [])]
-    words: list[str] = []
-    if predictor.autoencoder:
-        made = predictor.autoencoder.predict(images)["reconstruction"]
-        rows.append(("reconstruction", shown(made.clamp(0, 1)), []))
-        words = [f"MSE {number(mse)}" for mse in predictor.errors(images).tolist()]
-    if predictor.classifier:
-        bars = _bars(predictor.classifier.predict(images)["probabilities"].numpy())
-        rows.append(("probability\nof each class", bars, []))
-        drawn = predictor.names.drawn
-        words = ["\n".join(f"{drawn(c)}  {p:.0%}" for c, p in likely) for likely in predictor.guesses(images)]
-    rows[-1] = (*rows[-1][:2], words)
+def _drawn(files: Sequence[str], images: Tensor, made: Outputs, names: Classes) -> bytes:
+    """Draw the first pictures, what the networks saw of them, and their predictions as a PNG."""
+    files, tile = files[:SHOWN], (TILE, TILE)
+    squares = [ImageOps.pad(Image.fromarray(grey(Path(file), 4 * TILE)), tile, color=128) for file in files]
+    rows: list[Row] = [("picture", np.stack([*map(np.asarray, squares)]) / 255, [])]
+    rows.append(("what the\nnetwork saw", shown(images[:SHOWN] / 255), []))
+    if "reconstruction" in made:
+        words = [f"MSE {number(mse)}" for mse in made["mse"][:SHOWN].tolist()]
+        rows.append(("reconstruction", shown(made["reconstruction"][:SHOWN].clamp(0, 1)), words))
+    if "probabilities" in made:
+        likely = [_guesses(made, i) for i in range(len(files))]
+        words = ["\n".join(f"{names.drawn(label)}  {share:.0%}" for label, share in two) for two in likely]
+        rows[-1] = (*rows[-1][:2], words)
     content = io.BytesIO()
     grid("Predictions of the run", rows).savefig(content, format="png")
     return content.getvalue()
-
-
-def _square(whole: Image) -> Image:
-    """Fit a grey picture, (height, width), into a tile, on a middle grey."""
-    height, width = (max(1, round(length * TILE / max(whole.shape))) for length in whole.shape)
-    tile: Image = np.full((TILE, TILE), 128, np.uint8)
-    top, left = (TILE - height) // 2, (TILE - width) // 2
-    tile[top : top + height, left : left + width] = np.asarray(Pillow.fromarray(whole).resize((width, height)))
-    return tile
-
-
-def _bars(probabilities: Array) -> Array:
-    """Return a bar for each class as an image, dark on white, (N, height, width)."""
-    classes = probabilities.shape[1]
-    height = BAR * min(classes, 20)
-    images = np.ones((len(probabilities), height, BAR * classes))
-    filled = np.arange(height)[::-1, None] < height * probabilities[:, None]  # from the lowest row up
-    images[filled.repeat(BAR, 2)] = 0.2
-    images[:, -1] = np.minimum(images[:, -1], 0.6)  # the line on which they stand
-    images[:, :, BAR - 1 :: BAR] = 1
-    return images
-
-
-def _require_free(file: Path) -> None:
-    """Refuse a place for the figure: no file is replaced."""
-    if file.suffix.lower() != ".png":
-        raise AeprobeError(f"--save {file}: a PNG is drawn: give a name that ends in .png")
-    if file.exists() or not file.parent.is_dir():
-        why = "exists" if file.exists() else "no such directory"
-        raise AeprobeError(f"--save {file}: {why}: give another file")
-
-
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status."""
-    parser = run_parser("predict", "Predicts the classes of pictures.")
-    parser.add_argument("pictures", nargs="+", metavar="PICTURES", help="files, and directories of them")
-    parser.add_argument(
-        "--as-is", action="store_true", help="they are as the run's images already: resize at most"
-    )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    form.add_argument("--csv", action="store_true", help="print CSV instead of a table")
-    parser.add_argument(
-        "--save", type=typed_path, metavar="FILE", help=f"draw the first {SHOWN} and their predictions as a PNG"
-    )
-    given = parser.parse_intermixed_args(arguments)
-    if figure := given.save:
-        _require_free(figure)
-    predictor = Predictor(given.run, given.plugins)
-    unread: dict[str, str] = {}
-    files: list[str] = []
-    read: list[Image] = []
-    for path in _files(given.pictures, unread):
-        try:
-            read.append(predictor.read(path, given.as_is))
-            files.append(str(path))
-        except AeprobeError as error:
-            unread[str(path)] = str(error)
-    images = torch.from_numpy(np.stack(read)) if read else torch.empty(0)
-    rows = [*predictor.rows(files, images)] if read else []
-    if given.json:
-        print(json.dumps({"answers": rows, "unread": unread, "limit": predictor.limit}, indent=1))
-    elif given.csv:
-        noun = predictor.names.noun
-        head = ["file", noun, "probability", "second", "second_probability", "mse", "warning"]
-        writer = csv.DictWriter(sys.stdout, head, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    elif rows:
-        _print_table(rows, predictor.names.noun)
-    if figure and rows:
-        write_atomically(figure, _drawn(predictor, files[:SHOWN], images[:SHOWN]))
-    if predictor.missing:
-        note(predictor.missing)
-    for why in unread.values():
-        tell(why)
-    return 1 if unread else 0

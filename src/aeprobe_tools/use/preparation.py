@@ -1,14 +1,21 @@
-"""A drawn or photographed digit as MNIST's makers would have had it: light ink on black, of one size and place.
+"""Pictures as a run's images, and digits as MNIST's makers had them: light on black, of one size and place.
 
-The page of `aeprobe playground` does the same in JavaScript (assets/playground/prepare.js): change both.
+The page of `aeprobe playground` prepares digits by the same steps in JavaScript (assets/playground/prepare.js):
+change both.
 """
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from aeprobe.data.pictures import decoded, grey
+from aeprobe.errors import AeprobeError
+
+Pixels = NDArray[np.uint8]
 Grey = NDArray[np.float32]
 LARGEST = 320  # pixels of a side that are looked at; a digit has 20 in the end
 FAINT = 0.05  # of full ink: what is less is none, and a line of pixels with less than that of the fullest is empty
@@ -18,7 +25,23 @@ RIDGE = np.float32(1e-3) * np.eye(3, dtype=np.float32)  # for a picture of one l
 THIN = 1.6  # pixels of a stroke at the final size, below which it is widened; MNIST's strokes have 2 to 3
 
 
-def prepared(grey: NDArray[Any], side: int = 28) -> NDArray[np.uint8]:
+def read_picture(path: Path, shape: tuple[int, ...], as_digit: bool = False) -> Pixels:
+    """Read a picture as an image of the shape, uint8: resized, its middle; or a digit that is prepared."""
+    channels, height, width = shape
+    try:
+        if channels not in (1, 3):
+            raise ValueError(f"the run is of images with {channels} channels")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if as_digit:
+                return prepared(grey(path, 2 * LARGEST), height)[None]
+            return decoded(path, channels, height, width)
+    except Exception as error:  # whatever a broken picture ends in
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+        raise AeprobeError(f"{path} cannot be read as a picture ({why:.100})") from None
+
+
+def prepared(picture: NDArray[Any], side: int = 28) -> Pixels:
     """Turn a picture of a digit into an image of MNIST's form, uint8 (side, side), as in LeCun et al. (1998).
 
     The ground becomes black and the ink light, whichever was darker; a frame around it and the light's slope are
@@ -26,24 +49,22 @@ def prepared(grey: NDArray[Any], side: int = 28) -> NDArray[np.uint8]:
     to the centre. An image that is so already stays as it is.
 
     Args:
-        grey: (height, width), uint8, or floats in [0, 1].
+        picture: (height, width), uint8, or floats in [0, 1].
         side: of the image, in pixels.
 
     Raises:
         ValueError: nothing is drawn on it.
     """
-    picture = _reduced(grey.astype(np.float32) / np.float32(255 if grey.dtype == np.uint8 else 1))
-    ink = _ink(_without_frame(picture))
-    top, bottom, left, right = _box(ink)
-    ink = ink[top:bottom, left:right]
+    values = picture.astype(np.float32) / np.float32(255 if picture.dtype == np.uint8 else 1)
+    ink = _ink(_without_frame(_reduced(values)))
+    ink = ink[_ends(ink, FAINT)]
     box = round(side * 20 / 28)
     scale = box / max(ink.shape)
     ink = _widened(ink, scale)
     if max(ink.shape) != box:
         height, width = (max(1, round(n * scale)) for n in ink.shape)
         ink = _resized(ink, height, width)
-    ink = np.clip(ink / _strong(ink), 0, 1)
-    return _placed(ink, side)
+    return _placed(np.clip(ink / _strong(ink), 0, 1), side)
 
 
 def _reduced(picture: Grey) -> Grey:
@@ -67,22 +88,26 @@ def _ring(picture: NDArray[Any]) -> list[NDArray[Any]]:
     return [picture[:1], picture[-1:], picture[:, :1], picture[:, -1:]]
 
 
+def _ring_median(picture: Grey) -> float:
+    """Return the median of the outermost pixels."""
+    return float(np.median(np.concatenate([part.ravel() for part in _ring(picture)])))
+
+
 def _without_frame(picture: Grey) -> Grey:
     """Cut away a frame, or the ground that a sheet lies on."""
     for _ in range(8):  # a thick line is left by its outer and its inner edge
-        ground = float(np.median(np.concatenate([part.ravel() for part in _ring(picture)])))
-        differs = np.abs(picture - ground)
+        differs = np.abs(picture - _ring_median(picture))
         if differs.max() < FAINT:
             break
         other = differs > differs.max() / 4
-        rows, columns = other.any(1).nonzero()[0], other.any(0).nonzero()[0]
-        inner = other[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        large = all(2 * n >= whole for n, whole in zip(inner.shape, picture.shape, strict=True))
+        within = _ends(other, 0)
+        inner = other[within]
         blurred = inner[1:-1, 1:-1]  # where the outermost pixels are between both
+        large = all(2 * n >= whole for n, whole in zip(inner.shape, picture.shape, strict=True))
         if not large or max(map(_least_of_ring, (inner, blurred))) < FRAME:
             break
         edge = 1 + min(inner.shape) // 50  # which is neither inside nor outside
-        found = picture[rows[0] + edge : rows[-1] + 1 - edge, columns[0] + edge : columns[-1] + 1 - edge]
+        found = picture[within][edge:-edge, edge:-edge]
         if min(found.shape) < 8:
             break
         picture = found
@@ -99,8 +124,7 @@ def _ink(picture: Grey) -> Grey:
     differs = picture - _ground(picture)
     if -differs.min() > differs.max():  # the ink is darker
         differs = -differs
-    around = np.concatenate([part.ravel() for part in _ring(differs)])
-    rough = 4 * float(np.median(np.abs(around)))  # 2.7 standard deviations of normal noise
+    rough = 4 * _ring_median(np.abs(differs))  # 2.7 standard deviations of normal noise
     ink = np.maximum(differs - rough, 0)
     if ink.max() < FAINT:
         raise ValueError("nothing is drawn on it")
@@ -117,7 +141,7 @@ def _ground(picture: Grey) -> Grey:
     ones = np.ones_like(sampled)
     terms = np.stack([ones, ones * rows[:, None], ones * columns], -1).reshape(-1, 3)
     values = sampled.ravel()
-    plane = np.array([np.median(np.concatenate([part.ravel() for part in _ring(picture)])), 0, 0], np.float32)
+    plane = np.array([_ring_median(picture), 0, 0], np.float32)
     for part in (2, 4, 8, 16):
         far = np.abs(values - terms @ plane)
         near = far <= max(far.max() / part, FAINT)
@@ -136,14 +160,11 @@ def _strong(ink: Grey) -> float:
     return float(np.quantile(ink[ink > ink.max() / 2], 0.9))
 
 
-def _box(ink: Grey) -> tuple[int, int, int, int]:
-    """Return top, bottom, left and right of the drawing; a line of pixels with hardly any ink is dirt."""
-    ends: list[int] = []
-    for axis in (1, 0):
-        total = ink.sum(axis)
-        full = (total > FAINT * total.max()).nonzero()[0]
-        ends += [int(full[0]), int(full[-1]) + 1]
-    return ends[0], ends[1], ends[2], ends[3]
+def _ends(values: NDArray[Any], share: float) -> tuple[slice, slice]:
+    """Return the rows and the columns from the first to the last with more than a share of the fullest one."""
+    totals = (values.sum(1), values.sum(0))
+    rows, columns = ((total > share * total.max()).nonzero()[0] for total in totals)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _widened(ink: Grey, scale: float) -> Grey:

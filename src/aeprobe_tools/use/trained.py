@@ -1,9 +1,9 @@
-"""Trained stages of a run, for the commands: checkpoint, module, data and images."""
+"""Trained stages of a run, and what the commands that use them have in common."""
 
 import argparse
-import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.nodes import require_trusted
 from aeprobe.paths import home, shortest
-from aeprobe.runs.metrics import find_checkpoint, read_metrics
+from aeprobe.runs.metrics import Metrics, find_checkpoint, read_metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +31,14 @@ class Trained:
         path: of its checkpoint.
         module: in eval mode, on the CPU.
         data: its data's settings, as the checkpoint holds them.
+        metrics: what metrics.json says of it; empty for a .ckpt file that lies alone.
         plugins: packages of which the checkpoint may name classes, too.
     """
 
     path: Path
     module: Autoencoder | Classifier
     data: dict[str, Any]
+    metrics: Metrics
     plugins: Sequence[str]
 
     @property
@@ -46,47 +48,38 @@ class Trained:
 
     def images(self, split: str) -> ImageDataset:
         """Read the images of a split: "test"; or "train", with those that were held out, in the source's order."""
-        root = Path(self.data["root"])
-        source, log = self._source(root), logging.getLogger("aeprobe")
-        level = log.level
-        log.setLevel(logging.ERROR)  # training has said which pictures are left out
-        try:
-            images, labels, _ = checked(source, split)
-        except AeprobeError as error:
-            raise error if root.exists() else self._absent(root) from None
-        finally:
-            log.setLevel(level)
+        require_trusted([("data.source", self.data["source"])], self.plugins, f"ckpt={self.path}")
+        root = self.data["root"]
+        source = nodes.build(self.data["source"], "data.source", Source, root=root)  # type: ignore[type-abstract]
+        missing = source.missing()
+        if missing and isinstance(source, MNIST) and BUNDLE.is_dir():
+            source, missing = IdxFolder(str(BUNDLE)), None  # nothing is unpacked where a stored file says
+        if missing:
+            raise AeprobeError(
+                f"the images of {self.path} are not there: {missing} is missing; type this where they are"
+            )
+        images, labels, _ = checked(source, split)
         if (shape := tuple(images.shape[1:])) != (expected := tuple(self.module.shape)):
             raise AeprobeError(
                 f"the images in {root} are of {shape} now, and those of {self.path} are of {expected}"
             )
         return ImageDataset(images, labels)
 
-    def _source(self, root: Path) -> Source:
-        """Build the source of the images, without unpacking: absent MNIST files are read from the bundle."""
-        require_trusted([("data.source", self.data["source"])], self.plugins, f"ckpt={self.path}")
-        source = nodes.build_or_none(self.data["source"], "data.source", Source, root=str(root))  # type: ignore[type-abstract]
-        if source is None:
-            raise AeprobeError(f"ckpt={self.path}: names no source of its images")
-        missing = source.missing()
-        if missing and isinstance(source, MNIST) and BUNDLE.is_dir():
-            return IdxFolder(str(BUNDLE))
-        if missing:
-            raise self._absent(missing)
-        return source
-
-    def _absent(self, missing: Path) -> AeprobeError:
-        return AeprobeError(
-            f"the images of {self.path} are not there: {missing} is missing; type this where they are"
-        )
-
 
 def load_stage(run: Path, stage: str = "autoencoder", plugins: Sequence[str] = ()) -> Trained:
-    """Load a stage of a run directory of `stage=all`; of another one, or a .ckpt file, the stage that it is of."""
-    path = _usable_checkpoint(run, stage)
+    """Load a stage of a run directory of `stage=all`; of another one, or a .ckpt file, the stage that it is of.
+
+    A note says which checkpoint of an unfinished run is used.
+    """
+    path = find_checkpoint(run, stage)
+    part = path.resolve().parent.parent
+    metrics = read_metrics(part, missing_ok=True) if path.parent.name == "checkpoints" else {}
+    if run.is_dir() and metrics["status"] != "completed":
+        state = f"{shortest(part)} is {metrics['status']} after {len(metrics['epochs'])} epochs"
+        note(f"{state}: its {path.stem} checkpoint is used")
     checkpoint = checkpoints.read(path)
     module = checkpoints.restore(checkpoint, path, plugins)
-    return Trained(path, module, checkpoint["datamodule_hyper_parameters"], plugins)
+    return Trained(path, module, checkpoint["datamodule_hyper_parameters"], metrics, plugins)
 
 
 def stages(run: Path) -> list[str]:
@@ -95,21 +88,10 @@ def stages(run: Path) -> list[str]:
     return [stage for stage in both if (run / stage / "metrics.json").exists()] or ["autoencoder"]
 
 
-def _usable_checkpoint(run: Path, stage: str) -> Path:
-    """Find a stage's checkpoint; of an unfinished run its best or last one, and say so."""
-    part = run / stage if (run / stage / "metrics.json").exists() else run
-    metrics = read_metrics(part, missing_ok=True) if part.is_dir() else {}
-    saved = [file for name in ("best", "last") if (file := part / "checkpoints" / f"{name}.ckpt").is_file()]
-    if not saved or metrics.get("status", "completed") == "completed":
-        return find_checkpoint(run, stage)
-    state = f"{shortest(part)} is {metrics['status']} after {len(metrics['epochs'])} epochs"
-    note(f"{state}: its {saved[0].stem} checkpoint is used")
-    return saved[0]
-
-
-def run_parser(name: str, description: str | None, **more: Any) -> argparse.ArgumentParser:
+def run_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """Return the parser of a command on a RUN, whose checkpoint may name classes of --plugins."""
-    parser = argparse.ArgumentParser(f"aeprobe {name}", description=description, **more)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(f"aeprobe {name}", description=description, formatter_class=form)
     run = "a run directory, best of stage=all, or a .ckpt file"
     parser.add_argument("run", type=typed_path, metavar="RUN", help=run)
     parser.add_argument(
@@ -126,3 +108,18 @@ def typed_path(text: str) -> Path:
 def note(text: str) -> None:
     """Print a note for the person on standard error."""
     print(f"note: {printable(text)}", file=sys.stderr)
+
+
+def require_new(path: Path) -> None:
+    """Refuse a file that exists, and a directory with something in it."""
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise AeprobeError(f"{path} exists: give another path")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make a failure to write a file or a directory one line."""
+    try:
+        yield
+    except OSError as error:
+        raise AeprobeError(f"{path} cannot be written ({error.strerror}): give another path") from error

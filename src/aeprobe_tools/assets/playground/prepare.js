@@ -1,5 +1,5 @@
 // A drawn or photographed digit as MNIST's makers would have had it: the same as `aeprobe predict` does in
-// inference/preparation.py, which says why. Change both. A grey picture is {height, width, values}, values in [0, 1].
+// aeprobe_tools/use/preparation.py, which says why. Change both. A grey picture is {height, width, values}, values in [0, 1].
 
 const LARGEST = 320, FAINT = 0.05, FRAME = 0.85, LEVEL = 14, THIN = 1.6;
 
