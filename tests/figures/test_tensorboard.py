@@ -143,7 +143,8 @@ def test_graph_hparams_and_projector(run: Path, stage: str) -> None:
 @pytest.fixture(scope="module")
 def server(run: Path) -> Iterator[str]:
     """The address of a TensorBoard on the run, with the options that `make tensorboard` gives it."""
-    asked = ["make", "--dry-run", "--no-print-directory", "tensorboard"]  # `make test` may be what runs this
+    # `make test ARGS=…` may be what runs this, and hands its ARGS on
+    asked = ["make", "--dry-run", "--no-print-directory", "tensorboard", "ARGS="]
     dry = subprocess.run(asked, cwd=REPO, capture_output=True, text=True, check=True)
     shown = shlex.split(dry.stdout.splitlines()[-1])
     with socket.socket() as free:
