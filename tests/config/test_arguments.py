@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from aeprobe.config.hints import no_such_key
+from aeprobe.config.checks import no_such_key
 from aeprobe.config.overrides import check_arguments, override, with_homes, with_preset
 from aeprobe.errors import AeprobeError
 

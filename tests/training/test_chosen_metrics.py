@@ -138,7 +138,7 @@ def test_one_that_is_no_number_costs_no_run(tmp_path: Path, root: Path) -> None:
 
 
 REFUSED = [
-    ("objective=val/x +classifier.metrics.x=3", "classifier.metrics.x._target_=None: there is no such class"),
+    ("objective=val/x +classifier.metrics.x=3", "classifier.metrics.x=3: must be a node"),
     ("classifier.monitor=val/stats", "stats: .*StatScores does not say whether more of it is better"),
     ("autoencoder.monitor=val/f1", "monitor=val/f1: the autoencoder has no such metric; there are val/loss, "),
     ("autoencoder.monitor=train/loss", "must be one of validation"),

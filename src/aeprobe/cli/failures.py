@@ -7,8 +7,7 @@ import time
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config.checks import config_error
-from aeprobe.config.hints import no_such_key
+from aeprobe.config.checks import config_error, no_such_key
 from aeprobe.errors import AeprobeError, tell
 
 FULL_ERROR, OURS = "HYDRA_FULL_ERROR", "AEPROBE_FULL_ERROR"

@@ -19,10 +19,8 @@ from aeprobe.cli.multirun import Multirun
 from aeprobe.cli.resume import resume
 from aeprobe.cli.skip_completed import OtherRunError
 from aeprobe.config import objective
-from aeprobe.config.choices import Stage
 from aeprobe.config.overrides import as_typed, check_arguments, override, with_homes
-from aeprobe.config.schema import Config
-from aeprobe.config.trust import strange_packages
+from aeprobe.config.schema import Config, Stage, trusted_in
 from aeprobe.errors import tell
 from aeprobe.paths import operand, shortest, typed_command
 from aeprobe.processes import launch
@@ -155,7 +153,9 @@ def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) ->
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return  # what comes next is the table over all jobs
     if stages == Stage.autoencoder:
-        plugins = [shlex.quote(f"plugins=[{','.join(names)}]")] if (names := strange_packages(config)) else []
+        strange = (target for target in trusted_in(config) if not nodes.trusts(target))
+        names = ",".join(sorted({target.partition(".")[0] for target in strange}))
+        plugins = [shlex.quote(f"plugins=[{names}]")] if names else []
         words = [typed_command(), "stage=classifier", override("ckpt", str(directory)), *plugins]
         log.info("next: %s", " ".join(words))
     elif page:

@@ -18,9 +18,8 @@ from omegaconf.errors import InterpolationResolutionError
 
 from aeprobe.cli import skip_completed
 from aeprobe.config import objective
-from aeprobe.config.choices import Stage
 from aeprobe.config.overrides import override, with_preset
-from aeprobe.config.schema import Config, plain
+from aeprobe.config.schema import Config, Stage, plain
 from aeprobe.config.settings import flat
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.paths import typed_command

@@ -12,9 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, in_schema, typed_values
-from aeprobe.config.choices import Stage
-from aeprobe.config.rules import THREADS_ANYWHERE
-from aeprobe.config.schema import STAGES, Config, Role, depends_on_length, every_node
+from aeprobe.config.schema import STAGES, THREADS, Config, Stage, every_node
 from aeprobe.config.settings import roles
 from aeprobe.errors import AeprobeError
 from aeprobe.nodes import require_trusted
@@ -87,7 +85,7 @@ def _apply(stored: Mapping[str, Any], typed: Mapping[str, str], directory: Path)
         cfg.plugins = _own_plugins()
         before = {stage: int(cfg[stage].max_epochs) for stage in STAGES}
         for key, override in typed.items():
-            if key not in (*LENGTHS, *AGAIN) and roles().get(key) != Role.display:
+            if key not in (*LENGTHS, *AGAIN) and roles().get(key) != "display":
                 raise AeprobeError(f"{override}: would change what was already trained; start a new run for it")
             was = OmegaConf.select(cfg, key)
             OmegaConf.update(cfg, key, OmegaConf.create(f"x: {override.partition('=')[2]}").x)
@@ -98,8 +96,7 @@ def _apply(stored: Mapping[str, Any], typed: Mapping[str, str], directory: Path)
     ckpt, last = cfg.ckpt, directory / "checkpoints" / "last.ckpt"
     if cfg.stage == Stage.classifier and last.exists():  # it holds its encoder, and stage 1's may be gone by now
         cfg.ckpt = str(last.absolute())
-    named = ((key, node) for key, node, _ in every_node(cfg))
-    require_trusted(named, cfg.plugins, f"resume={directory}")  # before anything looks a class up
+    require_trusted(every_node(cfg), cfg.plugins, f"resume={directory}")  # before anything looks a class up
     config = check(cfg)
     config.ckpt = ckpt
     for stage, key in zip(STAGES, LENGTHS, strict=True):
@@ -135,7 +132,7 @@ def _require_as_before(config: Config, part: Path, typed: Mapping[str, str]) -> 
         raise AeprobeError(f"resume={part}: was trained by {before} processes, not {now}: start as many again")
     threads: Any = metrics.get("threads")
     cores, asked = os.cpu_count() or 1, typed.get("trainer.threads")
-    if not THREADS_ANYWHERE.allows(threads):
+    if not THREADS.allows(threads):
         return
     if threads > cores and not asked:
         raise AeprobeError(
@@ -151,13 +148,13 @@ def _require_lengthening(config: Config, stage: str, before: int, override: str,
     settings = getattr(config, stage)
     part = directory / stage if config.stage == Stage.all else directory
     done = len(read_metrics(part, missing_ok=True).get("epochs", []))
+    name = str(settings.scheduler["_target_"]).rpartition(".")[2]
     why = None
     if not config.stage.trains(stage):
         why = f"this run does not train the {stage}"
     elif settings.max_epochs == before:
         return
-    elif depends_on_length(settings.scheduler):
-        name = settings.scheduler["_target_"].rpartition(".")[2]
+    elif "auto" in settings.scheduler.values() or name == "OneCycleLR":  # which ends at its last step
         why = f"the schedule {name} was made for {before} epochs; start a new run for more"
     elif stage == "autoencoder" and settings.regularizer["_target_"]:
         why = f"autoencoder.regularizer fades over {before} epochs; start a new run for more"

@@ -7,8 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import STAGES, Config, plain
+from aeprobe.config.schema import STAGES, Config, Stage, plain
 from aeprobe.config.settings import changes_a_number, complete, flat
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum

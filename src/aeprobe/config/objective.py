@@ -6,8 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import AutoencoderConfig, ClassifierConfig, Config, value_of
+from aeprobe.config.schema import AutoencoderConfig, ClassifierConfig, Stage, value_of
 from aeprobe.errors import AeprobeError
 from aeprobe.nodes import found
 
@@ -51,18 +50,15 @@ def names(stage: str, config: object) -> list[str]:
     return [*(f"val/{name}" for name in (*own, *added)), *(f"train/{name}" for name in trained)]
 
 
-def value(config: Config, metrics: Mapping[str, Mapping[str, Any]]) -> float | None:
+def value(config: object, metrics: Mapping[str, Mapping[str, Any]]) -> float | None:
     """Return the objective of a finished run."""
     if (wanted := resolve(config)) is None:
         return None
     stage, metric = wanted
     number = metrics[stage]["final"].get(metric)
-    return worst(config) if number is None else float(number)
-
-
-def worst(config: object) -> float:
-    """Return the value that every other one is better than: the objective of a run that did not measure it."""
-    return float("-inf") if direction(config) == "maximize" else float("inf")
+    if number is None:  # every other value is better
+        return float("-inf") if direction(config) == "maximize" else float("inf")
+    return float(number)
 
 
 def comparable(metric: str, stage: str, runs: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:

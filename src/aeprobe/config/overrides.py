@@ -17,21 +17,20 @@ from aeprobe.paths import PATHS, home
 
 GROUPS = ("autoencoder", "classifier", "data", "trainer", "experiment", "search")
 OF_A_MULTIRUN = ("sweep=", "search=")  # say which runs there are, not what a run does
+NOT_TEXT = ("null", "true", "false", "inf", "nan")  # in Hydra's grammar
 
 
 def with_homes(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with the home directory for a leading `~` of a path."""
     pairs = [argument.partition("=") for argument in arguments]
     return [
-        f"{key}={quote(literal(home(value)))}"
-        if key in PATHS and value.startswith("~")
-        else f"{key}{equals}{value}"
+        f"{key}={_quote(literal(home(value)))}" if key in PATHS and value.startswith("~") else key + equals + value
         for key, equals, value in pairs
     ]
 
 
 def override(key: str, value: str) -> str:
-    """Return `key=value`, quoted as OmegaConf, Hydra's grammar and then the shell need it.
+    """Return `key=value` for a shell, quoted as it, Hydra's grammar and OmegaConf need it.
 
     >>> print(override("ckpt", "a b=c"))
     'ckpt="a b=c"'
@@ -49,13 +48,10 @@ def argument(key: str, value: str) -> str:
     if key in PATHS and value.startswith("~"):  # a folder of that name
         value = f"./{value}"
     path = re.fullmatch(r"(\.{0,2}/)*[A-Za-z][A-Za-z0-9_./-]*", value)
-    return f"{key}={value if path and value.lower() not in NOT_TEXT else quote(literal(value))}"
+    return f"{key}={value if path and value.lower() not in NOT_TEXT else _quote(literal(value))}"
 
 
-NOT_TEXT = ("null", "true", "false", "inf", "nan")  # in Hydra's grammar
-
-
-def quote(text: str) -> str:
+def _quote(text: str) -> str:
     """Return the text in double quotes; Hydra's grammar undoes a backslash only before a quote."""
     return '"' + re.sub(r'(\\*)("|\Z)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), text) + '"'
 

@@ -1,77 +1,168 @@
-"""The typed schema of the configuration: types, ranges, known keys, and the value of a key that is absent.
+"""The typed schema of the configuration: its keys, their types and ranges, and the value of a key that is absent.
 
 The values stand in conf/. A field's default here is its neutral value: the one that a stored configuration means
 which lacks the key. A field without one is always stored.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import Any, get_type_hints
 
 from omegaconf import MISSING
 
-from aeprobe.config import rules
-from aeprobe.config.choices import Encoder, LossOn, Stage
-from aeprobe.config.rules import Rule, one_of
+from aeprobe.errors import AeprobeError
 
 STAGES = ("autoencoder", "classifier")
 MODULE = "aeprobe.models.autoencoder.Autoencoder"
-OPTIMIZER_NUMBERS = {"lr": rules.POSITIVE, "weight_decay": rules.NOT_NEGATIVE}  # torch takes an lr of 0
-PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"  # the one schedule that follows a metric: val/loss
 NETWORKS = {"autoencoder": "network", "classifier": "head"}  # what a checkpoint fixes of the stage that it holds
 
 
-class Role(StrEnum):
-    """The use of a key that changes no number of the experiment: a table folds runs that differ in it."""
+class Stage(StrEnum):
+    """The stages that a run has."""
 
-    name = "name"  # what a run is called, where it lies, what a search looks at
-    display = "display"  # what is shown of it; may be typed with resume=
-    place = "place"  # where and how fast it is computed, which may change the last bits
+    all = "all"
+    autoencoder = "autoencoder"
+    classifier = "classifier"
+    test = "test"
+    probe = "probe"
+
+    @property
+    def trains_nothing(self) -> bool:
+        """Tell if a finished run is looked at again."""
+        return self in (Stage.test, Stage.probe)
+
+    def trains(self, stage: str) -> bool:
+        """Tell if this run trains `stage` ("autoencoder" or "classifier")."""
+        return self in (Stage.all, stage)
 
 
-def key(neutral: Any = MISSING, role: Role | None = None, rule: Rule | None = None, ours: bool = False) -> Any:
-    """Declare a plain value; `rule` is the range of one other than null.
+class LossOn(StrEnum):
+    """The input of the classifier's cross-entropy."""
 
-    Among the keys of `trainer.*`, those that are `ours` are no arguments of Lightning's Trainer.
+    logits = "logits"
+    softmax = "softmax"
+
+
+class Encoder(StrEnum):
+    """The encoder of stage 2: trained in stage 1 or with new weights; as it is, or trained too."""
+
+    frozen = "frozen"
+    finetuned = "finetuned"
+    random = "random"
+    scratch = "scratch"
+
+    @property
+    def pretrained(self) -> bool:
+        """Tell if it has the weights of stage 1."""
+        return self in (Encoder.frozen, Encoder.finetuned)
+
+    @property
+    def trains(self) -> bool:
+        """Tell if stage 2 changes it."""
+        return self in (Encoder.finetuned, Encoder.scratch)
+
+    @property
+    def words(self) -> str:
+        """Its treatment in a sentence."""
+        return {"random": "frozen with random weights", "scratch": "trained from scratch"}.get(self, str(self))
+
+
+def require(condition: bool, key: str, value: object, rule: str) -> None:
+    """Raise AeprobeError where the condition does not hold; `rule` says in words what the value must be."""
+    if not condition:
+        raise AeprobeError(f"{key}={value}: must be {rule}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A range of values, and its name in messages."""
+
+    text: str
+    allows: Callable[[Any], bool]
+
+    def require(self, key: str, value: object) -> None:
+        """Raise AeprobeError where the value is not in the range."""
+        require(self.allows(value), key, value, self.text)
+
+
+def one_of(*words: str | None) -> Rule:
+    """Allow these words, in any case."""
+    choices = ", ".join("null" if word is None else word for word in words)
+    return Rule(f"one of {choices}", lambda value: (value.lower() if isinstance(value, str) else value) in words)
+
+
+def word_or_node(*words: str) -> Rule:
+    """Allow these words, or a node in their place."""
+    return Rule(f"{' or '.join(words)}, or a node with a _target_", lambda v: isinstance(v, dict) or v in words)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+FINITE = Rule("a finite number", _finite)
+POSITIVE = Rule("a finite number above 0", lambda value: _finite(value) and value > 0)
+NOT_NEGATIVE = Rule("a finite number, 0 or more", lambda value: _finite(value) and value >= 0)
+COUNT = Rule("at least 1 and below 2147483648", lambda value: 1 <= value < 2**31)
+SEED = Rule("between 0 and 4294967295", lambda value: 0 <= value < 2**32)
+THREADS = Rule("from 1 to 1024", lambda value: isinstance(value, int) and 1 <= value <= 1024)
+EPOCHS = Rule("epochs, counted from 1", lambda value: min(value, default=1) >= 1)
+NAME = Rule("a name of at most 40 letters, digits and . _ + -", lambda v: bool(re.fullmatch(r"[\w.+-]{1,40}", v)))
+HELD_OUT = Rule(
+    "0 or more, or a share below 1, such as 0.1",
+    lambda value: 0 <= value < 1 if isinstance(value, float) else value >= 0,
+)
+BATCHES = Rule(
+    "null, a number of batches (1, 2, …) or a fraction (0.1, 1.0)",
+    lambda value: value >= 1 if isinstance(value, int) else 0 < value <= 1,
+)
+DURATION = Rule(
+    "days:hours:minutes:seconds, such as 00:01:30:00; in a file in quotes",
+    lambda value: bool(re.fullmatch(r"\d{1,3}(:\d\d){3}", value)),
+)
+OPTIMIZER_NUMBERS = {"lr": POSITIVE, "weight_decay": NOT_NEGATIVE}  # torch takes an lr of 0
+
+
+def key(neutral: Any = MISSING, role: str = "", rule: Rule | None = None, node: str = "") -> Any:
+    """Declare a key.
+
+    Args:
+        neutral: its value where a stored configuration lacks it.
+        role: of one that changes no number of the experiment, so that a table folds runs that differ in it alone:
+            "name" of a run, its directory or what a search looks at; "display", which may be typed with resume=;
+            "place", where and how fast it is computed, which may change the last bits.
+        rule: the range of a value other than null.
+        node: "one" that names a class by its `_target_`, "several" by names of the person's own, "or a word".
     """
-    metadata = {"role": role, "rule": rule, "ours": ours}
-    if isinstance(neutral, list):
+    metadata = {"role": role, "rule": rule, "node": node}
+    if isinstance(neutral, list | dict):
         return field(default_factory=neutral.copy, metadata=metadata)
     return field(default=neutral, metadata=metadata)
 
 
-def node(neutral: str | None = None, required: bool = False, young: bool = True) -> Any:
-    """Declare a node: `_target_` names a class, the other keys are its arguments.
-
-    One that is `required` is never null; one that is not `young` is always stored.
-    """
-    default = {"_target_": neutral} if young else {}
-    return field(default_factory=default.copy, metadata={"node": "one", "required": required})
+def node(target: str | None = None) -> Any:
+    """Declare a node that a stored configuration may lack: it means this class, or none."""
+    return key({"_target_": target}, node="one")
 
 
-def node_or_word(neutral: str, *others: str) -> Any:
-    """Declare a node, for which a word may stand."""
-    words = (neutral, *others)
-    rule = Rule(f"{' or '.join(words)}, or a node with a _target_", lambda v: isinstance(v, dict) or v in words)
-    return field(default=neutral, metadata={"node": "or a word", "role": None, "rule": rule})
-
-
-def nodes_by_name(role: Role | None = None, ours: bool = False) -> Any:
-    """Declare nodes by names of the person's own; arguments as of `key`."""
-    return field(default_factory=dict, metadata={"node": "several", "required": True, "role": role, "ours": ours})
+def nodes_by_name(role: str = "") -> Any:
+    """Declare nodes by names of the person's own."""
+    return key({}, role, node="several")
 
 
 @dataclass
 class StageConfig:
     """The settings that both stages have."""
 
-    batch_size: int = key(rule=rules.COUNT)
-    max_epochs: int = key(rule=rules.COUNT)
-    optimizer: dict[str, Any] = node(required=True, young=False)
-    scheduler: dict[str, Any] = node(young=False)
+    batch_size: int = key(rule=COUNT)
+    max_epochs: int = key(rule=COUNT)
+    optimizer: dict[str, Any] = key({}, node="one")
+    scheduler: dict[str, Any] = key({}, node="one")
     callbacks: dict[str, Any] = nodes_by_name()
-    metrics: dict[str, Any] = nodes_by_name(Role.display)
+    metrics: dict[str, Any] = nodes_by_name("display")
     monitor: str = key("val/loss")
 
     def epochs(self, trainer: "TrainerConfig") -> int:
@@ -84,24 +175,24 @@ class AutoencoderConfig(StageConfig):
     """Stage 1. Another class than ours may have keys of its own: its arguments."""
 
     _target_: str = key(MODULE)
-    network: dict[str, Any] = node("aeprobe.models.networks.MLPAutoencoder", required=True)
-    loss: Any = node_or_word("mse", "bce", "l1")
+    network: dict[str, Any] = node("aeprobe.models.networks.MLPAutoencoder")
+    loss: Any = key("mse", rule=word_or_node("mse", "bce", "l1"), node="or a word")
     augmentation: dict[str, Any] = node()
     corruption: dict[str, Any] = node()
     regularizer: dict[str, Any] = node()
-    evaluations: dict[str, Any] = nodes_by_name(Role.display)
+    evaluations: dict[str, Any] = nodes_by_name("display")
 
 
 @dataclass
 class ClassifierConfig(StageConfig):
     """Stage 2."""
 
-    head: dict[str, Any] = node("aeprobe.models.networks.MLP", required=True)
+    head: dict[str, Any] = node("aeprobe.models.networks.MLP")
     encoder: Encoder = key(Encoder.frozen)
-    encoder_lr: float | None = key(None, rule=rules.POSITIVE)
-    loss: Any = node_or_word("cross_entropy")
+    encoder_lr: float | None = key(None, rule=POSITIVE)
+    loss: Any = key("cross_entropy", rule=word_or_node("cross_entropy"), node="or a word")
     standardize: bool = key(False)
-    code_noise: float = key(0.0, rule=rules.NOT_NEGATIVE)
+    code_noise: float = key(0.0, rule=NOT_NEGATIVE)
     loss_on: LossOn = key(LossOn.logits)
     class_weights: str | None = key(None, rule=one_of(None, "balanced"))
 
@@ -110,43 +201,43 @@ class ClassifierConfig(StageConfig):
 class DataConfig:
     """The images and how they are split."""
 
-    name: str = key(rule=rules.DATASET_NAME)
-    source: dict[str, Any] = node(required=True)
-    root: str = key(role=Role.name)
-    val_size: int | float = MISSING
-    labels: int | None = key(None, rule=rules.COUNT)
-    mean: float = key(0.0, rule=rules.FINITE)
-    std: float = key(1.0, rule=rules.POSITIVE)
-    eval_batch_size: int = key(1000, Role.place, rules.COUNT)
+    name: str = key(rule=NAME)
+    source: dict[str, Any] = node()
+    root: str = key(role="name")
+    val_size: int | float = key(rule=HELD_OUT)
+    labels: int | None = key(None, rule=COUNT)
+    mean: float = key(0.0, rule=FINITE)
+    std: float = key(1.0, rule=POSITIVE)
+    eval_batch_size: int = key(1000, "place", COUNT)
 
 
 @dataclass
 class TrainerConfig:
     """Lightning's plain arguments, and ours."""
 
-    accelerator: str = key("auto", Role.place, one_of("auto", "cpu", "gpu", "cuda", "mps"))
+    accelerator: str = key("auto", "place", one_of("auto", "cpu", "gpu", "cuda", "mps"))
     strategy: str = key("auto", rule=one_of("auto", "ddp"))
-    devices: int = key(1, rule=rules.COUNT)
-    num_nodes: int = key(1, rule=rules.COUNT)
+    devices: int = key(1, rule=COUNT)
+    num_nodes: int = key(1, rule=COUNT)
     precision: str = key("32-true", rule=one_of("32-true", "bf16-mixed", "16-mixed", "64-true"))
-    limit_train_batches: int | float | None = key(None, rule=rules.BATCHES)
-    limit_val_batches: int | float | None = key(None, rule=rules.BATCHES)
-    limit_test_batches: int | float | None = key(None, rule=rules.BATCHES)
-    gradient_clip_val: float | None = key(None, rule=rules.POSITIVE)
+    limit_train_batches: int | float | None = key(None, rule=BATCHES)
+    limit_val_batches: int | float | None = key(None, rule=BATCHES)
+    limit_test_batches: int | float | None = key(None, rule=BATCHES)
+    gradient_clip_val: float | None = key(None, rule=POSITIVE)
     gradient_clip_algorithm: str = key("norm", rule=one_of("norm", "value"))
-    accumulate_grad_batches: int = key(1, rule=rules.COUNT)
+    accumulate_grad_batches: int = key(1, rule=COUNT)
     deterministic: bool = key(False)
-    profiler: str | None = key(None, Role.display, one_of(None, "simple", "advanced"))
-    check_val_every_n_epoch: int = key(1, rule=rules.COUNT)
-    limit_epochs: int | None = key(None, rule=rules.COUNT, ours=True)
-    max_time: str | None = key(None, rule=rules.DURATION, ours=True)
-    threads: int | None = key(None, Role.place, rules.THREADS_ANYWHERE, ours=True)
-    matmul_precision: str = key("highest", rule=one_of("highest", "high", "medium"), ours=True)
-    progress: str = key("auto", Role.display, one_of("auto", "true", "false"), ours=True)
-    figures: bool = key(True, Role.display, ours=True)
-    evaluate: bool = key(False, Role.display, ours=True)
-    recorders: dict[str, Any] = nodes_by_name(Role.display, ours=True)
-    figure_epochs: list[int] = key([1, 5, 9], Role.display, rules.EPOCH_NUMBERS, ours=True)
+    profiler: str | None = key(None, "display", one_of(None, "simple", "advanced"))
+    check_val_every_n_epoch: int = key(1, rule=COUNT)
+    limit_epochs: int | None = key(None, rule=COUNT)
+    max_time: str | None = key(None, rule=DURATION)
+    threads: int | None = key(None, "place", THREADS)
+    matmul_precision: str = key("highest", rule=one_of("highest", "high", "medium"))
+    progress: str = key("auto", "display", one_of("auto", "true", "false"))
+    figures: bool = key(True, "display")
+    evaluate: bool = key(False, "display")
+    recorders: dict[str, Any] = nodes_by_name("display")
+    figure_epochs: list[int] = key([1, 5, 9], "display", EPOCHS)
 
 
 @dataclass
@@ -154,15 +245,15 @@ class Config:
     """The root: what `python train.py --cfg job` prints."""
 
     stage: Stage = MISSING
-    seed: int = key(rule=rules.SEED)
+    seed: int = key(rule=SEED)
     ckpt: str | None = key(None)
-    outputs: str = key("outputs", Role.name)
-    sweep: str = key("", Role.name)
-    objective: str | None = key(None, Role.name)
-    logger: dict[str, Any] = nodes_by_name(Role.display)
-    after: dict[str, Any] = nodes_by_name(Role.display)
-    plugins: list[str] = key([], Role.display)
-    probe: dict[str, Any] = node(required=True, young=False)
+    outputs: str = key("outputs", "name")
+    sweep: str = key("", "name")
+    objective: str | None = key(None, "name")
+    logger: dict[str, Any] = nodes_by_name("display")
+    after: dict[str, Any] = nodes_by_name("display")
+    plugins: list[str] = key([], "display")
+    probe: dict[str, Any] = key({}, node="one")
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -179,17 +270,15 @@ def keys(group: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[An
             yield prefix + item.name, item
 
 
-def every_node(config: object) -> Iterator[tuple[str, Any, bool]]:
-    """Yield every node of a configuration, or a mapping of its form: key, node, whether it must name a class."""
+def every_node(config: object) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of every node of a configuration, or a mapping of its form."""
     for name, item in keys():
         kind, value = item.metadata.get("node"), value_of(config, name)
-        if kind == "one":
-            yield name, value, item.metadata["required"]
-        elif kind == "several":
-            yield from ((f"{name}.{own}", node, True) for own, node in value.items())
-        elif kind == "or a word" and isinstance(value, Mapping):
-            yield name, value, True
-    yield "autoencoder", module_node(config), True
+        if kind == "several":
+            yield from ((f"{name}.{own}", node) for own, node in value.items())
+        elif kind == "one" or (kind and isinstance(value, Mapping)):
+            yield name, value
+    yield "autoencoder", module_node(config)
 
 
 def module_node(config: object) -> dict[str, Any]:
@@ -198,6 +287,15 @@ def module_node(config: object) -> dict[str, Any]:
     known = {item.name for item in fields(AutoencoderConfig)} - {"_target_"}
     values = group if isinstance(group, Mapping) else vars(group)
     return {name: value for name, value in values.items() if name not in known}
+
+
+def trusted_in(config: Config, stored: bool = False) -> list[str]:
+    """Return what a checkpoint may name for a run: the person's plugins, and each class that they named for it.
+
+    The names of a `stored` configuration, which came with a file, say nothing.
+    """
+    named = () if stored else (node["_target_"] for _, node in every_node(config))
+    return [*config.plugins, *filter(None, named)]
 
 
 def value_of(config: object, key: str) -> Any:
@@ -209,22 +307,7 @@ def value_of(config: object, key: str) -> Any:
 
 def plain(config: Any) -> Any:
     """Return the configuration as plain values, with the enums as their words."""
-    if is_dataclass(config):
-        return {name: plain(value) for name, value in vars(config).items()}
-    if isinstance(config, dict):
-        return {name: plain(value) for name, value in config.items()}
-    return str(config) if isinstance(config, StrEnum) else config
-
-
-def interval(scheduler: Mapping[str, Any]) -> str:
-    """Return what a schedule counts: "step" (of the optimizer) or "epoch".
-
-    A node that does not say counts epochs, as users of Lightning expect; one with an argument that is "auto"
-    counts steps.
-    """
-    return str(scheduler.get("interval") or ("step" if "auto" in scheduler.values() else "epoch"))
-
-
-def depends_on_length(scheduler: Mapping[str, Any]) -> bool:
-    """Tell if a schedule is another one in a training of more epochs: OneCycleLR ends at its last step."""
-    return "auto" in scheduler.values() or str(scheduler.get("_target_")).endswith(".OneCycleLR")
+    values = vars(config) if is_dataclass(config) else config
+    if isinstance(values, dict):
+        return {name: plain(value) for name, value in values.items()}
+    return str(values) if isinstance(values, StrEnum) else values

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
-from aeprobe.config.schema import Config, Role, keys, value_of
+from aeprobe.config.schema import Config, keys, plain, value_of
 
 
 def flat(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -23,15 +23,8 @@ def flat(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-@cache
-def _schema() -> dict[str, Any]:
-    values: Any = OmegaConf.to_container(OmegaConf.structured(Config), enum_to_str=True)
-    return values  # type: ignore[no-any-return]
-
-
-def complete(stored: Mapping[str, Any], neutral: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def complete(stored: Mapping[str, Any], neutral: Any = plain(Config())) -> dict[str, Any]:  # noqa: B008 - a constant
     """Return a stored configuration with the neutral value of each key that it lacks."""
-    neutral = _schema() if neutral is None else neutral
     return {
         name: complete(value, neutral[name])
         if isinstance(value, Mapping) and isinstance(neutral.get(name), Mapping)
@@ -48,9 +41,9 @@ def neutral() -> dict[str, Any]:
 
 
 @cache
-def roles() -> dict[str, Role]:
+def roles() -> dict[str, str]:
     """Return the role of every key that changes no number of the experiment."""
-    return {name: field.metadata["role"] for name, field in keys() if field.metadata.get("role")}
+    return {name: role for name, field in keys() if (role := field.metadata.get("role"))}
 
 
 def changes_a_number(key: str) -> bool:

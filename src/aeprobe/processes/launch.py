@@ -4,8 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import STAGES, Config
+from aeprobe.config.schema import STAGES, Config, Stage
 from aeprobe.errors import AeprobeError
 
 

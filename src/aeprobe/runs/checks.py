@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from omegaconf import DictConfig
 
 from aeprobe.config.checks import typed_values, validate
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import Config
+from aeprobe.config.schema import Config, Stage
 from aeprobe.processes.launch import require_as_started
 from aeprobe.runs.metrics import find_checkpoint
 

@@ -10,9 +10,7 @@ from torch import nn
 
 from aeprobe import nodes
 from aeprobe.config.checks import typed_values
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import Config, StageConfig, module_node, value_of
-from aeprobe.config.trust import trusted_in
+from aeprobe.config.schema import Config, Stage, StageConfig, module_node, trusted_in, value_of
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.labels import labelled
 from aeprobe.data.sources import Source

@@ -16,8 +16,7 @@ from torchmetrics import Metric
 from aeprobe import nodes
 from aeprobe.after import After
 from aeprobe.config import objective
-from aeprobe.config.rules import require
-from aeprobe.config.schema import NETWORKS, STAGES, Config, StageConfig, every_node, value_of
+from aeprobe.config.schema import NETWORKS, STAGES, Config, StageConfig, every_node, require, value_of
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.idx_files import Identity
 from aeprobe.data.sampler import steps
@@ -59,7 +58,7 @@ def require_kinds(config: Config) -> None:
     Raises:
         AeprobeError: there is no such class, it is of another kind, or it takes no such argument.
     """
-    for key, node, _ in every_node(config):
+    for key, node in every_node(config):
         if node["_target_"] is not None:
             arguments = {name: value for name, value in node.items() if name != "interval"}  # ours, of a schedule
             owner, _, place = key.partition(".")
@@ -74,6 +73,8 @@ def require_validation(stage: str, config: Config, data: ImageDataModule) -> Non
     if isinstance(kind, type) and issubclass(kind, ReduceLROnPlateau):
         mode = node.get("mode", "min")
         require(mode == "min", f"{stage}.scheduler.mode", mode, "min: it follows val/loss")
+        counted = node["interval"]
+        require(counted == "epoch", f"{stage}.scheduler.interval", counted, "epoch: it looks at each validation")
         _require_held_out(f"{stage}.scheduler: {kind.__name__} follows val/loss", stage, config, data)
 
 

@@ -7,8 +7,7 @@ from itertools import chain
 import lightning as L
 import torch
 
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import Config, TrainerConfig
+from aeprobe.config.schema import Config, Stage, TrainerConfig
 from aeprobe.data.classes import Classes
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import seeded_permutation

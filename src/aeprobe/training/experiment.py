@@ -13,9 +13,8 @@ import aeprobe.runtime  # noqa: F401
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from aeprobe.config.choices import Encoder, Stage
 from aeprobe.config.objective import MEASURED
-from aeprobe.config.schema import Config, StageConfig, plain
+from aeprobe.config.schema import Config, Encoder, Stage, StageConfig, plain
 from aeprobe.config.settings import experiment as settings_of
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError

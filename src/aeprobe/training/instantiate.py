@@ -11,8 +11,7 @@ from torchmetrics import Metric
 
 from aeprobe import nodes
 from aeprobe.config import objective
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import Config, StageConfig
+from aeprobe.config.schema import Config, Stage, StageConfig
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Evaluation, Subject

@@ -14,8 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from aeprobe import nodes
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import STAGES, Config, plain
+from aeprobe.config.schema import STAGES, Config, Stage, plain
 from aeprobe.config.settings import changes_a_number, flat
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints

@@ -13,9 +13,7 @@ import aeprobe.runtime
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from aeprobe.config.choices import Stage
-from aeprobe.config.rules import THREADS_ANYWHERE
-from aeprobe.config.schema import STAGES, Config
+from aeprobe.config.schema import STAGES, THREADS, Config, Stage
 from aeprobe.processes import collectives
 from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import Metrics
@@ -149,7 +147,7 @@ def _take_up(directory: RunDirectory, request: Request) -> None:
     directory.metrics, directory.last = collectives.on_rank_zero(take_up)
     if directory.last:
         threads = directory.metrics.get("threads")
-        THREADS_ANYWHERE.require(f"{directory.path / 'metrics.json'}: threads", threads)
+        THREADS.require(f"{directory.path / 'metrics.json'}: threads", threads)
         aeprobe.runtime.threads(threads)
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from inspect import signature
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -10,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
-from aeprobe.config.schema import TrainerConfig, keys
+from aeprobe.config.schema import TrainerConfig
 from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import AtomicCheckpointIO
 from aeprobe.models.quick_hooks import Unprofiled
@@ -69,7 +70,8 @@ def make_trainer(
         mode = "max" if experiment.higher_is_better[stage.monitor.removeprefix("val/")] else "min"
         every += [Checkpoint(directory.checkpoints, "best", stage.monitor, mode)] if experiment.keeps_best else []
         every += [Checkpoint(directory.checkpoints, "last")]
-    passed = {name: getattr(settings, name) for name, field in keys(TrainerConfig) if not field.metadata["ours"]}
+    passed = {name: value for name, value in vars(settings).items() if name in signature(L.Trainer).parameters}
+    passed["max_time"] = None  # the Timer above stops at an epoch's end
     several = settings.devices * settings.num_nodes > 1
     passed["strategy"] = UnevenBatchDDP() if several else "auto"
     passed["profiler"] = Unprofiled()

@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aeprobe.after import After
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import Config
-from aeprobe.config.trust import trusted_in
+from aeprobe.config.schema import Config, Stage, trusted_in
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import home, shortest
 from aeprobe.runs.metrics import Metrics

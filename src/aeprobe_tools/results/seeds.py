@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import STAGES
+from aeprobe.config.schema import STAGES, Stage
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import read_metrics
 from aeprobe_tools.results.stage_run import StageRun

@@ -5,9 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aeprobe.config.choices import Encoder
 from aeprobe.config.objective import MEASURED
-from aeprobe.config.schema import value_of
+from aeprobe.config.schema import Encoder, value_of
 from aeprobe.config.settings import complete, experiment
 from aeprobe.files import read_file
 from aeprobe.runs.metrics import MOST_BYTES, Metrics, parsed

@@ -17,9 +17,7 @@ import torch
 from torch import Tensor
 
 from aeprobe.after import After
-from aeprobe.config.choices import Stage
-from aeprobe.config.schema import Config
-from aeprobe.config.trust import trusted_in
+from aeprobe.config.schema import Config, Stage, trusted_in
 from aeprobe.data.datamodule import ImageDataset
 from aeprobe.data.labels import shuffled_by_class
 from aeprobe.errors import AeprobeError
