@@ -22,9 +22,9 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from aeprobe.cli.multirun import require_held_out, require_one_loss
 from aeprobe.config import objective
+from aeprobe.config.checks import check
 from aeprobe.config.overrides import with_preset
 from aeprobe.errors import AeprobeError
-from aeprobe.runs.checks import check
 
 if TYPE_CHECKING:
     import optuna

@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["classifier.head.widths=[30,1]"], "two classes or more"),
         (
             ["classifier.batch_size=60", "trainer.limit_train_batches=0.4"],
-            "trainer.limit_train_batches=0.4: less than one of 2 batches of 60 in the train split",
+            "trainer.limit_train_batches=0.4: less than one of 2 batches in the train split",
         ),
     ],
     ids=["optimizer", "schedule", "weights", "targets", "sum", "head", "code", "narrowest", "batches"],

@@ -213,7 +213,6 @@ def test_a_damaged_last_checkpoint_is_refused_and_the_best_taken_when_told_to(
     assert (result.status, result.err.count("\n")) == (1, 1)
     best = last.with_name("best.ckpt")
     assert "is damaged" in result.err
-    assert "best.ckpt goes on from the best epoch" in result.err
     resumed(path.parent / path.name / "autoencoder" / "checkpoints" / "best.ckpt")
     assert metrics(path / "classifier")["status"] == "completed"
     assert best.exists()

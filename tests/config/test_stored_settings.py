@@ -10,7 +10,7 @@ import aeprobe.runtime  # noqa: F401
 
 import pytest
 import torch
-from conftest import metrics, rewrite, run_here, train
+from conftest import metrics, rewrite, run_here
 from images import write_folder
 from same_runs import resume_here
 
@@ -104,15 +104,6 @@ def test_a_stored_configuration_takes_no_more_of_the_machine(stolen: Path) -> No
     rewrite(stolen, ask)
     with pytest.raises(AeprobeError, match="was trained by 6 processes: to start them, type"):
         resume([f"resume={stolen}"])
-
-
-def test_a_stored_path_is_unpacked_only_here(tmp_path: Path, stolen: Path) -> None:
-    rewrite(stolen, lambda found: found["config"]["data"].update(root=str(tmp_path / "elsewhere")))
-    (tmp_path / "here").mkdir()
-    done = train(f"resume={stolen}", cwd=tmp_path / "here")
-    assert done.status == 1
-    assert "a run that goes on unpacks nothing outside of the working directory" in done.err
-    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_stored_setting_of_another_type_is_refused_in_a_line(stolen: Path) -> None:

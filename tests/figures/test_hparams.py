@@ -1,5 +1,6 @@
 """TensorBoard's table of runs: a column for everything that can change a number."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,8 @@ from conftest import composed
 
 from aeprobe.config.schema import STAGES, Config, plain
 from aeprobe.config.settings import changes_a_number, flat
-from aeprobe.training.experiment import Experiment
+from aeprobe.runs.rundir import RunDirectory
+from aeprobe.training.built import BuiltStage
 from aeprobe.training.loggers import hyperparameters
 
 
@@ -17,7 +19,8 @@ def row(stage: str, config: Config, **data: Any) -> dict[str, Any]:
     images: Any = SimpleNamespace(title=str(config.data.name))
     module = modules.autoencoder([784, 5]) if stage == "autoencoder" else modules.classifier([784, 5], [5, 3])
     module.save_hyperparameters({"mean": config.data.mean, "std": config.data.std} | data)
-    return hyperparameters(Experiment(stage, module, images, config.seed, getattr(config, stage)), config)
+    directory = RunDirectory(Path("run"))
+    return hyperparameters(BuiltStage(stage, config, directory, module, images, 0, getattr(config, stage)))
 
 
 @pytest.mark.parametrize("stage", STAGES)

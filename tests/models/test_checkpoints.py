@@ -77,9 +77,12 @@ def test_the_wrong_stage_is_named(trained: Path, tmp_path: Path) -> None:
     [
         (
             "autoencoder.network.widths=[784,64,30]",
-            r"the autoencoder in .* has widths=\[784, 500, 200, 100, 30\]; drop the override",
+            r"trained with autoencoder.network.widths=\[784, 500, 200, 100, 30\]; drop the override",
         ),
-        ("autoencoder.network.activation=GELU", "the autoencoder in .* has activation=ReLU; drop the override"),
+        (
+            "autoencoder.network.activation=GELU",
+            "trained with autoencoder.network.activation=ReLU; drop the override",
+        ),
         ("classifier.head.widths=[20,10]", "classifier.head .*: does not take the encoder's codes of 30 numbers"),
         ("data.val_size=1", r"data.val_size=1: .* trained with data.val_size=5000; drop"),
         ("data.mean=0.5", r"data.mean=0.5: .* trained with data.mean=0.0; drop"),

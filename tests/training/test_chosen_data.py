@@ -173,7 +173,8 @@ def test_a_single_class_is_refused_for_a_classifier_alone(tmp_path: Path) -> Non
     (tmp_path / "all" / "red").rename(tmp_path / "own" / "red")
     done = train(*PICTURES, "data.val_size=2", *TINY, cwd=tmp_path)
     (line,) = done.err.splitlines()
-    assert line.startswith("error: data: all training images of own are of one class")
+    assert line.startswith("error: classifier.head ")
+    assert "expected (2, classes), two classes or more" in line
     assert not (tmp_path / "outputs").exists()
     done = train("stage=autoencoder", *PICTURES, "data.val_size=2", *TINY, cwd=tmp_path)
     assert done.status == 0, done.err

@@ -18,13 +18,13 @@ from omegaconf.errors import InterpolationResolutionError
 
 from aeprobe.cli import skip_completed
 from aeprobe.config import objective
+from aeprobe.config.checks import check
 from aeprobe.config.overrides import override, with_preset
 from aeprobe.config.schema import Config, Stage, plain
 from aeprobe.config.settings import flat
 from aeprobe.errors import AeprobeError, tell
 from aeprobe.paths import typed_command
 from aeprobe.processes import launch
-from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import find_checkpoint
 
 EXTRAS = {

@@ -11,14 +11,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.config.checks import config_error, in_schema, typed_values
+from aeprobe.config.checks import check, config_error, in_schema, typed_values
 from aeprobe.config.schema import STAGES, THREADS, Config, Stage, every_node
 from aeprobe.config.settings import roles
 from aeprobe.errors import AeprobeError
 from aeprobe.nodes import require_trusted
 from aeprobe.paths import CONF, home
 from aeprobe.processes.launch import launched
-from aeprobe.runs.checks import check
 from aeprobe.runs.metrics import Metrics, read_metrics
 
 AGAIN = ("trainer.strategy", "trainer.devices", "trainer.num_nodes", "trainer.threads")  # what a machine must have
@@ -32,7 +31,6 @@ class Resumption:
     config: Config  # its last, with the overrides that were typed now
     directory: Path  # the run's; with stage=all the one that holds both stages
     overrides: list[str]  # what was typed when it began, and since then
-    changed: bool  # whether something was typed now
     start: Path | None  # the checkpoint to go on from, where it was given
 
 
@@ -58,7 +56,7 @@ def resume(arguments: Sequence[str]) -> Resumption:
     directory = path.parent if whole else path
     before, typed = typed_values(stored["overrides"]), typed_values(others)
     config = _apply(stored["config"], typed, directory)
-    return Resumption(config, directory, [*(before | typed).values()], bool(typed), start)
+    return Resumption(config, directory, [*(before | typed).values()], start)
 
 
 def _named(argument: str) -> Path:

@@ -26,6 +26,8 @@ from aeprobe.config.schema import (
 )
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import home, typed_command
+from aeprobe.processes.launch import require_as_started
+from aeprobe.runs.metrics import find_checkpoint
 
 UNFIT = ("torch.optim.LBFGS", "torch.optim.SparseAdam")  # ask for losses, and for sparse gradients
 OPTIONAL = ("scheduler", "augmentation", "corruption", "regularizer")  # nodes that may name no class
@@ -47,6 +49,19 @@ def in_schema(values: Mapping[str, Any]) -> Any:
     if value_of(values, "autoencoder._target_") not in (MODULE, None):
         OmegaConf.set_struct(config.autoencoder, False)
     return OmegaConf.merge(config, literal(values))
+
+
+def check(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
+    """Check all of a run that can be checked without torch; arguments and result as of `validate`.
+
+    Raises:
+        AeprobeError: from `validate`, or there is no such checkpoint, or other processes than were typed.
+    """
+    config = validate(cfg, overrides)
+    require_as_started(config, typed_values(overrides))
+    if config.ckpt:
+        find_checkpoint(config.ckpt, "autoencoder" if config.stage == Stage.classifier else "classifier")
+    return config
 
 
 def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:

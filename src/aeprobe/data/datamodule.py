@@ -1,7 +1,7 @@
 """The data module: images that are read once, kept as uint8 in memory, and handed out in whole batches."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from aeprobe.data.labels import labelled
 from aeprobe.data.mnist import MNIST
 from aeprobe.data.pixels import as_pixels
 from aeprobe.data.sampler import EpochBatches, batches_in_order, loader, seeded_permutation
-from aeprobe.data.sources import Source, checked
+from aeprobe.data.sources import NO_LABEL, Source, checked
 from aeprobe.errors import AeprobeError
 
 log = logging.getLogger("aeprobe")
@@ -134,6 +134,25 @@ class ImageDataModule(L.LightningDataModule):
         sizes = train.labels[chosen].unique(return_counts=True)[1].tolist()
         if (few := min(sizes)) != (many := max(sizes)):
             log.info("data.labels=%s: %s labels of some classes, %s of the others", count, few, many)
+
+    def require_files(self, trained: Mapping[str, Identity], path: Path) -> None:
+        """Raise AeprobeError where a file is not the one that the run or checkpoint in `path` had."""
+        for name, now in self.files.items():
+            before = trained.get(name, now)
+            if before != now:
+                raise AeprobeError(
+                    f"data: {name} in {self.root} has {now['bytes']} bytes and SHA-256 {now['sha256']}, "
+                    f"but {path} was trained on {before['bytes']} bytes with {before['sha256']}: "
+                    "give that file back, or train anew"
+                )
+
+    def require_labels(self, *splits: str) -> None:
+        """Raise AeprobeError where the images of a split have no labels."""
+        if any((self.splits[split].labels == NO_LABEL).any() for split in splits):
+            raise AeprobeError(
+                f"data: the images of {self.root} have no labels, and a classifier learns from them: name the "
+                "classes (a subfolder each, or an IDX file of labels); stage=autoencoder needs none"
+            )
 
     def to(self, device: torch.device | str) -> None:
         """Keep the splits on a device, as they are: a batch is gathered, and becomes float, where it is used."""

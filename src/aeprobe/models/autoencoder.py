@@ -80,6 +80,8 @@ class Autoencoder(StageModule):
         self.loss = loss or nn.MSELoss()
         self.corruption = corruption or nn.Identity()
         self.regularizer = regularizer
+        if regularizer is not None:
+            regularizer.require_code(self.code_size)
         self.optimization = optimization
 
     @property
@@ -87,6 +89,11 @@ class Autoencoder(StageModule):
         """The name of what is minimised, in figures and tables."""
         name = type(self.loss).__name__
         return LOSS_NAMES.get(name, name)
+
+    @property
+    def layers(self) -> str:
+        """The layers of its encoder, such as "784-500-200-100-30 with ReLU"."""
+        return str(self.structures()["encoder"])
 
     def structures(self) -> dict[str, Structure]:
         """Read the layers of its networks, by their names."""

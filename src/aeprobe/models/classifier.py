@@ -8,11 +8,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from aeprobe.data.sampler import Batch
+from aeprobe.data.datamodule import ImageDataModule
+from aeprobe.data.sampler import Batch, seeded_permutation
+from aeprobe.errors import AeprobeError
 from aeprobe.models.networks import MLP, GaussianNoise, Normalize, Standardize
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.stage import AT_ONCE, Measures, StageModule
 from aeprobe.models.structure import Structure, evaluating, output_of, structure
+from aeprobe.runs.metrics import REPORT_BATCH
 
 
 class Classifier(StageModule):
@@ -76,6 +79,11 @@ class Classifier(StageModule):
         """The name of what is minimised, in figures and tables."""
         return "cross-entropy" if self.own_loss is None else type(self.own_loss).__name__
 
+    @property
+    def layers(self) -> str:
+        """The layers of its head, such as "30-20-15-10 with ReLU"."""
+        return str(self.structures()["head"])
+
     def structures(self) -> dict[str, Structure]:
         """Read the layers of its networks, by their names."""
         return {"encoder": structure(self.encoder, self.shape), "head": structure(self.head, (self.code_size,))}
@@ -93,6 +101,23 @@ class Classifier(StageModule):
         encoder = {*self.encoder.parameters()}
         others = [p for p in self.parameters() if p.requires_grad and p not in encoder]
         return self.optimization.configure(others, [p for p in self.encoder.parameters() if p.requires_grad])
+
+    def require_fit(self, data: ImageDataModule, *splits: str) -> None:
+        """Raise AeprobeError where images have no labels, or the head has fewer outputs than there are classes."""
+        data.require_labels(*(splits or data.splits))
+        if data.classes > self.classes:
+            raise AeprobeError(
+                f"classifier.head has {self.classes} outputs, but the labels go up to {data.classes - 1}: "
+                f"give it {data.classes} outputs or more"
+            )
+
+    def prepare(self, data: ImageDataModule, trains: bool) -> None:
+        """Take what training needs of the images, whose place the codes of an encoder that never changes take."""
+        if not self.trains_encoder or not trains:
+            data.encode(self.encode, [*data.splits] if trains else ["test"])
+        if trains:
+            self.fit_standardization(data.splits["train"].images)
+            self.fit_class_weights(data.splits["train"].labels)
 
     @torch.no_grad()
     def fit_standardization(self, inputs: Tensor) -> None:
@@ -162,6 +187,15 @@ class Classifier(StageModule):
         """Forget an earlier test."""
         super().on_test_start()
         self.confusion_matrix.reset()
+
+    def results(self, seed: int) -> dict[str, Any]:
+        """Return the confusion matrix, and the accuracy of each batch of shuffled test images."""
+        correct = torch.cat(self.test_outputs["correct"]).cpu().double()
+        shuffled = correct[seeded_permutation(len(correct), seed, "test batches")]
+        return {
+            "confusion_matrix": self.confusion_matrix.compute().int().tolist(),
+            "test_batch_accuracy": [part.mean().item() for part in shuffled.split(REPORT_BATCH)],
+        }
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """Return codes, (N, code), probabilities, (N, classes), and the most probable labels, int64 (N,)."""

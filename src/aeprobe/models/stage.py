@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
+from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import Batch
 from aeprobe.errors import AeprobeError
 from aeprobe.models.optimization import Optimization
@@ -51,6 +52,16 @@ class StageModule(QuickModule):
         """Measure the person's own metrics, by their names, on validation and test images too."""
         added = MetricCollection(dict(metrics), compute_groups=False)
         self.val_metrics, self.test_metrics = added.clone(prefix="val/"), added.clone(prefix="test/")
+
+    def require_fit(self, data: ImageDataModule, *splits: str) -> None:
+        """Raise AeprobeError where the module does not fit the images; the encoder's shape is looked at before."""
+
+    def prepare(self, data: ImageDataModule, trains: bool) -> None:
+        """Take what training or the test needs of the images, before it begins."""
+
+    def results(self, seed: int) -> dict[str, Any]:
+        """Return what metrics.json says of the test, besides means."""
+        return {}
 
     def measures(self, batch: Batch) -> Measures:
         """Measure a batch, as validation and test do."""

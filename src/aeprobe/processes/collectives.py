@@ -26,31 +26,26 @@ LIMIT = timedelta(hours=1)  # that a process waits for the others: the first one
 
 @contextmanager
 def processes(settings: TrainerConfig) -> Iterator[None]:
-    """Start the other processes, or meet those that torchrun or srun has started, and leave them at the end.
-
-    Raises:
-        AeprobeError: this machine has not so many devices, or the processes do not meet.
-    """
+    """Start the other processes, or meet those that torchrun or srun has started, and leave them at the end."""
     if settings.devices * settings.num_nodes == 1:
         yield
         return
     gpus = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     strategy = DDPStrategy(process_group_backend="cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=LIMIT)
     try:
-        fabric = Fabric(
-            accelerator=settings.accelerator,
-            strategy=strategy,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
-        )
-        fabric.launch()
+        where: dict[str, Any] = {name: getattr(settings, name) for name in ("accelerator", "devices", "num_nodes")}
+        Fabric(strategy=strategy, **where).launch()
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise unavailable(settings, error) from error
     try:
         yield
     except BaseException as error:
-        if dist.get_rank():
-            _end(error)
+        if dist.get_rank():  # the first tells the same, and ends all, unless it is another's error
+            if isinstance(error, Exception):
+                time.sleep(2)
+                tell(f"process {dist.get_rank()} of {dist.get_world_size()}: {str(error).partition(chr(10))[0]}")
+            sys.stdout.flush()
+            os._exit(1)
         for child in getattr(strategy.launcher, "procs", []):
             child.kill()
         raise
@@ -64,15 +59,6 @@ def unavailable(settings: TrainerConfig, error: Exception) -> AeprobeError:
         f"trainer.accelerator={settings.accelerator} trainer.devices={settings.devices}: "
         f"{' '.join(str(error).split())} Use fewer devices, or trainer.accelerator=cpu or auto"
     )
-
-
-def _end(error: BaseException) -> None:
-    """End a process that is not the first, and tell why, unless the first ends meanwhile: it tells the same."""
-    if isinstance(error, Exception):
-        time.sleep(2)
-        tell(f"process {dist.get_rank()} of {dist.get_world_size()}: {str(error).partition(chr(10))[0]}")
-    sys.stdout.flush()
-    os._exit(1)
 
 
 def on_rank_zero(make: Callable[[], T]) -> T:
@@ -107,11 +93,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def gather_in_sample_order(parts: Sequence[Tensor]) -> Tensor:
-    """Return the samples of all processes, in the order of the split.
-
-    Args:
-        parts: of each batch what this process measured: every world-th sample of it, from its rank on.
-    """
+    """Return the samples of all processes in the split's order; each has every world-th one of each batch."""
     if not dist.is_initialized():
         return torch.cat(list(parts))
     world = dist.get_world_size()

@@ -41,11 +41,7 @@ def here() -> Place:
 
 
 def require_as_started(config: Config, typed: Mapping[str, str]) -> None:
-    """Take the numbers of devices and machines from torchrun or srun, and refuse typed ones that contradict.
-
-    Raises:
-        AeprobeError: they contradict, or a batch is smaller than the number of processes.
-    """
+    """Take the numbers of devices and machines from torchrun or srun, and refuse what contradicts them."""
     trainer, place = config.trainer, launched()
     if config.stage == Stage.probe and (trainer.strategy == "ddp" or (place and place.world > 1)):
         raise AeprobeError("stage=probe: computes in one process, with several threads; drop trainer=ddp")

@@ -17,12 +17,7 @@ SHAPE = {"stage": str, "status": str, "overrides": list, "config": dict, "epochs
 def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
     """Return metrics.json of a run directory, of the shape that its readers rely on.
 
-    Args:
-        path: the directory.
-        missing_ok: return {} where there is none.
-
-    Raises:
-        AeprobeError: there is none, or it is not of this project.
+    Where there is none, it is {} with `missing_ok`, else an AeprobeError, as is one that is not of this project.
     """
     file = path / "metrics.json"
     try:
@@ -31,12 +26,9 @@ def read_metrics(path: Path, missing_ok: bool = False) -> Metrics:
         if missing_ok:
             return {}
         raise AeprobeError(f"{path} is no run directory: it has no metrics.json") from None
-    except OSError as error:
-        raise AeprobeError(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise AeprobeError(f"{file} cannot be read: {error}") from None
-    schema = metrics.get("schema")
-    if schema != SCHEMA:
+    except (OSError, ValueError, RecursionError) as error:
+        raise AeprobeError(f"{file} cannot be read: {getattr(error, 'strerror', error)}") from None
+    if (schema := metrics.get("schema")) != SCHEMA:
         raise AeprobeError(f"{file} has schema {schema}, expected {SCHEMA}: it is not a run of this project")
     for key, kind in SHAPE.items():
         if not isinstance(metrics.get(key), kind):
@@ -63,12 +55,7 @@ def _shown(value: Any) -> Any:
 def find_checkpoint(run: str | Path, stage: str) -> Path:
     """Return the checkpoint that `run` means: itself, or the one that a run directory's metrics.json names.
 
-    Args:
-        run: a .ckpt file or a run directory.
-        stage: which run to take in a directory of `stage=all`.
-
-    Raises:
-        AeprobeError: there is none.
+    In a directory of `stage=all` it is that of `stage`.
     """
     path = Path(run)
     if path.is_file():

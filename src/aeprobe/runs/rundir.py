@@ -5,9 +5,8 @@ Needs no torch, so that tables and pages over many runs start at once.
 
 import json
 import logging
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from aeprobe.config.overrides import literal, override
-from aeprobe.config.schema import STAGES, Config, plain
+from aeprobe.config.overrides import literal
 from aeprobe.errors import AeprobeError
 from aeprobe.files import finite, write_atomically
-from aeprobe.paths import absolute, shortest
-from aeprobe.runs.metrics import Metrics, read_metrics
+from aeprobe.paths import absolute
+from aeprobe.runs.metrics import Metrics
 
 log = logging.getLogger("aeprobe")
 BEFORE_METRICS = (".lock", ".metrics.json.")  # begin the names of the files that a killed claim may leave
@@ -28,39 +26,29 @@ RESULTS = ".results"  # ends the name of an event file that is written after the
 
 
 class RunDirectory:
-    """One run's directory. It belongs to one run, from `claim` on.
-
-    Attributes:
-        path: the directory.
-        writes: True in the process that writes into it: the first of several.
-        metrics: the content of metrics.json; empty where no run has begun.
-        last: the checkpoint that a resumed run goes on from; None: it begins.
-    """
+    """One run's directory. It belongs to one run, from `claim` on."""
 
     def __init__(self, path: Path, writes: bool = True) -> None:
-        self.path = path
-        self.writes = writes
-        self.metrics: Metrics = {}
-        self.last: Path | None = None
+        self.path, self.writes = path, writes  # of several processes, the first writes
+        self.metrics: Metrics = {}  # the content of metrics.json; empty where no run has begun
+        self.last: Path | None = None  # the checkpoint that a resumed run goes on from; None: it begins
+        self.not_drawn: dict[str, str] = {}  # the reasons why parts of the run could not be shown, by their names
         self._lock = FileLock(path / ".lock", timeout=0)
+        self._log: logging.Handler = logging.NullHandler()
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of best.ckpt and last.ckpt."""
+        return self.path / "checkpoints"
 
     def claim(self, header: Metrics) -> None:
-        """Take a new or an empty directory for a new run, and write metrics.json into it.
-
-        Raises:
-            AeprobeError: it holds something already, or it cannot be written.
-        """
-        try:
-            require_unused(self.path)
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.lock()
-            require_unused(self.path)  # of two runs, one gets it
-            self.checkpoints.mkdir(exist_ok=True)
-            self.write(**header)
-        except OSError as error:
-            raise AeprobeError(
-                f"{self.path} cannot be written ({error.strerror}): choose another outputs="
-            ) from None
+        """Take a new or an empty directory for a new run; raise AeprobeError where it holds something already."""
+        require_unused(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.lock()
+        require_unused(self.path)  # of two runs, one gets it
+        self.checkpoints.mkdir(exist_ok=True)
+        self.write(**header)
 
     def lock(self) -> None:
         """Keep other processes out until `end`; a process that dies keeps nobody out."""
@@ -69,54 +57,8 @@ class RunDirectory:
         except Timeout:
             raise AeprobeError(f"{self.path}: another process is running it; wait for it, or stop it") from None
 
-    def take_up(
-        self, config: Config, overrides: Sequence[str], changed: bool, anew: bool, start: Path | None
-    ) -> None:
-        """Lock the run that the directory holds, if any, and choose the checkpoint to go on from.
-
-        `metrics` say "completed" where nothing is left to do. The arguments are those of `Request`.
-
-        Raises:
-            AeprobeError: another process is at work in it, or the checkpoint is damaged or gone.
-        """
-        from aeprobe.models import checkpoints  # torch
-
-        if not read_metrics(self.path, missing_ok=True):
-            return
-        self.lock()
-        self.metrics = read_metrics(self.path)
-        if self._is_complete(config):
-            if changed:  # of another stage
-                self.write(config=plain(config), overrides=list(overrides))
-            self._lock.release()
-            return
-        self.metrics["status"] = "running"
-        last, epochs = start or self.checkpoints / "last.ckpt", len(self.metrics["epochs"])
-        if anew or (not last.exists() and epochs < 2):  # 1: killed before it was written
-            return
-        best = override("resume", str(shortest(self.checkpoints / "best.ckpt")))
-        if not last.exists():
-            raise AeprobeError(f"{last} is gone, after {epochs} epochs; {best} goes on from the best")
-        try:
-            checkpoints.read(last)
-        except AeprobeError as error:
-            raise AeprobeError(f"{error}; {best} goes on from the best epoch, where it is whole") from None
-        self.last = last
-
-    def _is_complete(self, config: Config) -> bool:
-        """Return True if nothing is left to do; more epochs may be asked for than the run had."""
-        if self.metrics["status"] != "completed" or self.metrics.get("not_drawn", {}) is None:
-            return False  # null: it was ended while it drew
-        stage = self.metrics["stage"]
-        if stage not in STAGES:
-            return True
-        before = self.metrics["config"].get(stage, {}).get("max_epochs", 0)  # a callback may have stopped it early
-        wanted: int = getattr(config, stage).epochs(config.trainer)
-        trained: int = max(before, len(self.metrics["epochs"]))
-        return wanted <= trained
-
     def reopen(self, header: Metrics) -> None:
-        """Take up the run that `take_up` has locked; without a checkpoint nothing of it is kept."""
+        """Go on in the run that is locked; without a checkpoint nothing of it is kept."""
         self.write(status="running")
         leftovers = [*self.path.glob(".metrics.json.*"), *self.checkpoints.glob(".*.ckpt.*")]
         leftovers += (self.path / "tensorboard").glob(f"*{RESULTS if self.last else ''}")
@@ -124,22 +66,9 @@ class RunDirectory:
             leftovers += self.checkpoints.glob("*.ckpt")
             self.metrics = {}
         for path in leftovers:
-            if path.is_file():
-                path.unlink()
+            path.unlink()
         self.checkpoints.mkdir(exist_ok=True)
         self.write(**header)
-
-    def end(self, status: str, error: str | None = None, **results: Any) -> None:
-        """Write how the run ended, and let others in."""
-        try:
-            self.write(status=status, error=error, **results)
-        finally:
-            self._lock.release()
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of best.ckpt and last.ckpt."""
-        return self.path / "checkpoints"
 
     def write(self, **changes: Any) -> None:
         """Change top-level keys of metrics.json, which is replaced atomically; `.hydra/` follows the settings."""
@@ -153,6 +82,13 @@ class RunDirectory:
             record = OmegaConf.to_yaml(literal(changes[name]))
             write_atomically(self.path / ".hydra" / f"{name}.yaml", record.encode())
 
+    def end(self, status: str, error: str | None = None, **results: Any) -> None:
+        """Write how the run ended, and let others in."""
+        try:
+            self.write(status=status, error=error, **results)
+        finally:
+            self._lock.release()
+
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """Keep train.log, and see to it that metrics.json tells how the run ended.
@@ -162,51 +98,55 @@ class RunDirectory:
             KeyboardInterrupt: a signal came.
         """
         file = self.path / "train.log"
-        handler = logging.FileHandler(file, encoding="utf-8") if self.writes else logging.NullHandler()
-        handler.setFormatter(_WithTraceback("%(asctime)s %(message)s"))
+        self._log = handler = logging.FileHandler(file, encoding="utf-8") if self.writes else logging.NullHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         handler.handleError = lambda record: None  # type: ignore[method-assign] # noqa: ARG005 - a full disk
         log.addHandler(handler)
         hook, threading.excepthook = threading.excepthook, _except_full_disks
         try:
             yield
-        except AeprobeError as error:
-            handler.emit(logging.LogRecord("aeprobe", logging.ERROR, "", 0, f"error: {error}", None, None))
-            self._end_if_possible("failed", str(error))
-            raise
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning answers an interruption with sys.exit
-            self._end_if_possible("interrupted", "interrupted")
+            with suppress(OSError):
+                self.end("interrupted", "interrupted")
             raise KeyboardInterrupt from error
         except Exception as error:
+            status, what, told = "failed", str(error), ""
             if isinstance(error, OSError) and error.errno is not None:  # else a library's own, and of no disk
-                place = error.filename or self.path
+                place, status = error.filename or self.path, "interrupted"
                 what = f"{place}: cannot be written ({error.strerror}); make room, then resume="
-                if not self.path.exists():
-                    what = f"{self.path}: is gone, it was removed or moved while the run wrote into it"
-                self._end_if_possible("interrupted", what)
-                raise AeprobeError(what) from error
-            what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            handler.emit(log.makeRecord("aeprobe", logging.ERROR, "", 0, what, (), sys.exc_info()))
-            self._end_if_possible("failed", what)
-            raise AeprobeError(f"{what} (unexpected; the traceback is in {file})") from error
+            elif not isinstance(error, AeprobeError):
+                what = f"{type(error).__name__}: {what.partition(chr(10))[0]}"
+                told = f" (unexpected; the traceback is in {file})"
+            self._write_log(f"error: {what}", None if isinstance(error, AeprobeError) else error)
+            with suppress(OSError):  # a full disk: metrics.json stays as it was after the last whole epoch
+                self.end(status, what)
+            raise AeprobeError(what + told) from error
         finally:
             threading.excepthook = hook
             log.removeHandler(handler)
             with suppress(OSError):
                 handler.close()
 
-    def _end_if_possible(self, status: str, error: str) -> None:
-        """End the run; on a full disk metrics.json stays as it was after the last whole epoch."""
-        with suppress(OSError):
-            self.end(status, error)
+    @contextmanager
+    def noted(self, name: str) -> Iterator[None]:
+        """Log an error of what only shows the run once, in one line; train.log has its traceback."""
+        try:
+            yield
+        except Exception as error:
+            if name not in self.not_drawn:
+                what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+                self.not_drawn[name] = what
+                log.warning("not drawn: %s (%s)", name.replace("_", " "), what)
+                self._write_log(f"not drawn: {name}", error)
+
+    def _write_log(self, text: str, error: Exception | None) -> None:
+        """Write a line into train.log alone, with an error's traceback."""
+        trace = (type(error), error, error.__traceback__) if error else None
+        self._log.handle(log.makeRecord("aeprobe", logging.ERROR, "", 0, text, (), trace))
 
 
 def require_unused(path: Path) -> None:
-    """Refuse a directory for a new run that holds a file already, or lies in the directory of a run."""
-    for above in absolute(path).parents:
-        if (above / "metrics.json").exists() and (above / "checkpoints").is_dir():
-            raise AeprobeError(
-                f"{path} lies in the directory of a run, {shortest(above)}: choose another outputs="
-            )
+    """Refuse a directory for a new run that holds a file already."""
     for entry in sorted(path.rglob("*")):
         if not entry.is_dir() and not entry.name.startswith(BEFORE_METRICS):
             held = "a run" if any(path.rglob("metrics.json")) else entry.relative_to(path).as_posix()
@@ -223,14 +163,6 @@ def discard_unused(path: Path) -> None:
         while not here.is_relative_to(path):
             path.rmdir()
             path = path.parent
-
-
-class _WithTraceback(logging.Formatter):
-    """Add the traceback that a record carries for train.log alone."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record's line, with its `traceback` below it."""
-        return super().format(record) + getattr(record, "traceback", "")
 
 
 def _except_full_disks(failure: threading.ExceptHookArgs) -> None:

@@ -7,10 +7,21 @@ from typing import Any
 import aeprobe.runtime
 
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aeprobe import nodes
+from aeprobe.config import objective
 from aeprobe.config.checks import typed_values
-from aeprobe.config.schema import Config, Stage, StageConfig, module_node, trusted_in, value_of
+from aeprobe.config.schema import (
+    NETWORKS,
+    Config,
+    Stage,
+    StageConfig,
+    module_node,
+    require,
+    trusted_in,
+    value_of,
+)
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.labels import labelled
 from aeprobe.data.sources import Source
@@ -18,28 +29,72 @@ from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Subject
 from aeprobe.models import building, checkpoints
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.checkpoints import Checkpoint
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
 from aeprobe.nodes import require_trusted
 from aeprobe.runs.metrics import find_checkpoint, read_metrics
 from aeprobe.runs.rundir import RunDirectory
-from aeprobe.training import checks
-from aeprobe.training.experiment import Experiment
-from aeprobe.training.instantiate import make_callbacks, make_evaluations, make_metrics
+from aeprobe.training import instantiate
+from aeprobe.training.built import BuiltStage
 
 TRIED = 8  # images that a loss is tried on
-Settings = dict[str, Any]  # of a module or of its images: a configuration's, or those that a checkpoint keeps
+# The keys that a typed file of conf/ stands for.
+GROUPS: dict[str, tuple[str, ...]] = {"data": ("data.name", "data.source._target_")}
+GROUPS |= {f"{stage}.{name}": (f"{stage}.{name}._target_",) for stage, name in NETWORKS.items()}
+
+
+class Origin:
+    """A checkpoint that a stage starts from, or goes on with; what a person typed must not contradict it.
+
+    Attributes:
+        settings: of its module.
+        data: the identity of its images.
+        other_data: the title of its images, where a person typed `data=` and means others; else None.
+        encoder_data: the title of the images that its encoder was trained on, if they were others.
+    """
+
+    def __init__(self, path: Path, config: Config, typed: Mapping[str, str], trusted: Sequence[str]) -> None:
+        self.path, self.trusted, self.content = path, trusted, checkpoints.read(path)
+        self.settings, self.data = self.content["hyper_parameters"], self.content["datamodule_hyper_parameters"]
+        self.steps = self.content["global_step"]
+        chosen, own, self.other_data = config.data, self.data, None
+        elsewhere = "data.root" in typed and chosen.root != own["root"] and not _is_fetched(chosen.source)
+        other_class = chosen.source["_target_"] != own["source"]["_target_"]
+        if "data" in typed and (elsewhere or other_class or chosen.name != own["name"]):
+            self.other_data = str(own["title"])
+        run = read_metrics(path.parent.parent, missing_ok=True) if path.parent.name == "checkpoints" else {}
+        self.encoder_data = run.get("encoder_data") or self.other_data
+        fixed = {f"data.{name}": self.settings[name] for name in ("mean", "std")}
+        if self.other_data is None:
+            fixed |= {f"data.{name}": own[name] for name in ("name", "val_size", "source")}
+        for stage, name in NETWORKS.items():
+            if stage == "autoencoder" or config.stage.trains_nothing:  # a new head is free
+                fixed[f"{stage}.{name}"] = self.settings.get(name)
+        for typed_key, override in typed.items():
+            for key in GROUPS.get(typed_key, (typed_key,)):
+                place = ".".join(key.split(".")[:2])
+                wanted, had = value_of(config, key), value_of({"in": fixed.get(place)}, f"in{key[len(place) :]}")
+                if isinstance(wanted, list) and isinstance(had, list) and len(wanted) == len(had):
+                    wanted = [before if now == "auto" else now for now, before in zip(wanted, had, strict=True)]
+                if place in fixed and wanted != had:
+                    raise AeprobeError(
+                        f"{override}: the checkpoint {path} was trained with {key}={had}; drop the override"
+                    )
+
+    def restore(self, **training: Any) -> Any:
+        """Return the checkpoint's module, in eval mode; with arguments of training, to go on with it."""
+        module = checkpoints.restore(self.content, self.path, self.trusted, **training)
+        return module.train() if training else module
 
 
 def build(
-    stage: str, config: Config, overrides: Sequence[str], directory: RunDirectory, stored: bool = False
-) -> Experiment:
+    name: str, config: Config, overrides: Sequence[str], directory: RunDirectory, stored: bool = False
+) -> BuiltStage:
     """Build one stage of a run.
 
     Args:
-        stage: "autoencoder", "classifier", "test" or "probe".
+        name: "autoencoder", "classifier", "test" or "probe".
         config: as `validate` returned it.
         overrides: as they were typed.
         directory: the stage's; its `last` is the stage's own checkpoint, to go on from.
@@ -48,124 +103,67 @@ def build(
     Raises:
         AeprobeError: a checkpoint contradicts the configuration or the data, or something cannot be built.
     """
-    typed = typed_values(overrides)
-    if config.stage.trains_nothing:
-        return _build_finished(config, typed)
-    if stage == "autoencoder":
-        return _build_autoencoder(config, directory.last, stored)
-    if config.stage == Stage.all:
-        return _build_classifier(config, {}, directory.path.parent / "autoencoder", directory.last, stored)
-    return _build_classifier(config, typed, Path(config.ckpt) if config.ckpt else None, directory.last, stored)
-
-
-def _build_autoencoder(config: Config, last: Path | None, stored: bool) -> Experiment:
-    settings = config.autoencoder
-    source = checkpoints.read(last) if last else None
-    corruption = nodes.build_or_none(settings.corruption, "autoencoder.corruption", nn.Module)
-    regularizer = nodes.build_or_none(settings.regularizer, "autoencoder.regularizer", Regularizer)
-    data = _build_data(config, config.seed, settings.batch_size, source, last, {}, stored)
-    data.augmentation = nodes.build_or_none(settings.augmentation, "autoencoder.augmentation", nn.Module)
-    optimization = _optimization(config, "autoencoder", data)
-    callbacks = make_callbacks(config, "autoencoder", data)
-    training = {"corruption": corruption, "regularizer": regularizer, "optimization": optimization}
-    aeprobe.runtime.seed(config.seed)
-    if source and last:
-        module: Any = checkpoints.restore(source, last, trusted_in(config, stored), **training).train()
+    probed, alone = config.stage == Stage.probe, config.stage not in (Stage.all, Stage.autoencoder)
+    typed = typed_values(overrides) if alone else {}  # the others start from no checkpoint of another run
+    ckpt = config.ckpt if alone or name == "autoencoder" else str(directory.path.parent / "autoencoder")
+    path = directory.last
+    if path is None and ckpt:
+        path = find_checkpoint(ckpt, "classifier" if name == Stage.test else "autoencoder")
+    origin = Origin(path, config, typed, trusted_in(config, stored)) if path else None
+    settings: StageConfig | None = None if config.stage.trains_nothing else getattr(config, name)
+    seed = origin.data["seed"] if origin and not settings and "seed" not in typed else config.seed
+    data = _build_data(config, seed, settings.batch_size if settings else 1, origin, typed)
+    if origin and not settings:
+        module = origin.restore()
+    elif name == "autoencoder":
+        module = _build_autoencoder(config, data, origin)
     else:
-        module = building.autoencoder(_autoencoder_settings(config, data.shape), data.mean_image, **training)
-    try:
-        if regularizer is not None:
-            regularizer.require_code(module.code_size)
-    except ValueError as error:
-        raise AeprobeError(f"autoencoder.regularizer: {error}") from error
-    _require_trainable(module, data)
-    module.add_metrics(make_metrics(config, "autoencoder", data.classes))
-    evaluations = {}
-    if config.trainer.evaluate:
-        evaluations = make_evaluations(config, Subject(module, data.splits, config.seed), must=True)
-    if config.stage == Stage.all:  # stage 2 must not be found wrong after an hour of stage 1
-        make_callbacks(config, "classifier", data)
-        plain = _classifier_settings(config, module.hparams, module.code_size, data)
-        later = building.classifier(plain, optimization=_optimization(config, "classifier", data))
-        make_metrics(config, "classifier", later.classes)
-        checks.require_classes(later, data)
-        _require_trainable(later, data)
-        if config.data.labels:
-            labelled(data.splits["train"].labels, config.data.labels, config.seed)
-    steps = source["global_step"] if source else 0
-    return Experiment(
-        "autoencoder", module, data, config.seed, settings, None, steps, None, callbacks, evaluations
-    )
-
-
-def _build_classifier(
-    config: Config, typed: Mapping[str, str], ckpt: Path | None, last: Path | None, stored: bool
-) -> Experiment:
-    """Build stage 2 on the encoder of `ckpt`, with a new head, or go on from its own checkpoint `last`.
-
-    An encoder with new weights has the network of `ckpt`; without one, that of the configuration.
-    """
-    settings, trusted = config.classifier, trusted_in(config, stored)
-    path = last or (find_checkpoint(ckpt, "autoencoder") if ckpt else None)
-    source, trained = checkpoints.read(path) if path else None, None
-    if source and path and not last:
-        trained = checkpoints.restore(source, path, trusted)
-        if not isinstance(trained, Autoencoder):
-            raise AeprobeError(f"ckpt={path}: holds a classifier, but stage=classifier starts from an autoencoder")
-    if source and path:
-        checks.require_typed_architecture(config, typed, source, path, stages=("autoencoder",))
-    data = _build_data(config, config.seed, settings.batch_size, source, path, typed, stored)
-    data.keep_labels(config.data.labels, config.seed)
-    optimization = _optimization(config, "classifier", data)
-    callbacks = make_callbacks(config, "classifier", data)
-    if source and last:
-        module: Any = checkpoints.restore(source, last, trusted, optimization=optimization).train()
-    else:
-        encoder_settings = source["hyper_parameters"] if source else _autoencoder_settings(config, data.shape)
-        code_size = (trained or building.autoencoder(encoder_settings)).code_size
-        plain = _classifier_settings(config, encoder_settings, code_size, data)
-        aeprobe.runtime.seed(config.seed)
-        pretrained = trained.encoder if trained and settings.encoder.pretrained else None
-        module = building.classifier(plain, encoder=pretrained, optimization=optimization)
-    checks.require_classes(module, data)
-    _require_trainable(module, data)
-    module.add_metrics(make_metrics(config, "classifier", module.classes))
-    other = _other_data(config, typed, source)
-    steps = source["global_step"] if source and last else 0
-    return Experiment("classifier", module, data, config.seed, settings, path, steps, other, callbacks)
-
-
-def _build_finished(config: Config, typed: Mapping[str, str]) -> Experiment:
-    """Build the module of a finished run, `config.ckpt`, to be measured again on the data that it was made for."""
-    probed = config.stage == Stage.probe
-    assert config.ckpt, "checked by validate"
-    path = find_checkpoint(config.ckpt, "autoencoder" if probed else "classifier")
-    source = checkpoints.read(path)
-    module = checkpoints.restore(source, path, trusted_in(config))
-    checks.require_typed_architecture(config, typed, source, path, stages=("autoencoder", "classifier"))
-    seed = config.seed if "seed" in typed else source["datamodule_hyper_parameters"]["seed"]
-    data = _build_data(config, seed, 1, source, path, typed)
-    other, classes, evaluations = _other_data(config, typed, source), data.classes, {}
-    if isinstance(module, Classifier):
-        if path.parent.name == "checkpoints":  # its encoder may have been of other images
-            other = read_metrics(path.parent.parent, missing_ok=True).get("encoder_data") or other
-        if not probed:
-            checks.require_labels(data, "test")
-            checks.require_classes(module, data)
-            classes = module.classes
-    module.add_metrics(make_metrics(config, module.stage, classes))
+        module = _build_classifier(config, data, origin, bool(directory.last))
     if probed:
-        checks.require_two_classes(data, "train", "test")
-    if probed or isinstance(module, Autoencoder):
+        data.require_labels("train", "test")
+    else:
+        module.require_fit(data, *(data.splits if settings else ("test",)))
+    callbacks = instantiate.make_callbacks(config, name, data) if settings else []
+    if settings:
+        _require_trainable(module, data)
+    module.add_metrics(instantiate.make_metrics(config, module.stage, getattr(module, "classes", data.classes)))
+    evaluations = {}
+    if config.trainer.evaluate or not settings:
         must = probed or config.trainer.evaluate or any("evaluations" in key for key in typed)
-        evaluations = make_evaluations(config, Subject(module, data.splits, seed), must)
-    steps = source["global_step"]
-    return Experiment(
-        str(config.stage), module, data, seed, None, path, steps, encoder_data=other, evaluations=evaluations
+        evaluations = instantiate.make_evaluations(config, Subject(module, data.splits, seed), must)
+    if name == "autoencoder" and config.stage == Stage.all:
+        _check_classifier(config, module, data)
+    return BuiltStage(
+        name=name,
+        config=config,
+        directory=directory,
+        module=module,
+        data=data,
+        seed=seed,
+        settings=settings,
+        ckpt=path if name != "autoencoder" else None,
+        steps=origin.steps if origin and (directory.last or not settings) else 0,
+        encoder_data=origin.encoder_data if origin else None,
+        callbacks=callbacks,
+        evaluations=evaluations,
     )
 
 
-def _autoencoder_settings(config: Config, shape: Sequence[int]) -> Settings:
+def _build_autoencoder(config: Config, data: ImageDataModule, own: Origin | None) -> Any:
+    settings = config.autoencoder
+    training: dict[str, Any] = {
+        "corruption": nodes.build_or_none(settings.corruption, "autoencoder.corruption", nn.Module),
+        "regularizer": nodes.build_or_none(settings.regularizer, "autoencoder.regularizer", Regularizer),
+        "optimization": _optimization(config, "autoencoder", data),
+    }
+    data.augmentation = nodes.build_or_none(settings.augmentation, "autoencoder.augmentation", nn.Module)
+    aeprobe.runtime.seed(config.seed)
+    if own:
+        return own.restore(**training)
+    return building.autoencoder(_autoencoder_settings(config, data.shape), data.mean_image, **training)
+
+
+def _autoencoder_settings(config: Config, shape: Sequence[int]) -> dict[str, Any]:
     """Return what a checkpoint keeps of stage 1's module: all that it is built from."""
     return {
         "module": module_node(config),
@@ -177,93 +175,86 @@ def _autoencoder_settings(config: Config, shape: Sequence[int]) -> Settings:
     }
 
 
-def _classifier_settings(
-    config: Config, encoder: Mapping[str, Any], code_size: int, data: ImageDataModule
-) -> Settings:
-    """Return what a checkpoint keeps of stage 2's module; `encoder` is what the encoder's checkpoint keeps."""
+def _build_classifier(config: Config, data: ImageDataModule, origin: Origin | None, goes_on: bool) -> Any:
+    """Build stage 2 with the encoder of a checkpoint, or one like it, or go on from its own checkpoint."""
+    data.keep_labels(config.data.labels, config.seed)
+    if origin and goes_on:
+        return origin.restore(optimization=_optimization(config, "classifier", data))
+    trained = origin.restore() if origin else None
+    if origin and trained and trained.stage != "autoencoder":
+        raise AeprobeError(
+            f"ckpt={origin.path}: holds a classifier, but stage=classifier starts from an autoencoder"
+        )
+    encoder = origin.settings if origin else _autoencoder_settings(config, data.shape)
+    code_size = (trained or building.autoencoder(encoder)).code_size
+    pretrained = trained.encoder if trained and config.classifier.encoder.pretrained else None
+    return _new_classifier(config, data, encoder, code_size, pretrained)
+
+
+def _new_classifier(
+    config: Config,
+    data: ImageDataModule,
+    encoder: Mapping[str, Any],
+    code_size: int,
+    pretrained: nn.Module | None = None,
+) -> Classifier:
+    """Build stage 2's module with a new head; `encoder` is what the encoder's checkpoint keeps."""
     settings = config.classifier
-    checks.require_two_classes(data)
-    return {
+    data.require_labels(*data.splits)
+    plain = {
         **{name: encoder[name] for name in ("network", "shape", "mean", "std")},
         "trains_encoder": settings.encoder.trains,
         "head": building.head_node(settings.head, code_size, data.classes),
         **{name: getattr(settings, name) for name in ("standardize", "code_noise", "loss", "class_weights")},
         "loss_on": str(settings.loss_on),
     }
+    optimization = _optimization(config, "classifier", data)
+    aeprobe.runtime.seed(config.seed)
+    return building.classifier(plain, encoder=pretrained, optimization=optimization)
+
+
+def _check_classifier(config: Config, encoder: Any, data: ImageDataModule) -> None:
+    """Look at stage 2 before stage 1 trains: it must not be found wrong an hour later."""
+    instantiate.make_callbacks(config, "classifier", data)
+    module = _new_classifier(config, data, encoder.hparams, encoder.code_size)
+    module.require_fit(data)
+    _require_trainable(module, data)
+    instantiate.make_metrics(config, "classifier", module.classes)
+    if config.data.labels:
+        labelled(data.splits["train"].labels, config.data.labels, config.seed)
 
 
 def _build_data(
-    config: Config,
-    seed: int,
-    batch_size: int,
-    trained: Checkpoint | None,
-    path: Path | None,
-    typed: Mapping[str, str],
-    stored: bool = False,
+    config: Config, seed: int, batch_size: int, origin: Origin | None, typed: Mapping[str, str]
 ) -> ImageDataModule:
-    """Build the data module: read, split and held against the checkpoint `trained`, whose encoder sees the images.
-
-    Without one, the seed also chooses the images held out. A typed setting that contradicts it is refused.
-    """
-    settings: Settings = {key: getattr(config.data, key) for key in ("name", "root", "val_size", "source")}
-    settings["split_seed"], files = seed, {}
-    if trained is not None:
-        own, encoder = trained["datamodule_hyper_parameters"], trained["hyper_parameters"]
-        fixed = {name: encoder[name] for name in ("mean", "std")}
-        if _other_data(config, typed, trained):
-            _require_typed_data(config, typed, fixed, ("mean", "std"), path)
-        else:
-            keys = ("name", "val_size", "mean", "std", *(f"source.{key}" for key in config.data.source))
-            _require_typed_data(config, typed, own | fixed, keys, path)
-            if own["source"] != config.data.source:  # which the person chose
-                require_trusted([("data.source", own["source"])], config.plugins, f"ckpt={path}")
-            settings |= {key: own[key] for key in ("name", "val_size", "split_seed", "source")}
-            files = own["files"]
-            if not _source_class(own["source"]).fetched and "data.root" not in typed:
-                settings["root"] = own["root"]
-    node, root = settings.pop("source"), settings["root"]
-    source: Any = nodes.build(node, "data.source", Source, root=root)  # type: ignore[type-abstract]
-    if stored:
-        checks.require_below_here(source, root)
-    settings |= {"batch_size": batch_size, "eval_batch_size": config.data.eval_batch_size}
-    data = ImageDataModule(**settings, seed=seed, source=source)
+    """Read and split the images, as the checkpoint whose encoder sees them did, or by this run's seed."""
+    settings = {key: getattr(config.data, key) for key in ("name", "root", "val_size", "eval_batch_size")}
+    node, settings["split_seed"] = config.data.source, seed
+    same = origin if origin and origin.other_data is None else None
+    if same:
+        if same.data["source"] != node:  # which the person chose
+            require_trusted([("data.source", same.data["source"])], config.plugins, f"ckpt={same.path}")
+        node = same.data["source"]
+        settings |= {key: same.data[key] for key in ("name", "val_size", "split_seed")}
+        if not _is_fetched(node) and "data.root" not in typed:
+            settings["root"] = same.data["root"]
+    source: Any = nodes.build(node, "data.source", Source, root=settings["root"])  # type: ignore[type-abstract]
+    data = ImageDataModule(**settings, batch_size=batch_size, seed=seed, source=source)
     data.identity["source"] = data.hparams["source"] = node
     data.prepare_data()
     data.setup()
-    checks.require_files(data, files, path)
-    if trained is not None and [*data.shape] != [*(shape := trained["hyper_parameters"]["shape"])]:
+    if same:
+        data.require_files(same.data["files"], same.path)
+    if origin and [*data.shape] != [*(shape := origin.settings["shape"])]:
         raise AeprobeError(
-            f"data={data.name}: its images are {data.shape}, but the encoder of {path} takes {tuple(shape)} "
-            "(channels, height, width)"
+            f"data={data.name}: its images are {data.shape}, but the encoder of {origin.path} takes "
+            f"{tuple(shape)} (channels, height, width)"
         )
     return data
 
 
-def _other_data(config: Config, typed: Mapping[str, str], trained: Checkpoint | None) -> str | None:
-    """Return the title of a checkpoint's images, where a person typed `data=` and means others; else None."""
-    if trained is None or "data" not in typed:
-        return None
-    settings, own = config.data, trained["datamodule_hyper_parameters"]
-    elsewhere = "data.root" in typed and settings.root != own["root"]
-    elsewhere = elsewhere and not _source_class(settings.source).fetched
-    source_class = settings.source["_target_"] != own["source"]["_target_"]
-    return str(own["title"]) if elsewhere or source_class or settings.name != own["name"] else None
-
-
-def _source_class(node: Mapping[str, Any]) -> Any:
-    return nodes.bound(node, "data.source", Source).func  # type: ignore[type-abstract]
-
-
-def _require_typed_data(
-    config: Config, typed: Mapping[str, str], trained: Mapping[str, Any], keys: Sequence[str], path: Path | None
-) -> None:
-    """Raise AeprobeError where what a person typed of the data is not what a checkpoint was trained with."""
-    for key in keys:
-        chosen = f"data.{key}" in typed or (key in ("name", "source._target_") and "data" in typed)
-        if chosen and (wanted := value_of(config.data, key)) != (had := value_of(trained, key)):
-            raise AeprobeError(
-                f"data.{key}={wanted}: the checkpoint {path} was trained with data.{key}={had}; drop the override"
-            )
+def _is_fetched(node: Mapping[str, Any]) -> bool:
+    return bool(nodes.bound(node, "data.source", Source).func.fetched)  # type: ignore[type-abstract,attr-defined]
 
 
 def _require_trainable(module: Autoencoder | Classifier, data: ImageDataModule) -> None:
@@ -274,12 +265,23 @@ def _require_trainable(module: Autoencoder | Classifier, data: ImageDataModule) 
 
 
 def _optimization(config: Config, stage: str, data: ImageDataModule) -> Optimization:
-    """Return what makes the optimizer and the schedule of a stage that trains on these images."""
+    """Return what makes the optimizer and the schedule of a stage; each follows what is measured alone."""
     settings: StageConfig = getattr(config, stage)
-    trainer = config.trainer
-    checks.require_validation(stage, config, data)
-    checks.require_best(stage, config, data)
-    batches = checks.batches_of("train", data, settings.batch_size, trainer.limit_train_batches)
-    epochs, accumulate = settings.epochs(trainer), trainer.accumulate_grad_batches
+    trainer, metric = config.trainer, settings.monitor
+    if metric != "val/loss":  # where that is the test set's, there is no best.ckpt
+        instantiate.require_monitored(f"{stage}.monitor", metric, stage, config, data)
+        require(metric.startswith("val/"), f"{stage}.monitor", metric, "one of validation, such as val/loss")
+        objective.higher_is_better(config, stage, metric)
+    batches, epochs = instantiate.training_batches(config, stage, data), settings.epochs(trainer)
     second = config.classifier.encoder_lr if stage == "classifier" else None
-    return Optimization(stage, settings.optimizer, settings.scheduler, batches, epochs, accumulate, second)
+    optimization = Optimization(
+        *(stage, settings.optimizer, settings.scheduler, batches, epochs, trainer.accumulate_grad_batches, second)
+    )
+    schedule = optimization.scheduler
+    if schedule and issubclass(schedule.func, ReduceLROnPlateau):  # type: ignore[arg-type]
+        mode, key = schedule.keywords.get("mode", "min"), f"{stage}.scheduler"
+        counted = settings.scheduler["interval"]
+        require(counted == "epoch", f"{key}.interval", counted, "epoch: it looks at each validation")
+        require(mode == "min", f"{key}.mode", mode, "min: it follows val/loss")
+        instantiate.require_monitored(f"{key}: {schedule.func.__name__} follows", "val/loss", stage, config, data)
+    return optimization

@@ -1,18 +1,14 @@
-"""Callbacks that every run has: an epoch's seed, signals, checkpoints; and one that keeps every n-th epoch."""
+"""Callbacks that every run has: an epoch's seed, averages that have not begun, the bar, checkpoints."""
 
 import logging
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
-from torch import Tensor, nn
 
 from aeprobe.data.sampler import stream
-from aeprobe.signals import end_by_signals
 
 log = logging.getLogger("aeprobe")
 
@@ -54,28 +50,12 @@ class UnbegunAverages(L.Callback):
         """Copy the weights into each average that has not begun; return True if there is one."""
         copies = [one._average_model for one in self._averages(trainer)]
         waiting = [copy.module for copy in copies if copy is not None and not copy.n_averaged]
-        with torch.no_grad():
-            for copy in waiting:
-                for theirs, weights in zip(_tensors(copy), _tensors(module), strict=True):
-                    theirs.copy_(weights)
+        for copy in waiting:
+            copy.load_state_dict(module.state_dict())
         return bool(waiting)
 
     def _averages(self, trainer: L.Trainer) -> list[WeightAveraging]:
         return [one for one in trainer.callbacks if isinstance(one, WeightAveraging)]  # type: ignore[attr-defined]
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    return chain(module.parameters(), module.buffers())
-
-
-class Signals(L.Callback):
-    """Take the signals back from Lightning, whose handler waits for the other processes (2.6.6)."""
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take them back: Lightning has taken them by now."""
-        end_by_signals()
-
-    on_test_start = on_train_start
 
 
 class Bar(TQDMProgressBar):
@@ -93,43 +73,25 @@ class Bar(TQDMProgressBar):
 class Checkpoint(ModelCheckpoint):
     """Lightning's ModelCheckpoint, whose state names files without directories: a run directory can be moved.
 
-    At the end of an epoch it keeps the checkpoint with the best value of `monitor`, or else the newest, in
-    `directory` (None: the run's) as `name`.ckpt.
+    At the end of an epoch it keeps the checkpoint with the best value of `monitor`, or else the newest.
     """
 
-    def __init__(
-        self, directory: Path | None, name: str, monitor: str | None = None, mode: str = "min", **more: Any
-    ) -> None:
-        super().__init__(
-            directory,
-            filename=name,
-            monitor=monitor,
-            mode=mode,
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-            **more,
-        )
-
-    @property
-    def state_key(self) -> str:
-        """Return a key that no version of Lightning changes."""
-        return f"Checkpoint {self.filename}"
+    def __init__(self, directory: Path, name: str, monitor: str | None = None, mode: str = "min") -> None:
+        how: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+        super().__init__(directory, filename=name, monitor=monitor, mode=mode, **how)
 
     def state_dict(self) -> dict[str, Any]:
         """Return Lightning's state without directories."""
-        return _moved(super().state_dict(), "")
+        return {**_moved(super().state_dict(), f"{self.dirpath}", ""), "dirpath": ""}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put the files where this run's checkpoints are now."""
-        super().load_state_dict(_moved(state_dict, str(self.dirpath)))
+        super().load_state_dict({**_moved(state_dict, "", f"{self.dirpath}"), "dirpath": self.dirpath})
 
 
-def _moved(state: dict[str, Any], directory: str) -> dict[str, Any]:
+def _moved(state: Any, old: str, new: str) -> Any:
     """Return a ModelCheckpoint's state with its files in another directory."""
-
-    def moved(path: str) -> str:
-        return str(Path(directory, Path(path).name)) if path else path
-
-    paths = {key: moved(value) for key, value in state.items() if key.endswith("_path")}
-    best = {moved(path): score for path, score in state["best_k_models"].items()}
-    return state | paths | {"best_k_models": best, "dirpath": directory}
+    if isinstance(state, dict):
+        return {_moved(key, old, new): _moved(value, old, new) for key, value in state.items()}
+    inside = isinstance(state, str) and state.startswith(f"{old}/")
+    return new + state.removeprefix(old) if inside else state

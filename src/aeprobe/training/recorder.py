@@ -12,16 +12,13 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
-from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from aeprobe.errors import AeprobeError
 from aeprobe.processes.collectives import mean
 from aeprobe.runs.rundir import RunDirectory
-from aeprobe.training import logs
-from aeprobe.wording import distinct, numbers
+from aeprobe.training.loggers import flush, write_scalars
+from aeprobe.wording import numbers
 
 log = logging.getLogger("aeprobe")
 
@@ -47,9 +44,8 @@ class Recorder(L.Callback):
         self.epochs: list[dict[str, Any]] = []
         self.steps: dict[str, list[float]] = {}
         self.epoch_steps: list[int] = []
-        self._row: dict[str, Any] = {}
+        self._row: dict[str, Any] = {}  # of this epoch, as all that follow
         self._values: dict[str, Tensor] = {}
-        self._last: dict[str, Tensor] = {}
         self._rates: list[float] = []
         self._began = self._ended = 0.0
 
@@ -60,7 +56,7 @@ class Recorder(L.Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
         """Note how far the loggers' files go, for a run that goes on from it."""
-        checkpoint["logs"] = logs.flush(trainer.loggers)
+        checkpoint["logs"] = flush(trainer.loggers)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the past epochs; they travel in the checkpoint."""
@@ -77,7 +73,7 @@ class Recorder(L.Callback):
         """Begin an epoch's row."""
         for logger in trainer.loggers:  # Lightning logs means after the last epoch's checkpoint is saved
             logger.save()
-        self._row, self._values, self._last, self._rates = {}, {}, {}, []
+        self._row, self._values, self._rates = {}, {}, []
         self._began = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
@@ -92,9 +88,6 @@ class Recorder(L.Callback):
         """
         step = len(self._rates) - 1
         for key, value in module.step_metrics.items():
-            if key.endswith("_last"):
-                self._last[key] = value
-                continue
             if key not in self._values:
                 self._values[key] = value.new_empty(int(trainer.num_training_batches))
             self._values[key][step] = value
@@ -106,8 +99,8 @@ class Recorder(L.Callback):
             return
         count, batches = len(self._rates), trainer.train_dataloader.sampler  # type: ignore[union-attr]
         sizes, shares = batches.sizes[:count], batches.shares[:count]
-        last = {key: mean(value.cpu() * shares[-1]) for key, value in self._last.items()}
         values = {key: mean(value[:count].cpu() * shares) for key, value in self._values.items()}
+        last = {key: values.pop(key)[-1] for key in self._values if key.endswith("_last")}  # of that step alone
         self._row["epoch"] = trainer.current_epoch + 1
         for key, value in values.items():
             self._require_finite(trainer, f"train/{key}", value)
@@ -163,33 +156,8 @@ class Recorder(L.Callback):
 
     def _write_events(self, trainer: L.Trainer) -> None:
         """Write an epoch to TensorBoard and the other loggers: its steps, then its row."""
-        if not trainer.is_global_zero:
-            return
-        file: Any = writer(trainer).file_writer  # open while training
         first, last = [0, *self.epoch_steps][-2:]
         series = {tag: values[first:last] for tag, values in self.steps.items() if tag != "step"}
         for step, row in enumerate(zip(*series.values(), strict=True), start=first + 1):
-            values = dict(zip(series, row, strict=True))
-            # One event for all tags of a step: a quarter of the time of add_scalar for each.
-            file.add_summary(
-                Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in values.items()]), step
-            )
-            for other in trainer.loggers[1:]:
-                other.log_metrics(values, step)
+            write_scalars(trainer, dict(zip(series, row, strict=True)), step)
         write_scalars(trainer, {k: v for k, v in self.epochs[-1].items() if "/" in k}, last)
-
-
-def write_scalars(trainer: L.Trainer, values: dict[str, float], step: int) -> None:
-    """Write values to TensorBoard and to the other loggers, at a number of optimizer steps."""
-    values = distinct(values)
-    for tag, value in values.items():  # Lightning's log_metrics would hide that a disk is full
-        writer(trainer).add_scalar(tag, value, step)
-    for other in trainer.loggers[1:]:
-        other.log_metrics(values, step)
-
-
-def writer(trainer: L.Trainer) -> SummaryWriter:
-    """Return TensorBoard's writer of this run; it writes in the first process alone."""
-    assert isinstance(trainer.logger, TensorBoardLogger)
-    events: SummaryWriter = trainer.logger.experiment
-    return events

@@ -5,27 +5,29 @@ import logging
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import aeprobe.runtime
 
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from aeprobe.config.schema import STAGES, THREADS, Config, Stage
+from aeprobe import nodes
+from aeprobe.after import After
+from aeprobe.config.schema import STAGES, Config, Stage, plain
+from aeprobe.errors import AeprobeError
 from aeprobe.processes import collectives
 from aeprobe.processes.launch import here
-from aeprobe.runs.metrics import Metrics
+from aeprobe.runs.metrics import Metrics, read_metrics
 from aeprobe.runs.rundir import RESULTS, RunDirectory, require_unused
-from aeprobe.training import loggers
 from aeprobe.training.build import build
-from aeprobe.training.checks import require_files, require_kinds, require_one_dataset
-from aeprobe.training.display import NotDrawn
-from aeprobe.training.evaluate import evaluate, prepare, show, test
-from aeprobe.training.experiment import Experiment
+from aeprobe.training.built import BuiltStage
+from aeprobe.training.evaluate import evaluate, show, test
 from aeprobe.training.instantiate import make_displays
-from aeprobe.training.recorder import Recorder, writer
+from aeprobe.training.loggers import make_loggers, require_loggers, writer
+from aeprobe.training.recorder import Recorder
 from aeprobe.training.trainer import make_trainer
 
 log = logging.getLogger("aeprobe")
@@ -33,40 +35,22 @@ log = logging.getLogger("aeprobe")
 
 @dataclass
 class Request:
-    """The run that a person asks for.
+    """The run that a person asks for."""
 
-    Attributes:
-        config: as `validate` returned it.
-        directory: the run's; with stage=all each stage has a directory of its own below it.
-        overrides: as they were typed.
-        resume: go on with the run that the directory holds.
-        changed: its settings were changed for that, and are to be stored.
-        anew: begin the unfinished stage again instead.
-        start: the checkpoint to go on from, instead of last.ckpt.
-        callbacks: for the Trainer, besides the project's own; each stage gets a copy of its own.
-    """
-
-    config: Config
-    directory: Path
-    overrides: Sequence[str]
-    resume: bool = False
-    changed: bool = False
-    anew: bool = False
-    start: Path | None = None
-    callbacks: Sequence[Callback] = ()
+    config: Config  # as `validate` returned it
+    directory: Path  # the run's; with stage=all each stage has a directory of its own below it
+    overrides: Sequence[str]  # as they were typed
+    resume: bool = False  # go on with the run that the directory holds
+    anew: bool = False  # begin the unfinished stage again instead
+    start: Path | None = None  # the checkpoint to go on from, instead of last.ckpt
+    callbacks: Sequence[Callback] = ()  # besides the project's own; each stage gets a copy of its own
 
 
-@dataclass
-class Result:
-    """The outcome of a request.
+class Result(NamedTuple):
+    """The outcome of a request."""
 
-    Attributes:
-        metrics: the content of metrics.json of each stage, by its name.
-        worked: the stages that were trained or tested now; another was completed before.
-    """
-
-    metrics: dict[str, Metrics] = field(default_factory=dict)
-    worked: list[str] = field(default_factory=list)
+    metrics: dict[str, Metrics]  # the content of metrics.json of each stage, by its name
+    worked: list[str]  # the stages that were trained or tested now; another was completed before
 
 
 def run(request: Request) -> Result:
@@ -75,96 +59,111 @@ def run(request: Request) -> Result:
     Raises:
         AeprobeError: the input is wrong (nothing was written), or training failed (metrics.json says so).
     """
-    config, settings, result = request.config, request.config.trainer, Result()
+    config, settings, result = request.config, request.config.trainer, Result({}, [])
     with collectives.processes(settings):
         aeprobe.runtime.threads(settings.threads, settings.devices)
         torch.set_float32_matmul_precision(settings.matmul_precision)
         root = collectives.on_rank_zero(lambda: request.directory)  # each process composed one of its own
-        require_kinds(config)
-        loggers.require_packages(config)
+        require_loggers(config)
+        for name, node in config.after.items():
+            nodes.bound(node, f"after.{name}", After)  # type: ignore[type-abstract]
         both = config.stage == Stage.all
         if both and not request.resume:  # each stage claims a directory of its own below it
             collectives.on_rank_zero(lambda: require_unused(root))
         trained = [name for name in STAGES if config.stage.trains(name)]
         for name in trained or [str(config.stage)]:
             directory = RunDirectory(root / name if both else root, writes=here().first)
-            if _run_stage(name, request, directory):
+            if not request.resume or not _take_up(directory, request):
+                _run_stage(name, request, directory)
                 result.worked.append(name)
             result.metrics[name] = directory.metrics
             gc.collect()  # a Trainer and its module hold each other, and with them the images: 55 MB
     return result
 
 
-def _run_stage(name: str, request: Request, directory: RunDirectory) -> bool:
-    """Train and test one stage; return False where it was completed before."""
-    started, config = time.perf_counter(), request.config
-    _take_up(directory, request)
-    if directory.metrics.get("status") == "completed":
-        return False
-    experiment = build(name, config, request.overrides, directory, request.resume)
-    recorder, not_drawn = Recorder(directory, name), NotDrawn()
-    displays = make_displays(config, experiment, directory, not_drawn)
-    callbacks = [recorder, *displays, *experiment.callbacks, *deepcopy(request.callbacks)]
-    trainer = make_trainer(config.trainer, experiment, directory, callbacks)
+def _run_stage(name: str, request: Request, directory: RunDirectory) -> None:
+    """Train and test one stage."""
+    started = time.perf_counter()
+    stage = build(name, request.config, request.overrides, directory, request.resume)
+    recorder, displays = Recorder(directory, name), make_displays(stage)
+    trainer = make_trainer(stage, [recorder, *displays, *stage.callbacks, *deepcopy(request.callbacks)])
     device = trainer.strategy.root_device
-    _claim(directory, request, experiment, device)
+    _claim(stage, request, device)
     with directory.recorded():
-        experiment.announce(directory, device)
+        stage.announce(device)
         seconds = {part: directory.metrics["seconds"][part] or 0.0 for part in ("total", "fit")}  # before
         total = started - seconds["total"]
         if here().first:
-            trainer.loggers += loggers.make_loggers(directory, experiment, config, trainer.loggers[0])
-        prepare(experiment, device)
-        if experiment.settings is not None:
-            trainer.fit(experiment.module, experiment.data, ckpt_path=directory.last, weights_only=True)
+            trainer.loggers += make_loggers(stage, trainer.loggers[0])
+        if stage.name != Stage.probe:
+            stage.data.to(device)
+            stage.module.to(device).prepare(stage.data, trains=stage.settings is not None)
+        if stage.settings is not None:
+            trainer.fit(stage.module, stage.data, ckpt_path=directory.last, weights_only=True)
             writer(trainer).filename_suffix = RESULTS
             seconds["fit"] += time.perf_counter() - started
             if len(recorder.epochs) < (trainer.max_epochs or 0):
                 log.info("%s ended after %d of %d epochs", name, len(recorder.epochs), trainer.max_epochs)
-        results = test(trainer, experiment, directory, recorder)
-        figures = evaluate(experiment, config.trainer, results)
+        results = test(trainer, stage)
+        figures = evaluate(stage, results)
         drawing = time.perf_counter()
         times = seconds | {"total": drawing - total, "figures": None}
         directory.write(status="completed", seconds=times, not_drawn=None, **results)
-        show(trainer, experiment, config, recorder, results, displays, figures, not_drawn)
+        show(trainer, stage, recorder, displays, results, figures)
         ended = time.perf_counter()
         times |= {"total": ended - total, "figures": ended - drawing if displays else 0.0}
-        with not_drawn.noted("metrics.json"):  # a full disk: what it says already is enough
-            directory.end("completed", seconds=times, not_drawn=not_drawn.reasons)
+        with directory.noted("metrics.json"):  # a full disk: what it says already is enough
+            directory.end("completed", seconds=times, not_drawn=directory.not_drawn)
     collectives.barrier()  # the next stage reads it
-    return True
 
 
-def _take_up(directory: RunDirectory, request: Request) -> None:
-    """Find the run that is to go on, and compute with as many threads as it had: others would give other bits."""
-    if not request.resume:
-        return
+def _take_up(directory: RunDirectory, request: Request) -> bool:
+    """Find the run that is to go on, and where from; return True if nothing of it is left to do."""
+    config = request.config
 
     def take_up() -> tuple[Metrics, Path | None]:
-        directory.take_up(request.config, request.overrides, request.changed, request.anew, request.start)
-        return directory.metrics, directory.last
+        metrics = read_metrics(directory.path, missing_ok=True)
+        if not metrics or _is_complete(metrics, config):
+            return metrics, None
+        directory.lock()
+        metrics = read_metrics(directory.path)
+        last = request.start or directory.checkpoints / "last.ckpt"
+        begins = request.anew or (not last.exists() and len(metrics["epochs"]) < 2)  # killed before it was written
+        return metrics, None if begins else last
 
     directory.metrics, directory.last = collectives.on_rank_zero(take_up)
     if directory.last:
-        threads = directory.metrics.get("threads")
-        THREADS.require(f"{directory.path / 'metrics.json'}: threads", threads)
-        aeprobe.runtime.threads(threads)
+        aeprobe.runtime.threads(directory.metrics["threads"])  # others would give other bits
+    complete = bool(directory.metrics) and _is_complete(directory.metrics, config)
+    if complete and directory.metrics["overrides"] != [*request.overrides]:  # they were typed for another stage
+        directory.write(config=plain(config), overrides=[*request.overrides])
+    return complete
 
 
-def _claim(directory: RunDirectory, request: Request, experiment: Experiment, device: torch.device) -> None:
-    """Claim a new run's directory, or open that of an earlier run, which goes on or begins anew.
+def _is_complete(metrics: Metrics, config: Config) -> bool:
+    """Return True if nothing is left to do; more epochs may be asked for than the run had."""
+    if metrics["status"] != "completed" or metrics.get("not_drawn", {}) is None:
+        return False  # null: it was ended while it drew
+    if (stage := metrics["stage"]) not in STAGES:
+        return True
+    before = metrics["config"].get(stage, {}).get("max_epochs", 0)  # a callback may have stopped it early
+    wanted: int = getattr(config, stage).epochs(config.trainer)
+    trained: int = max(before, len(metrics["epochs"]))
+    return wanted <= trained
 
-    Raises:
-        AeprobeError: the data are others than those of the run, or of another process; nothing was written.
-    """
-    require_one_dataset(experiment.data)
+
+def _claim(stage: BuiltStage, request: Request, device: torch.device) -> None:
+    """Claim a new run's directory, or reopen that of an earlier run, if the data are those of all processes."""
+    directory, data = stage.directory, stage.data
+    if data.files != collectives.on_rank_zero(lambda: data.files):
+        raise AeprobeError(f"data: process {here().rank} has read other files in {data.root} than the first")
     if directory.metrics and not directory.last and not request.anew:
         files = directory.metrics["data"]["files"]
-        collectives.on_rank_zero(lambda: require_files(experiment.data, files, directory.path))
+        collectives.on_rank_zero(lambda: data.require_files(files, directory.path))
     collectives.barrier()  # an error in any process until here leaves no run behind, or leaves it as it was
 
     def claim() -> Metrics:
-        header = experiment.header(request.config, request.overrides, device, begins=not directory.last)
+        header = stage.header(request.overrides, device)
         (directory.reopen if directory.metrics else directory.claim)(header)
         return directory.metrics
 

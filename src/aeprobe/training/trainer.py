@@ -8,7 +8,7 @@ from inspect import signature
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
-from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from aeprobe.config.schema import TrainerConfig
@@ -16,13 +16,9 @@ from aeprobe.errors import AeprobeError
 from aeprobe.models.checkpoints import AtomicCheckpointIO
 from aeprobe.models.quick_hooks import Unprofiled
 from aeprobe.processes.collectives import unavailable
-from aeprobe.runs.rundir import RunDirectory
-from aeprobe.training.callbacks import Bar, Checkpoint, EpochSeed, Signals, UnbegunAverages
-from aeprobe.training.checks import batches_of
-from aeprobe.training.experiment import Experiment
-from aeprobe.training.loggers import EventFiles
-
-PROFILERS: dict[str, type[Profiler]] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
+from aeprobe.training.built import BuiltStage
+from aeprobe.training.callbacks import Bar, Checkpoint, EpochSeed, UnbegunAverages
+from aeprobe.training.instantiate import limited
 
 
 class UnevenBatchDDP(DDPStrategy):
@@ -47,40 +43,35 @@ def shows_progress(settings: TrainerConfig) -> bool:
     return settings.progress.lower() == "true" or (settings.progress == "auto" and sys.stdout.isatty())
 
 
-def make_trainer(
-    settings: TrainerConfig, experiment: Experiment, directory: RunDirectory, callbacks: Sequence[Callback]
-) -> L.Trainer:
+def make_trainer(stage: BuiltStage, callbacks: Sequence[Callback]) -> L.Trainer:
     """Return a Trainer for one stage, with these callbacks besides those that every run has.
 
     Raises:
         AeprobeError: this machine has no such accelerator, not so many devices, or no such precision on them.
     """
-    stage, data = experiment.settings, experiment.data
-    batches_of("test", data, data.eval_batch_size, settings.limit_test_batches)
-    if stage is not None:
-        batches_of("val", data, data.eval_batch_size, settings.limit_val_batches)
-    bar = shows_progress(settings)
+    settings, own, directory = stage.config.trainer, stage.settings, stage.directory
+    for split in ("val", "test") if own else ("test",):
+        batches = -(-len(stage.data.splits[split]) // stage.data.eval_batch_size)
+        limited(split, batches, getattr(settings, f"limit_{split}_batches"))
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(directory.checkpoints)
+    bar = shows_progress(settings)
     every: list[Callback] = [Bar(refresh_rate=10)] if bar else []  # it clears itself before an epoch's line
-    every += [EpochSeed(experiment.seed), Signals(), UnbegunAverages(), *callbacks]
-    if stage is not None:  # best before last, which keeps the state of both
+    every += [EpochSeed(stage.seed), UnbegunAverages(), *callbacks]
+    if own is not None:  # best before last, which keeps the state of both
         every += [Timer(settings.max_time, interval="epoch")] if settings.max_time else []
-        mode = "max" if experiment.higher_is_better[stage.monitor.removeprefix("val/")] else "min"
-        every += [Checkpoint(directory.checkpoints, "best", stage.monitor, mode)] if experiment.keeps_best else []
+        mode = "max" if stage.higher_is_better[own.monitor.removeprefix("val/")] else "min"
+        every += [Checkpoint(directory.checkpoints, "best", own.monitor, mode)] if stage.keeps_best else []
         every += [Checkpoint(directory.checkpoints, "last")]
     passed = {name: value for name, value in vars(settings).items() if name in signature(L.Trainer).parameters}
     passed["max_time"] = None  # the Timer above stops at an epoch's end
-    several = settings.devices * settings.num_nodes > 1
-    passed["strategy"] = UnevenBatchDDP() if several else "auto"
-    passed["profiler"] = Unprofiled()
-    if settings.profiler:
-        passed["profiler"] = PROFILERS[settings.profiler.lower()](directory.path, "profile")
+    passed["strategy"] = UnevenBatchDDP() if settings.devices * settings.num_nodes > 1 else "auto"
+    passed["profiler"] = settings.profiler or Unprofiled()
     try:
         trainer = L.Trainer(
-            max_epochs=stage.epochs(settings) if stage else 0,
-            logger=EventFiles(directory.path),
+            max_epochs=own.epochs(settings) if own else 0,
+            logger=TensorBoardLogger(directory.path, "", "tensorboard", default_hp_metric=False, max_queue=10_000),
             callbacks=every,
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=bar,
@@ -93,7 +84,11 @@ def make_trainer(
     except (MisconfigurationException, ValueError) as error:
         raise unavailable(settings, error) from error
     except RuntimeError as error:  # such as two callbacks whose states would have one name in a checkpoint
-        raise AeprobeError(f"{experiment.stage}: {' '.join(str(error).split())}") from error
+        raise AeprobeError(f"{stage.name}: {' '.join(str(error).split())}") from error
+    # Lightning's handlers would wait for the other processes (2.6.6).
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    if settings.profiler:
+        trainer.profiler.dirpath, trainer.profiler.filename = directory.path, "profile"  # type: ignore[attr-defined]
     if trainer.precision != settings.precision:  # Lightning chooses another one with a warning alone
         raise AeprobeError(
             f"trainer.precision={settings.precision}: Lightning would compute in {trainer.precision} on "

@@ -21,9 +21,8 @@ from aeprobe.files import finite, write_atomically
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.runs.metrics import Metrics
-from aeprobe.runs.rundir import RunDirectory
-from aeprobe.training.display import Display, NotDrawn
-from aeprobe.training.experiment import Experiment
+from aeprobe.training.built import BuiltStage
+from aeprobe.training.display import Display
 from aeprobe.training.recorder import Recorder
 from aeprobe_tools.figures import prepare, tensorboard
 from aeprobe_tools.figures.charts import DPI, Drawing
@@ -42,10 +41,10 @@ class Gallery(Display):
         self.reconstructions: dict[int, Tensor] = {}
         self.steps: dict[int, int] = {}
 
-    def begin(self, experiment: Experiment, directory: RunDirectory, images: bool, not_drawn: NotDrawn) -> None:
+    def begin(self, stage: BuiltStage, images: bool) -> None:
         """Choose the images to reconstruct, one of each class."""
-        self.module, self.data, self.directory = experiment.module, experiment.data, directory
-        self.seed, self.images, self.not_drawn = experiment.seed, images, not_drawn
+        self.module, self.data, self.directory = stage.module, stage.data, stage.directory
+        self.seed, self.images = stage.seed, images
         self.splits = dict(self.data.splits)
         if isinstance(self.module, Classifier) and not images:
             del self.splits["train"]  # they would stay beside their codes: 43 MB
@@ -57,7 +56,7 @@ class Gallery(Display):
         epoch = trainer.current_epoch + 1
         wanted = epoch in self.epochs or epoch == trainer.max_epochs
         if wanted and trainer.is_global_zero and isinstance(module, Autoencoder):
-            with self.not_drawn.noted("reconstructions"):
+            with self.directory.noted("reconstructions"):
                 self.reconstructions[epoch] = prepare.reconstruct(module, self.splits["val"], self.chosen)
                 self.steps[epoch] = trainer.global_step
 
@@ -78,9 +77,9 @@ class Gallery(Display):
         assert isinstance(trainer.logger, TensorBoardLogger)
         writer: SummaryWriter = trainer.logger.experiment
         history = History(recorder.epochs, recorder.steps, recorder.epoch_steps)
-        with torch.no_grad(), self.not_drawn.noted("figures"):
+        with torch.no_grad(), self.directory.noted("figures"):
             for name, draw in chain(self._parts(history, results, writer, step), more):
-                with self.not_drawn.noted(name):
+                with self.directory.noted(name):
                     if drawing := draw():
                         self._write(name, drawing, writer, step)
 
