@@ -2,13 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
+EXTRAS ?= dev
 VENV_ARGS ?=
+EXTRAS ?= dev
 ARGS ?=
+EXTRAS ?= dev
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EVERY_POINT := scalars=1000000,images=1000000,histograms=1000000,audio=1000000,text=1000000,pr_curves=1000000
-# Two test files at a time, with one core each: imports take much of their time.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Two test files at a time, with one core each; imports and compiling take much of their time.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-all lint bench audit tensorboard clean
@@ -21,7 +24,7 @@ setup: $(STAMP) ## Create .venv with the tested versions (PIP_ARGS and VENV_ARGS
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV_ARGS) $(VENV)
-	$(BIN)/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 run: setup ## Train both stages (ARGS="seed=1 experiment=report")

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
+from images import write_folder
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from warm import REPO, Warm, surroundings
+from warm import REPO, TRAIN, Warm, surroundings
 
 from aeprobe.config.checks import validate
 from aeprobe.data import idx_files
@@ -24,7 +27,7 @@ from aeprobe.training import run as runner
 QUICK = {"deadline": None, "database": None, "derandomize": True, "max_examples": 60}
 settings.register_profile("quick", suppress_health_check=list(HealthCheck), **QUICK)
 settings.load_profile("quick")
-TYPED = f"{sys.executable} {REPO / 'train.py'}"  # what a command that began as a process of its own prints
+TYPED = f"{sys.executable} {TRAIN}"  # what a command that began as a process of its own prints
 TINY = ("trainer=debug", "trainer.limit_train_batches=5", "trainer.figures=false")
 
 
@@ -46,14 +49,19 @@ def warm() -> Warm:
     return Warm()
 
 
-def train(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> Result:
-    """`python train.py ARGUMENTS` in `cwd`; in another environment than pytest's a process from its very start."""
-    if not environment and warm().environment == surroundings():
-        return Result(*warm().run([*arguments], cwd))
-    command = [sys.executable, str(REPO / "train.py"), *arguments]
+def python(*words: str, cwd: Path, environment: dict[str, str] | None = None, warmed: bool = True) -> Result:
+    """`python WORDS` in `cwd`; unless it is warmed, or with other paths than pytest's, from its very start."""
     env = surroundings() | (environment or {})
+    if warmed and env.get("PYTHONPATH") == warm().environment.get("PYTHONPATH"):
+        return Result(*warm().run([*words], cwd, env))
+    command = [sys.executable, *words]
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def train(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> Result:
+    """`python train.py ARGUMENTS` in `cwd`."""
+    return python(TRAIN, *arguments, cwd=cwd, environment=environment)
 
 
 def composed(overrides: Sequence[str]) -> Any:
@@ -110,35 +118,46 @@ def forget_mine() -> Iterator[None]:
     sys.modules.pop("mine", None)
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A directory that the first of pytest's workers makes for all of them. Not to be written into."""
+    base = factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared_{name}"
+    with FileLock(f"{path}.lock"):
+        if not (made := path.with_suffix(".made")).exists():
+            path.mkdir()
+            make(path)
+            made.touch()
+    return path
+
+
+def succeed(*arguments: str, cwd: Path) -> None:
+    """`python train.py ARGUMENTS`, which must end well."""
+    done = train(*arguments, cwd=cwd)
+    assert done.status == 0, done.err
+
+
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data.root that holds MNIST, unpacked once for all tests."""
-    path = tmp_path_factory.mktemp("data")
-    idx_files.unpack(path / "MNIST" / "raw")
-    return path
+    """A data.root that holds MNIST."""
+    return once(tmp_path_factory, "data", lambda path: idx_files.unpack(path / "MNIST" / "raw"))
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data.root of `data=folder`: 120 made-up images to train on, and as many to test."""
+    return once(tmp_path_factory, "few", lambda path: write_folder(path, 120))
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """The directory of a short `stage=all` run, made by the real command line. Not to be written into."""
-    cwd = tmp_path_factory.mktemp("trained")
-    result = train("seed=3", *TINY, f"data.root={root}", cwd=cwd)
-    assert result.status == 0, result.err
-    return only(cwd / "outputs" / "all")
+    made = once(tmp_path_factory, "trained", lambda cwd: succeed("seed=3", *TINY, f"data.root={root}", cwd=cwd))
+    return only(made / "outputs" / "all")
 
 
 @pytest.fixture(scope="session")
 def knows_digits(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """The directory of a `stage=all` run that knows most digits. Not to be written into."""
-    cwd = tmp_path_factory.mktemp("knows")
     typed = ("autoencoder.max_epochs=1", "trainer.limit_train_batches=400", "classifier.max_epochs=3")
-    done = train(
-        *typed,
-        "classifier.encoder=finetuned",
-        "trainer.figures=false",
-        f"data.root={root}",
-        "hydra.run.dir=run",
-        cwd=cwd,
-    )
-    assert done.status == 0, done.err
-    return cwd / "run"
+    typed += ("classifier.encoder=finetuned", "trainer.figures=false", f"data.root={root}", "hydra.run.dir=run")
+    return once(tmp_path_factory, "knows", lambda cwd: succeed(*typed, cwd=cwd)) / "run"

@@ -2,14 +2,13 @@
 
 import os
 import socket
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from conftest import REPO, Result, train
+from conftest import Result, python, train
+from warm import TRAIN
 
-TRAIN = str(REPO / "train.py")
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+TORCHRUN = ["-m", "torch.distributed.run"]
 # Adam makes steps of a gradient that is nothing but rounding: in float32 several processes and one agree to some
 # digits, and to how many is the machine's. In float64 they agree, or something is wrong.
 DOUBLE = "trainer.precision=64-true"
@@ -30,24 +29,17 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def together(commands: list[list[str]], cwd: Path, variables: list[dict[str, str]]) -> list[Result]:
-    """Run several commands at once."""
-    started = [
-        subprocess.Popen(
-            c, cwd=cwd, env=environment(**v), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for c, v in zip(commands, variables, strict=True)
-    ]
-    ended = [process.communicate(timeout=300) for process in started]
-    return [Result(p.returncode, *texts) for p, texts in zip(started, ended, strict=True)]
+    """Run several commands of Python at once."""
+    with ThreadPoolExecutor(len(commands)) as threads:
+        started = [
+            threads.submit(python, *words, cwd=cwd, environment=more)
+            for words, more in zip(commands, variables, strict=True)
+        ]
+        return [one.result() for one in started]
 
 
 def own(cwd: Path, *arguments: str) -> list[Result]:
     return [train("trainer=ddp", *arguments, cwd=cwd)]
-
-
-def torchrun(cwd: Path, *arguments: str) -> list[Result]:
-    command = [*TORCHRUN, "--nproc-per-node=2", TRAIN, "trainer=ddp", *arguments]
-    return together([command], cwd, [{}])
 
 
 def two_nodes(cwd: Path, *arguments: str) -> list[Result]:
@@ -56,18 +48,17 @@ def two_nodes(cwd: Path, *arguments: str) -> list[Result]:
     return together([command, command], cwd, [{}, {}])
 
 
-def srun(cwd: Path, *arguments: str) -> list[Result]:
-    """Set what `srun --ntasks-per-node=2` sets, without Slurm."""
-    command = [sys.executable, TRAIN, "trainer=ddp", *arguments]
-    variables = [slurm(rank, SLURM_JOB_ID=str(os.getpid())) for rank in range(2)]
-    return together([command, command], cwd, variables)
+def srun(cwd: Path, *arguments: str, number: int = 2) -> list[Result]:
+    """Set what `srun --ntasks-per-node=NUMBER` sets, without Slurm."""
+    variables = [slurm(rank, number, SLURM_JOB_ID=str(os.getpid())) for rank in range(number)]
+    return together([[TRAIN, "trainer=ddp", *arguments]] * number, cwd, variables)
 
 
-def slurm(rank: int, **more: str) -> dict[str, str]:
+def slurm(rank: int, number: int = 2, **more: str) -> dict[str, str]:
     return {
-        "SLURM_STEP_NUM_TASKS": "2",
-        "SLURM_NTASKS": "2",
-        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_STEP_NUM_TASKS": str(number),
+        "SLURM_NTASKS": str(number),
+        "SLURM_NTASKS_PER_NODE": str(number),
         "SLURM_NNODES": "1",
         "SLURM_NODELIST": "127.0.0.1",
         "SLURM_JOB_NAME": "train",
@@ -110,7 +101,7 @@ def run_patched(cwd: Path, body: str, *arguments: str, before: str = "") -> Resu
     """A file, which Lightning starts once more for the other process."""
     file = cwd / "patched.py"
     file.write_text(PATCHED.format(body=" " * 8 + body, before=before))
-    return together([[sys.executable, str(file), "trainer=ddp", *arguments]], cwd, [{}])[0]
+    return python(str(file), "trainer=ddp", *arguments, cwd=cwd)
 
 
 # A callback that ends the process in the second epoch of a multirun's second job, once.

@@ -103,7 +103,8 @@ def test_what_a_script_gets_of_a_run(imported: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_resumes(root: Path, tmp_path: Path) -> None:
-    typed = ["stage=autoencoder", "trainer.figures=false", "trainer.limit_train_batches=100", f"data.root={root}"]
+    typed = ["stage=autoencoder", "trainer.figures=false", "trainer.limit_train_batches=50", f"data.root={root}"]
+    typed += ["trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
     code = f"""
         import aeprobe, signal
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
@@ -137,11 +138,7 @@ def test_ctrl_c_leaves_a_run_that_resumes(root: Path, tmp_path: Path) -> None:
 
 WRONG = {
     "-m seed=1,2": "-m: aeprobe.train has one run",
-    "--cfg job": "--cfg: aeprobe.train has one run",
     "autoencoder.lr=1": "autoencoder.lr: no such key; did you mean autoencoder.optimizer.lr?",
-    "experiment=nope": "experiment/nope: no such file in conf/",
-    "stage=classifier": "stage=classifier needs ckpt=",
-    "seed=1,2": "Ambiguous value for argument 'seed=1,2'",
     "resume=nowhere": "resume=nowhere: holds no run that began",
     "data.root=/proc/nowhere": "/proc/nowhere",
 }

@@ -1,4 +1,4 @@
-"""`python train.py …` without the seconds of its imports: a process that has made them is forked for each command.
+"""`python …` without the seconds of its imports: a process that has made them is forked for each command.
 
 `Warm` is the pytest process's side. What a command prints, how it ends and what it leaves behind are those of a
 command that was started alone; tests of what happens before and while modules are imported start one.
@@ -38,8 +38,8 @@ class Warm:
         assert self.process.stdout
         self.process.stdout.readline()
 
-    def run(self, arguments: list[str], cwd: Path) -> tuple[int, str, str]:
-        """A command's exit status, and what it printed to its two streams."""
+    def run(self, words: list[str], cwd: Path, environment: dict[str, str]) -> tuple[int, str, str]:
+        """`python WORDS`, which begin with a file, -m or -c: its exit status, and what it printed."""
         with (
             tempfile.TemporaryFile("w+", dir=self.folder) as out,
             tempfile.TemporaryFile("w+", dir=self.folder) as err,
@@ -47,7 +47,7 @@ class Warm:
         ):
             connection.settimeout(LIMIT)
             connection.connect(self.path)
-            command = json.dumps({"arguments": arguments, "cwd": str(cwd)}).encode()
+            command = json.dumps({"words": words, "cwd": str(cwd), "environment": environment}).encode()
             socket.send_fds(connection, [command], [out.fileno(), err.fileno()])
             answers = connection.makefile()
             number = int(answers.readline())
@@ -72,6 +72,9 @@ def serve(path: str) -> None:
 
     import aeprobe.cli.main
     import aeprobe.training.run  # noqa: F401
+    import aeprobe_tools.evaluations.denoising
+    import aeprobe_tools.report.page
+    import aeprobe_tools.use.playground  # noqa: F401
 
     Plugins.instance()
     gc.collect()
@@ -96,15 +99,17 @@ def _wait_for(connection: socket.socket) -> None:
     number = os.fork()
     if number == 0:
         connection.close()
-        _execute(command["arguments"], command["cwd"], streams)
+        os.environ.clear()
+        os.environ.update(command["environment"])
+        _execute(command["words"], command["cwd"], streams)
     connection.sendall(f"{number}\n".encode())
     _, status = os.waitpid(number, 0)
     connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
     os._exit(0)
 
 
-def _execute(arguments: list[str], cwd: str, streams: list[int]) -> None:
-    """What Python does with `python train.py ARGUMENTS`, from its own imports to its end."""
+def _execute(words: list[str], cwd: str, streams: list[int]) -> None:
+    """What Python does with `python WORDS`, from its own imports to its end."""
     import atexit
     import runpy
     import threading
@@ -115,17 +120,23 @@ def _execute(arguments: list[str], cwd: str, streams: list[int]) -> None:
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(cwd)
-    sys.argv = [TRAIN, *arguments]
-    sys.orig_argv = ["python", *sys.argv]
-    sys.path[0] = str(REPO)
+    what, *rest = words
+    sys.orig_argv = ["python", *words]
+    sys.argv = [what, *(rest if what not in ("-c", "-m") else rest[1:])]
+    sys.path[0] = str(Path(what).parent) if what not in ("-c", "-m") else cwd
     status: Any = 0
     try:
-        runpy.run_path(TRAIN, run_name="__main__")
+        if what == "-c":
+            exec(rest[0], {"__name__": "__main__"})
+        elif what == "-m":
+            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(what, run_name="__main__")
     except SystemExit as end:
         status = end.code or 0
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
-        status = 1
+        status = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     if isinstance(status, str):
         print(status, file=sys.stderr)
         status = 1
@@ -133,6 +144,9 @@ def _execute(arguments: list[str], cwd: str, streams: list[int]) -> None:
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    if status == -signal.SIGINT:  # so does Python
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     os._exit(status)
 
 

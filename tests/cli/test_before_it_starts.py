@@ -6,17 +6,11 @@ import aeprobe.runtime  # noqa: F401
 
 import pytest
 from conftest import run_here, train
-from images import write_folder
 
 from aeprobe.cli.main import checked
 from aeprobe.errors import AeprobeError
 
 SMALL = ("data=folder", "data.val_size=20", "trainer.figures=false", "trainer.limit_epochs=1")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("few") / "images", 120)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +52,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=["optimizer", "schedule", "weights", "targets", "sum", "head", "code", "narrowest", "batches"],
 )
-def test_stage_2_is_checked_before_stage_1_begins(
-    tmp_path: Path, folder: Path, typed: list[str], words: str
-) -> None:
+def test_stage_2_is_checked_before_stage_1_begins(tmp_path: Path, few: Path, typed: list[str], words: str) -> None:
     less = ["~classifier.optimizer.weight_decay", "~classifier.optimizer.betas", "~classifier.optimizer.fused"]
-    overrides = [*SMALL, "autoencoder.batch_size=10", f"data.root={folder}", *typed]
+    overrides = [*SMALL, "autoencoder.batch_size=10", f"data.root={few}", *typed]
     with pytest.raises(AeprobeError, match=words):
         run_here(tmp_path / "run", overrides + (less if "optimizer" in typed[0] else []))
     assert not (tmp_path / "run").exists()
@@ -70,8 +62,8 @@ def test_stage_2_is_checked_before_stage_1_begins(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("profiler", ["Simple", "advanced"])
-def test_a_profiler_reports_into_the_run_directory(tmp_path: Path, folder: Path, profiler: str) -> None:
-    run_here(tmp_path / "run", [*SMALL, f"data.root={folder}", f"trainer.profiler={profiler}"])
+def test_a_profiler_reports_into_the_run_directory(tmp_path: Path, few: Path, profiler: str) -> None:
+    run_here(tmp_path / "run", [*SMALL, f"data.root={few}", f"trainer.profiler={profiler}"])
     for stage, module in (("autoencoder", "Autoencoder"), ("classifier", "Classifier")):
         actions = {"fit": "run_training_epoch", "test": f"[LightningModule]{module}.on_test_epoch_end"}
         for part, action in actions.items():

@@ -205,17 +205,6 @@ def override_arg(key: str, value: str) -> str:
     return argument
 
 
-@pytest.mark.slow
-def test_a_directory_that_holds_a_run_is_not_written_into(tmp_path: Path, root: Path) -> None:
-    arguments = ("stage=autoencoder", *TINY, f"data.root={root}", "hydra.run.dir=mine")
-    assert train(*arguments, cwd=tmp_path).status == 0
-    before = metrics(tmp_path / "mine")
-    result = train(*arguments, "seed=1", cwd=tmp_path)
-    assert result.status == 1
-    assert "mine already holds a run" in result.err
-    assert metrics(tmp_path / "mine") == before
-
-
 @pytest.mark.parametrize(
     ("typed", "words"),
     [

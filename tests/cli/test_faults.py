@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPO, metrics, train
+from conftest import REPO, metrics, python, train
 from same_runs import wait_for
 
 from aeprobe.models import checkpoints
@@ -90,9 +90,9 @@ def test_a_disk_that_is_full_when_the_figures_are_drawn_costs_no_result(
     arguments = [*SHORT[:1], *SHORT[2:], "autoencoder.max_epochs=1", f"data.root={root}", f"hydra.run.dir={run}"]
     filler = small_disk / "filler"
     code = FULL_BY_THEN.format(filler=str(filler), arguments=arguments, train=str(REPO / "train.py"))
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "not drawn: class histogram (OSError: [Errno 28] No space left on device)" in done.stdout
+    done = python("-c", code, cwd=tmp_path)
+    assert (done.status, done.err) == (0, "")
+    assert "not drawn: class histogram (OSError: [Errno 28] No space left on device)" in done.out
     found = metrics(run)
     assert (found["status"], found["not_drawn"]) == ("completed", None)
     assert found["final"]["test/loss"] > 0

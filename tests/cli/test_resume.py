@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TYPED, metrics, run_here, scalars, train
+from conftest import REPO, TYPED, metrics, python, run_here, scalars, train
 from same_runs import SETTINGS, assert_equal_runs, resume_here, wait_for, without_times
+from warm import TRAIN
 
 from aeprobe.training import run as runner
 
@@ -49,7 +50,7 @@ def killed(
         overrides=overrides,
         resume=resume,
     )
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+    return python("-c", code, cwd=REPO).status
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +71,9 @@ def resumed(path: Path, *more: str) -> str:
 @pytest.mark.parametrize(
     ("stage", "epoch", "index", "how", "status"),
     [
-        pytest.param("autoencoder", 0, 10, "SIGKILL", -9, marks=pytest.mark.slow),
+        ("autoencoder", 0, 10, "SIGKILL", -9),
         ("autoencoder", 2, 29, "SIGKILL", -9),
-        pytest.param("classifier", 1, 5, "SIGKILL", -9, marks=pytest.mark.slow),
-        pytest.param("autoencoder", 3, 3, "SIGTERM", -2, marks=pytest.mark.slow),
+        ("autoencoder", 3, 3, "SIGTERM", -2),
     ],
 )
 def test_a_killed_run_ends_as_the_uninterrupted_one(
@@ -104,13 +104,8 @@ def test_a_run_is_killed_twice(whole: Path, tmp_path: Path, root: Path) -> None:
 def test_a_signal_stops_the_real_command_and_says_how_to_go_on(
     tmp_path: Path, root: Path, how: signal.Signals
 ) -> None:
-    command = [
-        sys.executable,
-        str(REPO / "train.py"),
-        "stage=autoencoder",
-        "hydra.run.dir=run",
-        f"data.root={root}",
-    ]
+    short = ["trainer.limit_train_batches=20", "autoencoder.max_epochs=1000", "trainer.figures=false"]
+    command = [sys.executable, TRAIN, "stage=autoencoder", "hydra.run.dir=run", f"data.root={root}", *short]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists())
     process.send_signal(how)

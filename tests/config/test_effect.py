@@ -5,18 +5,12 @@ from typing import Any
 
 import pytest
 from conftest import REPO, metrics, run_here
-from images import write_folder
 from same_runs import same
 
 from aeprobe.models import checkpoints
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
 SMALL = ("data=folder", "data.val_size=20", "trainer.figures=false", "trainer.limit_epochs=2")
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("few") / "images", count=120)
 
 
 def last(run: Path) -> dict[str, Any]:

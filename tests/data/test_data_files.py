@@ -1,8 +1,9 @@
 """A run knows which files it was trained on, and goes on with no others."""
 
+import contextlib
 import hashlib
 import json
-import sys
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import aeprobe.runtime  # noqa: F401
 import pytest
 from conftest import metrics, run_here
 from images import write_folder
-from launches import TRAIN, slurm, together
+from launches import slurm, together
 from same_runs import resume_here
+from warm import TRAIN
 
 from aeprobe.data.idx_files import FILES
 from aeprobe.errors import AeprobeError
@@ -30,12 +32,22 @@ def identities(folder: Path) -> dict[str, dict[str, object]]:
     return {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in contents.items()}
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images, and a finished stage 1 on it."""
-    folder = write_folder(tmp_path / "images", 120)
-    run_here(tmp_path / "run", ["stage=autoencoder", *SMALL, f"data.root={folder}"])
-    return folder, tmp_path / "run"
+    path = tmp_path_factory.mktemp("both")
+    write_folder(path / "images", 120)
+    with contextlib.chdir(path):
+        run_here(Path("run"), ["stage=autoencoder", *SMALL, "data.root=images"])
+    return path
+
+
+@pytest.fixture
+def made(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A copy of them, in the working directory."""
+    shutil.copytree(both, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return Path("images"), Path("run")
 
 
 def test_size_and_checksum_stand_in_the_run_and_its_checkpoints(made: tuple[Path, Path]) -> None:
@@ -90,8 +102,8 @@ def test_other_data_are_refused_by_name(made: tuple[Path, Path], tmp_path: Path,
 @pytest.mark.slow
 def test_another_folder_is_refused_and_a_moved_one_is_not(made: tuple[Path, Path], tmp_path: Path) -> None:
     folder, run = made
-    moved = folder.rename(tmp_path / "moved")
-    other = write_folder(tmp_path / "other", 130)
+    moved = folder.rename("moved")
+    other = write_folder(Path("other"), 130)
     test = ["stage=test", f"ckpt={run}", "trainer.figures=false"]
     again = run_here(tmp_path / "again", [*test, f"data.root={moved}"])["test"]
     assert again["final"]["test/loss"] == metrics(run)["final"]["test/loss"]
@@ -137,7 +149,7 @@ def test_processes_that_read_other_files_are_told(tmp_path: Path) -> None:
         write_folder(tmp_path / f"images{rank}", 120)
     flip(tmp_path / "images1" / LABELS, 50)
     common = ["stage=autoencoder", *SMALL, "trainer=ddp", "trainer.accelerator=cpu", "hydra.run.dir=run"]
-    commands = [[sys.executable, TRAIN, *common, f"data.root=images{rank}"] for rank in range(2)]
+    commands = [[TRAIN, *common, f"data.root=images{rank}"] for rank in range(2)]
     results = together(commands, tmp_path, [slurm(rank, SLURM_JOB_ID="7") for rank in range(2)])
     assert [result.status for result in results] == [1, 1]
     lines = "".join(result.err for result in results).splitlines()

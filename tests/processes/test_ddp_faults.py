@@ -12,7 +12,8 @@ import torch
 from command import command
 from conftest import TYPED, metrics, train
 from images import write_folder
-from launches import SMALL, TRAIN, environment, run_patched, slurm, together
+from launches import SMALL, environment, run_patched, slurm, srun, together
+from warm import TRAIN
 
 from aeprobe.models import checkpoints
 
@@ -80,8 +81,8 @@ def test_a_run_whose_process_is_ended_goes_on_to_the_same_bits(cwd: Path, how: s
     longer = f"autoencoder.max_epochs={len(metrics(cwd / run)['epochs']) + 2}"
     result = train(f"resume={run}", "trainer.devices=2", longer, cwd=cwd)
     assert result.status == 0, result.err
-    result = train("trainer=ddp", *CHANCE, longer, f"hydra.run.dir=whole_{run}", cwd=cwd)
-    assert result.status == 0, result.err
+    results = srun(cwd, *CHANCE, longer, f"hydra.run.dir=whole_{run}")
+    assert [result.status for result in results] == [0, 0], results
     weights = [
         checkpoints.read(cwd / name / "checkpoints" / "last.ckpt")["state_dict"] for name in (run, f"whole_{run}")
     ]
@@ -141,7 +142,7 @@ def test_devices_that_are_not_here_get_one_line(tmp_path: Path, root: Path) -> N
     ],
 )
 def test_processes_that_srun_started_say_it_once(tmp_path: Path, typed: str, line: str) -> None:
-    words = [sys.executable, TRAIN, *typed.split()]
+    words = [TRAIN, *typed.split()]
     results = together([words, words], tmp_path, [slurm(0), slurm(1)])
     assert [result.status for result in results] == [1, 1]
     assert results[0].err.startswith(f"error: {line}")

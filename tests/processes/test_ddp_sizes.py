@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from conftest import metrics, run_here, train
+from conftest import metrics, run_here
 from images import write_folder
-from launches import DOUBLE, TORCHRUN, TRAIN, together
+from launches import DOUBLE, TORCHRUN, srun, together
+from warm import TRAIN
 
 SHORT = (
     "data=folder",
@@ -58,8 +59,8 @@ def test_a_split_may_have_fewer_images_than_there_are_processes(
     world, folder, *more = CASES[name]
     typed = [*SHORT, f"data.root={folder}", *map(str, more)]
     run_here(Path(name), typed)
-    result = train("trainer=ddp", f"trainer.devices={world}", *typed, f"hydra.run.dir={name}_{world}", cwd=cwd)
-    assert result.status == 0, result.err
+    results = srun(cwd, *typed, f"hydra.run.dir={name}_{world}", number=int(str(world)))
+    assert [result.status for result in results] == [0] * len(results), results
     agree(Path(name), Path(f"{name}_{world}"))
 
 
@@ -68,17 +69,10 @@ def test_torchruns_processes_and_later_stages_may_have_none(cwd: Path, monkeypat
     own = (*SHORT, "data.val_size=1", "data.root=one")
     monkeypatch.chdir(cwd)
     run_here(Path("alone"), own)
-    for number, typed in ((2, own), (3, ("stage=test", "ckpt=alone", *SHORT[1:4]))):
-        command = [
-            *TORCHRUN,
-            f"--nproc-per-node={number}",
-            TRAIN,
-            "trainer=ddp",
-            *typed,
-            f"hydra.run.dir=t{number}",
-        ]
-        (result,) = together([command], cwd, [{"OMP_NUM_THREADS": "1"}])
-        assert result.status == 0, result.err
+    command = [*TORCHRUN, "--nproc-per-node=2", TRAIN, "trainer=ddp", *own, "hydra.run.dir=t2"]
+    results = together([command], cwd, [{"OMP_NUM_THREADS": "1"}])
+    results += srun(cwd, "stage=test", "ckpt=alone", *SHORT[1:4], "hydra.run.dir=t3", number=3)
+    assert [result.status for result in results] == [0] * 4, results
     agree(cwd / "alone", cwd / "t2")
     tested, trained = metrics(cwd / "t3"), metrics(cwd / "alone" / "classifier")
     assert tested["final"]["test/loss"] == pytest.approx(trained["final"]["test/loss"], abs=1e-6)

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, Result, metrics, train
+from conftest import REPO, TINY, Result, metrics, python, train
 from launches import DOUBLE
+from warm import TRAIN
 
 from aeprobe_tools.results import table as results
 
@@ -85,7 +86,8 @@ def queue() -> Iterator[dict[str, str]]:
 
 
 def in_queue(cwd: Path, queue: dict[str, str], *arguments: str) -> Result:
-    return train("-m", "hydra/launcher=slurm", "sweep=s", *arguments, cwd=cwd, environment=queue)
+    typed = ("-m", "hydra/launcher=slurm", "sweep=s", *arguments)
+    return python(TRAIN, *typed, cwd=cwd, environment=queue, warmed=False)
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ import aeprobe.runtime
 import modules
 import pytest
 import torch
-from conftest import run_here, scalars, train
+from conftest import run_here, scalars
 from images import folder_data, write_folder
+from launches import srun
 from torch.nn.functional import cross_entropy, mse_loss
 
 from aeprobe.data.sampler import EpochBatches
@@ -21,7 +22,6 @@ WIDTHS, HEAD, SEED, EPOCHS = [784, 8, 4], [4, 5, 3], 3, 2
 SGD = ("weight_decay=0", "momentum=0", "nesterov=false")
 # Images that train, batch size, batches to a step, and the limit of an epoch's batches.
 CASES = {
-    "12 batches, 5 at a time": (120, 10, 5, None),
     "an uneven last batch, alone in its window": (102, 10, 5, None),
     "an uneven last batch with another": (57, 10, 4, None),
     "a fraction of the batches": (120, 10, 4, 0.5),
@@ -115,9 +115,8 @@ def test_several_processes_take_the_same_steps(tmp_path: Path) -> None:
     """Only one process has a part of the last batch, two images."""
     case = "an uneven last batch, alone in its window"
     folder = write_folder(tmp_path / "images", CASES[case][0] + 20)
-    several = ["trainer=ddp", *arguments(case, folder, "autoencoder"), "hydra.run.dir=run"]
-    result = train(*several, cwd=tmp_path)
-    assert (result.status, result.err) == (0, "")
+    for result in srun(tmp_path, *arguments(case, folder, "autoencoder"), "hydra.run.dir=run"):
+        assert (result.status, result.err) == (0, "")
     assert_equal(tmp_path / "run", *by_hand(case, folder))
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 import yaml
 from conftest import composed, metrics, rewrite, run_here, scalars, train
-from images import write_folder
 from lightning.pytorch.callbacks import WeightAveraging
 from same_runs import resume_here, same
 
@@ -89,11 +88,6 @@ def test_the_average_is_what_is_tested_and_handed_on(tmp_path: Path, root: Path)
     )
     final = metrics(tmp_path / "run")["final"]
     assert tested["test"]["final"]["test/loss"] == pytest.approx(final["test/loss"], abs=1e-7)
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("few") / "images", count=120)
 
 
 def of(images: Path, epochs: int) -> list[str]:
@@ -245,32 +239,25 @@ def test_a_callback_takes_the_direction_of_what_it_watches(
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
-    typed: str, said: str, tmp_path: Path, root: Path
+    typed: str, said: str, tmp_path: Path, few: Path
 ) -> None:
     stopping = "callbacks@autoencoder.callbacks=early_stopping"
     with pytest.raises(AeprobeError, match=said) as caught:
-        run_here(tmp_path / "run", [*SHORT, f"data.root={root}", "autoencoder.max_epochs=2", stopping, typed])
+        run_here(tmp_path / "run", [*of(few, 2), stopping, typed])
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_load_of_the_device_is_shown(tmp_path: Path, root: Path) -> None:
-    typed = [
-        *SHORT,
-        f"data.root={root}",
-        "autoencoder.max_epochs=1",
-        "callbacks@autoencoder.callbacks=device_stats",
-    ]
-    run_here(tmp_path / "run", [*typed, "trainer.limit_train_batches=100"])
+def test_the_load_of_the_device_is_shown(tmp_path: Path, few: Path) -> None:
+    run_here(tmp_path / "run", [*of(few, 20), "callbacks@autoencoder.callbacks=device_stats"])
     assert any("cpu" in tag for tag in scalars(tmp_path / "run"))
 
 
-def test_one_of_the_person_s_own_beside_where_they_type(tmp_path: Path, root: Path) -> None:
+def test_one_of_the_person_s_own_beside_where_they_type(tmp_path: Path, few: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     own = "+autoencoder.callbacks.count={_target_: mine.Count, start: 5}"
-    typed = [*SHORT, f"data.root={root}", "hydra.run.dir=run", own]
-    assert train(*typed, "autoencoder.max_epochs=1", cwd=tmp_path).status == 0
-    assert last(tmp_path / "run")["callbacks"]["Count"] == {"count": 9}  # type: ignore[index]
+    assert train(*of(few, 1), "hydra.run.dir=run", own, cwd=tmp_path).status == 0
+    assert last(tmp_path / "run")["callbacks"]["Count"] == {"count": 10}  # type: ignore[index]
     (tmp_path / "imported").unlink()
     refused = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path)
     (line,) = refused.err.splitlines()
@@ -279,7 +266,7 @@ def test_one_of_the_person_s_own_beside_where_they_type(tmp_path: Path, root: Pa
     assert not (tmp_path / "imported").exists()
     again = train("resume=run", "autoencoder.max_epochs=2", "plugins=[mine]", cwd=tmp_path)
     assert again.status == 0, again.err
-    assert last(tmp_path / "run")["callbacks"]["Count"] == {"count": 13}  # type: ignore[index]
+    assert last(tmp_path / "run")["callbacks"]["Count"] == {"count": 15}  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -291,9 +278,9 @@ def test_one_of_the_person_s_own_beside_where_they_type(tmp_path: Path, root: Pa
     ],
 )
 def test_a_stored_configuration_names_no_callback_of_somebody_s(
-    tmp_path: Path, root: Path, change: str, said: str
+    tmp_path: Path, few: Path, change: str, said: str
 ) -> None:
-    run_here(tmp_path / "run", [*SHORT, f"data.root={root}", "autoencoder.max_epochs=1"])
+    run_here(tmp_path / "run", of(few, 1))
 
     def attack(found: dict[str, Any]) -> None:
         found["config"] |= {"plugins": ["mine", "os"]}  # which only the person can list

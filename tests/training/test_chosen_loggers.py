@@ -11,7 +11,6 @@ import lightning as L
 import pytest
 import yaml
 from conftest import metrics, rewrite, run_here, scalars, train
-from images import write_folder
 from same_runs import resume_here
 
 from aeprobe.errors import AeprobeError
@@ -22,6 +21,7 @@ SHORT = (
     "trainer.limit_test_batches=1",
     "trainer.figures=false",
 )
+FEW = ("data=folder", "data.val_size=20", "autoencoder.batch_size=20")
 Curves = dict[str, list[tuple[int, float]]]
 
 
@@ -57,10 +57,10 @@ def assert_same_curves(found: Curves, run: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["csv", "mlflow"])
-def test_the_same_metrics_at_the_same_steps_also_of_a_resumed_run(name: str, tmp_path: Path, root: Path) -> None:
+def test_the_same_metrics_at_the_same_steps_also_of_a_resumed_run(name: str, tmp_path: Path, few: Path) -> None:
     if name == "mlflow":
         pytest.importorskip("mlflow")
-    typed = [*SHORT, f"data.root={root}", f"logger={name}", "hydra.run.dir=run"]
+    typed = [*SHORT, *FEW, f"data.root={few}", f"logger={name}", "hydra.run.dir=run"]
     assert train(*typed, "autoencoder.max_epochs=1", cwd=tmp_path).status == 0
     read = table if name == "csv" else database
     assert_same_curves(read(tmp_path / "run"), tmp_path / "run")
@@ -99,15 +99,14 @@ class Killed(L.Callback):
 
 
 @pytest.mark.parametrize("how", ["killed", "lengthened"])
-def test_every_point_is_there_once_however_it_was_logged(how: str, tmp_path: Path) -> None:
+def test_every_point_is_there_once_however_it_was_logged(how: str, tmp_path: Path, few: Path) -> None:
     own = [
         "callbacks@autoencoder.callbacks=lr_monitor",
         "logger=csv",
         "+logger.mine={_target_: lightning.pytorch.loggers.CSVLogger, name: mine}",
         "+logger.events={_target_: lightning.pytorch.loggers.TensorBoardLogger, name: events}",
     ]
-    images = write_folder(tmp_path / "images", count=120)
-    typed = [*SHORT, *own, "data=folder", "data.val_size=20", "autoencoder.batch_size=20", f"data.root={images}"]
+    typed = [*SHORT, *own, *FEW, f"data.root={few}"]
     whole, run = tmp_path / "whole", tmp_path / "run"
 
     killed = [Killed(whole, run)] if how == "killed" else []
@@ -127,9 +126,9 @@ def test_every_point_is_there_once_however_it_was_logged(how: str, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_weights_and_biases_keeps_its_run_here_and_goes_on_in_it(tmp_path: Path, root: Path) -> None:
+def test_weights_and_biases_keeps_its_run_here_and_goes_on_in_it(tmp_path: Path, few: Path) -> None:
     pytest.importorskip("wandb")
-    typed = [*SHORT, f"data.root={root}", "logger=wandb", "hydra.run.dir=run"]
+    typed = [*SHORT, *FEW, f"data.root={few}", "logger=wandb", "hydra.run.dir=run"]
     assert train(*typed, "autoencoder.max_epochs=1", cwd=tmp_path).status == 0
     name = metrics(tmp_path / "run")["loggers"]["wandb"]
     again = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path)
@@ -140,20 +139,20 @@ def test_weights_and_biases_keeps_its_run_here_and_goes_on_in_it(tmp_path: Path,
     assert all(file.stat().st_size > 1000 for file in offline)
 
 
-def test_each_stage_has_a_run_of_its_own(tmp_path: Path, root: Path) -> None:
-    few = ["trainer.limit_train_batches=2", "autoencoder.max_epochs=1", "classifier.max_epochs=1"]
-    run_here(tmp_path / "run", [*few, "trainer.figures=false", f"data.root={root}", "logger=csv"])
+def test_each_stage_has_a_run_of_its_own(tmp_path: Path, few: Path) -> None:
+    once = ["trainer.limit_epochs=1", "trainer.figures=false", "logger=csv"]
+    run_here(tmp_path / "run", [*FEW, *once, f"data.root={few}"])
     for stage in ("autoencoder", "classifier"):
         assert_same_curves(table(tmp_path / "run" / stage), tmp_path / "run" / stage)
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_without_its_package_it_says_what_to_install(
-    name: str, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(AeprobeError, match=rf"{name} is not installed: pip install 'aeprobe\[loggers\]'"):
-        run_here(tmp_path / "run", [*SHORT, f"data.root={root}", f"logger={name}"])
+        run_here(tmp_path / "run", [*SHORT, *FEW, f"data.root={few}", f"logger={name}"])
     assert not list(tmp_path.iterdir())
 
 
@@ -166,10 +165,10 @@ def test_without_its_package_it_says_what_to_install(
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
-    typed: str, said: str, tmp_path: Path, root: Path
+    typed: str, said: str, tmp_path: Path, few: Path
 ) -> None:
     with pytest.raises(AeprobeError, match=said):
-        run_here(tmp_path / "run", [*SHORT, f"data.root={root}", "logger=csv", typed])
+        run_here(tmp_path / "run", [*SHORT, *FEW, f"data.root={few}", "logger=csv", typed])
     assert not list(tmp_path.iterdir())
 
 
@@ -180,8 +179,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         "{_target_: lightning.pytorch.loggers.MLFlowLogger, tracking_uri: 'http://localhost:1'}",
     ],
 )
-def test_a_stored_configuration_sends_nothing_elsewhere(tmp_path: Path, root: Path, node: str) -> None:
-    run_here(tmp_path / "run", [*SHORT, f"data.root={root}", "autoencoder.max_epochs=1"])
+def test_a_stored_configuration_sends_nothing_elsewhere(tmp_path: Path, few: Path, node: str) -> None:
+    run_here(tmp_path / "run", [*SHORT, *FEW, f"data.root={few}", "autoencoder.max_epochs=1"])
     rewrite(tmp_path / "run", lambda found: found["config"].update(logger={"x": yaml.safe_load(node)}))
     done = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path)
     (line,) = done.err.splitlines()
@@ -190,8 +189,8 @@ def test_a_stored_configuration_sends_nothing_elsewhere(tmp_path: Path, root: Pa
     assert "stored" in line
 
 
-def test_a_run_s_name_is_no_path(tmp_path: Path, root: Path) -> None:
-    run_here(tmp_path / "run", [*SHORT, f"data.root={root}", "autoencoder.max_epochs=1", "logger=csv"])
+def test_a_run_s_name_is_no_path(tmp_path: Path, few: Path) -> None:
+    run_here(tmp_path / "run", [*SHORT, *FEW, f"data.root={few}", "autoencoder.max_epochs=1", "logger=csv"])
     rewrite(tmp_path / "run", lambda found: found.update(loggers={"csv": "../../x"}))
     done = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path)
     assert (done.status, done.err.count("\n")) == (1, 1)

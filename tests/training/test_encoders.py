@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import metrics, run_here, train
+from conftest import metrics, run_here
+from launches import srun
 from page_reader import made
 from same_runs import resume_here, same
 from torch import Tensor
@@ -17,6 +18,7 @@ from aeprobe.models import checkpoints
 from aeprobe_tools.results.stage_run import StageRun
 
 FEW = ("stage=classifier", "trainer.limit_train_batches=5", "classifier.max_epochs=2", "trainer.figures=false")
+FEW += ("trainer.limit_val_batches=1",)
 KINDS = ("frozen", "finetuned", "random", "scratch")
 
 
@@ -113,6 +115,7 @@ def test_its_rate_is_its_own_and_a_schedule_serves_both(
 
 def test_few_labels_are_equally_many_of_each_class_and_an_epoch_is_as_long(root: Path, tmp_path: Path) -> None:
     typed = ["stage=classifier", "classifier.encoder=random", f"data.root={root}", "trainer.limit_epochs=1"]
+    typed += ["trainer.limit_val_batches=1"]
     run_here(tmp_path / "run", [*typed, "data.labels=20"])
     found = metrics(tmp_path / "run")
     assert found["data"]["images"] == {"train": 20, "val": 5000, "test": 10_000}
@@ -159,7 +162,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 @pytest.mark.slow
 def test_several_processes_take_the_steps_of_one(runs: Path, trained: Path, root: Path, tmp_path: Path) -> None:
     typed = [*FEW, f"ckpt={trained}/autoencoder", "classifier.encoder=finetuned", f"data.root={root}"]
-    done = train("trainer=ddp", "trainer.devices=2", *typed, "hydra.run.dir=two", cwd=tmp_path)
-    assert done.status == 0, done.err
+    for done in srun(tmp_path, *typed, "hydra.run.dir=two"):
+        assert done.status == 0, done.err
     one, two = metrics(runs / "finetuned")["final"], metrics(tmp_path / "two")["final"]
     assert two == pytest.approx(one, abs=1e-4)

@@ -3,14 +3,13 @@
 import math
 import re
 from collections.abc import Mapping
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
-from conftest import REPO, TINY, composed, metrics, run_here, train
+from conftest import REPO, TINY, metrics, run_here, train
 from images import folder_data, write_folder
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.functional import cross_entropy, mse_loss
@@ -161,13 +160,6 @@ def test_a_precision_that_would_be_replaced_is_refused(tmp_path: Path, root: Pat
     for precision in ("32-true", "bf16-mixed", "64-true"):
         typed = ["stage=autoencoder", half[0], f"trainer.precision={precision}", *TINY, f"data.root={root}"]
         assert run_here(tmp_path / precision, typed)["autoencoder"]["status"] == "completed"
-
-
-@pytest.mark.parametrize(("experiment", "stage"), zip(EXPERIMENTS, cycle(("autoencoder", "classifier", "test"))))
-def test_an_experiment_composes_with_any_stage(experiment: str, stage: str, trained: Path) -> None:
-    ckpt = [] if stage == "autoencoder" else [f"ckpt={trained}"]
-    config = composed([f"experiment={experiment}", f"stage={stage}", "seed=7", *ckpt])
-    assert (config.stage, config.seed) == (stage, 7)
 
 
 @pytest.mark.slow

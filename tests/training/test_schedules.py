@@ -6,7 +6,6 @@ from typing import Any
 import lightning as L
 import pytest
 from conftest import composed, metrics, run_here, scalars
-from images import write_folder
 from same_runs import resume_here, same
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -23,11 +22,6 @@ RUN = (
     "trainer.figures=false",
 )
 NODE = "autoencoder.scheduler"
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("few") / "images", count=120)
 
 
 def choose(name: str, **arguments: Any) -> list[str]:

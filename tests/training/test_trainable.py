@@ -11,7 +11,6 @@ import modules
 import pytest
 import torch
 from conftest import run_here
-from images import write_folder
 from torch import Tensor, nn
 
 from aeprobe.config.checks import UNFIT
@@ -61,20 +60,15 @@ class Summed(nn.Module):
         return (outputs.flatten(1).mean(1) - targets.flatten(1).float().mean(1)).square().sum()
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("few") / "images", 120)
-
-
 def optimizer_of(target: str) -> list[str]:
     node = f"autoencoder.optimizer={{_target_: {target}, _partial_: true, lr: 0.01}}"
     return [node, *(f"~autoencoder.optimizer.{key}" for key in ("weight_decay", "betas", "fused"))]
 
 
-def refused(folder: Path, run: Path, *typed: str) -> str:
+def refused(few: Path, run: Path, *typed: str) -> str:
     """The one line that a run ends in before anything is written."""
     with pytest.raises(AeprobeError) as caught:
-        run_here(run, [*SMALL, f"data.root={folder}", *typed])
+        run_here(run, [*SMALL, f"data.root={few}", *typed])
     assert "\n" not in str(caught.value)
     assert not run.exists()
     return str(caught.value)
@@ -94,27 +88,27 @@ def test_every_optimizer_of_torch_takes_steps(target: str) -> None:
     assert any(not torch.equal(old, new) for old, new in zip(before, weights, strict=True))
 
 
-def test_muon_trains_matrices_and_says_what_else_it_takes(folder: Path, tmp_path: Path) -> None:
+def test_muon_trains_matrices_and_says_what_else_it_takes(few: Path, tmp_path: Path) -> None:
     muon = ["stage=autoencoder", *optimizer_of("torch.optim.Muon")]
-    done = run_here(tmp_path / "run", [*SMALL, f"data.root={folder}", *muon, *NO_BIASES])
+    done = run_here(tmp_path / "run", [*SMALL, f"data.root={few}", *muon, *NO_BIASES])
     assert done["autoencoder"]["status"] == "completed"
     words = "autoencoder.optimizer (Muon): Muon only supports 2D parameters"
-    assert refused(folder, tmp_path / "biases", *muon).startswith(words)
+    assert refused(few, tmp_path / "biases", *muon).startswith(words)
 
 
-def test_an_optimizer_of_two_groups_keeps_its_rates(folder: Path, tmp_path: Path) -> None:
+def test_an_optimizer_of_two_groups_keeps_its_rates(few: Path, tmp_path: Path) -> None:
     apart = [
         "stage=autoencoder",
         *optimizer_of(f"{__name__}.MatricesApart"),
         "+autoencoder.optimizer.matrices=0.1",
     ]
     step = ["scheduler@autoencoder.scheduler=onecycle", "+autoencoder.scheduler.pct_start=0.5"]
-    run_here(tmp_path / "run", [*SMALL, f"data.root={folder}", *apart, *step])
+    run_here(tmp_path / "run", [*SMALL, f"data.root={few}", *apart, *step])
     saved = checkpoints.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["optimizer_states"][0]
     matrices, others = saved["param_groups"]
     assert (len(matrices["params"]), len(others["params"])) == (8, 8)
     assert matrices["lr"] == pytest.approx(10 * others["lr"])
-    said = refused(folder, tmp_path / "refused", *apart, *NO_BIASES)
+    said = refused(few, tmp_path / "refused", *apart, *NO_BIASES)
     assert said == "autoencoder.optimizer (MatricesApart): only matrices"
 
 
@@ -127,10 +121,8 @@ def test_an_optimizer_of_two_groups_keeps_its_rates(folder: Path, tmp_path: Path
         ("{_target_: torch.nn.NLLLoss}", "does not fit the autoencoder: "),
     ],
 )
-def test_a_loss_that_is_no_mean_over_images_is_refused(
-    loss: str, words: str, folder: Path, tmp_path: Path
-) -> None:
-    said = refused(folder, tmp_path / "run", "stage=autoencoder", f"autoencoder.loss={loss}")
+def test_a_loss_that_is_no_mean_over_images_is_refused(loss: str, words: str, few: Path, tmp_path: Path) -> None:
+    said = refused(few, tmp_path / "run", "stage=autoencoder", f"autoencoder.loss={loss}")
     assert said.startswith(f"autoencoder.loss: {words}")
 
 
@@ -146,14 +138,14 @@ def test_a_weighted_mean_is_one(loss: nn.Module | None) -> None:
     modules.classifier([784, 8], [8, 4], loss=loss).require_mean_loss(IMAGES, LABELS)
 
 
-def test_lists_become_tensors_where_a_loss_wants_them(folder: Path, tmp_path: Path) -> None:
+def test_lists_become_tensors_where_a_loss_wants_them(few: Path, tmp_path: Path) -> None:
     weighted = "{_target_: torch.nn.CrossEntropyLoss, weight: [1, 2, 0.5], label_smoothing: 0.1}"
     pixels = "{_target_: torch.nn.BCEWithLogitsLoss, pos_weight: 2}"
-    typed = [f"data.root={folder}", f"classifier.loss={weighted}", f"autoencoder.loss={pixels}"]
+    typed = [f"data.root={few}", f"classifier.loss={weighted}", f"autoencoder.loss={pixels}"]
     done: dict[str, Any] = run_here(tmp_path / "run", [*SMALL, *typed])
     assert [done[stage]["status"] for stage in done] == ["completed"] * 2
     loss = checkpoints.load(tmp_path / "run").own_loss
     assert loss.weight.tolist() == [1, 2, 0.5]
     assert loss.label_smoothing == 0.1
-    said = refused(folder, tmp_path / "both", f"classifier.loss={weighted}", "classifier.class_weights=balanced")
-    assert "take classifier.loss=cross_entropy, or give your loss its own weights" in said
+    said = refused(few, tmp_path / "both", f"classifier.loss={weighted}", "classifier.class_weights=balanced")
+    assert "weighs the cross-entropy alone; give your loss its own weights" in said

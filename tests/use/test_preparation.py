@@ -17,7 +17,7 @@ from aeprobe_tools.use.preparation import prepared
 Pixels = NDArray[np.uint8]
 Random = np.random.Generator
 ENOUGH = 0.97
-DIGITS = 400
+DIGITS = 200
 
 
 @pytest.fixture(scope="module")
