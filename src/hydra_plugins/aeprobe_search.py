@@ -18,9 +18,9 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig
 
-from aeprobe.cli.multirun import require_held_out, require_one_loss
+from aeprobe.cli.multirun import compose_job, require_comparable
 from aeprobe.config import objective
 from aeprobe.config.checks import check
 from aeprobe.config.overrides import with_preset
@@ -78,16 +78,12 @@ class OptunaSweeper(Sweeper):
         """Try each value of a list and both ends of an interval, before anything is stored."""
         values = {key: ends(varied) for key, varied in self.space.items()}
         first = {key: tried[0] for key, tried in values.items()}
-        wanted = set()
+        jobs = []
         for settings in [first, *(first | {key: value} for key in values for value in values[key][1:])]:
             overrides = self._overrides(settings)
-            composed = self.loader.load_sweep_config(self.sweep_config, overrides)
-            with read_write(composed), open_dict(composed):
-                del composed["hydra"]
-            config = check(composed, overrides)
-            require_held_out(config)
-            require_one_loss(config)
-            wanted.add(objective.resolve(config))
+            jobs.append(check(compose_job(self.loader, self.sweep_config, overrides), overrides))
+        require_comparable(jobs)
+        wanted = {objective.resolve(config) for config in jobs}
         if None in wanted:
             raise AeprobeError("search=optuna: stage=test trains nothing, so that there is nothing to choose by")
         if len(wanted) > 1:

@@ -74,16 +74,6 @@ def test_hydra_full_error_is_asked_for_by_1_alone(tmp_path: Path, value: str) ->
 
 
 @pytest.mark.slow
-def test_a_study_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "sweep").mkdir()
-    (tmp_path / "sweep" / "study.db").write_bytes(b"garbage" * 1000)
-    typed = ["-m", "search=optuna", "seed=0,1", "hydra.sweeper.n_trials=1", "hydra.sweep.dir=sweep"]
-    done = train(*typed, *TINY, "stage=autoencoder", cwd=tmp_path)
-    assert done.err.startswith("error: study.db is damaged, or no study of this project (")
-    assert (done.status, len(done.err.splitlines())) == (1, 1)
-
-
-@pytest.mark.slow
 def test_a_run_keeps_the_persons_umask(tmp_path: Path, root: Path) -> None:
     typed = " ".join([*TINY, f"data.root={root}", "hydra.run.dir=run"])
     assert shell(f"umask 077; $PYTHON {REPO / 'train.py'} {typed}", tmp_path) == (0, "")

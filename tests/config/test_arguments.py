@@ -91,7 +91,7 @@ def test_a_file_its_values_and_a_deletion_are_several_things() -> None:
 
 
 def test_what_is_no_name_of_a_file_is_told_what_to_type() -> None:
-    for typed in ("autoencoder=3", "experiment=null,best", "optimizer@autoencoder.optimizer=[1,2]", "search=null"):
+    for typed in ("autoencoder=3", "experiment=null,best", "search=null"):
         with pytest.raises(AeprobeError, match="takes the name of a file in conf/") as refused:
             check_arguments([typed])
         assert str(refused.value).endswith(f"for none of them: '{typed.partition('=')[0]}=[]'")

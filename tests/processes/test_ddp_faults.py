@@ -70,7 +70,7 @@ def test_a_run_whose_process_is_ended_goes_on_to_the_same_bits(cwd: Path, how: s
     os.kill(parent.pid if how == signal.SIGTERM else children[0], how)
     _, err = parent.communicate(timeout=60)
     if how == signal.SIGTERM:
-        advice = f"error: interrupted; go on with: {TYPED} resume={run} trainer.devices=2\n"
+        advice = f"error: interrupted; go on with: {TYPED} resume={run}\n"
         assert (parent.returncode, err) == (130, advice)
         assert metrics(cwd / run)["status"] == "interrupted"
     assert parent.returncode != 0

@@ -6,7 +6,7 @@ import pytest
 from conftest import composed, train
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from aeprobe.cli.multirun import Multirun, require_one_loss
+from aeprobe.cli.multirun import require_comparable
 from aeprobe.config import objective
 from aeprobe.errors import AeprobeError
 from hydra_plugins import aeprobe_search as search
@@ -71,13 +71,14 @@ def test_a_search_that_cannot_be_is_refused_in_a_line_before_anything_is_stored(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_later_job_of_a_grid_is_not_compared_by_a_loss_of_another_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Multirun, "first", None)
-    require_one_loss(composed(["classifier.loss_on=softmax"]))  # whose objective is the accuracy
+def test_a_later_job_of_a_grid_is_not_compared_by_a_loss_of_another_scale() -> None:
+    softmax, plain = "classifier.loss_on=softmax", "classifier.loss_on=logits"
+    require_comparable([composed([softmax]), composed([plain])])  # whose objective is the accuracy
     chosen = "objective=classifier val/loss"
-    require_one_loss(composed(["classifier.loss_on=softmax", "classifier.batch_size=50", chosen]))
+    first = composed([softmax, chosen])
+    require_comparable([first, composed([softmax, "classifier.batch_size=50", chosen])])
     with pytest.raises(AeprobeError, match=r"classifier.loss_on: .* give 'objective=\"classifier val/accuracy\"'"):
-        require_one_loss(composed([chosen]))
+        require_comparable([first, composed([plain, chosen])])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from finished_runs import write_stage
 from images import write_folder
 from launches import stopping
 
-from aeprobe.cli import skip_completed
+from aeprobe.cli import multirun
 from aeprobe.config.schema import plain
 from aeprobe_tools.results import table as results
 
@@ -38,16 +38,13 @@ def test_a_grid_outlives_a_refused_and_a_failing_job_and_trains_only_what_is_mis
     assert first.status == 1
     found = jobs(tmp_path)
     assert {*found} == {"0.001", "-1", "1e+38"}
-    assert {rate: metrics(path)["status"] for rate, path in found.items()} == {
-        "0.001": "completed",
-        "-1": "failed",
-        "1e+38": "failed",
-    }
-    assert "must be a finite number above 0" in metrics(found["-1"])["error"]
+    assert [*found["-1"].iterdir()] == []
+    assert [metrics(found[rate])["status"] for rate in ("0.001", "1e+38")] == ["completed", "failed"]
+    assert "error: autoencoder.optimizer.lr=-1: must be a finite number above 0" in first.err
     assert "at a rate of 1e+38" in metrics(found["1e+38"])["error"]
     last = first.err.splitlines()[-1]
     assert last.startswith("error: 2 of 3 jobs are not completed in outputs/sweeps/s: ")
-    assert f"{found['-1'].name} (failed)" in last
+    assert f"{found['-1'].name} (did not begin)" in last
     assert f"{found['1e+38'].name} (failed)" in last
     assert "Error executing job" not in first.err
 
@@ -61,23 +58,23 @@ def test_a_grid_outlives_a_refused_and_a_failing_job_and_trains_only_what_is_mis
     assert results.main([str(tmp_path / "outputs"), "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     assert [row["settings"]["autoencoder.optimizer.lr"] for row in table["rows"]] == ["0.002", "0.001"]
-    assert sorted(run["status"] for run in table["unfinished"]) == ["failed", "failed"]
+    assert [run["status"] for run in table["unfinished"]] == ["failed"]
 
 
 def test_a_job_with_other_settings_or_other_images_is_never_taken_for_done(tmp_path: Path) -> None:
     config = composed(["stage=autoencoder", "data=folder", "data.root=images"])
     job = tmp_path / "job"
     write_stage(job, finished("autoencoder", config=plain(config), data={"files": {}}), figures=False)
-    assert skip_completed.status(job, config) == "completed"
+    assert multirun.before(job, config) == "completed"
     rewrite(job, lambda found: found["config"]["data"].update(val_size=40))
-    with pytest.raises(skip_completed.OtherRunError, match=r"val_size=40, not 5000: choose another sweep="):
-        skip_completed.status(job, config)
+    with pytest.raises(multirun.OtherRunError, match=r"val_size=40, not 5000: choose another sweep="):
+        multirun.before(job, config)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "labels").write_bytes(b"as it is now")
     config.data.root = str(tmp_path / "images")
     rewrite(job, lambda found: found.update(config=plain(config), data={"files": {"labels": {"sha256": "0"}}}))
-    with pytest.raises(skip_completed.OtherRunError, match=r"was made with another .*labels than there is now"):
-        skip_completed.status(job, config)
+    with pytest.raises(multirun.OtherRunError, match=r"was made with another .*labels than there is now"):
+        multirun.before(job, config)
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL])
@@ -115,5 +112,5 @@ def test_the_ending_of_a_job_is_that_of_its_stages(tmp_path: Path) -> None:
             part.mkdir(parents=True)
             kept = {"schema": 1, "stage": stage, "status": status, "seed": 0, "overrides": [], "final": {}}
             (part / "metrics.json").write_text(json.dumps(kept | {"config": {"stage": "all"}, "epochs": []}))
-        assert skip_completed.ending(tmp_path / name) == whole
-    assert [job.name for job in skip_completed.jobs(tmp_path)] == sorted(job.name for job in tmp_path.iterdir())
+        assert multirun.ending(tmp_path / name) == whole
+    assert multirun.unfinished(tmp_path).startswith("4 of 5 jobs are not completed")

@@ -40,10 +40,8 @@ class Run(os.PathLike[str]):
 
     def frame(self) -> Any:
         """Return a pandas DataFrame: a row for each epoch of each stage, the stage's name in the first column."""
-        try:
-            import pandas as pd
-        except ModuleNotFoundError:
-            raise AeprobeError("run.frame: pandas is not installed: python -m pip install pandas") from None
+        import pandas as pd
+
         rows = [{"stage": stage} | row for stage, metrics in self.metrics.items() for row in metrics["epochs"]]
         return pd.DataFrame(rows)
 
@@ -85,21 +83,20 @@ def _run_child(arguments: Sequence[str]) -> None:
         start_new_session=True,  # else a terminal, or Jupyter, would interrupt it a second time
     )
     assert child.stdout
-    line, interrupted = "", False
-    while True:
+    error, interrupted, status = "", False, None
+    while status is None:
         try:
-            for text in child.stdout:
-                if text.startswith("error: "):
-                    line = text.removeprefix("error: ").strip()
+            for line in child.stdout:
+                if line.startswith("error: "):
+                    error = line.removeprefix("error: ").strip()
                 else:
-                    print(text, end="", flush=True)
+                    print(line, end="", flush=True)
             status = child.wait()
-            break
         except KeyboardInterrupt:
             if not interrupted:
                 os.killpg(child.pid, signal.SIGINT)
             interrupted = True
     if interrupted:
-        raise KeyboardInterrupt(line)
+        raise KeyboardInterrupt(error)
     if status:
-        raise AeprobeError(line or f"its process ended with {status}")
+        raise AeprobeError(error or f"its process ended with {status}")

@@ -38,10 +38,12 @@ def one_line(error: BaseException) -> str:
     text = re.sub(r"\s+", " ", str(error)).strip()
     if ours := re.search(r"AeprobeError raised while resolving interpolation: (.*?)(?: full_key:|$)", text):
         return ours[1]
-    if isinstance(error, MissingConfigException):
-        return _missing(error) or text
-    if isinstance(error, ConfigCompositionException) and (line := _uncomposed(text, error.__cause__)):
-        return line
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        names = ", ".join(re.findall(r"^\t([\w-]+)$", str(error), re.MULTILINE))
+        there = f"there are {names}" if names else "for a file of conf/experiment type experiment=NAME"
+        return f"{error.missing_cfg_file}: no such file in conf/; {there}"
+    if isinstance(error, ConfigCompositionException):
+        return _uncomposed(text, error.__cause__)
     if isinstance(error, OmegaConfBaseException):
         return config_error(error)
     if isinstance(error, OSError) and error.filename:
@@ -53,29 +55,17 @@ def one_line(error: BaseException) -> str:
         )
     if isinstance(error, HydraException | OSError):
         return text
-    if type(error).__module__.partition(".")[0] in ("sqlite3", "sqlalchemy", "optuna"):
-        return f"study.db is damaged, or no study of this project ({text:.80}): choose another sweep="
     return f"{type(error).__name__}: {text} (unexpected; set {FULL_ERROR}=1 for the traceback)"
 
 
-def _missing(error: MissingConfigException) -> str | None:
-    """Return one line for a file of conf/ that is not there."""
-    missing, _, options = str(error).partition("Available options in")
-    names = ", ".join(re.findall(r"^\t([\w-]+)$", options, re.MULTILINE))
-    if file := re.search(r"Could not find '([^']+)'", missing):
-        return f"{file[1]}: no such file in conf/" + (f"; there are {names}" if names else "")
-    name = error.missing_cfg_file  # --config-name
-    return f"{name}: no such file in conf/; a file of conf/experiment: experiment=NAME" if name else None
-
-
-def _uncomposed(text: str, cause: BaseException | None) -> str | None:
-    """Return one line for what Hydra says of an override that does not fit, if it is known."""
+def _uncomposed(text: str, cause: BaseException | None) -> str:
+    """Return one line for what Hydra says of an override that does not fit."""
     key = re.search(r"Could not override '([^']+)'|^In '\S+': .* Key '([^']+)' not in", text)
     key = key or re.search(r"^Override ([^\s=]+)=.* config group '\S+' does not exist", text)
     if key:
         return no_such_key(key[key.lastindex or 0], getattr(cause, "parent_node", None))
     if not isinstance(cause, OmegaConfBaseException):
-        return None
+        return text
     what, given = config_error(cause), re.search(r"override '?([^'\n]+?)'?(?: :|$)", text)
     key = re.match(r"[\w.]+: ", what)
     return f"{given[1]}: {what[key.end() :]}" if given and key and given[1].startswith(key[0][:-2]) else what

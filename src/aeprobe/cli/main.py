@@ -4,7 +4,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from aeprobe import nodes
-from aeprobe.cli import multirun, skip_completed
+from aeprobe.cli import multirun
 from aeprobe.cli.failures import WANTS_TRACEBACK, hydra_raises, one_line, tell_once
-from aeprobe.cli.multirun import Multirun
+from aeprobe.cli.multirun import Multirun, OtherRunError
 from aeprobe.cli.resume import resume
-from aeprobe.cli.skip_completed import OtherRunError
 from aeprobe.config import objective
 from aeprobe.config.checks import check
 from aeprobe.config.overrides import as_typed, check_arguments, override, with_homes
@@ -41,7 +40,6 @@ def run(main: Callable[[], object]) -> int:
     """
     end_by_signals()
     os.environ["MPLBACKEND"] = "agg"  # figures are files; matplotlib's import would end at a wrong name
-    multirun.forget()
     status = 0
     try:
         sys.argv[1:] = arguments = checked(sys.argv[1:])
@@ -54,18 +52,22 @@ def run(main: Callable[[], object]) -> int:
             hydra_raises()
             main()
     except KeyboardInterrupt as error:
-        tell_once(f"interrupted{multirun.advice() or error}")
+        again = "; go on by the same command, with sweep="
+        tell_once(f"interrupted{again + Multirun.directory.name if Multirun.directory else error}")
         status = 130
     except Exception as error:
         if WANTS_TRACEBACK:
             raise
         tell_once(one_line(error))
         status = 1
-    if Multirun.directory and status == 0:
-        log.info("next: %s %s", typed_command("results"), operand(Multirun.directory))
-    if unfinished := multirun.unfinished():
-        tell(unfinished)
-    return status or int(bool(unfinished))
+    sweep, Multirun.directory = Multirun.directory, None
+    if sweep:
+        if status == 0:
+            log.info("next: %s %s", typed_command("results"), operand(sweep))
+        if unfinished := multirun.unfinished(sweep):
+            tell(unfinished)
+            status = status or 1
+    return status
 
 
 def checked(arguments: Sequence[str]) -> list[str]:
@@ -73,8 +75,6 @@ def checked(arguments: Sequence[str]) -> list[str]:
     arguments = with_homes(arguments)
     first = launch.here().first  # Lightning types Hydra's directory once more for the processes that it starts
     check_arguments(arguments if first else [one for one in arguments if not one.startswith("hydra.")])
-    if {"-m", "--multirun"} & {*arguments}:
-        multirun.require_one_process(arguments)
     multirun.require_extras(arguments)
     return arguments
 
@@ -82,27 +82,24 @@ def checked(arguments: Sequence[str]) -> list[str]:
 def job(cfg: DictConfig) -> float | None:
     """Run the experiment, or one job of a multirun, and return its objective; the heavy imports happen here.
 
-    A job of a multirun that fails says so in metrics.json alone, whichever process it has: Hydra would print more.
+    A job of a multirun that fails tells it, and lets the others run: the command names it at its end.
     """
     hydra = HydraConfig.get()
     swept = hydra.mode == RunMode.MULTIRUN
     directory, overrides = shortest(Path(hydra.runtime.output_dir)), as_typed(hydra.overrides.task)
     try:
-        config = check(cfg, overrides)
-        if swept and multirun.is_search(hydra):
-            multirun.require_held_out(config)
-            multirun.require_one_loss(config)
-        before = skip_completed.status(directory, config) if swept else None
+        config, before = check(cfg, overrides), None
+        if swept:
+            multirun.require_one_process(config.trainer.strategy)
+            before = multirun.before(directory, config)
         if before:
-            log.info("%s: %s", directory.name, skip_completed.EARLIER[before])
+            log.info("%s: %s", directory.name, multirun.EARLIER[before])
         metrics = execute(config, directory, overrides, resume=before is not None, anew=before == "failed")
         return objective.value(config, metrics)
     except Exception as error:
         if WANTS_TRACEBACK or isinstance(error, OtherRunError):  # whose metrics.json is of another job
             raise
         tell_once(one_line(error))
-        if swept and not any(directory.glob("*")):
-            skip_completed.refuse(directory, cfg, overrides, one_line(error))
     if swept:
         return None
     if launch.here().first:
@@ -125,7 +122,12 @@ def execute(config: Config, directory: Path, overrides: Sequence[str], **how: An
 
         result = run(Request(config, directory, overrides, **how))
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(_advice(directory, config.trainer.devices) if first else "") from error
+        advice = ""
+        if first and any(directory.rglob("metrics.json")):
+            advice = f"; go on with: {typed_command()} {override('resume', str(directory))}"
+        elif first:
+            discard_unused(directory)
+        raise KeyboardInterrupt(advice) from error
     if not result.worked:
         log.info("%s is completed: nothing is left to do", directory)
     elif first:
@@ -133,40 +135,29 @@ def execute(config: Config, directory: Path, overrides: Sequence[str], **how: An
     return result.metrics
 
 
-def _advice(directory: Path, devices: int) -> str:
-    """Return what to type to go on with a run that was interrupted; remove a directory that it has not used."""
-    if any(directory.rglob("metrics.json")):
-        several = "" if devices == 1 else f" trainer.devices={devices}"  # which a stored file may not ask for
-        return f"; go on with: {typed_command()} {override('resume', str(directory))}{several}"
-    discard_unused(directory)
-    return ""
-
-
 def _say_result(config: Config, directory: Path, metrics: dict[str, Metrics]) -> None:
     """Print the final numbers and where they are, make what comes after, and name what one wants next."""
-    stages, page = config.stage, None
     for stage, of_stage in metrics.items():
         log.info("%s (%s checkpoint)  %s", stage, of_stage["checkpoint"], numbers(of_stage["final"]))
     log.info("run directory: %s", directory)
-    for name, node in config.after.items():
-        page = _make(name, node, directory, config, metrics) or page
+    pages = [
+        file for name, node in config.after.items() if (file := _make(name, node, directory, config, metrics))
+    ]
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return  # what comes next is the table over all jobs
-    if stages == Stage.autoencoder:
+    if config.stage == Stage.autoencoder:
         strange = (target for target in trusted_in(config) if not nodes.trusts(target))
         names = ",".join(sorted({target.partition(".")[0] for target in strange}))
         plugins = [shlex.quote(f"plugins=[{names}]")] if names else []
         words = [typed_command(), "stage=classifier", override("ckpt", str(directory)), *plugins]
         log.info("next: %s", " ".join(words))
-    elif page:
-        log.info("next: open %s in a browser", operand(page))
-    elif stages == Stage.classifier:
+    elif pages:
+        log.info("next: open %s in a browser", operand(pages[-1]))
+    elif config.stage == Stage.classifier:
         log.info("next: %s %s", typed_command("report"), operand(directory))
 
 
-def _make(
-    name: str, node: Mapping[str, Any], directory: Path, config: Config, metrics: Mapping[str, Metrics]
-) -> Path | None:
+def _make(name: str, node: Any, directory: Path, config: Config, metrics: dict[str, Metrics]) -> Path | None:
     """Make what `after` names of a run, or warn why it cannot be: the run has its results, and keeps them."""
     from aeprobe.after import After
 
@@ -174,10 +165,9 @@ def _make(
     try:
         after = nodes.build(node, f"after.{name}", After)  # type: ignore[type-abstract]
         again = f"; {typed_command(after.command)} {operand(directory)} tries again" if after.command else ""
-        file = after(directory, config, metrics)
+        if file := after(directory, config, metrics):
+            log.info("%s: %s", name, file)
+        return file
     except Exception as error:
         log.warning("no %s: %s%s", name, error, again)
         return None
-    if file:
-        log.info("%s: %s", name, file)
-    return file

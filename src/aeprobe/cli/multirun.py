@@ -1,37 +1,46 @@
-"""A multirun as a whole: what it needs, where it writes, and what came of its jobs. Needs no torch."""
+"""A multirun: what it needs, which of its jobs are done already, and what came of them. Needs no torch."""
 
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
-from omegaconf.errors import InterpolationResolutionError
+from omegaconf.errors import OmegaConfBaseException
 
-from aeprobe.cli import skip_completed
+from aeprobe.cli.failures import tell_once
 from aeprobe.config import objective
 from aeprobe.config.checks import check
 from aeprobe.config.overrides import override, with_preset
-from aeprobe.config.schema import Config, Stage, plain
-from aeprobe.config.settings import flat
-from aeprobe.errors import AeprobeError, tell
+from aeprobe.config.schema import STAGES, Config, Stage, plain
+from aeprobe.config.settings import changes_a_number, complete, flat
+from aeprobe.errors import AeprobeError
+from aeprobe.files import checksum
 from aeprobe.paths import typed_command
 from aeprobe.processes import launch
-from aeprobe.runs.metrics import find_checkpoint
+from aeprobe.runs.metrics import Metrics, find_checkpoint, read_metrics
 
 EXTRAS = {
     "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
     "hydra/launcher=slurm": "hydra_plugins.hydra_submitit_launcher",
     "search=optuna": "optuna",
 }
+EARLIER = {
+    "completed": "completed before, with the same settings",
+    "interrupted": "was interrupted, goes on",
+    "failed": "failed before, begins anew",
+}
+
+
+class OtherRunError(AeprobeError):
+    """A job's directory holds a run of other settings; it is left as it is."""
 
 
 class Multirun(Callback):
@@ -39,132 +48,23 @@ class Multirun(Callback):
 
     Attributes:
         directory: of the jobs of this command; None where it is no multirun.
-        first: the configuration of the first job of a search in this process.
     """
 
     directory: ClassVar[Path | None] = None
-    first: ClassVar[Config | None] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse jobs that a search cannot compare, or that do not share a launcher; nothing is written then."""
-        forget()
-        with suppress(InterpolationResolutionError):  # a name that cannot be: Hydra tells it, and warns here
-            Multirun.directory = Path(config.hydra.sweep.dir)
-        if Multirun.directory is None:
-            return
+        """Refuse jobs of several processes, and a search that cannot compare its jobs; nothing is written then."""
         try:
-            for job in _jobs(config):
-                _require_shared(config, job)
-                if is_search(config.hydra) and (checked := _checked(job)):
-                    require_held_out(checked)
-                    require_one_loss(checked)
+            with suppress(HydraException, OmegaConfBaseException):  # Hydra, or the job itself, says what is wrong
+                require_one_process(config.trainer.strategy)
+                asked = config.hydra.runtime.choices.get("search") or config.hydra.sweeper.get("params")
+                if asked and str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):  # Optuna's has its own
+                    require_comparable([*_tried(config)])
         except AeprobeError as error:  # Hydra makes a warning of a callback's exceptions
-            tell(str(error))
+            tell_once(str(error))
             sys.exit(1)
-        Multirun.first = None
-
-
-def _jobs(config: DictConfig) -> Iterator[DictConfig]:
-    """Yield a grid's first job, and one for each further value that decides what can be compared or shared."""
-    if not str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
-        return  # a search by Optuna looks at its own
-    loader = GlobalHydra.instance().config_loader()
-    try:
-        typed = with_preset(config.hydra.sweeper.get("params"), list(config.hydra.overrides.task))
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(typed)
-        lines = {override.get_key_element(): _lines(override) for override in overrides}
-        first = {key: choices[0] for key, choices in lines.items()}
-        yield loader.load_sweep_config(config, [*first.values()])
-        for override in overrides:
-            key = override.get_key_element()
-            is_group = bool(loader.get_group_options(override.key_or_group))
-            for line in lines[key][1:] if is_group or is_search(config.hydra) else ():
-                yield loader.load_sweep_config(config, [*(first | {key: line}).values()])
-    except HydraException:
-        return  # Hydra, or the job itself, says what is wrong
-
-
-def _lines(override: Override) -> list[str]:
-    if not override.is_discrete_sweep():
-        return [str(override.input_line)]
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-
-
-def _checked(job: DictConfig) -> Config | None:
-    """Return a job's configuration, checked; None where the job itself says what is wrong with it."""
-    with read_write(job), open_dict(job):
-        del job["hydra"]
-    try:
-        return check(job)
-    except AeprobeError:
-        return None
-
-
-def _require_shared(config: DictConfig, job: DictConfig) -> None:
-    """Refuse a preset that varies and sets the launcher or the sweeper, which all jobs share."""
-    for group in ("launcher", "sweeper"):
-        if config.hydra[group] != job.hydra[group]:
-            typed, choice = " ".join(job.hydra.overrides.task), job.hydra.runtime.choices[f"hydra/{group}"]
-            raise AeprobeError(
-                f"{typed}: sets hydra.{group}, which all jobs share, so that no value that varies can choose it; "
-                f"type hydra/{group}={choice}"
-            )
-
-
-def forget() -> None:
-    """Forget an earlier command of this process."""
-    Multirun.directory, Multirun.first = None, None
-
-
-def is_search(hydra: Any) -> bool:
-    """Tell if a multirun of this `hydra` node chooses between its jobs: by search=, its params or its sweeper."""
-    asked = hydra.runtime.choices.get("search") or hydra.sweeper.get("params")
-    return bool(asked) or not str(hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
-
-
-def require_one_loss(config: Config) -> None:
-    """Refuse a job of a search that is chosen by a loss of another scale than the first job's."""
-    Multirun.first = Multirun.first or config
-    if (wanted := objective.resolve(config)) is None:
-        return
-    stage, metric = wanted
-    _, keys = objective.comparable(metric, stage, [flat(plain(job)) for job in (Multirun.first, config)])
-    if keys:
-        name = f"val/{objective.COMPARABLE[stage]}"
-        better = override("objective", f"{stage} {name}" if config.stage == Stage.all else name)
-        raise AeprobeError(
-            f"{', '.join(keys)}: {metric} has another scale for each value, and the search would choose by the "
-            f"scale; give {better}"
-        )
-
-
-def require_held_out(config: Config) -> None:
-    """Refuse a job of a search whose objective would be measured on the test set: no images are held out."""
-    wanted = objective.resolve(config)
-    if wanted is None or not wanted[1].startswith("val/"):
-        return
-    held_out, where, advice = config.data.val_size, "", "hold images out, such as data.val_size=5000"
-    if config.stage == Stage.classifier and config.ckpt:  # it keeps the encoder's split
-        from aeprobe.models import checkpoints  # imports torch
-
-        stored = checkpoints.read(find_checkpoint(config.ckpt, "autoencoder"))
-        held_out = int(stored["datamodule_hyper_parameters"]["val_size"])
-        where = f"the encoder in ckpt={config.ckpt} was trained with "
-        advice = "search on an encoder that was trained with images held out"
-    if held_out == 0:
-        raise AeprobeError(
-            f"{where}data.val_size=0: the search would choose by the test set, which {wanted[1]} is measured on; "
-            f"{advice}, or give objective={wanted[1].replace('val/', 'train/')}"
-        )
-
-
-def require_one_process(arguments: Sequence[str]) -> None:
-    """Refuse jobs on several processes, before anything is made for a multirun."""
-    asked = [a for a in arguments if re.match(r"trainer(\.strategy)?=.*\bddp\b", a)]
-    world = launch.here().world
-    if asked or world > 1:
-        why = asked[0] if asked else f"{world} processes were started"
-        raise AeprobeError(f"{why}: {skip_completed.ALONE.format(typed_command())}")
+        with suppress(OmegaConfBaseException):  # a name that cannot be
+            Multirun.directory = Path(config.hydra.sweep.dir)
 
 
 def require_extras(arguments: Sequence[str]) -> None:
@@ -180,19 +80,124 @@ def require_extras(arguments: Sequence[str]) -> None:
             )
 
 
-def advice() -> str:
-    """Return how to go on with a multirun that was interrupted; "" for one run."""
-    return f"; go on by the same command, with sweep={Multirun.directory.name}" if Multirun.directory else ""
+def require_one_process(strategy: str) -> None:
+    """Refuse jobs on several processes."""
+    world = launch.here().world
+    if strategy == "ddp" or world > 1:
+        why = f"{world} processes were started" if world > 1 else "trainer.strategy=ddp"
+        raise AeprobeError(
+            f"{why}: a job of a multirun has one process; drop -m and launch each setting by itself, for example "
+            f"{typed_command()} trainer=ddp trainer.devices=2 seed=1"
+        )
 
 
-def unfinished() -> str:
-    """Return a line that names the jobs in the sweep's directory that are not completed; "" where all are."""
-    if Multirun.directory is None:
-        return ""
-    endings = {job.name: skip_completed.ending(job) for job in skip_completed.jobs(Multirun.directory)}
-    names = [
-        f"{name} ({ending or 'without metrics.json'})" for name, ending in endings.items() if ending != "completed"
-    ]
-    if not names:
-        return ""
-    return f"{len(names)} of {len(endings)} jobs are not completed in {Multirun.directory}: {', '.join(names)}"
+def compose_job(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration of a multirun's job, without Hydra's own node."""
+    job = loader.load_sweep_config(config, list(overrides))
+    with read_write(job), open_dict(job):
+        del job["hydra"]
+    return job
+
+
+def _tried(config: DictConfig) -> Iterator[Config]:
+    """Yield the first job of a grid, and one for each further value, but those that are refused by themselves."""
+    loader = GlobalHydra.instance().config_loader()
+    typed = with_preset(config.hydra.sweeper.get("params"), list(config.hydra.overrides.task))
+    lines = {}
+    for parsed in OverridesParser.create(config_loader=loader).parse_overrides(typed):
+        key, varies = parsed.get_key_element(), parsed.is_discrete_sweep()
+        lines[key] = [f"{key}={v}" for v in parsed.sweep_string_iterator()] if varies else [parsed.input_line]
+    first = {key: choices[0] for key, choices in lines.items()}
+    for job in [first, *(first | {key: line} for key, choices in lines.items() for line in choices[1:])]:
+        with suppress(AeprobeError):
+            yield check(compose_job(loader, config, [str(line) for line in job.values()]))
+
+
+def require_comparable(jobs: Sequence[Config]) -> None:
+    """Refuse a search by a metric of the test set, or by a loss that has another scale in some of its jobs."""
+    for config in jobs:
+        if (wanted := objective.resolve(config)) is None:
+            continue
+        stage, metric = wanted
+        if metric.startswith("val/"):
+            _require_held_out(config, metric)
+        _, keys = objective.comparable(metric, stage, [flat(plain(job)) for job in (jobs[0], config)])
+        if keys:
+            name = f"val/{objective.COMPARABLE[stage]}"
+            better = override("objective", f"{stage} {name}" if config.stage == Stage.all else name)
+            raise AeprobeError(
+                f"{', '.join(keys)}: {metric} has another scale for each value, and the search would choose by "
+                f"the scale; give {better}"
+            )
+
+
+def _require_held_out(config: Config, metric: str) -> None:
+    held_out, where, advice = config.data.val_size, "", "hold images out, such as data.val_size=5000"
+    if config.stage == Stage.classifier and config.ckpt:  # it keeps the encoder's split
+        from aeprobe.models import checkpoints  # imports torch
+
+        stored = checkpoints.read(find_checkpoint(config.ckpt, "autoencoder"))
+        held_out = int(stored["datamodule_hyper_parameters"]["val_size"])
+        where = f"the encoder in ckpt={config.ckpt} was trained with "
+        advice = "search on an encoder that was trained with images held out"
+    if held_out == 0:
+        raise AeprobeError(
+            f"{where}data.val_size=0: the search would choose by the test set, which {metric} is measured on; "
+            f"{advice}, or give objective={metric.replace('val/', 'train/')}"
+        )
+
+
+def before(directory: Path, config: Config) -> str | None:
+    """Return how an earlier run of this job ended, as `ending`; None where there was none.
+
+    Raises:
+        OtherRunError: the directory holds a run of another configuration, or of other images.
+    """
+    for part, metrics in _parts(directory).items():
+        _require_same(part, metrics, config)
+    return ending(directory)
+
+
+def ending(directory: Path) -> str | None:
+    """Return how a job ended: "completed", "interrupted", "failed"; None where it never began."""
+    metrics = _parts(directory).values()
+    if any(part["status"] == "failed" for part in metrics):
+        return "failed"
+    stages = len(STAGES) if any(part["config"].get("stage") == "all" for part in metrics) else 1
+    done = sum(part["status"] == "completed" for part in metrics)
+    return None if not metrics else "completed" if done == stages else "interrupted"
+
+
+def _parts(directory: Path) -> dict[Path, Metrics]:
+    paths = (directory, *(directory / stage for stage in STAGES))
+    return {path: metrics for path in paths if (metrics := read_metrics(path, missing_ok=True))}
+
+
+def _require_same(part: Path, metrics: Metrics, config: Config) -> None:
+    then, now = _compared(metrics["config"]), _compared(plain(config))
+    for key in sorted({*then, *now}):
+        if then.get(key) != now.get(key):
+            raise OtherRunError(
+                f"{part} holds a run with {key}={then.get(key)}, not {now.get(key)}: choose another sweep="
+            )
+    files = metrics.get("data", {}).get("files", {}) if config.data.name != "mnist" else {}
+    for name, known in files.items():
+        path = Path(config.data.root, name)
+        if path.is_file() and checksum(path) != known["sha256"]:
+            raise OtherRunError(f"{part} was made with another {path} than there is now: choose another sweep=")
+
+
+def _compared(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes two jobs of one name the same: all that can change a number of what they train."""
+    config = complete(stored)
+    stage = Stage(config["stage"])
+    idle = [f"{name}." for name in STAGES if not stage.trains(name)] + ["probe."] * (stage != Stage.probe)
+    settings = {k: v for k, v in flat(config).items() if changes_a_number(k) and not k.startswith(tuple(idle))}
+    return settings | ({"data.root": config["data"]["root"]} if config["data"]["name"] != "mnist" else {})
+
+
+def unfinished(sweep: Path) -> str:
+    """Return a line that names the jobs in a sweep's directory that are not completed; "" where all are."""
+    endings = {job.name: ending(job) for job in sorted(sweep.glob("[!.]*")) if job.is_dir()}
+    names = [f"{name} ({how or 'did not begin'})" for name, how in endings.items() if how != "completed"]
+    return f"{len(names)} of {len(endings)} jobs are not completed in {sweep}: {', '.join(names)}" if names else ""

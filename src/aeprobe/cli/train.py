@@ -6,6 +6,7 @@ The conf/ that comes with the package is composed. YAMLs of your own lie below -
 DIR/experiment/mine.yaml for experiment=mine; --config-path names a whole conf/ instead.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 
@@ -14,8 +15,12 @@ from omegaconf import DictConfig
 
 from aeprobe.cli import main as cli
 from aeprobe.config.overrides import argument
-from aeprobe.errors import tell
 from aeprobe.paths import CONF, absolute, home
+
+PROBE = """usage: aeprobe probe RUN [KEY=VALUE …]
+
+Simple classifiers on the codes of RUN, a run directory or a .ckpt file, with few labels and
+with many, as aeprobe train stage=probe ckpt=RUN."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -26,26 +31,17 @@ def composed(cfg: DictConfig) -> float | None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit status."""
-    option = (
-        "--config-path="  # of a relative one: from the working directory; to Hydra it would begin beside this file
-    )
-    words = [part for one in arguments for part in (one.split("=", 1) if one.startswith(option) else [one])]
-    for place, one in enumerate(words[1:], 1):
-        if words[place - 1] in ("--config-path", "-cp"):
-            words[place] = str(absolute(home(one)))
+    words = [word for one in arguments for word in re.split("(?<=^--config-path)=", one)]
+    paths = [place + 1 for place, word in enumerate(words) if word in ("--config-path", "-cp")]
+    for place in paths if paths and paths[-1] < len(words) else ():
+        words[place] = str(absolute(home(words[place])))  # to Hydra a relative one would begin beside this file
     sys.argv[1:] = words
     return cli.run(composed)
 
 
 def probe(arguments: Sequence[str]) -> int:
     """Run `stage=probe` of the run that is named first; return the exit status."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: aeprobe probe RUN [KEY=VALUE …]", file=sys.stdout if arguments else sys.stderr)
-        if arguments:
-            print("\nSimple classifiers on the codes of RUN, a run directory or a .ckpt file, with few labels and")
-            print("with many, as aeprobe train stage=probe ckpt=RUN.")
+    if not arguments or arguments[0].startswith("-"):
+        print(PROBE)
         return 0 if arguments else 2
-    if arguments[0].startswith("-") or "=" in arguments[0].partition("/")[0]:
-        tell(f"{arguments[0]}: no run; expected aeprobe probe RUN [KEY=VALUE …]")
-        return 2
     return main(["stage=probe", argument("ckpt", arguments[0]), *arguments[1:]])

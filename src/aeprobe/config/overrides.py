@@ -35,8 +35,7 @@ def override(key: str, value: str) -> str:
     >>> print(override("ckpt", "a b=c"))
     'ckpt="a b=c"'
     """
-    text = argument(key, value)
-    return text if re.fullmatch(r"[\w./+@=-]+", text) else shlex.quote(text)
+    return shlex.quote(argument(key, value))
 
 
 def argument(key: str, value: str) -> str:
@@ -93,9 +92,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
         other = given.setdefault((key, file, parsed.is_delete()), argument)
         if other is not argument:
             raise AeprobeError(f"{other} and {argument}: {key} is given twice; give it once")
-        names = [name for choice in choices for name in (choice if isinstance(choice, list) else [choice])]
-        named = all(isinstance(name, str | QuotedString | Glob) for name in names)
-        if file and not named and not (parsed.is_delete() and names == [None]):
+        named = parsed.is_delete() or all(isinstance(one, str | QuotedString | Glob | list) for one in choices)
+        if file and not named:
             raise AeprobeError(
                 f"{argument}: {group} takes the name of a file in conf/, in quotes where it looks like a number; "
                 f"for none of them: '{argument.partition('=')[0]}=[]'"

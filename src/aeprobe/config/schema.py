@@ -127,15 +127,11 @@ OPTIMIZER_NUMBERS = {"lr": POSITIVE, "weight_decay": NOT_NEGATIVE}  # torch take
 
 
 def key(neutral: Any = MISSING, role: str = "", rule: Rule | None = None, node: str = "") -> Any:
-    """Declare a key.
+    """Declare a key, with its neutral value and the range of one other than null.
 
-    Args:
-        neutral: its value where a stored configuration lacks it.
-        role: of one that changes no number of the experiment, so that a table folds runs that differ in it alone:
-            "name" of a run, its directory or what a search looks at; "display", which may be typed with resume=;
-            "place", where and how fast it is computed, which may change the last bits.
-        rule: the range of a value other than null.
-        node: "one" that names a class by its `_target_`, "several" by names of the person's own, "or a word".
+    A table folds runs that differ only in keys that have a `role`, since these change no number: the "name" of a
+    run; "display", which may be typed with resume=; the "place" where it is computed. A `node` is "one" that names
+    a class by its `_target_`, "several" by names of the person's own, or stands for "a word".
     """
     metadata = {"role": role, "rule": rule, "node": node}
     if isinstance(neutral, list | dict):
@@ -148,11 +144,6 @@ def node(target: str | None = None) -> Any:
     return key({"_target_": target}, node="one")
 
 
-def nodes_by_name(role: str = "") -> Any:
-    """Declare nodes by names of the person's own."""
-    return key({}, role, node="several")
-
-
 @dataclass
 class StageConfig:
     """The settings that both stages have."""
@@ -161,8 +152,8 @@ class StageConfig:
     max_epochs: int = key(rule=COUNT)
     optimizer: dict[str, Any] = key({}, node="one")
     scheduler: dict[str, Any] = key({}, node="one")
-    callbacks: dict[str, Any] = nodes_by_name()
-    metrics: dict[str, Any] = nodes_by_name("display")
+    callbacks: dict[str, Any] = key({}, node="several")
+    metrics: dict[str, Any] = key({}, "display", node="several")
     monitor: str = key("val/loss")
 
     def epochs(self, trainer: "TrainerConfig") -> int:
@@ -176,11 +167,11 @@ class AutoencoderConfig(StageConfig):
 
     _target_: str = key(MODULE)
     network: dict[str, Any] = node("aeprobe.models.networks.MLPAutoencoder")
-    loss: Any = key("mse", rule=word_or_node("mse", "bce", "l1"), node="or a word")
+    loss: Any = key("mse", rule=word_or_node("mse", "bce", "l1"), node="a word")
     augmentation: dict[str, Any] = node()
     corruption: dict[str, Any] = node()
     regularizer: dict[str, Any] = node()
-    evaluations: dict[str, Any] = nodes_by_name("display")
+    evaluations: dict[str, Any] = key({}, "display", node="several")
 
 
 @dataclass
@@ -190,7 +181,7 @@ class ClassifierConfig(StageConfig):
     head: dict[str, Any] = node("aeprobe.models.networks.MLP")
     encoder: Encoder = key(Encoder.frozen)
     encoder_lr: float | None = key(None, rule=POSITIVE)
-    loss: Any = key("cross_entropy", rule=word_or_node("cross_entropy"), node="or a word")
+    loss: Any = key("cross_entropy", rule=word_or_node("cross_entropy"), node="a word")
     standardize: bool = key(False)
     code_noise: float = key(0.0, rule=NOT_NEGATIVE)
     loss_on: LossOn = key(LossOn.logits)
@@ -236,7 +227,7 @@ class TrainerConfig:
     progress: str = key("auto", "display", one_of("auto", "true", "false"))
     figures: bool = key(True, "display")
     evaluate: bool = key(False, "display")
-    recorders: dict[str, Any] = nodes_by_name("display")
+    recorders: dict[str, Any] = key({}, "display", node="several")
     figure_epochs: list[int] = key([1, 5, 9], "display", EPOCHS)
 
 
@@ -250,8 +241,8 @@ class Config:
     outputs: str = key("outputs", "name")
     sweep: str = key("", "name")
     objective: str | None = key(None, "name")
-    logger: dict[str, Any] = nodes_by_name("display")
-    after: dict[str, Any] = nodes_by_name("display")
+    logger: dict[str, Any] = key({}, "display", node="several")
+    after: dict[str, Any] = key({}, "display", node="several")
     plugins: list[str] = key([], "display")
     probe: dict[str, Any] = key({}, node="one")
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
