@@ -23,7 +23,6 @@ from omegaconf import DictConfig
 from aeprobe.cli.multirun import compose_job, require_comparable
 from aeprobe.config import objective
 from aeprobe.config.checks import check
-from aeprobe.config.overrides import with_preset
 from aeprobe.errors import AeprobeError
 
 if TYPE_CHECKING:
@@ -57,7 +56,8 @@ class OptunaSweeper(Sweeper):
             AeprobeError: nothing varies, a value cannot be, or the study is another one; nothing was stored.
         """
         parser = OverridesParser.create(config_loader=self.loader)
-        given = parser.parse_overrides(with_preset(self.params, arguments))
+        preset = [f"{key}={value}" for key, value in (self.params or {}).items()]
+        given = parser.parse_overrides([*preset, *arguments])
         overrides = {override.get_key_element(): override for override in given}
         self.lines = {key: str(override.input_line) for key, override in overrides.items()}  # in their order
         self.space = {key: distribution(each) for key, each in overrides.items() if each.is_sweep_override()}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from aeprobe.config.checks import no_such_key
-from aeprobe.config.overrides import check_arguments, override, with_homes, with_preset
+from aeprobe.config.overrides import check_arguments, override, with_homes
 from aeprobe.errors import AeprobeError
 
 # Any name that a file system takes, and those in which a grammar would see something else.
@@ -98,10 +98,3 @@ def test_what_is_no_name_of_a_file_is_told_what_to_type() -> None:
     check_arguments(
         ["experiment=[]", "callbacks@autoencoder.callbacks=[ema,lr_monitor]", "~experiment", "data='3'"]
     )
-
-
-def test_what_is_typed_takes_the_place_of_what_a_preset_varies() -> None:
-    params = {"autoencoder.optimizer.lr": "1,2", "seed": "0,1"}
-    for typed in ("+autoencoder.optimizer.lr=4,5", "++autoencoder.optimizer={lr: 3}"):
-        assert with_preset(params, [typed]) == ["seed=0,1", typed]
-    assert with_preset(params, ["data.std=2"]) == ["autoencoder.optimizer.lr=1,2", "seed=0,1", "data.std=2"]

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aeprobe.cli.failures import tell_once
 from aeprobe.config import objective
 from aeprobe.config.checks import check
-from aeprobe.config.overrides import override, with_preset
+from aeprobe.config.overrides import override
 from aeprobe.config.schema import STAGES, Config, Stage, plain
 from aeprobe.config.settings import changes_a_number, complete, flat
 from aeprobe.errors import AeprobeError
@@ -102,9 +102,11 @@ def compose_job(loader: ConfigLoader, config: DictConfig, overrides: Sequence[st
 def _tried(config: DictConfig) -> Iterator[Config]:
     """Yield the first job of a grid, and one for each further value, but those that are refused by themselves."""
     loader = GlobalHydra.instance().config_loader()
-    typed = with_preset(config.hydra.sweeper.get("params"), list(config.hydra.overrides.task))
-    lines = {}
-    for parsed in OverridesParser.create(config_loader=loader).parse_overrides(typed):
+    preset = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    lines = {}  # of a key that is typed, too, the latter, as in Hydra's sweeper
+    for parsed in OverridesParser.create(config_loader=loader).parse_overrides(
+        [*preset, *config.hydra.overrides.task]
+    ):
         key, varies = parsed.get_key_element(), parsed.is_discrete_sweep()
         lines[key] = [f"{key}={v}" for v in parsed.sweep_string_iterator()] if varies else [parsed.input_line]
     first = {key: choices[0] for key, choices in lines.items()}

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,7 +11,6 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Quoted
 from hydra.errors import HydraException
 from omegaconf import ListConfig, OmegaConf
 
-from aeprobe.config.settings import flat
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import PATHS, home
 
@@ -69,11 +68,6 @@ def key_of(parsed: Override) -> str:
     return parsed.package or parsed.key_or_group.replace("/", ".")
 
 
-def _choices(parsed: Override) -> list[Any]:
-    value = parsed.value()
-    return value.list if isinstance(value, ChoiceSweep) else [value]
-
-
 def check_arguments(arguments: Sequence[str]) -> None:
     """Refuse what Hydra does not notice: a key that is given twice, and for a group what is no name of a file.
 
@@ -84,7 +78,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         try:
             parsed = OverridesParser.create().parse_override(argument)
-            choices = _choices(parsed)
+            value = parsed.value()
         except (HydraException, ValueError):
             continue  # an option, or Hydra tells what is wrong with it
         key, group = key_of(parsed), parsed.key_or_group
@@ -92,26 +86,13 @@ def check_arguments(arguments: Sequence[str]) -> None:
         other = given.setdefault((key, file, parsed.is_delete()), argument)
         if other is not argument:
             raise AeprobeError(f"{other} and {argument}: {key} is given twice; give it once")
+        choices = value.list if isinstance(value, ChoiceSweep) else [value]
         named = parsed.is_delete() or all(isinstance(one, str | QuotedString | Glob | list) for one in choices)
         if file and not named:
             raise AeprobeError(
                 f"{argument}: {group} takes the name of a file in conf/, in quotes where it looks like a number; "
                 f"for none of them: '{argument.partition('=')[0]}=[]'"
             )
-
-
-def with_preset(params: Mapping[str, str] | None, arguments: Sequence[str]) -> list[str]:
-    """Return what was typed for a multirun, after what its preset varies that no typed key takes the place of.
-
-    >>> with_preset({"seed": "0,1", "data.std": "1,2"}, ["++data={std: 3}"])
-    ['seed=0,1', '++data={std: 3}']
-    """
-    parse = OverridesParser.create().parse_override
-    typed = set[str]()
-    for parsed in map(parse, arguments):
-        typed |= {key_of(parsed)}.union(*(flat({key_of(parsed): choice}) for choice in _choices(parsed)))
-    preset = [f"{key}={value}" for key, value in (params or {}).items()]
-    return [*(line for line in preset if key_of(parse(line)) not in typed), *arguments]
 
 
 def as_typed(overrides: Sequence[str]) -> list[str]:
