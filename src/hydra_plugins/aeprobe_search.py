@@ -159,7 +159,9 @@ def distribution(override: Override) -> "BaseDistribution":
         return CategoricalDistribution([*dict.fromkeys(override.sweep_string_iterator())])
     interval = override.value()
     assert isinstance(interval, IntervalSweep)
-    low, high, logarithmic = interval.start or 0.0, interval.end or 0.0, "log" in interval.tags
+    low, high, logarithmic = interval.start, interval.end, "log" in interval.tags
+    assert low is not None
+    assert high is not None
     try:
         if type(low) is int:
             return IntDistribution(low, int(high), logarithmic)

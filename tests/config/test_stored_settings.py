@@ -11,7 +11,6 @@ import pytest
 import torch
 from conftest import metrics, rewrite, run_here
 from images import write_folder
-from same_runs import resume_here
 
 from aeprobe.cli.resume import resume
 from aeprobe.config.schema import plain
@@ -129,12 +128,6 @@ def test_finite_weights_that_give_no_finite_loss_end_a_test_as_failed(tmp_path: 
         run_here(tmp_path / "test", ["stage=test", f"ckpt={run}", "trainer.figures=false"])
     found = metrics(tmp_path / "test")
     assert (found["status"], found["final"]) == ("failed", {})
-
-
-def test_a_stored_number_of_threads_is_checked(stolen: Path) -> None:
-    rewrite(stolen, lambda found: found.update(threads="2"))
-    with pytest.raises(AeprobeError, match=r"metrics.json: threads=2: must be from 1 to"):
-        resume_here(stolen.parent)
 
 
 def test_every_setting_is_the_same_after_it_was_stored(stolen: Path) -> None:
