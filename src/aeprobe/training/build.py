@@ -39,9 +39,7 @@ from aeprobe.training import instantiate
 from aeprobe.training.built import BuiltStage
 
 TRIED = 8  # images that a loss is tried on
-# The keys that a typed file of conf/ stands for.
-GROUPS: dict[str, tuple[str, ...]] = {"data": ("data.name", "data.source._target_")}
-GROUPS |= {f"{stage}.{name}": (f"{stage}.{name}._target_",) for stage, name in NETWORKS.items()}
+GROUPS = [f"{stage}.{name}" for stage, name in NETWORKS.items()]  # a typed file of conf/ stands for its class
 
 
 class Origin:
@@ -72,15 +70,15 @@ class Origin:
             if stage == "autoencoder" or config.stage.trains_nothing:  # a new head is free
                 fixed[f"{stage}.{name}"] = self.settings.get(name)
         for typed_key, override in typed.items():
-            for key in GROUPS.get(typed_key, (typed_key,)):
-                place = ".".join(key.split(".")[:2])
-                wanted, had = value_of(config, key), value_of({"in": fixed.get(place)}, f"in{key[len(place) :]}")
-                if isinstance(wanted, list) and isinstance(had, list) and len(wanted) == len(had):
-                    wanted = [before if now == "auto" else now for now, before in zip(wanted, had, strict=True)]
-                if place in fixed and wanted != had:
-                    raise AeprobeError(
-                        f"{override}: the checkpoint {path} was trained with {key}={had}; drop the override"
-                    )
+            key = f"{typed_key}._target_" if typed_key in GROUPS else typed_key
+            place = ".".join(key.split(".")[:2])
+            wanted, had = value_of(config, key), value_of({"in": fixed.get(place)}, f"in{key[len(place) :]}")
+            if isinstance(wanted, list) and isinstance(had, list) and len(wanted) == len(had):
+                wanted = [before if now == "auto" else now for now, before in zip(wanted, had, strict=True)]
+            if place in fixed and wanted != had:
+                raise AeprobeError(
+                    f"{override}: the checkpoint {path} was trained with {key}={had}; drop the override"
+                )
 
     def restore(self, **training: Any) -> Any:
         """Return the checkpoint's module, in eval mode; with arguments of training, to go on with it."""
@@ -91,17 +89,10 @@ class Origin:
 def build(
     name: str, config: Config, overrides: Sequence[str], directory: RunDirectory, stored: bool = False
 ) -> BuiltStage:
-    """Build one stage of a run.
+    """Build one stage of a run: "autoencoder", "classifier", "test" or "probe".
 
-    Args:
-        name: "autoencoder", "classifier", "test" or "probe".
-        config: as `validate` returned it.
-        overrides: as they were typed.
-        directory: the stage's; its `last` is the stage's own checkpoint, to go on from.
-        stored: the configuration is that of an earlier run, which goes on as it began.
-
-    Raises:
-        AeprobeError: a checkpoint contradicts the configuration or the data, or something cannot be built.
+    It goes on from `last` of its `directory`; a `stored` configuration is that of an earlier run. What is not as
+    a checkpoint has it, or cannot be built, ends in an AeprobeError.
     """
     probed, alone = config.stage == Stage.probe, config.stage not in (Stage.all, Stage.autoencoder)
     typed = typed_values(overrides) if alone else {}  # the others start from no checkpoint of another run

@@ -15,9 +15,8 @@ from aeprobe.models import checkpoints
 from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import Metrics
 from aeprobe.training.built import BuiltStage
-from aeprobe.training.display import Display
 from aeprobe.training.loggers import add_hparams, write_scalars
-from aeprobe.training.recorder import Recorder
+from aeprobe.training.recorder import Display, Recorder
 from aeprobe.training.trainer import shows_progress
 
 

@@ -15,7 +15,7 @@ from aeprobe.data.sampler import steps
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Evaluation, Subject
 from aeprobe.training.built import BuiltStage
-from aeprobe.training.display import Display
+from aeprobe.training.recorder import Display
 
 log = logging.getLogger("aeprobe")
 

@@ -1,4 +1,4 @@
-"""Record a training: an epoch's row, and a value for every step.
+"""Record a training: an epoch's row, a value for every step, and what a person's own recorders keep and show.
 
 `self.log` on every training step costs nearly a millisecond, more than the classifier's arithmetic. So the
 steps' metrics stay tensors until the epoch's end, and are then written all at once: a value for every step
@@ -7,6 +7,7 @@ in TensorBoard, their mean over samples in metrics.json.
 
 import logging
 import time
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,8 +16,11 @@ import torch
 from torch import Tensor
 
 from aeprobe.errors import AeprobeError
+from aeprobe.evaluation import Figures
 from aeprobe.processes.collectives import mean
+from aeprobe.runs.metrics import Metrics
 from aeprobe.runs.rundir import RunDirectory
+from aeprobe.training.built import BuiltStage
 from aeprobe.training.loggers import flush, write_scalars
 from aeprobe.wording import numbers
 
@@ -26,24 +30,14 @@ log = logging.getLogger("aeprobe")
 class Recorder(L.Callback):
     """Write every epoch's row to metrics.json and TensorBoard, and print it as a line.
 
-    Args:
-        directory: the run's.
-        name: the stage, as it is printed.
-
-    Attributes:
-        epochs: the rows of metrics.json.
-        steps: "step" and each tag of the steps' curves, a number for every optimizer step of this process.
-        epoch_steps: optimizer steps at each of its epochs' ends.
-
-    Raises:
-        AeprobeError: from the epoch in which a training metric is no longer finite.
+    An epoch in which a loss, a metric or a weight is no longer finite ends in an AeprobeError.
     """
 
     def __init__(self, directory: RunDirectory, name: str) -> None:
         self.directory, self.name = directory, name
-        self.epochs: list[dict[str, Any]] = []
-        self.steps: dict[str, list[float]] = {}
-        self.epoch_steps: list[int] = []
+        self.epochs: list[dict[str, Any]] = []  # the rows of metrics.json
+        self.steps: dict[str, list[float]] = {}  # by "step" and each tag, a number for every optimizer step
+        self.epoch_steps: list[int] = []  # optimizer steps at each epoch's end
         self._row: dict[str, Any] = {}  # of this epoch, as all that follow
         self._values: dict[str, Tensor] = {}
         self._rates: list[float] = []
@@ -81,14 +75,10 @@ class Recorder(L.Callback):
         self._rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
-        """Keep the metrics of a step, in one tensor for all steps of the epoch.
-
-        A list of small tensors would do, but each of them keeps the allocator from reusing the memory around
-        it: 0.1 MB a step, until the epoch's end.
-        """
+        """Keep the metrics of a step."""
         step = len(self._rates) - 1
         for key, value in module.step_metrics.items():
-            if key not in self._values:
+            if key not in self._values:  # small tensors would keep the allocator from the memory around them
                 self._values[key] = value.new_empty(int(trainer.num_training_batches))
             self._values[key][step] = value
         self._ended = time.perf_counter()
@@ -161,3 +151,32 @@ class Recorder(L.Callback):
         for step, row in enumerate(zip(*series.values(), strict=True), start=first + 1):
             write_scalars(trainer, dict(zip(series, row, strict=True)), step)
         write_scalars(trainer, {k: v for k, v in self.epochs[-1].items() if "/" in k}, last)
+
+
+class Display(L.Callback):
+    """A callback below `trainer.recorders`: it keeps something while a stage trains, and shows it after the test.
+
+    Its arguments are the keys of its node; its state is kept in the checkpoint.
+    """
+
+    def begin(self, stage: BuiltStage, images: bool) -> None:
+        """Look at a stage before it is trained, while its data are still images.
+
+        Args:
+            stage: whose `directory` notes what fails meanwhile.
+            images: whether to show the images themselves too; not where another stage of the run does.
+        """
+
+    @abstractmethod
+    def show(
+        self, trainer: L.Trainer, recorder: Recorder, results: Metrics, step: int, more: Figures = ()
+    ) -> None:
+        """Show the stage, in every process.
+
+        Args:
+            trainer: after its test.
+            recorder: with the rows and curves of the training.
+            results: what metrics.json says of the test.
+            step: optimizer steps that made the weights.
+            more: figures of what was evaluated.
+        """

@@ -22,8 +22,7 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.runs.metrics import Metrics
 from aeprobe.training.built import BuiltStage
-from aeprobe.training.display import Display
-from aeprobe.training.recorder import Recorder
+from aeprobe.training.recorder import Display, Recorder
 from aeprobe_tools.figures import prepare, tensorboard
 from aeprobe_tools.figures.charts import DPI, Drawing
 from aeprobe_tools.figures.curves import History
