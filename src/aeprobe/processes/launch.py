@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aeprobe.config.schema import STAGES, Config, Stage
+from aeprobe.config.schema import STAGES, Config
 from aeprobe.errors import AeprobeError
 
 
@@ -43,8 +43,6 @@ def here() -> Place:
 def require_as_started(config: Config, typed: Mapping[str, str]) -> None:
     """Take the numbers of devices and machines from torchrun or srun, and refuse what contradicts them."""
     trainer, place = config.trainer, launched()
-    if config.stage == Stage.probe and (trainer.strategy == "ddp" or (place and place.world > 1)):
-        raise AeprobeError("stage=probe: computes in one process, with several threads; drop trainer=ddp")
     if trainer.strategy != "ddp":
         several = [f"trainer.{name}={n}" for name in ("devices", "num_nodes") if (n := getattr(trainer, name)) > 1]
         many = [f"{place.world} processes were started"] if place and place.world > 1 else []

@@ -65,7 +65,7 @@ class RunDirectory:
         if not self.last:
             leftovers += self.checkpoints.glob("*.ckpt")
             self.metrics = {}
-        for path in leftovers:
+        for path in filter(Path.is_file, leftovers):  # the projector's are in folders
             path.unlink()
         self.checkpoints.mkdir(exist_ok=True)
         self.write(**header)
