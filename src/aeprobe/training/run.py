@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 
 from aeprobe import nodes
 from aeprobe.after import After
-from aeprobe.config.schema import STAGES, Config, Stage, plain
+from aeprobe.config.schema import STAGES, THREADS, Config, Stage, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.processes import collectives
 from aeprobe.processes.launch import here
@@ -133,7 +133,9 @@ def _take_up(directory: RunDirectory, request: Request) -> bool:
 
     directory.metrics, directory.last = collectives.on_rank_zero(take_up)
     if directory.last:
-        aeprobe.runtime.threads(directory.metrics["threads"])  # others would give other bits
+        threads = directory.metrics.get("threads")  # others would give other bits
+        THREADS.require(f"{directory.path / 'metrics.json'}: threads", threads)
+        aeprobe.runtime.threads(threads)
     complete = bool(directory.metrics) and _is_complete(directory.metrics, config)
     if complete and directory.metrics["overrides"] != [*request.overrides]:  # they were typed for another stage
         directory.write(config=plain(config), overrides=[*request.overrides])
