@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TYPED, metrics, python, run_here, scalars, train
+from conftest import REPO, TYPED, metrics, python, rewrite, run_here, scalars, train
 from same_runs import SETTINGS, assert_equal_runs, resume_here, wait_for, without_times
 from warm import TRAIN
 
@@ -184,6 +184,7 @@ def test_two_at_once_are_one_too_many(whole: Path, tmp_path: Path) -> None:
     from aeprobe.runs.rundir import RunDirectory
 
     shutil.copytree(whole, tmp_path / "run")
+    rewrite(tmp_path / "run" / "autoencoder", lambda found: found.update(status="running"))
     first = RunDirectory(tmp_path / "run" / "autoencoder")
     first.lock()
     with pytest.raises(AeprobeError, match="another process is running it"):

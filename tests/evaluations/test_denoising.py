@@ -173,14 +173,14 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 
 
 def test_without_its_package_it_is_left_out_unless_it_was_typed(
-    trained: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    trained: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     from aeprobe.training import instantiate
 
     monkeypatch.setattr(instantiate, "find_spec", lambda _: None)
-    words = ["stage=test", f"ckpt={trained}/autoencoder", f"data.root={root}", "trainer.figures=false"]
+    words = ["stage=test", f"ckpt={trained}/autoencoder", "data=folder", f"data.root={few}", "data.val_size=20"]
     with pytest.raises(AeprobeError, match=r"skimage is not installed: pip install 'aeprobe\[denoising\]'"):
         run_here(tmp_path / "run", [*words, CHOSEN[0]])
-    run_here(tmp_path / "run", [*words, "trainer.limit_test_batches=1"])
+    run_here(tmp_path / "run", [*words, "trainer.figures=false"])
     assert metrics(tmp_path / "run")["evaluations"].keys() == {"compression"}
     assert "left out" in caplog.text

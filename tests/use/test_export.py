@@ -25,7 +25,7 @@ from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.conv import ConvAutoencoder
-from aeprobe.models.networks import MLP, MLPAutoencoder
+from aeprobe.models.networks import MLP
 from aeprobe.models.variational import VariationalAutoencoder
 from aeprobe_tools.use import export
 
@@ -302,11 +302,9 @@ def test_other_networks_and_images_in_colours() -> None:
     """Each module is compared with its file while that is made."""
     shape, conv = (3, 16, 16), ConvAutoencoder((3, 16, 16), [4, 8], 5)
     images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (9, *shape), np.uint8))
-    mlp = MLPAutoencoder(shape, [768, 20, 5], batch_norm=True, dropout=0.2)
     head = MLP([5, 4, 3], batch_norm=True, dropout=0.2)
     for module in (
-        Autoencoder(conv, shape),
-        VariationalAutoencoder(network=mlp, shape=shape, mean=0.2, std=0.3),
+        VariationalAutoencoder(network=conv, shape=shape, mean=0.2, std=0.3),
         Classifier(conv.encoder, head, shape, standardize=True, code_noise=0.1),
     ):
         files = [*export.exported(module.eval(), images, [*export.FORMATS], {})]
