@@ -19,8 +19,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from aeprobe.wording import distinct
 
-STEPS, EPOCHS = 1100, 11  # more points of a curve and more images than a server shows by itself
-EVERY = STEPS // EPOCHS
+EPOCHS = {"autoencoder": 11, "classifier": 2}
+EVERY = 100
+STEPS = EVERY * EPOCHS["autoencoder"]  # more points of a curve, and more images, than a server shows by itself
 KINDS = {"autoencoder": ["loss"], "classifier": ["loss", "accuracy"]}
 
 
@@ -28,10 +29,10 @@ KINDS = {"autoencoder": ["loss"], "classifier": ["loss", "accuracy"]}
 def run(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """`stage=all`, many epochs of few small batches each."""
     cwd = tmp_path_factory.mktemp("tensorboard")
-    short = [f"trainer.limit_epochs={EPOCHS}", f"trainer.limit_train_batches={EVERY}"]
-    short += [f"trainer.figure_epochs={[*range(1, EPOCHS)]}"]
-    for stage in KINDS:
-        short += [f"{stage}.max_epochs={EPOCHS}", f"{stage}.batch_size=10"]
+    short = [f"trainer.limit_epochs={EPOCHS['autoencoder']}", f"trainer.limit_train_batches={EVERY}"]
+    short += [f"trainer.figure_epochs={[*range(1, EPOCHS['autoencoder'])]}"]
+    for stage, epochs in EPOCHS.items():
+        short += [f"{stage}.max_epochs={epochs}", f"{stage}.batch_size=10"]
     result = train("trainer=debug", *short, f"data.root={root}", cwd=cwd)
     assert result.status == 0, result.err
     return only(cwd / "outputs" / "all")
@@ -45,7 +46,7 @@ def events(run: Path, stage: str) -> EventAccumulator:
 @pytest.mark.parametrize("stage", KINDS)
 def test_scalars_are_all_there_and_equal_metrics_json(run: Path, stage: str) -> None:
     found, logged = metrics(run / stage), events(run, stage)
-    kinds = KINDS[stage]
+    kinds, steps = KINDS[stage], EVERY * EPOCHS[stage]
     points = {tag: [(e.step, e.value) for e in logged.Scalars(tag)] for tag in logged.Tags()["scalars"]}
     per_step = {"train/lr", *(f"train/{kind}_step" for kind in kinds)}
     per_epoch = {key for key in distinct(found["epochs"][0]) if "/" in key}
@@ -53,11 +54,11 @@ def test_scalars_are_all_there_and_equal_metrics_json(run: Path, stage: str) -> 
     batches = {"test_batch_accuracy"} if stage == "classifier" else set()
     assert points.keys() == per_step | per_epoch | once | batches
     for tag in per_step:
-        assert [step for step, _ in points[tag]] == [*range(1, STEPS + 1)]
+        assert [step for step, _ in points[tag]] == [*range(1, steps + 1)]
     for tag in per_epoch:
         assert points[tag] == [(EVERY * row["epoch"], pytest.approx(row[tag])) for row in found["epochs"]]
     for tag in once:
-        assert points[tag] == [(STEPS, pytest.approx(found["final"][tag.removeprefix("final/")]))]
+        assert points[tag] == [(steps, pytest.approx(found["final"][tag.removeprefix("final/")]))]
     for tag in batches:
         assert points[tag] == [(i, pytest.approx(v)) for i, v in enumerate(found["test_batch_accuracy"], start=1)]
     longer = [tuple(curve) for curve in points.values() if len(curve) > 1]
@@ -80,7 +81,7 @@ def test_every_figure_is_an_image_and_two_files(run: Path, stage: str) -> None:
             assert [image.step for image in images] == [*range(EVERY, STEPS + 1, EVERY)]
             assert images[0].encoded_image_string != images[1].encoded_image_string
         else:
-            assert [image.step for image in images] == [STEPS]
+            assert [image.step for image in images] == [EVERY * EPOCHS[stage]]
             assert images[0].encoded_image_string == png
             size = tuple(int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
             assert (images[0].width, images[0].height) == size
@@ -101,7 +102,7 @@ def test_figures_say_what_metrics_json_says(run: Path) -> None:
     assert data("autoencoder", "val_loss")["value"] == [row["val/loss"] for row in first["epochs"]]
     assert data("autoencoder", "train_loss")["epoch_step"] == [*range(EVERY, STEPS + 1, EVERY)]
     rows = data("autoencoder", "reconstructions")
-    assert rows["epochs"] == [*range(1, EPOCHS + 1)]
+    assert rows["epochs"] == [*range(1, EPOCHS["autoencoder"] + 1)]
     assert rows["mse"][0] != rows["mse"][1]
     counts = data("autoencoder", "class_histogram")
     assert [sum(counts[split]) for split in ("train", "val", "test")] == [55_000, 5_000, 10_000]
