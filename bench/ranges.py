@@ -8,19 +8,18 @@ from typing import Any
 import yaml
 
 from aeprobe.config.settings import fingerprint
-from aeprobe_tools.results import ranges
-from aeprobe_tools.results.seeds import gather, spread
-from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.report import comparison
+from aeprobe_tools.results.stage_run import StageRun, gather, spread
 
 
 def write(name: str, paths: list[Path]) -> None:
     """Add the finished runs of one experiment, of different seeds, under its name."""
     stages = {stage: measured(runs) for stage, runs in gather(paths).items() if runs}
     content = yaml.safe_dump(
-        ranges.on_file() | {name: stages}, sort_keys=False, default_flow_style=None, width=200
+        comparison.ranges() | {name: stages}, sort_keys=False, default_flow_style=None, width=200
     )
-    head = ranges.FILE.read_text().partition("\n")[0]
-    ranges.FILE.write_text(f"{head}\n{content}")
+    head = comparison.RANGES.read_text().partition("\n")[0]
+    comparison.RANGES.write_text(f"{head}\n{content}")
 
 
 def measured(runs: list[StageRun]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Commands that print: their failures, and a standard output whose reader may go."""
+"""Commands that print: each expected failure of theirs is one line."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from aeprobe.signals import end_by_signals
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
-    """Make a command of its main: an expected failure is one line and status 1, a closed pipe silence."""
+    """Make a command of its main: an expected failure is one line and status 1, a reader that has gone silence."""
 
     @wraps(main)
     def told(arguments: Sequence[str] | None = None) -> int:
@@ -24,21 +24,10 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             tell("interrupted; nothing is half-written")
             return 130
         except BrokenPipeError:
-            _silence_output()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python writes again at its end
             return 141  # as a shell has it for SIGPIPE
-        except AeprobeError as error:
+        except (AeprobeError, OSError) as error:  # of a path that cannot be: too long, or behind a closed door
             tell(str(error))
-        except OSError as error:  # of a path that cannot be: too long, or behind a closed door
-            if error.filename is None:
-                _silence_output()
-                tell(f"standard output cannot be written ({error.strerror})")
-            else:
-                tell(f"{error.filename}: {error.strerror}")
-        return 1
+            return 1
 
     return told
-
-
-def _silence_output() -> None:
-    """Send nowhere what was not written yet, which Python would try again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,6 +11,7 @@ from aeprobe.files import write_atomically
 
 BEYOND = "Beyond the report"
 PLAYGROUND = "playground.html"  # that of `aeprobe playground`
+MARK = "aeprobe</title>"  # of every page
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,11 @@ def template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def require_own(file: Path, mark: str, what: str) -> None:
-    """Refuse to replace a file that is no earlier page of the kind, which has the mark in it."""
-    if file.is_file() and file.stat().st_size and mark not in file.read_text(errors="replace"):
-        raise AeprobeError(f"{file} is there already, and no {what}: choose another --output")
-
-
 def write_page(file: Path, page: str) -> None:
-    """Write a page, complete or not at all."""
+    """Write a page, complete or not at all; a file that is no earlier page is not replaced."""
     try:
+        if file.is_file() and file.stat().st_size and MARK not in file.read_text(errors="replace"):
+            raise AeprobeError(f"{file} is there already, and no page of aeprobe: choose another --output")
         write_atomically(file, page.encode())
     except OSError as error:
         raise AeprobeError(f"{file} cannot be written ({error.strerror}): choose another --output") from error

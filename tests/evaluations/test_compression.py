@@ -141,7 +141,7 @@ def test_images_of_any_shape_and_a_convolutional_network(shape: tuple[int, int, 
     assert [row["bytes"] for row in numbers["rates"]] == [0.75, 3, 6, 12]
     assert bool(numbers["files"]) == (shape[0] != 2)
     drawing = curves(numbers)
-    assert "Codes of 60 test images: 0.75 bytes (MSE " in drawing.alt
+    assert "60 test images; code, 2 to 32 bits: 0.75 bytes (MSE " in drawing.alt
     assert ("PNG, lossless: " in drawing.alt) == (shape[0] != 2)
 
 
@@ -183,9 +183,9 @@ def test_measured_again_from_the_command_line(tmp_path: Path) -> None:
     accuracy = metrics(tmp_path / "both" / "classifier")["final"]["test/accuracy"]
     assert rows[32]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
     drawn = json.loads((tmp_path / "run" / "figures" / "compression.json").read_text())
-    assert drawn["alt"].startswith("Codes of 300 test images: 15 bytes (MSE ")
+    assert drawn["alt"].startswith("300 test images; code, 4 to 32 bits: 15 bytes (MSE ")
     again = Page(tmp_path / "run" / "report.html")
-    assert "At 8 bits a number an image takes 30 bytes" in again.text
+    assert "With 8 bits for each number an image takes 30 bytes" in again.text
     assert again.table("Beyond the report · Codes of 300 test images")["8"][0] == "30"
     assert drawn["alt"] in [picture["alt"] for picture in again.pictures]
 
@@ -219,8 +219,8 @@ def numbers_of(mse: float, code: int = 30) -> dict[str, Any]:
 
 
 SENTENCES = {
-    0.005: "JPEG needs 300 bytes for that MSE or less (quality 50 of those that were measured: 0.0020), 10",
-    0.001: "JPEG has an MSE of 0.0020 at its best, quality 50.",
+    0.005: "JPEG needs 300 bytes for that MSE or less (quality 50).",
+    0.001: "JPEG has a larger MSE at every quality.",
 }
 
 
@@ -229,10 +229,9 @@ def test_the_sentence_says_where_jpeg_never_gets(mse: float, tmp_path: Path) -> 
     of = made("test", config=CONFIG, evaluations={"compression": numbers_of(mse)})
     shown = page(write_stage(tmp_path / "run", of, figures=False))
     assert SENTENCES[mse] in shown.text
-    assert "1.00% more than that of the code as it is, which takes 120 bytes (0.043 dB)" in shown.text
-    assert "WebP needs 90 bytes for that MSE or less (quality 0 " in shown.text
-    assert "WebP loses nothing" not in shown.text  # quality 0 is not lossless
-    assert "PNG loses nothing in 270 bytes" in shown.text
+    assert f"the code as it is takes 120 bytes and has {mse / 1.01:.5f}" in shown.text
+    assert "WebP needs 90 bytes for that MSE or less (quality 0)" in shown.text
+    assert "PNG needs 270 bytes for that MSE or less (lossless)" in shown.text
 
 
 def test_numbers_that_the_class_cannot_read_cost_no_page(tmp_path: Path) -> None:

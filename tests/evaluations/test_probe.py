@@ -95,7 +95,7 @@ def test_table_page_and_figure_show_it(probed: Path) -> None:
     name = "test/logistic_accuracy_200"
     assert row["metrics"][name]["mean"] == metrics(probed)["final"][name]
     page = made(probed)
-    assert "Simple classifiers on an encoder's codes of MNIST" in page.text
+    assert "Simple classifiers on an encoder's codes: MNIST" in page.text
     assert "Logistic regression on the codes" in page.text
     assert "Accuracy of nearest neighbours" in page.text
     assert "code, students" in page.text

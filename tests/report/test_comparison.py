@@ -6,7 +6,6 @@ import pytest
 from finished_runs import metrics
 
 from aeprobe_tools.report.comparison import fitting, wilson
-from aeprobe_tools.report.overview import duration
 from aeprobe_tools.results.stage_run import StageRun
 
 
@@ -26,15 +25,11 @@ def fit_of(stage: str, **last: float) -> str:
 
 def test_fitting_says_what_the_gap_says() -> None:
     assert fit_of("autoencoder", train_loss=0.004, val_loss=0.006).startswith(
-        "It overfits: the validation loss, 0.0060, is 50.0% above"
+        "It overfits: the validation loss is 0.0060, the training loss 0.0040."
     )
     linear = fit_of("autoencoder", train_loss=0.019, val_loss=0.0188)
     assert linear.startswith("It underfits rather than overfits")
-    assert "PCA with 30 components, reaches 0.0177" in linear
+    assert "PCA with 30 components reaches 0.0177" in linear
     falling = fit_of("classifier", train_loss=0.25, val_loss=0.25, before=0.26)
-    assert "still fell by 3.8% in the last epoch" in falling
+    assert "still fell by 3.8% at the end" in falling
     assert fit_of("classifier", train_loss=0.25, val_loss=0.25, before=0.2501).startswith("No sign of over- or")
-
-
-def test_durations() -> None:
-    assert [duration(s) for s in (0.42, 81.3, 1383.6, 7320)] == ["0.4 s", "81 s", "23 min 4 s", "2 h 2 min"]

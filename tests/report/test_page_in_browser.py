@@ -80,7 +80,7 @@ def test_contents_lead_to_headings(opened: Opened) -> None:
 
 def test_first_screen_answers(browser: Any, tmp_path: Path) -> None:
     page = Opened(browser, write_report([write_run(tmp_path / "run")]), 1200).page
-    for said in ("0.0205", "92.92", "about 0.02", "82 s", "python train.py experiment=report"):
+    for said in ("0.0205", "92.92", "about 0.02", "0:01:22", "python train.py experiment=report"):
         box = page.get_by_text(re.compile(re.escape(said))).first.bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= HEIGHT, said

@@ -200,7 +200,7 @@ def test_nothing_but_a_playground_is_replaced(run: Path, aeprobe: Callable[..., 
     page.write_text("mine")
     done = aeprobe(run)
     assert (done.status, done.out) == (1, "")
-    assert done.err == f"error: {page} is there already, and no playground: choose another --output\n"
+    assert done.err == f"error: {page} is there already, and no page of aeprobe: choose another --output\n"
     assert page.read_text() == "mine"
     page.unlink()
     (run / "report.html").write_text("a page without a link")

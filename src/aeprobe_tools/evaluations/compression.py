@@ -1,16 +1,16 @@
 """Bytes of an image as a quantised code, and what that loses, beside PCA and files of pictures."""
 
 import io
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import Image
 from torch import Tensor
 
 from aeprobe.data.datamodule import PART, ImageDataset
@@ -24,12 +24,10 @@ from aeprobe_tools.evaluations.quantizer import Quantizer, entropy, require_bits
 from aeprobe_tools.figures.charts import DARK, GREY, LETTERS, ORANGE, Drawing, new_axes
 from aeprobe_tools.figures.pca import ROUNDING, fitted
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
-from aeprobe_tools.wording import NONE, NOTHING, beside, counted, number, percent
+from aeprobe_tools.wording import NONE, counted, number, percent
 
-log = logging.getLogger("aeprobe")
 Row = Mapping[str, Any]
 Coder = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
-Points = Sequence[tuple[float, float]]  # bytes and MSE
 # Each format, its quality (None: lossless) and what Pillow is asked for: the smallest file that it can make.
 FORMATS: list[tuple[str, int | None, dict[str, Any]]] = [
     *(("JPEG", quality, {"quality": quality, "optimize": True}) for quality in (1, 5, 10, 15, 25, 50, 75, 95)),
@@ -38,7 +36,6 @@ FORMATS: list[tuple[str, int | None, dict[str, Any]]] = [
     ("PNG", None, {"optimize": True}),
 ]
 MOST, LEAST, NUMBERS = 1_000, 50, 4_000_000  # images that are written; fewer where each has many numbers
-MOST_SIDE = 16_383  # of WebP; JPEG takes more
 
 
 class Compression(Evaluation):
@@ -95,10 +92,29 @@ class Compression(Evaluation):
     def page(cls, numbers: Mapping[str, Any]) -> Blocks:
         """Yield a sentence, a table of rates, one of other codes, and the figure."""
         rates, files = numbers["rates"], numbers["files"]
-        (exact,) = (row for row in rates if row["bits"] == 32)
-        yield Text("An image in a few bytes", _sentence(_uniform(rates)[-1], exact, files))
-        yield _rate_table(rates, counted(numbers["images"], "test"))
-        yield _others_table(_uniform(numbers["pca"]), files, counted(numbers["picture_files"], "test"))
+        yield Text("An image in a few bytes", _sentence(_uniform(rates)[-1], rates[-1], files))
+        cells = [
+            [
+                f"{'float' if row['kind'] == 'float' else ''}{row['bits']}",
+                *(_plain(row["bytes"]), _plain(row["entropy_bytes"]), f"{row['mse']:.5f}"),
+                percent(row.get("accuracy")),
+            ]
+            for row in rates
+        ]
+        title = f"Codes of {counted(numbers['images'], 'test image')} in few bits"
+        note = (
+            "Bits of a number of the code; bytes of an image, without the decoder. Entropy: bytes that are needed "
+            "where each number is coded by itself as well as possible, estimated on these codes."
+        )
+        yield Table(BEYOND, title, ["Bits", "Bytes", "Entropy", "MSE", "Accuracy"], cells, note, numeric=True)
+        others = [("PCA", f"{row['bits']} bits", row) for row in _uniform(numbers["pca"])]
+        others += [(row["format"], _quality(row), row) for row in files]
+        cells = [
+            [*names, _plain(row["bytes"]), f"{row['mse']:.5f}", _plain(row["psnr"])] for *names, row in others
+        ]
+        note = f"Files of {counted(numbers['picture_files'], 'test image')}, with their headers; PCA of all."
+        head = ["", "", "Bytes", "MSE", "PSNR, dB"]
+        yield Table(BEYOND, "Other codes of the same images", head, cells, note, numeric=True)
         yield "compression"
 
     def _rates(
@@ -108,7 +124,6 @@ class Compression(Evaluation):
         encode, decode = coder
         codes = in_parts(encode, test.images)
         low, high = in_parts(encode, train).aminmax(dim=0)
-        largest = torch.finfo(torch.float16).max
         rows = []
         for bits in (*self.bits, 16, 32):
             values, entropy_bytes = codes, None
@@ -117,7 +132,7 @@ class Compression(Evaluation):
                 indices = quantizer.indices(codes)
                 values, entropy_bytes = quantizer.values(indices).to(codes), entropy(indices) / 8
             elif bits == 16:
-                values = codes.clamp(-largest, largest).half().to(codes)
+                values = codes.clamp(-65_504, 65_504).half().to(codes)
             total = 0.0
             for code, images in zip(values.split(PART), test.images.split(PART), strict=True):
                 total += (decode(code).double() - as_pixels(images).double()).square().sum().item()
@@ -136,35 +151,29 @@ def _classifier(subject: Subject, module: Autoencoder) -> Classifier | None:
     """Return the classifier of the same stage=all run, if it has this very encoder and the images have labels."""
     if subject.ckpt is None or (subject.splits["test"].labels < 0).any():
         return None
-    run = subject.ckpt.absolute().parent.parent.parent / "classifier"
-    try:
-        loaded = checkpoints.load(run) if run.is_dir() else None
-    except AeprobeError as error:
-        log.warning("compression: no accuracy: %s", error)
-        return None
-    if not isinstance(loaded, Classifier):
-        return None
-    theirs, ours = loaded.encoder.state_dict(), module.encoder.state_dict()
-    alike = theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name]) for name in ours)
-    return loaded if alike else None
+    with suppress(AeprobeError):
+        loaded = checkpoints.load(subject.ckpt.absolute().parents[2] / "classifier")
+        theirs, ours = loaded.encoder.state_dict(), module.encoder.state_dict()
+        alike = theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name]) for name in ours)
+        return loaded if isinstance(loaded, Classifier) and alike else None
+    return None
 
 
 def measured(images: Tensor) -> tuple[int, list[dict[str, Any]]]:
     """Write images, uint8, evenly spaced, as files; return how many, and a row for each format and quality.
 
-    None are written of other than 1 (grey) or 3 (colours) channels, or where a side is longer than `MOST_SIDE`.
+    None are written of other than 1 (grey) or 3 (colours) channels.
     """
-    _, channels, *sides = images.shape
-    if channels not in (1, 3) or max(sides) > MOST_SIDE:
+    channels = images.shape[1]
+    if channels not in (1, 3):
         return 0, []
     most = min(MOST, max(LEAST, NUMBERS // images[0].numel()))
     arrays = images[:: math.ceil(len(images) / most)].movedim(1, 3).numpy()
     pixels = [array[:, :, 0] if channels == 1 else array for array in arrays]
     rows = []
     for name, quality, options in FORMATS:
-        if name != "WebP" or features.check("webp"):
-            size, mse = np.mean([_written(array, name, options) for array in pixels], axis=0).tolist()
-            rows.append({"format": name, "quality": quality, "bytes": size, "mse": mse, "psnr": psnr(mse)})
+        size, mse = np.mean([_written(array, name, options) for array in pixels], axis=0).tolist()
+        rows.append({"format": name, "quality": quality, "bytes": size, "mse": mse, "psnr": psnr(mse)})
     return len(pixels), rows
 
 
@@ -184,120 +193,66 @@ def psnr(mse: float) -> float | None:
 def curves(numbers: Mapping[str, Any]) -> Drawing:
     """Draw the MSE of an image over its bytes: of quantised codes, of PCA's and of files of pictures."""
     rates, files = numbers["rates"], numbers["files"]
-    lines: dict[str, tuple[str, str, bool, Points]] = {
-        f"code, {rates[0]['bits']} to 32 bits": ("o-", DARK, True, _points(rates)),
-        "code, entropy-coded": ("o--", DARK, False, _points(_uniform(rates), "entropy_bytes")),
-        "PCA": ("s-", ORANGE, True, _points(numbers["pca"])),
-        "JPEG": ("^-", GREY, True, _points(_files(files, "JPEG"))),
-        "WebP": ("v--", GREY, False, _points(_files(files, "WebP"))),
+    lines = {
+        f"code, {rates[0]['bits']} to 32 bits": ("o-", DARK, DARK, _points(rates)),
+        "code, entropy-coded": ("o--", DARK, "white", _points(_uniform(rates), "entropy_bytes")),
+        "PCA": ("s-", ORANGE, ORANGE, _points(numbers["pca"])),
     }
+    for name, form, face in (("JPEG", "^-", GREY), ("WebP", "v--", "white")):
+        lossy = [row for row in files if row["format"] == name and row["quality"] is not None]
+        lines[name] = (form, GREY, face, sorted(_points(lossy)))
     title, place = "Bytes of an image and what they lose", (0.145, 0.125, 0.83, 0.79)
     names = ("bytes of an image (log scale)", "test MSE (log scale)")
     figure, axes = new_axes(title, *names, size=(6.6, 4.6), place=place)
-    for name, (form, colour, filled, points) in lines.items():
-        shown = [(x, y) for x, y in points if x > 0 and y > 0]
-        if shown:
-            face = colour if filled else "white"
+    alt = [counted(numbers["images"], "test image")]
+    for name, (form, colour, face, points) in lines.items():
+        if shown := [point for point in points if min(point) > 0]:
             axes.plot(*zip(*shown, strict=True), form, color=colour, markerfacecolor=face, ms=5.5, label=name)
-            axes.set_yscale("log")
-    lossless = [row for row in files if row["quality"] is None]
-    for row, form in zip(lossless, (":", "-."), strict=False):
-        axes.axvline(row["bytes"], color=GREY, ls=form, lw=1.2, label=f"{row['format']}, lossless")
-    axes.set_xscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
+        ends = [f"{size:.4g} bytes (MSE {number(mse)})" for size, mse in (*points[:1], *points[-1:])]
+        alt += [f"{name}: {' to '.join(ends)}"] if ends else []
+    lossless = [[row["format"], row["bytes"]] for row in files if row["quality"] is None]
+    for (name, size), form in zip(lossless, (":", "-."), strict=False):
+        axes.axvline(size, color=GREY, ls=form, lw=1.2, label=f"{name}, lossless")
+        alt.append(f"{name}, lossless: {size:.4g} bytes")
+    axes.set(xscale="log", yscale="log")
+    for axis, digits in ((axes.xaxis, (1, 2, 5)), (axes.yaxis, (1,))):
         axis.label.set_fontsize(LETTERS)
-        if axis.get_scale() == "log":
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if axis is axes.xaxis else (1,)))
-            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axis.set_minor_formatter(NullFormatter())
+        axis.set_major_locator(LogLocator(subs=digits))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelsize=LETTERS)
     axes.legend(frameon=False, fontsize=LETTERS, loc="lower left")
     data = {name: [list(point) for point in points] for name, (*_, points) in lines.items()}
-    data["lossless"] = [[row["format"], row["bytes"]] for row in lossless]
-    return Drawing([], title, _alt(numbers), figure, data)
+    return Drawing([], title, f"{'; '.join(alt)}.", figure, data | {"lossless": lossless})
 
 
-def _uniform(rows: Sequence[Row]) -> Sequence[Row]:
+def _uniform(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["kind"] == "uniform"]
 
 
-def _files(files: Sequence[Row], name: str) -> Sequence[Row]:
-    """Return the rows of a format that loses something, the smallest files first."""
-    lossy = [row for row in files if row["format"] == name and row["quality"] is not None]
-    return sorted(lossy, key=lambda row: float(row["bytes"]))
-
-
-def _points(rows: Sequence[Row], of: str = "bytes") -> Points:
+def _points(rows: Sequence[Row], of: str = "bytes") -> list[tuple[float, float]]:
     return [(row[of], row["mse"]) for row in rows]
-
-
-def _alt(numbers: Mapping[str, Any]) -> str:
-    """Name the smallest and the largest of each curve."""
-    files = numbers["files"]
-    curves = {f"Codes of {counted(numbers['images'], 'test')}": _uniform(numbers["rates"])}
-    curves |= {"PCA": _uniform(numbers["pca"])} | {name: _files(files, name) for name in ("JPEG", "WebP")}
-    curves |= {f"{row['format']}, lossless": [row] for row in files if row["quality"] is None}
-    texts = []
-    for name, rows in curves.items():
-        ends = [f"{row['bytes']:.4g} bytes (MSE {number(row['mse'])})" for row in (*rows[:1], *rows[-1:])]
-        texts += [f"{name}: {' to '.join(dict.fromkeys(ends))}."] if ends else []
-    return " ".join(texts)
-
-
-def _rate_table(rows: Sequence[Row], images: str) -> Table:
-    read = any("accuracy" in row for row in rows)
-    head = ["Bits", "Bytes", "Entropy", "MSE", *(["Accuracy"] if read else [])]
-    cells = []
-    for row in rows:
-        bits = f"float{row['bits']}" if row["kind"] == "float" else str(row["bits"])
-        accuracy = [percent(row.get("accuracy"))] if read else []
-        cells.append([bits, _plain(row["bytes"]), _plain(row["entropy_bytes"]), f"{row['mse']:.5f}", *accuracy])
-    note = (
-        "Bits of a number of the code; bytes of an image, without the decoder. Entropy: bytes that are needed "
-        "where each number is coded by itself as well as possible, estimated on these codes."
-    )
-    return Table(BEYOND, f"Codes of {images} in few bits", head, cells, note, numeric=True)
-
-
-def _others_table(linear: Sequence[Row], files: Sequence[Row], written: str) -> Table:
-    names = [["PCA", f"{row['bits']} bits"] for row in linear]
-    qualities = ["lossless" if row["quality"] is None else f"quality {row['quality']}" for row in files]
-    names += [[row["format"], quality] for row, quality in zip(files, qualities, strict=True)]
-    cells = [
-        [*name, _plain(row["bytes"]), f"{row['mse']:.5f}", NONE if row["psnr"] is None else f"{row['psnr']:.2f}"]
-        for name, row in zip(names, (*linear, *files), strict=True)
-    ]
-    note = f"Files of {written}, with their headers; PCA of all." if files else ""
-    head = ["", "", "Bytes", "MSE", "PSNR, dB"]
-    return Table(BEYOND, "Other codes of the same images", head, cells, note, numeric=True)
 
 
 def _sentence(row: Row, exact: Row, files: Sequence[Row]) -> str:
     """Compare a row of codes with the codes as they are, and with files of its MSE or less."""
-    bits, mse = "1 bit" if row["bits"] == 1 else f"{row['bits']} bits", row["mse"]
-    text = (
-        f"At {bits} a number an image takes {_plain(row['bytes'])} bytes, or {_plain(row['entropy_bytes'])} with "
-        f"an ideal entropy coder, and has an MSE of {number(mse)}, {beside(mse, exact['mse'], 2)} that of the "
-        f"code as it is, which takes {_plain(exact['bytes'])} bytes"
-    )
-    if min(mse, exact["mse"]) > NOTHING:
-        text += f" ({10 * math.log10(mse / exact['mse']):z.3f} dB)"
-    texts = [f"{text}."]
-    for name in ("JPEG", "WebP"):
-        rows = _files(files, name)
-        good = [one for one in rows if one["mse"] <= mse]
-        if good and row["bytes"]:
-            least, few = good[0], rows[0]
-            texts.append(
-                f"{name} needs {least['bytes']:.0f} bytes for that MSE or less (quality {least['quality']} of "
-                f"those that were measured: {number(least['mse'])}), {least['bytes'] / row['bytes']:.1f} times as "
-                f"many; its smallest files, of {few['bytes']:.0f} bytes, have {number(few['mse'])}."
-            )
-        elif rows:
-            best = min(rows, key=lambda one: float(one["mse"]))
-            texts.append(f"{name} has an MSE of {number(best['mse'])} at its best, quality {best['quality']}.")
-    lossless = [one for one in files if one["quality"] is None]
-    return " ".join([*texts, *(f"{one['format']} loses nothing in {one['bytes']:.0f} bytes." for one in lossless)])
+    texts = [
+        f"With {row['bits']} bits for each number an image takes {_plain(row['bytes'])} bytes, or "
+        f"{_plain(row['entropy_bytes'])} with an ideal entropy coder, and has an MSE of {row['mse']:.5f}; the "
+        f"code as it is takes {_plain(exact['bytes'])} bytes and has {exact['mse']:.5f}."
+    ]
+    for name in dict.fromkeys(one["format"] for one in files):
+        good = [one for one in files if one["format"] == name and one["mse"] <= row["mse"]]
+        if good:
+            least = min(good, key=lambda one: float(one["bytes"]))
+            texts.append(f"{name} needs {least['bytes']:.0f} bytes for that MSE or less ({_quality(least)}).")
+        else:
+            texts.append(f"{name} has a larger MSE at every quality.")
+    return " ".join(texts)
+
+
+def _quality(row: Row) -> str:
+    return "lossless" if row["quality"] is None else f"quality {row['quality']}"
 
 
 def _plain(value: float | None) -> str:

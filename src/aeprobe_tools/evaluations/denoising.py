@@ -25,7 +25,7 @@ from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
 from aeprobe_tools.wording import NONE, counted, number
 
 Array = NDArray[Any]
-SHOWN_STD = 0.5  # of the noise in the figure of images, if it is measured
+SHOWN_STD = 0.5  # of the noise that the page shows, or the next to it that is measured
 LEAST = 1e-10  # an MSE that is taken for one of nothing, 100 dB
 # Of each filter, the settings that are tried: a disc's radius in pixels, a weight, a strength.
 SETTINGS: Mapping[str, Sequence[float]] = {
@@ -105,9 +105,7 @@ class Denoising(Evaluation):
         val, _ = splits["val"][evenly_spaced(len(splits["val"]), self.tuned_on)]
         pca = fitted(splits["train"].images, module.code_size)
         shown = prepare.one_of_each(labels, subject.seed)
-        stds = [level for kind, level in self.noises if kind == "gaussian"]
-        std = min(stds, key=lambda std: abs(std - SHOWN_STD), default=None)
-        levels, tiles = list[dict[str, Any]](), dict[str, Any]()
+        levels, tiles = list[dict[str, Any]](), list[dict[str, Tensor]]()
         bar = tqdm(self.noises.items(), "denoising", disable=not subject.progress, leave=False)
         for stream, ((kind, level), corruption) in enumerate(bar):
             noisy = _corrupted(test, corruption, 2 * stream)
@@ -123,30 +121,25 @@ class Denoising(Evaluation):
             for method in methods[-len(settings) :]:
                 method["setting"] = settings[str(method["name"])]
             levels.append({"kind": kind, "level": level, "methods": methods})
-            if (kind, level) == ("gaussian", std):
-                rows = {name: images[shown] for name, images in {"clean": test, **made}.items()}
-                tiles = {"std": std, "rows": rows}
-        return Findings({"images": len(test), "tuned_on": len(val), "levels": levels}, images=tiles)
+            tiles.append({name: images[shown] for name, images in {"clean": test, **made}.items()})
+        return Findings({"images": len(test), "tuned_on": len(val), "levels": levels}, images={"levels": tiles})
 
     def figures(self, found: Findings) -> Figures:
-        """Yield some images at one level of noise, and the PSNR at all levels."""
-        if found.images:
-            rows = {name: prepare.shown(images) for name, images in found.images["rows"].items()}
-            yield "denoising", lambda: _tiles(rows, found.images["std"], found.numbers)
-        yield "denoising_psnr", lambda: _curves(found.numbers["levels"])
+        """Yield some images at one level of noise, and the PSNR at all."""
+        levels = found.numbers["levels"]
+        images = found.images["levels"][levels.index(_shown(levels))]
+        yield "denoising", lambda: _tiles(images, found.numbers)
+        yield "denoising_psnr", lambda: _curves(levels)
 
     @classmethod
     def page(cls, numbers: Mapping[str, Any]) -> Blocks:
         """Yield a sentence and a table of one level of noise, and the figures."""
-        levels = numbers["levels"]
-        level = next((one for one in levels if (one["kind"], one["level"]) == ("gaussian", SHOWN_STD)), levels[0])
-        psnr = {method["name"]: method["psnr"] for method in level["methods"]}
-        best = max(SETTINGS, key=psnr.__getitem__)
-        images = counted(numbers["images"], "test")
+        level, images = _shown(numbers["levels"]), counted(numbers["images"], "test image")
+        psnr, best = _psnr(level)
         yield Text(
             "Noisy images",
             f"{images} ({KINDS[level['kind']]}: {level['level']:g}): the autoencoder brings them back with a PSNR "
-            f"of {psnr['autoencoder']:.1f} dB; the best filter, {best}, reaches {psnr[best]:.1f} dB.",
+            f"of {psnr['autoencoder']:.1f} dB; the best other method, {best}, reaches {psnr[best]:.1f} dB.",
         )
         rows = []
         for method in level["methods"]:
@@ -156,12 +149,11 @@ class Denoising(Evaluation):
             rows.append([words, setting, number(method["mse"]), f"{method['psnr']:.2f}", ssim])
         note = (
             "PSNR is the mean over the images. A filter's setting is the best of a few on "
-            f"{counted(numbers['tuned_on'], 'validation')}: a radius in pixels, a weight, a strength."
+            f"{counted(numbers['tuned_on'], 'validation image')}: a radius in pixels, a weight, a strength."
         )
         title = f"{images}, denoised, at noise of {level['level']:g}"
         yield Table(BEYOND, title, ["", "Setting", "MSE", "PSNR, dB", "SSIM"], rows, note, numeric=True)
-        if any(one["kind"] == "gaussian" for one in levels):
-            yield "denoising"
+        yield "denoising"
         yield "denoising_psnr"
 
 
@@ -212,21 +204,31 @@ def filtered(name: str, noisy: Array, setting: float) -> Array:
     return made.clip(0, 1).astype(np.float32)
 
 
-def _tiles(rows: Mapping[str, Array], std: float, numbers: Mapping[str, Any]) -> Drawing:
-    """Draw ten images: clean, with noise, and as the autoencoder and the best other method denoise them."""
-    (level,) = (one for one in numbers["levels"] if (one["kind"], one["level"]) == ("gaussian", std))
+def _shown(levels: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Choose the level that the page and the figure of images show."""
+    return min(levels, key=lambda one: (one["kind"] != "gaussian", abs(one["level"] - SHOWN_STD)))
+
+
+def _psnr(level: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """Return the PSNR of each method at a level, and the best method that is no autoencoder."""
     psnr = {method["name"]: method["psnr"] for method in level["methods"]}
-    best = max((name for name in psnr if name in ("PCA", *SETTINGS)), key=psnr.__getitem__)
-    lines: list[Row] = [("clean", rows["clean"], [])]
+    return psnr, max(("PCA", *SETTINGS), key=psnr.__getitem__)
+
+
+def _tiles(images: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> Drawing:
+    """Draw ten images: clean, with noise, and as the autoencoder and the best other method denoise them."""
+    level = _shown(numbers["levels"])
+    psnr, best = _psnr(level)
+    lines: list[Row] = [("clean", prepare.shown(images["clean"]), [])]
     for name, words in (("noisy", "noisy"), ("autoencoder", "this\nautoencoder"), (best, best)):
-        lines.append((f"{words}\n{psnr[name]:.1f} dB", rows[name], []))
-    title = f"Test images with noise of {std:g}, denoised"
+        lines.append((f"{words}\n{psnr[name]:.1f} dB", prepare.shown(images[name]), []))
+    noise = f"{KINDS[level['kind']]}: {level['level']:g}"
     alt = (
-        f"PSNR of {counted(numbers['images'], 'test')} with noise of standard deviation {std:g}: "
-        f"{psnr['noisy']:.1f} dB with the noise, {psnr['autoencoder']:.1f} dB by the autoencoder, "
-        f"{psnr[best]:.1f} dB by the best other method, {best}."
+        f"PSNR of {counted(numbers['images'], 'test image')}, {noise}: {psnr['noisy']:.1f} dB with the noise, "
+        f"{psnr['autoencoder']:.1f} dB by the autoencoder, {psnr[best]:.1f} dB by the best other method, {best}."
     )
-    return Drawing([], "Images without their noise", alt, grid(title, lines), {"std": std, "psnr": psnr})
+    figure = grid(f"Test images, {noise}", lines)
+    return Drawing([], "Images without their noise", alt, figure, {"std": level["level"], "psnr": psnr})
 
 
 def _curves(levels: Sequence[Mapping[str, Any]]) -> Drawing:

@@ -191,11 +191,9 @@ def _scaled(known: Array, asked: Array) -> tuple[Array, Array]:
     mean = known.mean(0, dtype=np.float64).astype(np.float32)
     known -= mean
     asked -= mean
-    squares = sum(np.square(part).sum(dtype=np.float64) for part in np.array_split(known, 50))
-    spread = np.float32(np.sqrt(squares / known.size))
-    if spread > 0:
-        known /= spread
-        asked /= spread
+    spread = np.sqrt(np.square(known).mean(dtype=np.float64)).astype(np.float32) or np.float32(1)
+    known /= spread
+    asked /= spread
     return known, asked
 
 

@@ -82,7 +82,7 @@ def error_histogram(errors: Array) -> Drawing:
     axes.yaxis.set_major_locator(whole_numbers())
     axes.legend(frameon=False)
     alt = (
-        f"MSE of {counted(len(errors), 'test')}: mean {number(mean)}, median {number(median)}, "
+        f"MSE of {counted(len(errors), 'test image')}: mean {number(mean)}, median {number(median)}, "
         f"95th percentile {number(high)}, worst {number(errors.max())}."
     )
     data = {"edges": edges.tolist(), "counts": counts.tolist(), "mean": mean, "median": median}
@@ -104,7 +104,7 @@ def batch_accuracy(values: Array, images: int) -> Drawing:
     axes.margins(y=0.16)
     keep_possible(axes, "accuracy")
     alt = (
-        f"{counted(images, 'test')} in batches of {sizes[0]}: mean accuracy {mean:.2%}, standard deviation "
+        f"{counted(images, 'test image')} in batches of {sizes[0]}: mean accuracy {mean:.2%}, standard deviation "
         f"{values.std():.2%}, lowest {values.min():.0%}, highest {values.max():.0%}."
     )
     data = {"batch": batch.tolist(), "value": values.tolist(), "mean": mean}

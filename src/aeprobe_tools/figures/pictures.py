@@ -11,7 +11,7 @@ from aeprobe.data.classes import DIGITS, Classes
 from aeprobe.data.sources import NO_LABEL
 from aeprobe_tools.figures.charts import MOST_WORDS, Array, Drawing, new_axes
 from aeprobe_tools.figures.tiles import GAP, Row, canvas, grid, put, scaled, write
-from aeprobe_tools.wording import beside, counted, number, span
+from aeprobe_tools.wording import counted, number
 
 COLUMNS = 10
 # Okabe and Ito's colours for the colour-blind and three more; the digit itself is drawn beside its colour.
@@ -32,7 +32,7 @@ def samples(images: Array, labels: Array, indices: Array, names: Classes = DIGIT
     put(figure, ((margin + i * size, 40, image) for i, image in enumerate(images)))
     for i, word in enumerate(words):
         write(figure, margin + i * size + width / 2, 48 + height, word, ha="center", fontsize=11)
-    alt = f"{counted(count, 'random training')}; labels: {names.pick(labels) if any(words) else 'none'}."
+    alt = f"{counted(count, 'random training image')}; labels: {names.pick(labels) if any(words) else 'none'}."
     data = {"indices": indices.tolist(), "labels": labels.tolist()}
     return Drawing([3], "Training images", alt, figure, data)
 
@@ -48,7 +48,7 @@ def reconstructions(
     title = "Validation images and their reconstructions, with the MSE of each"
     means = dict(zip(of_epochs, errors.mean(1).tolist(), strict=True))
     after = ", ".join(f"{number(mse)} after epoch {epoch}" for epoch, mse in means.items())
-    alt = f"Mean MSE of {counted(len(images), 'validation')}: {after}."
+    alt = f"Mean MSE of {counted(len(images), 'validation image')}: {after}."
     data = {"labels": labels.tolist(), "epochs": [*means], "mse": errors.tolist(), "mean_mse": [*means.values()]}
     return Drawing([11], title, alt, grid(title, rows), data)
 
@@ -67,10 +67,7 @@ def pca_baseline(
         (f"autoencoder\nMSE {number(own)}", ours, []),
     ]
     title = "The autoencoder beside PCA: test images and their reconstructions"
-    alt = (
-        f"MSE on the test set: autoencoder {number(own)}, {beside(own, pca)} PCA {number(pca)} "
-        f"(components: {components})."
-    )
+    alt = f"MSE on the test set: autoencoder {number(own)}, PCA {number(pca)} (components: {components})."
     data = {"pca_mse": pca, "autoencoder_mse": own, "components": components, "fitted_on": fitted}
     return Drawing([], "PCA as a baseline", alt, grid(title, rows), data)
 
@@ -83,10 +80,9 @@ def best_and_worst(images: Array, made: Array, errors: Array, labels: Array, ind
         rows.append((f"{name} {half}:\ninput", images[part], []))
         rows.append(("reconstruction\nand its MSE", made[part], list(map(number, errors[part]))))
     title = f"Worst and best reconstructions of the test set, {half} of each"
-    alt = (
-        f"MSE of the worst test images: {span(errors[0], errors[half - 1])}; "
-        f"of the best: {span(errors[-1], errors[half])}."
-    )
+    extremes = (errors[[0, half - 1]], errors[[-1, half]])
+    worst, best = (" to ".join(dict.fromkeys(map(number, ends))) for ends in extremes)
+    alt = f"MSE of the worst test images: {worst}; of the best: {best}."
     data = {"indices": indices.tolist(), "labels": labels.tolist(), "mse": errors.tolist()}
     return Drawing([], "Worst and best reconstructions", alt, grid(title, rows), data)
 
@@ -109,7 +105,7 @@ def mistakes(
 ) -> Drawing:
     """Draw mistakes, the most confident first; `total` counts all mistakes and all test images."""
     mistaken, of = total
-    title = f"The most confident mistakes: {mistaken:,} of {counted(of, 'test')} are wrong"
+    title = f"The most confident mistakes: {mistaken:,} of {counted(of, 'test image')} are wrong"
     both = "{}\n→ {}\n{:.1%}" if names.names else "{} → {}\n{:.1%}"
     columns = zip(true, predicted, probability, strict=True)
     words = [both.format(names.drawn(label), names.drawn(wrong), share) for label, wrong, share in columns]
@@ -133,7 +129,7 @@ def codes(points: Array, labels: Array, explained: Array, names: Classes = DIGIT
 
     `explained` is each component's share of the codes' variance, (2,); zeros where all codes are equal.
     """
-    count = counted(len(points), "test")
+    count = counted(len(points), "test image")
     across, up = (f"component {i}: {share:.0%} of the variance" for i, share in enumerate(explained, start=1))
     title, place = f"The codes of {count} on two principal components", (0.105, 0.085, 0.875, 0.85)
     figure, axes = new_axes(title, across, up, size=(8, 6.4), place=place)

@@ -1,4 +1,4 @@
-"""The numbers of runs beside the report's, and what they say in a sentence."""
+"""The numbers of runs beside the report's and those of five seeds on file, and what they say in a sentence."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from aeprobe_tools.results import ranges
-from aeprobe_tools.results.seeds import Spread, spread
-from aeprobe_tools.results.stage_run import StageRun
-from aeprobe_tools.wording import NONE, NOTHING, PERCENT, beside, number, percent
+from aeprobe.config.settings import fingerprint
+from aeprobe_tools.results.stage_run import Spread, StageRun, spread
+from aeprobe_tools.wording import NONE, NOTHING, PERCENT, number, percent
 
-FILE = Path(__file__).parents[1] / "assets" / "report.yaml"
+REPORT = Path(__file__).parents[1] / "assets" / "report.yaml"
+RANGES = Path(__file__).parents[1] / "assets" / "ranges.yaml"  # bench/ranges.py writes it
 GAP = 0.05  # of the training loss: a larger one between validation and training is called a gap
 FALL = 0.01  # of the validation loss in the last epoch: a larger one means that training was not at its end
 NAMES = {"val/mse": "Validation MSE", "test/mse": "Test MSE", "test/accuracy": "Test accuracy"}
@@ -41,8 +41,24 @@ class Comparison:
 @cache
 def report() -> dict[str, Any]:
     """Return the report's numbers, from assets/report.yaml."""
-    content: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    content: dict[str, Any] = yaml.safe_load(REPORT.read_text())
     return content
+
+
+def ranges() -> dict[str, Any]:
+    """Return the ranges of final metrics over seeds, by the name of their experiment and by stage."""
+    content: dict[str, Any] = yaml.safe_load(RANGES.read_text())
+    return content
+
+
+def range_of(run: StageRun, key: str) -> dict[str, Any] | None:
+    """Return the range of a final metric over the `n` seeds of a run's experiment; None: none is on file."""
+    if run.stage == "classifier" and run.setting("stage") != "all":
+        return None  # the configuration does not say how its encoder was trained
+    settings = fingerprint(run.settings())
+    of_stage = (stages[run.stage] for stages in ranges().values() if run.stage in stages)
+    alike = (known for known in of_stage if known["settings"] == settings and key in known["final"])
+    return next(({"n": known["n"], **known["final"][key]} for known in alike), None)
 
 
 def wilson(correct: float, total: int, z: float = 1.959964) -> tuple[float, float]:
@@ -51,10 +67,9 @@ def wilson(correct: float, total: int, z: float = 1.959964) -> tuple[float, floa
     >>> [round(end, 4) for end in wilson(9300, 10000)]
     [0.9248, 0.9348]
     """
-    share = correct / total
-    centre = share + z * z / (2 * total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    low, high = (centre - half) / (1 + z * z / total), (centre + half) / (1 + z * z / total)
+    share, weight = correct / total, z * z / total
+    half = math.sqrt(share * (1 - share) * weight + weight * weight / 4)
+    low, high = ((share + weight / 2 + sign * half) / (1 + weight) for sign in (-1, 1))
     return max(low, 0.0), min(high, 1.0)
 
 
@@ -65,12 +80,8 @@ def shown(value: Spread | None, form: Form, runs: int) -> str:
     if runs == 1:
         return form(value.mean)
     mean = form(value.mean).removesuffix(PERCENT)  # which stands once, behind the deviation
-    return f"{mean} ±\u00a0{form(value.sd)}{fewer(value, runs)}"
-
-
-def fewer(value: Spread, runs: int) -> str:
-    """Return a remark if a number is known of some of the runs only."""
-    return f" (n\u00a0=\u00a0{value.n})" if value.n < runs else ""
+    fewer = f" (n\u00a0=\u00a0{value.n})" if value.n < runs else ""
+    return f"{mean} ±\u00a0{form(value.sd)}{fewer}"
 
 
 def form_of(key: str) -> Form:
@@ -86,7 +97,7 @@ def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
     form, verdict = form_of(key), []
     low = high = ours.mean
     kind, seeds = "unknown", NONE
-    if known := ranges.find(runs[0], key):
+    if known := range_of(runs[0], key):
         kind = "inside" if known["min"] <= ours.mean <= known["max"] else "outside"
         verdict.append(f"{kind} the range of {known['n']} seeds of this experiment")
         low, high = known["min"], known["max"]
@@ -106,26 +117,21 @@ def fitting(runs: Sequence[StageRun]) -> str:
     train, val = (spread(run.last(f"{split}/loss") for run in runs) for split in ("train", "val"))
     if train is None or val is None:
         return "Over- or underfitting is unknown: that takes a training and a validation loss."
-    gap = beside(val.mean, train.mean, digits=1, words=("below", "as large as", "above"))
-    numbers = f"the validation loss, {number(val.mean)}, is {gap} the training loss, {number(train.mean)}"
+    numbers = f"the validation loss is {number(val.mean)}, the training loss {number(train.mean)}"
     if val.mean > max((1 + GAP) * train.mean, NOTHING):
         return f"It overfits: {numbers}."
-    linear, under = report()["references"][0], "It underfits rather than overfits"
+    linear, under = report()["references"][0], f"It underfits rather than overfits: {numbers}"
     if beside_references(runs[0]) and loss_of_the_report(runs[0]) and val.mean > linear["mse"]:
-        than = f"a linear projection of the same size, {linear['name']}, reaches {number(linear['mse'])}"
-        return f"{under}: {numbers}, and {than}."
-    falls = [fall for run in runs if (fall := _last_fall(run))]
-    fell = spread(share for share, _ in falls)
-    if fell and fell.mean > FALL and val.mean > NOTHING:
-        distance = max(distance for _, distance in falls)
-        since = "in the last epoch" if distance == 1 else f"in the last {distance} epochs"
-        return f"{under}: {numbers}, and still fell by {fell.mean:.1%} {since}, so that more training would help."
+        return f"{under}, and {linear['name']} reaches {number(linear['mse'])}."
+    fall = spread(map(_last_fall, runs))
+    if fall and fall.mean > FALL and val.mean > NOTHING:
+        return f"{under}, and still fell by {fall.mean:.1%} at the end, so that more training would help."
     return f"No sign of over- or underfitting: {numbers}."
 
 
 def beside_references(run: StageRun) -> bool:
     """Tell whether a run's MSE stands beside others of codes of 30 numbers."""
-    return run.stage == "autoencoder" and of_the_report(run) and run.sizes("encoder")[-1:] == ["30"]
+    return run.stage == "autoencoder" and of_the_report(run) and run.layers("encoder").endswith("-30")
 
 
 def of_the_report(run: StageRun) -> bool:
@@ -135,13 +141,10 @@ def of_the_report(run: StageRun) -> bool:
 
 def loss_of_the_report(run: StageRun) -> bool:
     """Tell whether a run minimised what the report minimised, so that the losses stand side by side."""
-    return run.loss_name in ("MSE per pixel", "cross-entropy")
+    return run.metrics.get("loss") in ("MSE per pixel", "cross-entropy")
 
 
-def _last_fall(run: StageRun) -> tuple[float, int] | None:
-    """Return the share by which the validation loss fell between its last two values, and their distance."""
-    losses = [(epoch, loss) for epoch, loss in enumerate(run.series("val/loss")) if loss is not None]
-    if len(losses) < 2 or losses[-2][1] <= NOTHING:
-        return None
-    (before, high), (after, low) = losses[-2:]
-    return 1 - low / high, after - before
+def _last_fall(run: StageRun) -> float | None:
+    """Return the share by which the validation loss fell between its last two values."""
+    losses = [loss for loss in run.series("val/loss") if loss is not None]
+    return 1 - losses[-1] / losses[-2] if len(losses) > 1 and losses[-2] > NOTHING else None

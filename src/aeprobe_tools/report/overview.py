@@ -1,14 +1,18 @@
 """The page's first screen: what was trained, how good it is, how long it took, how to repeat it."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from aeprobe_tools.report.comparison import Comparison, compare, form_of, of_the_report, shown
-from aeprobe_tools.report.sentences import every, unfinished
+from aeprobe.config.overrides import OF_A_MULTIRUN
+from aeprobe.paths import TRAIN
+from aeprobe_tools.report.comparison import Comparison, compare, form_of, of_the_report, range_of, shown
 from aeprobe_tools.report.tables import interval
-from aeprobe_tools.results.seeds import FINISHED, Runs, spread
-from aeprobe_tools.results.stage_run import StageRun
-from aeprobe_tools.wording import NONE, epochs, of_labels, percent
+from aeprobe_tools.results.stage_run import FINISHED, Runs, StageRun, spread
+from aeprobe_tools.wording import NONE, of_labels, percent
+
+LIMITS = [f"trainer.limit_{what}" for what in ("train_batches", "val_batches", "test_batches", "epochs")]
 
 
 @dataclass(frozen=True)
@@ -22,18 +26,21 @@ class Card:
     comparisons: list[Comparison]
 
 
-TITLES = {
-    ("autoencoder", "classifier"): "An autoencoder on {}, and a small classifier on its code",
-    ("autoencoder",): "An autoencoder on {}",
-    ("classifier",): "A small classifier on an encoder's code of {}",
-    ("test",): "A finished run, measured again on {}",
-    ("probe",): "Simple classifiers on an encoder's codes of {}",
-}
-SPLITS = (
-    ("test", "test", ""),
-    ("val", "validation", "The test set was not measured"),
-    ("train", "training", "Neither validation nor test set were measured"),
-)
+def every(runs: Runs) -> list[StageRun]:
+    """Return the runs of all stages, in their order."""
+    return [run for of_stage in runs.values() for run in of_stage]
+
+
+def title(runs: Runs) -> str:
+    """Return the page's heading."""
+    first, both = every(runs)[0], ", and a small classifier on its code" if runs["classifier"] else ""
+    what = {
+        "autoencoder": f"An autoencoder{both}",
+        "classifier": "A small classifier on an encoder's code",
+        "test": "A finished run, measured again",
+        "probe": "Simple classifiers on an encoder's codes",
+    }
+    return f"{what[first.stage]}: {'MNIST' if of_the_report(first) else first.called}"
 
 
 def warnings(runs: Runs) -> list[str]:
@@ -44,12 +51,30 @@ def warnings(runs: Runs) -> list[str]:
     return [*unfinished(runs), beside]
 
 
-def title(runs: Runs) -> str:
-    """Return the page's heading."""
-    first = every(runs)[0]
-    stages = tuple(stage for stage, of_stage in runs.items() if of_stage)
-    images = "MNIST" if of_the_report(first) else f"the images of {first.called}"
-    return TITLES.get(stages, TITLES[first.stage,]).format(images)
+def unfinished(runs: Runs) -> list[str]:
+    """Return a sentence, without its point, for each run that is unfinished, absent or cut short."""
+    sentences = []
+    for run in every(runs):
+        status, subject = run.metrics["status"], f"The {run.stage} in {run.path}"
+        limits = [f"{key}={value}" for key in LIMITS if (value := run.setting(key))]
+        if status != "completed":
+            epochs = f"; epochs: {len(run.metrics['epochs'])} of {run.setting(f'{run.stage}.max_epochs')}"
+            why = f": {run.metrics['error']}" if status == "failed" else ""
+            sentences.append(f"{subject} is not finished ({status}{'' if run.stage in FINISHED else epochs}){why}")
+        elif run.metrics.get("not_drawn", {}) is None:
+            sentences.append(f"{subject} has no figures yet: resume= draws them")
+        if limits and not range_of(run, "val/loss"):  # of a measured preset they are its recipe
+            purpose = "a look at the whole path, not a result to compare"
+            sentences.append(f"{subject} was cut short by {', '.join(limits)}: {purpose}")
+    of_both = {run.path.parent for run in runs["autoencoder"] if run.setting("stage") == "all"}
+    absent = [path for path in sorted(of_both) if not (path / "classifier" / "metrics.json").exists()]
+    return sentences + [f"The classifier of {path} is not there" for path in absent]
+
+
+def commands(runs: Runs) -> list[str]:
+    """Return the commands that make these runs again."""
+    typed = ([str(o) for o in run.metrics["overrides"] if not o.startswith(OF_A_MULTIRUN)] for run in every(runs))
+    return list(dict.fromkeys(f"{TRAIN} {shlex.join(overrides)}" for overrides in typed))
 
 
 def trained(runs: Runs) -> list[str]:
@@ -57,16 +82,14 @@ def trained(runs: Runs) -> list[str]:
     sentences = []
     for run in (of_stage[0] for of_stage in runs.values() if of_stage):
         if run.stage in FINISHED:
-            what = "Simple classifiers on the codes" if run.stage == "probe" else "The test"
-            sentences.append(f"{what} of {run.metrics.get('ckpt')}.")
-            continue
-        length = epochs(max(len(r.epochs) for r in runs[run.stage]), run.setting("trainer.limit_train_batches"))
-        first = run.stage == "autoencoder"
-        words = ["An autoencoder" if first else "A classifier", run.layers("encoder" if first else "head")]
-        words += [] if first else [f"on the code of an encoder that is {run.encoder}"]
-        few = None if first else run.setting("data.labels")
-        with_labels = f", with {of_labels(few)}" if few else ""
-        sentences.append(f"{' '.join(filter(None, words))}, trained for {length}{with_labels}.")
+            sentences.append(f"The {run.stage} of {run.metrics.get('ckpt')}.")
+        elif run.stage == "autoencoder":
+            sentences.append(f"An autoencoder {run.layers('encoder')}, trained for {run.length}.")
+        else:
+            few = run.setting("data.labels")
+            labels = f" with {of_labels(few)}" if few else ""
+            head = f"A classifier {run.layers('head')} on the code of an encoder that is {run.encoder}"
+            sentences.append(f"{head}, trained for {run.length}{labels}.")
     return sentences
 
 
@@ -86,12 +109,11 @@ def cards(runs: Runs) -> list[Card]:
 
 def _measured(runs: Sequence[StageRun], name: str, unit: str) -> tuple[str, str, str]:
     """Return the best number there is, its name, and a remark: of the test set, or else of the last epoch."""
-    for split, words, remark in SPLITS:
+    for split, words in (("test", "test"), ("val", "validation"), ("train", "training")):
         if mean := spread(run.last(f"{split}/{name}") for run in runs):
-            images = runs[0].tested
+            images, remark = runs[0].tested, "" if split == "test" else "The test set was not measured"
             if name == "accuracy" and split == "test" and images:
-                wilsons = interval(mean.mean, images)
-                remark = f"95\u00a0% Wilson interval {wilsons}, on {images:,} test images"
+                remark = f"95\u00a0% Wilson interval {interval(mean.mean, images)}, on {images:,} test images"
             several = f", mean of {mean.n} runs" if len(runs) > 1 else ""
             return shown(mean, form_of(name), len(runs)), f"{words} {unit}{several}", remark
     return NONE, unit, "No epoch was finished"
@@ -115,38 +137,20 @@ def _probed(runs: Sequence[StageRun]) -> list[Card]:
 
 def facts(runs: Runs) -> list[tuple[str, str]]:
     """Return times, seeds and machine."""
-    rows, total = [], 0.0
-    for stage, of_stage in runs.items():
-        if taken := spread(run.metrics["seconds"].get("total") for run in of_stage):
-            total += taken.mean
-            rows.append((f"Time, {stage}", shown(taken, duration, len(of_stage))))
-    if [term for term, _ in rows] == ["Time, autoencoder", "Time, classifier"]:
-        rows.insert(0, ("Time, both stages", duration(total)))
-    seeds = list(dict.fromkeys(str(run.metrics["seed"]) for run in every(runs)))
-    rows.append(("Seed" if len(seeds) == 1 else "Seeds", ", ".join(seeds)))
-    places = ((run.metrics.get("device"), run.metrics.get("threads")) for run in every(runs))
-    words = (f"{device}, {count} thread{'' if count == 1 else 's'}" for device, count in places)
-    rows.append(("Computed on", "; ".join(dict.fromkeys(words))))
-    return rows
-
-
-def duration(seconds: float) -> str:
-    """Write seconds as a person says them, such as "23 min 4 s"."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 7200:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    taken = {name: spread(r.metrics["seconds"].get("total") for r in of_stage) for name, of_stage in runs.items()}
+    seconds = {stage: round(total.mean) for stage, total in taken.items() if total}
+    if len(seconds) > 1:
+        seconds = {"in all": sum(seconds.values())} | seconds
+    rows = [(f"Time, {stage}", str(timedelta(seconds=total))) for stage, total in seconds.items()]
+    rows.append(("Seeds", ", ".join(dict.fromkeys(str(run.metrics["seed"]) for run in every(runs)))))
+    places = (f"{run.metrics.get('device')}, threads: {run.metrics.get('threads')}" for run in every(runs))
+    return [*rows, ("Computed on", "; ".join(dict.fromkeys(places)))]
 
 
 def versions(runs: Runs) -> list[tuple[str, str]]:
-    """Return the packages that the runs were made with; several versions of one if the runs differ."""
-    pairs = dict.fromkeys((name, str(v)) for run in every(runs) for name, v in run.metrics["versions"].items())
-    names = dict.fromkeys(name for name, _ in pairs)
-    return [(name, ", ".join(version for of, version in pairs if of == name)) for name in names]
+    """Return the packages that the runs were made with, each with its version; several if the runs differ."""
+    pairs = (pair for run in every(runs) for pair in run.metrics["versions"].items())
+    return [(name, str(version)) for name, version in dict.fromkeys(pairs)]
 
 
 def origins(runs: Runs) -> list[list[str]]:

@@ -12,8 +12,8 @@ from aeprobe.nodes import require_trusted
 from aeprobe_tools.pages import BEYOND, Table, Text
 from aeprobe_tools.report import tables
 from aeprobe_tools.report.comparison import fitting, loss_of_the_report, of_the_report, report
-from aeprobe_tools.results.seeds import FINISHED, Runs, across
-from aeprobe_tools.results.stage_run import Picture, StageRun
+from aeprobe_tools.report.overview import every
+from aeprobe_tools.results.stage_run import FINISHED, Picture, Runs, StageRun, across
 
 BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
 LAST = "of the last batch of each epoch"
@@ -42,9 +42,10 @@ class Figure:
 
     def missing(self, room: int) -> str:
         """Return its label and the reason if it was not drawn or is larger than the room, else ""."""
+        if self.picture and len(self.source) <= room:
+            return ""
         why = f"too large for this page, see figures/{self.name}.png" if self.picture else self.why
-        words = ": ".join(filter(None, [self.name.replace("_", " "), why]))
-        return "" if self.picture and len(self.source) <= room else f"{self.label} ({words})"
+        return f"{self.label} ({self.name.replace('_', ' ')}{': ' if why else ''}{why})"
 
 
 Blocks = Iterator[Table | Text | Figure | None]
@@ -62,8 +63,7 @@ class Section:
 
 def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
     """Return the page below its first screen, in the order of the report's figures, as far as it has room."""
-    every = [run for of_stage in runs.values() for run in of_stage]
-    parts = [(Section("data", "The data"), _data(runs[every[0].stage]))]
+    parts = [(Section("data", "The data"), _data(runs[every(runs)[0].stage]))]
     if runs["autoencoder"]:
         section = Section("autoencoder", "Stage 1: the autoencoder")
         parts.append((section, _autoencoder(runs["autoencoder"])))
@@ -84,8 +84,8 @@ def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
                 left -= len(block.source)
             if block:
                 section.blocks.append(block)
-    for run in every:  # what no section shows, such as a graph of TensorBoard's
-        left_out = (pair for pair in run.not_drawn.items() if pair[0] not in names)
+    for run in every(runs):  # what no section shows, such as a graph of TensorBoard's
+        left_out = (pair for pair in (run.metrics.get("not_drawn") or {}).items() if pair[0] not in names)
         beyond.missing += [f"{name} of the {run.stage} ({why})" for name, why in left_out]
     return [section for section, _ in parts if section is not beyond or beyond.blocks or beyond.missing]
 
@@ -140,7 +140,7 @@ def _again(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
 
 def _evaluations(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
     """Yield the blocks of the first run's evaluations; the numbers of the others are in their metrics.json."""
-    for name, numbers in runs[0].evaluations.items():
+    for name, numbers in (runs[0].metrics.get("evaluations") or {}).items():
         for block in _of_evaluation(runs[0], name, numbers, plugins):
             yield _figure(runs, block, BEYOND) if isinstance(block, str) else block
 
@@ -178,7 +178,8 @@ def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:
     for run in runs:
         if picture := run.picture(name):
             return Figure(label, name, picture, run.metrics["seed"] if len(runs) > 1 else None)
-    return Figure(label, name, None, why=next((run.not_drawn[name] for run in runs if name in run.not_drawn), ""))
+    reasons = ((run.metrics.get("not_drawn") or {}).get(name) for run in runs)
+    return Figure(label, name, None, why=next(filter(None, reasons), ""))
 
 
 def _curves(runs: Sequence[StageRun], name: str, label: str, *bands: Sequence[Any]) -> Iterator[Figure]:
@@ -201,19 +202,17 @@ def _band(
     from aeprobe_tools.figures.charts import DARK, ORANGE, new_axes, whole_numbers  # matplotlib
 
     known = {epoch: point for epoch, point in enumerate(across(runs, key), start=1) if point}
-    epochs = list(known)
-    mean = [scale * point.mean for point in known.values()]
-    sd = [scale * point.sd for point in known.values()]
+    mean, sd = ([scale * getattr(point, name) for point in known.values()] for name in ("mean", "sd"))
     figure, axes = new_axes(title, "epoch", "")
-    low, high = ([m + sign * d for m, d in zip(mean, sd, strict=True)] for sign in (-1, 1))
-    axes.fill_between(epochs, low, high, color=DARK, alpha=0.22, lw=0, label="± 1 standard deviation")
-    axes.plot(epochs, mean, "o-", color=DARK, ms=4, label=f"mean of {len(runs)} runs")
+    label = f"mean of {len(runs)} runs ± 1 standard deviation"
+    axes.errorbar([*known], mean, sd, fmt="o-", color=DARK, ms=4, capsize=3, label=label)
     if report:
         axes.plot(range(1, len(report) + 1), report, "s--", color=ORANGE, ms=4, label="the report")
     axes.xaxis.set_major_locator(whole_numbers())
     axes.legend(frameon=False)
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    ends = [f"{mean[i]:.4g} ± {sd[i]:.2g} in epoch {epochs[i]}" for i in (0, -1)] if known else ["nothing yet"]
-    alt = f"Mean and standard deviation over {len(runs)} runs: {' and '.join(dict.fromkeys(ends))}."
+    points = [f"{m:.4g} ± {d:.2g} in epoch {epoch}" for epoch, m, d in zip(known, mean, sd, strict=True)]
+    ends = " and ".join(dict.fromkeys([*points[:1], *points[-1:]])) or "nothing yet"
+    alt = f"Mean and standard deviation over {len(runs)} runs: {ends}."
     return Picture(content.getvalue(), title, alt, {})

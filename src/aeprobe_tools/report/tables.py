@@ -1,9 +1,7 @@
 """Tables of the page: settings, losses, accuracies and counts of runs beside the report's, as text."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from operator import itemgetter
 from typing import Any
 
 from aeprobe.config.objective import MEASURED
@@ -19,13 +17,11 @@ from aeprobe_tools.report.comparison import (
     shown,
     wilson,
 )
-from aeprobe_tools.results.seeds import across, spread
-from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.results.stage_run import StageRun, across, spread
 from aeprobe_tools.wording import NONE, number, percent
 
-Column = tuple[str, Form]  # a metric's key, and how its numbers are written
-OWN = "The last batch of each epoch may be a small one. The mean is over all batches of the epoch."
-REPORTED = "The report's {} the last batch of 100 of each epoch; our last batch has {} images. {}"
+MEAN = "The mean is over all batches of the epoch."
+REPORTED = "The report's numbers are those of the last batch of each epoch."
 # Settings that the report's recipe has no row for, and their values there.
 BESIDES = {
     "initialization": "torch",
@@ -39,20 +35,17 @@ BESIDES = {
 
 def data(runs: Sequence[StageRun]) -> Table:
     """Return the data protocol."""
-    run, reported = runs[0], report()
-    counts = {split: _images(run, split) for split in ("train", "val", "test")}
-    shared = run.data.get("val_size") == 0
-    mean, std = run.data.get("mean"), run.data.get("std")
+    run, reported = runs[0], report()["data"]["images"]
+    counts = {split: f"{count:,}" for split, count in (run.data.get("images") or {}).items()}
+    shared, mean, std = (run.data.get(key) for key in ("val_size", "mean", "std"))
     scale = "from 0 to 1" + ("" if (mean, std) == (0, 1) else f", minus {mean}, divided by {std}")
-    train, test = (f"{reported['data']['images'][split]:,}" for split in ("train", "test"))
-    mnist = of_the_report(run)
     rows = [
-        ["Dataset", "MNIST" if mnist else run.dataset, "MNIST"],
-        ["Training images", counts["train"], train],
-        ["Validation images", "the test set" if shared else counts["val"], "the test set"],
-        ["Test images", counts["test"], test],
+        ["Dataset", "MNIST" if of_the_report(run) else run.dataset, "MNIST"],
+        ["Training images", counts.get("train", NONE), f"{reported['train']:,}"],
+        ["Validation images", "the test set" if shared == 0 else counts.get("val", NONE), "the test set"],
+        ["Test images", counts.get("test", NONE), f"{reported['test']:,}"],
         ["Pixels", scale, NONE],
-        ["Seed" if len(runs) == 1 else "Seeds", ", ".join(str(r.metrics["seed"]) for r in runs), NONE],
+        ["Seeds", ", ".join(str(r.metrics["seed"]) for r in runs), NONE],
     ]
     if run.metrics.get("encoder_data"):
         rows.append(["The encoder was trained on", str(run.metrics["encoder_data"]), NONE])
@@ -61,33 +54,34 @@ def data(runs: Sequence[StageRun]) -> Table:
 
 def settings(runs: Sequence[StageRun]) -> Table:
     """Return the settings of a stage."""
-    run, stage = runs[0], runs[0].stage
-    reported, used, first = report()[stage]["settings"], run.setting(stage), stage == "autoencoder"
+    run, reported = runs[0], report()[runs[0].stage]["settings"]
+    first, used = run.stage == "autoencoder", run.setting(run.stage)
     network, optimizer = used.get("network" if first else "head") or {}, used.get("optimizer") or {}
-    loss = run.loss_name if first else f"{run.loss_name} on {used.get('loss_on')}"
-    loss = reported["loss"] if loss == "MSE per pixel" else f"{loss} outputs" if loss.endswith("softmax") else loss
-    if added := _node(used.get("regularizer")):
-        loss = f"{loss} + {added}"
-    rate = _plain(optimizer.get("lr"))
+    loss = run.metrics.get("loss") if first else f"{run.metrics.get('loss')} on {used.get('loss_on')}"
+    added, rate = _node(used.get("regularizer")), _plain(optimizer.get("lr"))
     if (of_encoder := used.get("encoder_lr")) is not None and used["encoder"] in ("finetuned", "scratch"):
         rate += f"; of the encoder {_plain(of_encoder)}"
-    mirrored = run.sizes("encoder") == run.sizes("decoder")[::-1]
-    name = "Layers" if not first else "Layers, then mirrored" if mirrored else "Layers of the encoder"
+    done, wanted = sorted({len(run.metrics["epochs"]) for run in runs}), used.get("max_epochs")
+    epochs = str(wanted) if done == [wanted] else f"{' or '.join(map(str, done))} of {_plain(wanted)}"
+    widths = report()["autoencoder"]["settings"]["widths"]
+    encoder = [run.layers("encoder") or NONE, "-".join(map(str, widths))]
+    if first:
+        decoder = [run.layers("decoder") or NONE, "-".join(map(str, reversed(widths)))]
+        layers = [["Encoder", *encoder], ["Decoder", *decoder]]
+    else:
+        layers = [["Encoder", f"{encoder[0]}, {run.encoder}", f"{encoder[1]}, frozen"]]
+        layers.append(["Head", run.layers("head") or NONE, "-".join(map(str, reported["widths"]))])
     rows = [
-        [name, run.layers("encoder" if first else "head") or NONE, _widths(reported)],
+        *layers,
         ["Activation", str(network.get("activation", NONE)), reported["activation"]],
-        ["Loss", loss, reported["loss"]],
+        ["Loss", f"{loss} + {added}" if added else str(loss), reported["loss"]],
         ["Optimizer", _class(optimizer), reported["optimizer"]],
         ["Learning rate", rate, _plain(reported["lr"])],
         ["Weight decay", _plain(optimizer.get("weight_decay")), _plain(reported["weight_decay"])],
         ["Schedule", _class(used.get("scheduler") or {}), reported["schedule"]],
         ["Batch size", _plain(used.get("batch_size")), _plain(reported["batch_size"])],
-        ["Epochs", _epochs(runs, used.get("max_epochs")), _plain(reported["max_epochs"])],
+        ["Epochs", epochs, _plain(reported["max_epochs"])],
     ]
-    if not first:
-        encoder = run.layers("encoder") or f"that of {run.metrics.get('ckpt')}"
-        theirs = _widths(report()["autoencoder"]["settings"])
-        rows.insert(0, ["Encoder", f"{encoder}, {run.encoder}", f"{theirs}, frozen"])
     if more := _besides(used, network):
         rows.append(["Besides", "; ".join(more), "nothing"])
     return _beside_the_report("Figure 7" if first else "Figure 13", "Training settings", runs, rows)
@@ -104,25 +98,25 @@ def _besides(used: Mapping[str, Any], network: Mapping[str, Any]) -> list[str]:
 def metrics(runs: Sequence[StageRun]) -> Table | None:
     """Return the person's own metrics."""
     run = runs[0]
-    names = [name for name in run.higher_is_better if name not in MEASURED["classifier"]]
-
-    def cell(key: str) -> str:
-        return shown(spread(one.last(key) for one in runs), number, len(runs))
-
-    rows = [[name, cell(f"val/{name}"), cell(f"test/{name}")] for name in names]
+    rows = []
+    for name in run.higher_is_better:
+        if name not in MEASURED["classifier"]:
+            values = (spread(r.last(f"{split}/{name}") for r in runs) for split in ("val", "test"))
+            rows.append([name, *(shown(value, number, len(runs)) for value in values)])
     head = ["", "Validation images", "Test images"]
     return Table(BEYOND, f"Further metrics of the {run.stage}", head, rows, numeric=True) if rows else None
 
 
 def parts(runs: Sequence[StageRun]) -> Table | None:
     """Return the metric of each part of the test images, where their source names parts."""
-    names = [*runs[0].test_parts]
-    if not names:
+    rows = []
+    for name in runs[0].test_parts:  # such as test/accuracy/students
+        _, metric, part = name.split("/")
+        value = spread(run.test_parts.get(name) for run in runs)
+        rows.append([part, shown(value, form_of(metric), len(runs))])
+    if not rows:
         return None
-    metric = names[0].split("/")[1]
-    cells = [shown(spread(run.test_parts.get(name) for run in runs), form_of(metric), len(runs)) for name in names]
-    rows = [[name.split("/")[2], cell] for name, cell in zip(names, cells, strict=True)]
-    note = runs[0].remark if runs[0].setting("data.val_size") else ""
+    note = str(runs[0].metrics.get("remark", "")) if runs[0].setting("data.val_size") else ""
     head = ["", "Accuracy" if metric == "accuracy" else "MSE per pixel"]
     return Table(BEYOND, "Parts of the test images", head, rows, note, numeric=True)
 
@@ -132,8 +126,8 @@ def references(runs: Sequence[StageRun]) -> Table | None:
     value = spread(run.last("test/mse") for run in runs)
     if value is None or not beside_references(runs[0]):
         return None
-    rows = [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]
-    rows.insert(0, [ours(runs), shown(value, number, len(runs)), ""])
+    rows = [[ours(runs), shown(value, number, len(runs)), ""]]
+    rows += [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]
     return Table(BEYOND, "Test MSE of codes of 30 numbers", ["", "Test MSE", "Source"], rows)
 
 
@@ -144,40 +138,32 @@ def ours(runs: Sequence[StageRun]) -> str:
 
 def loss(runs: Sequence[StageRun]) -> Table:
     """Return the loss of each epoch: of its last batch, beside the report's, and our mean."""
-    first = runs[0].stage == "autoencoder"
-    label, name = "Figure 8" if first else "Figure 14", runs[0].loss_name.replace("MSE per pixel", "MSE")
-    title = "Loss in each epoch" + (f" ({name})" if name != "cross-entropy" else "")
-    last: Column = ("train/loss_last", number)
-    mean: Column = ("train/loss", number)
-    if not (of_the_report(runs[0]) and loss_of_the_report(runs[0])):
-        return _per_epoch(runs, label, title, OWN, [], last, mean)
-    reported = report()[runs[0].stage]
-    theirs, note = "numbers are those of", "The mean is over all batches of the epoch."
-    if not first:
-        last, softmax = (softmax_key(runs), _hundredth), runs[0].setting("classifier.loss_on") == "softmax"
-        mean = ("train/loss", _hundredth if softmax else number)
-        trained = "on softmax outputs, ÷\u00a0100" if softmax else "on logits, not divided"
-        least = reported["loss_minimum"]
-        theirs = f"loss is the cross-entropy of softmax outputs, ÷\u00a0100 as ours (so at least {least}), of"
-        note = f"The mean is that of the loss that was trained: cross-entropy {trained}."
-    note = REPORTED.format(theirs, _our_batch(runs[0]), note)
-    return _per_epoch(runs, label, title, note, list(map(number, reported["loss"])), last, mean)
+    run, reported, note = runs[0], report()[runs[0].stage], MEAN
+    columns = {"Last batch": _column(runs, "train/loss_last"), "Mean": _column(runs, "train/loss")}
+    if of_the_report(run) and loss_of_the_report(run):
+        columns = {"Report": [*map(number, reported["loss"])]} | columns
+        note = f"{REPORTED} {MEAN}"
+        if run.stage == "classifier":
+            softmax = run.setting("classifier.loss_on") == "softmax"
+            columns["Last batch"] = _column(runs, softmax_key(runs), _hundredth)
+            columns["Mean"] = _column(runs, "train/loss", _hundredth if softmax else number)
+            trained = "softmax outputs, divided by 100" if softmax else "logits"
+            note += (
+                " The report's loss and that of our last batch are a cross-entropy of softmax outputs divided by "
+                f"100, at least {reported['loss_minimum']}; our mean is that of {trained}."
+            )
+    label = "Figure 8" if run.stage == "autoencoder" else "Figure 14"
+    return _per_epoch(runs, label, f"Loss in each epoch ({run.metrics.get('loss')})", columns, note)
 
 
 def accuracy(runs: Sequence[StageRun]) -> Table:
     """Return the accuracy of each epoch in percent, as `loss` has the loss."""
-    reported, note = [], OWN
+    columns, note = {}, MEAN
     if of_the_report(runs[0]):
-        reported = list(map(str, report()["classifier"]["accuracy"]))
-        note = REPORTED.format("whole numbers are those of", _our_batch(runs[0]), "All are in percent.")
-    last, mean = ("train/accuracy_last", _short_percent), ("train/accuracy", _bare_percent)
-    return _per_epoch(runs, "Figure 14", "Accuracy in each epoch (%)", note, reported, last, mean)
-
-
-def _our_batch(run: StageRun) -> int:
-    """Return the number of images in the last batch of an epoch."""
-    size, images = int(run.setting(f"{run.stage}.batch_size")), run.metrics.get("epoch_size")
-    return images % size or size if images and not run.setting("trainer.limit_train_batches") else size
+        columns, note = {"Report": [*map(str, report()["classifier"]["accuracy"])]}, f"{REPORTED} {MEAN}"
+    columns["Last batch"] = _column(runs, "train/accuracy_last", lambda value: f"{100 * value:.3g}")
+    columns["Mean"] = _column(runs, "train/accuracy", lambda value: f"{100 * value:z.2f}")
+    return _per_epoch(runs, "Figure 14", "Accuracy in each epoch (%)", columns, note)
 
 
 def softmax_key(runs: Sequence[StageRun]) -> str:
@@ -187,48 +173,39 @@ def softmax_key(runs: Sequence[StageRun]) -> str:
 
 def headline(runs: Sequence[StageRun]) -> Table | None:
     """Return the mean test accuracy of each run, with its 95 % Wilson interval."""
-    reported = [report()["classifier"]["test/accuracy"]["text"]] if of_the_report(runs[0]) else []
+    reported = {"The report": report()["classifier"]["test/accuracy"]["text"]} if of_the_report(runs[0]) else {}
     rows = []
     for run in runs:
-        value, images = run.last("test/accuracy"), run.tested
-        if value is not None:
+        if (value := run.last("test/accuracy")) is not None:
             name = "Mean test accuracy" if len(runs) == 1 else f"Seed {run.metrics['seed']}"
-            rows.append([name, percent(value), interval(value, images), *reported])
-    if not rows:
-        return None
-    head = ["", "Accuracy", "95\u00a0% interval", *(["The report"] if reported else [])]
+            rows.append([name, percent(value), interval(value, run.tested), *reported.values()])
+    head = ["", "Accuracy", "95\u00a0% interval", *reported]
     note = "The interval is Wilson's, for the number of test images."
-    return Table("Figure 19", "Mean test accuracy", head, rows, note)
+    return Table("Figure 19", "Mean test accuracy", head, rows, note) if rows else None
 
 
 def classes(runs: Sequence[StageRun]) -> Table | None:
-    """Return the best recognised class, on the report's images beside the report's confusion matrix."""
+    """Return the classes that are recognised best and worst; the report's images with its confusion matrix."""
     matrices = [matrix for run in runs if (matrix := run.metrics.get("confusion_matrix"))]
-    if not matrices:
+    right = [sum(matrix[i][i] for matrix in matrices) for i in range(len(matrices[0]) if matrices else 0)]
+    images = [sum(sum(matrix[i]) for matrix in matrices) for i in range(len(right))]
+    shares = {i: right[i] / count for i, count in enumerate(images) if count}
+    if not shares:
         return None
-    shares = [{i: row[i] / sum(row) for i, row in enumerate(m) if sum(row)} or {0: 0.0} for m in matrices]
-    best = _named(runs[0], [max(share.items(), key=itemgetter(1)) for share in shares])
+    best, worst = (choose(shares, key=shares.__getitem__) for choose in (max, min))
+    rows = [
+        [f"{name} recognised class", f"{runs[0].class_name(label)} ({percent(shares[label])})"]
+        for name, label in (("Best", best), ("Worst", worst))
+    ]
     if not of_the_report(runs[0]):
-        worst = _named(runs[0], [min(share.items(), key=itemgetter(1)) for share in shares])
-        rows = [["Best recognised class", best], ["Worst recognised class", worst]]
         return Table("Figure 21", "Classes in the confusion matrix", ["", ours(runs)], rows)
     reported = report()["classifier"]["confusion"]
     digit = reported["digit"]
-    right = shown(spread(matrix[digit][digit] for matrix in matrices), "{:,.4g}".format, len(runs))
-    counted = f"{right} of {sum(matrices[0][digit]):,}"
-    rows = [
-        [f"Images of digit {digit} right", counted, f"{reported['correct']:,}"],
-        ["Best recognised digit", best, str(reported["best"])],
-    ]
-    return Table("Figure 21", "The confusion matrix beside the report's", ["", ours(runs), "The report"], rows)
-
-
-def _named(run: StageRun, chosen: Sequence[tuple[int, float]]) -> str:
-    """Name the class that was chosen in each run, with its share if there is one run."""
-    if len(chosen) == 1:
-        return f"{run.class_name(chosen[0][0])} ({percent(chosen[0][1])})"
-    counts = Counter(run.class_name(label) for label, _ in chosen).most_common()
-    return ", ".join(f"{name} in {n} of {len(chosen)} runs" for name, n in counts)
+    mean = shown(spread(matrix[digit][digit] for matrix in matrices), "{:,.4g}".format, len(runs))
+    rows.append([f"Images of digit {digit} right", f"{mean} of {sum(matrices[0][digit]):,}"])
+    theirs = (str(reported["best"]), NONE, f"{reported['correct']:,}")
+    rows = [[*row, cell] for row, cell in zip(rows, theirs, strict=True)]
+    return Table("Figure 21", "Classes in the confusion matrix", ["", ours(runs), "The report"], rows)
 
 
 def interval(value: float, images: int) -> str:
@@ -239,18 +216,9 @@ def interval(value: float, images: int) -> str:
     return f"{100 * low:z.2f} to {percent(high)}"
 
 
-def _images(run: StageRun, split: str) -> str:
-    counts = run.data.get("images") or {}
-    return f"{counts[split]:,}" if split in counts else NONE
-
-
 def _beside_the_report(label: str, title: str, runs: Sequence[StageRun], rows: list[list[str]]) -> Table:
     marked = {i for i, (_, ours, theirs) in enumerate(rows) if NONE not in (ours, theirs) and ours != theirs}
     return Table(label, title, ["", ours(runs), "The report"], rows, marked=marked)
-
-
-def _widths(reported: Mapping[str, Any]) -> str:
-    return "-".join(map(str, reported["widths"]))
 
 
 def _class(node: Mapping[str, Any]) -> str:
@@ -269,44 +237,24 @@ def _plain(value: Any) -> str:
     return NONE if value is None else f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
 
 
-def _epochs(runs: Sequence[StageRun], wanted: Any) -> str:
-    done = sorted({len(run.epochs) for run in runs})
-    return str(wanted) if done == [wanted] else f"{' or '.join(map(str, done))} of {_plain(wanted)}"
-
-
-def _per_epoch(
-    runs: Sequence[StageRun],
-    label: str,
-    title: str,
-    note: str,
-    reported: list[str],
-    last: Column,
-    mean: Column,
-) -> Table:
-    """Return a table with a row for each epoch; `last` and `mean` are a metric's key and how it is written."""
-    columns = [reported] if reported else []
-    columns += [[shown(value, form, len(runs)) for value in across(runs, key)] for key, form in (last, mean)]
-    count = max(map(len, columns))
-    rows = [
-        [str(epoch), *cells]
-        for epoch, cells in enumerate(zip_longest(*columns, fillvalue=NONE), start=1)
-        if epoch <= (len(reported) or 10) or epoch % 10 == 0 or epoch == count  # of a long training every tenth
-    ]
-    n = ""
-    if len(runs) > 1:
-        n, note = f" (n\u00a0=\u00a0{len(runs)})", f"{note} Of {len(runs)} runs: mean ± standard deviation."
-    head = ["Epoch", "Report", f"Ours, last batch{n}", f"Ours, mean{n}"]
-    head = head if reported else ["Epoch", f"Last batch{n}", f"Mean{n}"]
-    return Table(label, title, head, rows, note, numeric=True)
+def _column(runs: Sequence[StageRun], key: str, form: Form = number) -> list[str]:
+    return [shown(value, form, len(runs)) for value in across(runs, key)]
 
 
 def _hundredth(value: float) -> str:
     return number(value / 100)
 
 
-def _short_percent(value: float) -> str:
-    return f"{100 * value:.3g}"
-
-
-def _bare_percent(value: float) -> str:
-    return f"{100 * value:z.2f}"
+def _per_epoch(
+    runs: Sequence[StageRun], label: str, title: str, columns: Mapping[str, Sequence[str]], note: str
+) -> Table:
+    """Return a table with a row for each epoch, of a long training for every tenth."""
+    count = max(map(len, columns.values()))
+    rows = [
+        [str(epoch), *cells]
+        for epoch, cells in enumerate(zip_longest(*columns.values(), fillvalue=NONE), start=1)
+        if epoch <= 10 or epoch % 10 == 0 or epoch == count
+    ]
+    if len(runs) > 1:
+        note += f" Of {len(runs)} runs: mean ± standard deviation."
+    return Table(label, title, ["Epoch", *columns], rows, note, numeric=True)

@@ -15,14 +15,11 @@ from aeprobe.errors import AeprobeError
 from aeprobe.paths import home, shortest
 from aeprobe.runs.metrics import Metrics
 from aeprobe_tools.output import command
-from aeprobe_tools.pages import PLAYGROUND, require_own, template, write_page
+from aeprobe_tools.pages import PLAYGROUND, template, write_page
 from aeprobe_tools.report import overview
 from aeprobe_tools.report.comparison import report
 from aeprobe_tools.report.page import sections
-from aeprobe_tools.report.sentences import commands
-from aeprobe_tools.results.seeds import Runs, gather, require_seeds
-
-OWN = "aeprobe</title>"
+from aeprobe_tools.results.stage_run import gather
 
 
 class Report(After):
@@ -52,29 +49,19 @@ def write_report(runs: Sequence[Path], output: Path | None = None, plugins: Sequ
     """
     if not runs:
         raise AeprobeError("no run directory given: expected one or more")
-    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
-    found = gather(runs)
-    require_seeds(found)
-    file = output or runs[0] / "report.html"
+    stages, file = gather(runs), output or runs[0] / "report.html"
     beside = file.parent.resolve() == runs[0].resolve() and (runs[0] / PLAYGROUND).is_file()
-    page = render(found, f"{shortest(runs[0].resolve())}{more}", PLAYGROUND if beside else None, plugins)
-    require_own(file, OWN, "page of this project")
-    write_page(file, page)
-    return file
-
-
-def render(runs: Runs, name: str, playground: str | None = None, plugins: Sequence[str] = ()) -> str:
-    """Return the page as text, by the name for a browser's tab; `playground` is a page beside it."""
-    return template("report.html.j2").render(
-        name=name,
-        playground=playground,
-        runs=runs,
+    page = template("report.html.j2").render(
+        name=f"{shortest(runs[0].resolve())}{f' and {len(runs) - 1} more' if len(runs) > 1 else ''}",
+        playground=PLAYGROUND if beside else None,
+        runs=stages,
         overview=overview,
         report=report(),
-        commands=commands(runs),
-        sections=sections(runs, plugins),
-        several=max(map(len, runs.values())),
+        sections=sections(stages, plugins),
+        several=max(map(len, stages.values())),
     )
+    write_page(file, page)
+    return file
 
 
 @command

@@ -18,8 +18,7 @@ from aeprobe.config.schema import STAGES
 from aeprobe.config.settings import fingerprint
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import read_metrics
-from aeprobe_tools.results.seeds import spread
-from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.results.stage_run import StageRun, spread
 
 
 @dataclass
@@ -94,7 +93,7 @@ def _run(path: Path, stages: Sequence[StageRun]) -> Run:
         run.metrics |= {prefix + name: value for name, value in numbers.items() if value is not None}
         better = part.higher_is_better
         run.higher_is_better |= {prefix + k: bool(better.get(k.split("/")[1])) for k in numbers if "/" in k}
-        run.remark = part.remark
+        run.remark = part.metrics.get("remark", "")
         if part.metrics["status"] != "completed":
             run.status, run.error = part.metrics["status"], part.metrics.get("error")
     run.settings |= {"stage": stage, "ckpt": first.setting("ckpt")}

@@ -1,17 +1,22 @@
-"""One stage of a finished run, read from its directory for tables and pages. Needs no torch."""
+"""The stages of finished runs, read for tables and pages, and several seeds of one. Needs no torch."""
 
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from aeprobe.config.objective import MEASURED
-from aeprobe.config.schema import Encoder, value_of
+from aeprobe.config.schema import STAGES, Encoder, value_of
 from aeprobe.config.settings import complete, experiment
+from aeprobe.errors import AeprobeError
 from aeprobe.files import read_file
-from aeprobe.runs.metrics import MOST_BYTES, Metrics, parsed
+from aeprobe.runs.metrics import MOST_BYTES, Metrics, parsed, read_metrics
+from aeprobe_tools.wording import counted
 
 PNG = b"\x89PNG\r\n\x1a\n"
+FINISHED = ("test", "probe")  # the stages that look at a finished run again
 
 
 @dataclass(frozen=True)
@@ -60,18 +65,15 @@ class StageRun:
         """The encoder's part in stage 2 in words, such as "frozen"."""
         return Encoder(self.setting("classifier.encoder") or "frozen").words
 
-    @property
-    def loss_name(self) -> str:
-        """The name of the loss that was minimised."""
-        return str(self.metrics.get("loss"))
-
-    def sizes(self, network: str) -> list[str]:
-        """Return the sizes of the input and layers of the "encoder", "decoder" or "head"; empty if unknown."""
-        return [*map(str, value_of(self.metrics.get("networks", {}), f"{network}.sizes") or [])]
-
     def layers(self, network: str) -> str:
-        """Return the same in words, such as "784-500-200-100-30"; "" where unknown."""
-        return "-".join(self.sizes(network))
+        """Return the sizes of the "encoder", "decoder" or "head", such as "784-500-200-100-30"; "" if unknown."""
+        return "-".join(map(str, value_of(self.metrics.get("networks", {}), f"{network}.sizes") or []))
+
+    @property
+    def length(self) -> str:
+        """The length of the training in words."""
+        words, part = counted(len(self.metrics["epochs"]), "epoch"), self.setting("trainer.limit_train_batches")
+        return f"{words} (trainer.limit_train_batches={part})" if part else words
 
     @property
     def data(self) -> dict[str, Any]:
@@ -94,20 +96,9 @@ class StageRun:
         names = self.data.get("class_names")
         return str(names[label]) if isinstance(names, list) and label < len(names) else str(label)
 
-    @property
-    def remark(self) -> str:
-        """The remark of the images' source on them."""
-        return str(self.metrics.get("remark", ""))
-
-    @property
-    def epochs(self) -> list[dict[str, Any]]:
-        """The rows of the epochs that ended."""
-        rows: list[dict[str, Any]] = self.metrics["epochs"]
-        return rows
-
     def series(self, key: str) -> list[float | None]:
         """Return one number of every epoch that ended, None where it was not taken."""
-        return [row.get(key) for row in self.epochs]
+        return [row.get(key) for row in self.metrics["epochs"]]
 
     def last(self, key: str) -> float | None:
         """Return the final number; for an unfinished run that of the last epoch that has one."""
@@ -132,18 +123,8 @@ class StageRun:
         """The number of test images; 0 where it is not known."""
         return sum(map(sum, self.metrics.get("confusion_matrix") or []))
 
-    @property
-    def evaluations(self) -> dict[str, Any]:
-        """The numbers of each evaluation, by its name."""
-        return dict(self.metrics.get("evaluations") or {})
-
-    @property
-    def not_drawn(self) -> dict[str, str]:
-        """The reasons, by the name of each figure that could not be drawn."""
-        return dict(self.metrics.get("not_drawn") or {})
-
     def picture(self, name: str) -> Picture | None:
-        """Return a figure, or None where it was not drawn or one of its two files is damaged."""
+        """Return a figure; None where it was not drawn or one of its two files is damaged."""
         try:
             png = read_file(self.path / "figures" / f"{name}.png", MOST_BYTES)
             words = parsed(read_file(self.path / "figures" / f"{name}.json", MOST_BYTES))
@@ -153,3 +134,79 @@ class StageRun:
             return None
         title = str(words.get("title") or name.replace("_", " "))
         return Picture(png, title, str(words.get("alt") or title), words.get("data") or {})
+
+
+Runs = dict[str, list[StageRun]]  # by the stage's name
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The mean of one number over runs, its sample standard deviation (0 for one run), and their count."""
+
+    mean: float
+    sd: float
+    n: int
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Return mean and sample standard deviation of the numbers that are there."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return Spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0, len(known))
+
+
+def across(runs: Sequence[StageRun], key: str) -> list[Spread | None]:
+    """Return the spread of one number over the runs, for each epoch that one of them ended."""
+    series = [run.series(key) for run in runs]
+    longest = max(map(len, series), default=0)
+    return [spread(s[i] for s in series if i < len(s)) for i in range(longest)]
+
+
+def gather(paths: Sequence[Path]) -> Runs:
+    """Read the stages that some run directories hold, in the order given.
+
+    Raises:
+        AeprobeError: one is no run, or they are no seeds of one experiment on one dataset, each another one.
+    """
+    runs: Runs = {name: [] for name in (*STAGES, *FINISHED)}
+    below = [stage for path in paths for stage in _stage_directories(path)]
+    for path in {stage.resolve(): stage for stage in below}.values():  # a run named twice counts once
+        run = StageRun(path, read_metrics(path))
+        if "versions" not in run.metrics:
+            raise AeprobeError(f"{path} was refused before it began: {run.metrics.get('error')}")
+        for other in runs[run.stage]:
+            _require_another_seed(other, run)
+        runs[run.stage].append(run)
+    first, *others = (run for of_stage in runs.values() for run in of_stage)
+    for run in others:
+        if run.dataset != first.dataset:
+            raise AeprobeError(
+                f"{first.path} is of dataset {first.dataset}, but {run.path} of {run.dataset}: expected one"
+            )
+    return runs
+
+
+def _stage_directories(path: Path) -> list[Path]:
+    if (path / "metrics.json").exists():
+        return [path]
+    parts = [path / stage for stage in STAGES if (path / stage / "metrics.json").exists()]
+    return parts or [path]  # which is no run: read_metrics says so
+
+
+def _require_another_seed(first: StageRun, other: StageRun) -> None:
+    """Refuse other settings, and the same seed, whose two numbers say nothing of the spread over seeds."""
+    left, right = (run.encoder_settings() | run.settings() for run in (first, other))
+    for key in sorted(left.keys() | right.keys()):
+        # An encoder may have been trained by the run itself or be that of ckpt=.
+        of_encoder = key == "ckpt" or (key.startswith("autoencoder.") and first.stage == "classifier")
+        if left.get(key) != right.get(key) and not of_encoder:
+            raise AeprobeError(
+                f"{first.path} has {key}={left.get(key)}, but {other.path} has {right.get(key)}: "
+                "expected seeds of one experiment"
+            )
+    if all(first.metrics.get(key) == other.metrics.get(key) for key in ("seed", "ckpt")):
+        raise AeprobeError(
+            f"{first.path} and {other.path} are one experiment with the same seed, {other.metrics['seed']}: "
+            "give one of them"
+        )

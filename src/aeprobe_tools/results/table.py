@@ -16,7 +16,6 @@ from aeprobe.paths import home
 from aeprobe.wording import distinct
 from aeprobe_tools.output import command
 from aeprobe_tools.results.folding import Run, find_runs, order_of, summarize
-from aeprobe_tools.wording import said_of_order
 
 
 def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
@@ -42,8 +41,14 @@ def _remarks(
     if any(name.count("/") > 1 for name in names):
         lines += dict.fromkeys(run.remark for run in runs if run.remark)
     order, remark = order_of(runs, _measured(rows), metric)
+    lines += [remark] if remark else []
     held_out = [run.settings.get("data.val_size") for run in runs if run.status == "completed"]
-    return lines + [line for line in (remark, said_of_order(order, held_out)) if line]
+    if 0 in held_out and order.rpartition(" ")[2].startswith("val/"):
+        lines.append(
+            f"{order} of {held_out.count(0)} of {len(held_out)} runs was measured on the test set "
+            "(data.val_size=0): the first row was chosen by the test set, and its test metrics flatter it"
+        )
+    return lines
 
 
 def _write_csv(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:
@@ -139,9 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--metric", metavar="NAME", help="sort by this metric, and show it alone")
     parser.add_argument("--show", metavar="TEXT", default="", help="show the metrics with this in their name")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", dest="form", action="store_const", const="csv")
-    form.add_argument("--markdown", dest="form", action="store_const", const="markdown")
-    form.add_argument("--json", dest="form", action="store_const", const="json")
+    for name in ("csv", "markdown", "json"):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name)
     given = parser.parse_args(arguments)
     runs = find_runs(Path(home(directory)) for directory in given.directories)
     if given.form is None:

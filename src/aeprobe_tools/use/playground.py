@@ -27,20 +27,18 @@ from aeprobe.models.stage import AT_ONCE
 from aeprobe.paths import shortest
 from aeprobe.runs.metrics import Metrics
 from aeprobe_tools.output import command
-from aeprobe_tools.pages import PLAYGROUND, require_own, template, write_page
-from aeprobe_tools.report import sentences
-from aeprobe_tools.results.seeds import Runs, gather
-from aeprobe_tools.results.stage_run import StageRun
+from aeprobe_tools.pages import PLAYGROUND, template, write_page
+from aeprobe_tools.report import overview
+from aeprobe_tools.results.stage_run import Runs, StageRun, gather
 from aeprobe_tools.use.plain_layers import packed, plain
 from aeprobe_tools.use.trained import load_stage, run_parser, typed_path
-from aeprobe_tools.wording import counted, epochs, number, percent
+from aeprobe_tools.wording import counted, number, percent
 
 MOST_BYTES = 4_000_000  # of the page
 MOST_IMAGES = 100
 MOST_IMAGE_BYTES = 400_000  # of all of them
 MOST_CODES = 2_000  # training images whose codes give the ranges
 SCRIPTS = ("network.js", "pictures.js", "prepare.js", "drawing.js", "page.js", "input.js", "sections.js")
-OWN = "playground · aeprobe</title>"
 
 
 class Playground(After):
@@ -68,7 +66,6 @@ def write_playground(run: Path, output: Path | None = None, plugins: Sequence[st
     if not runs["autoencoder"]:
         stage = next(stage for stage, of_stage in runs.items() if of_stage)
         raise AeprobeError(f"{run} is a run of stage={stage}, which decodes nothing: give one of stage=all")
-    require_own(file, OWN, "playground")
     page = _page(runs, str(shortest(run.resolve())), plugins)
     if (size := len(page.encode())) > MOST_BYTES:
         raise AeprobeError(
@@ -100,7 +97,7 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
     }
     unfinished = [
         f"The {run.stage} computes here as it was in its {run.metrics.get('checkpoint')} checkpoint"
-        for run in sentences.every(runs)
+        for run in overview.every(runs)
         if run.metrics["status"] != "completed"
     ]
     folder = files("aeprobe_tools") / "assets" / "playground"
@@ -109,8 +106,8 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
     return template("playground/playground.html.j2").render(
         name=name,
         words=_words(runs, module, classifier, without),
-        warnings=sentences.unfinished(runs) + unfinished,
-        commands=sentences.commands(runs),
+        warnings=overview.unfinished(runs) + unfinished,
+        commands=overview.commands(runs),
         content=content,
         script=script,
         style=style,
@@ -228,7 +225,7 @@ def _learned(run: StageRun, size: str) -> str:
     through = f", through layers of {layers} numbers and back" if layers else ""
     images = "MNIST" if run.dataset == "mnist" else run.called
     return (
-        f"In {_epochs(run)} over the training images of {images}, the autoencoder learned to make a code of each "
+        f"In {run.length} over the training images of {images}, the autoencoder learned to make a code of each "
         f"image of {size} pixels and the image again of the code{through} (seed {run.metrics['seed']})."
     )
 
@@ -247,13 +244,9 @@ def _predicted(run: StageRun) -> str:
     accuracy = run.last("test/accuracy")
     right = "" if accuracy is None else f", and it is right for {percent(accuracy)} of {_test_images(run)}"
     return (
-        f"The classifier ({run.layers('head')}) learned in {_epochs(run)} from these codes alone, and the "
+        f"The classifier ({run.layers('head')}) learned in {run.length} from these codes alone, and the "
         f"encoder was {run.encoder}{right}."
     )
-
-
-def _epochs(run: StageRun) -> str:
-    return epochs(len(run.epochs), run.setting("trainer.limit_train_batches"))
 
 
 def _test_images(run: StageRun) -> str:
@@ -262,7 +255,7 @@ def _test_images(run: StageRun) -> str:
     count = images.get("test") if isinstance(images, dict) else None
     if run.setting("trainer.limit_test_batches"):
         count = run.tested or None
-    return counted(count, "test") if isinstance(count, int) else "test images"
+    return counted(count, "test image") if isinstance(count, int) else "test images"
 
 
 @command
