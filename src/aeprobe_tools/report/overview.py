@@ -61,8 +61,11 @@ def unfinished(runs: Runs) -> list[str]:
             epochs = f"; epochs: {len(run.metrics['epochs'])} of {run.setting(f'{run.stage}.max_epochs')}"
             why = f": {run.metrics['error']}" if status == "failed" else ""
             sentences.append(f"{subject} is not finished ({status}{'' if run.stage in FINISHED else epochs}){why}")
-        elif run.metrics.get("not_drawn", {}) is None:
+        elif (lacks := run.metrics.get("not_drawn", {})) is None:
             sentences.append(f"{subject} has no figures yet: resume= draws them")
+        elif lacks:
+            names = ", ".join(f"{name.replace('_', ' ')} ({why})" for name, why in lacks.items())
+            sentences.append(f"{subject} lacks what could not be drawn: {names}")
         if limits and not range_of(run, "val/loss"):  # of a measured preset they are its recipe
             purpose = "a look at the whole path, not a result to compare"
             sentences.append(f"{subject} was cut short by {', '.join(limits)}: {purpose}")

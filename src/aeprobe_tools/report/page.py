@@ -3,8 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 from aeprobe import nodes
@@ -15,10 +14,8 @@ from aeprobe_tools.report.comparison import fitting, loss_of_the_report, of_the_
 from aeprobe_tools.report.overview import every
 from aeprobe_tools.results.stage_run import FINISHED, Picture, Runs, StageRun, across
 
-BUDGET = 5_500_000  # characters of pictures, so that the page stays under 6 MB
 LAST = "of the last batch of each epoch"
 CURVES = {"train": "Training {}, mean of each epoch", "val": "Validation {}"}
-AGAIN = {"test": "Measured again", "probe": "Simple classifiers on the codes"}
 BEYOND_THE_REPORT = {
     "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
     "classifier": ("mistakes",),
@@ -27,67 +24,53 @@ BEYOND_THE_REPORT = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with its caption, which begins with `label`; None where none was drawn, and perhaps why."""
+    """A picture with its caption, which begins with `label`; None where none was drawn."""
 
     label: str
     name: str
     picture: Picture | None
     seed: int | None = None  # of the run that it is of, where there are several
-    why: str = ""
 
-    @cached_property
+    @property
     def source(self) -> str:
         """The picture as a data URI."""
         return f"data:image/png;base64,{base64.b64encode(self.picture.png).decode()}" if self.picture else ""
-
-    def missing(self, room: int) -> str:
-        """Return its label and the reason if it was not drawn or is larger than the room, else ""."""
-        if self.picture and len(self.source) <= room:
-            return ""
-        why = f"too large for this page, see figures/{self.name}.png" if self.picture else self.why
-        return f"{self.label} ({self.name.replace('_', ' ')}{': ' if why else ''}{why})"
 
 
 Blocks = Iterator[Table | Text | Figure | None]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Section:
     """A heading, the blocks below it, and the labels of the figures that were not drawn."""
 
     id: str
     title: str
-    blocks: list[Table | Text | Figure] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    blocks: list[Table | Text | Figure]
+    missing: list[str]
 
 
 def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
-    """Return the page below its first screen, in the order of the report's figures, as far as it has room."""
-    parts = [(Section("data", "The data"), _data(runs[every(runs)[0].stage]))]
-    if runs["autoencoder"]:
-        section = Section("autoencoder", "Stage 1: the autoencoder")
-        parts.append((section, _autoencoder(runs["autoencoder"])))
-    if runs["classifier"]:
-        section = Section("classifier", f"Stage 2: the classifier (encoder: {runs['classifier'][0].encoder})")
-        parts.append((section, _classifier(runs["classifier"])))
-    parts += [(Section(stage, AGAIN[stage]), _again(runs[stage], plugins)) for stage in FINISHED if runs[stage]]
-    beyond = Section("beyond", BEYOND)
-    parts.append((beyond, _beyond(runs, plugins)))
-    left, names = BUDGET, set()
-    for section, blocks in parts:
+    """Return the page below its first screen, in the order of the report's figures."""
+    encoder = f" (encoder: {runs['classifier'][0].encoder})" if runs["classifier"] else ""
+    parts = (
+        ("data", "The data", _data(runs[every(runs)[0].stage])),
+        ("autoencoder", "Stage 1: the autoencoder", _autoencoder(runs["autoencoder"])),
+        ("classifier", f"Stage 2: the classifier{encoder}", _classifier(runs["classifier"])),
+        ("test", "Measured again", _again(runs["test"], plugins)),
+        ("probe", "Simple classifiers on the codes", _again(runs["probe"], plugins)),
+        ("beyond", BEYOND, _beyond(runs, plugins)),
+    )
+    every_section = []
+    for name, title, blocks in parts:
+        section = Section(name, title, [], [])
         for block in blocks:
-            if isinstance(block, Figure):
-                names.add(block.name)
-                if missing := block.missing(left):
-                    section.missing.append(missing)
-                    continue
-                left -= len(block.source)
-            if block:
+            if isinstance(block, Figure) and block.picture is None:
+                section.missing.append(f"{block.label} ({block.name.replace('_', ' ')})")
+            elif block:
                 section.blocks.append(block)
-    for run in every(runs):  # what no section shows, such as a graph of TensorBoard's
-        left_out = (pair for pair in (run.metrics.get("not_drawn") or {}).items() if pair[0] not in names)
-        beyond.missing += [f"{name} of the {run.stage} ({why})" for name, why in left_out]
-    return [section for section, _ in parts if section is not beyond or beyond.blocks or beyond.missing]
+        every_section += [section] if section.blocks or section.missing else []
+    return every_section
 
 
 def _data(runs: Sequence[StageRun]) -> Blocks:
@@ -98,6 +81,8 @@ def _data(runs: Sequence[StageRun]) -> Blocks:
 
 
 def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
+    if not runs:
+        return
     reported = report()["autoencoder"]["loss"] if of_the_report(runs[0]) and loss_of_the_report(runs[0]) else ()
     yield _figure(runs, "architecture", "Figures 4, 5 and 6")
     yield tables.settings(runs)
@@ -110,6 +95,8 @@ def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
 
 
 def _classifier(runs: Sequence[StageRun]) -> Blocks:
+    if not runs:
+        return
     reported, alike = report()["classifier"], of_the_report(runs[0])
     loss = ("train/loss_last", f"Loss {LAST}", 1.0, ())
     if alike and loss_of_the_report(runs[0]):
@@ -134,29 +121,27 @@ def _again(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
     for name in ("batch_accuracy", "confusion_matrix", "mistakes", *BEYOND_THE_REPORT["autoencoder"]):
         if any(run.picture(name) for run in runs):
             yield _figure(runs, name, BEYOND)
-    yield tables.parts(runs)
-    yield from _evaluations(runs, plugins)
+    if runs:
+        yield tables.parts(runs)
+        yield from _evaluations(runs, plugins)
 
 
 def _evaluations(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
     """Yield the blocks of the first run's evaluations; the numbers of the others are in their metrics.json."""
-    for name, numbers in (runs[0].metrics.get("evaluations") or {}).items():
-        for block in _of_evaluation(runs[0], name, numbers, plugins):
-            yield _figure(runs, block, BEYOND) if isinstance(block, str) else block
-
-
-def _of_evaluation(run: StageRun, name: str, numbers: Any, plugins: Sequence[str]) -> list[Table | Text | str]:
-    """Ask the class that the run's node of the evaluation names."""
     from aeprobe.evaluation import Evaluation  # torch, only for runs that have one
 
-    key = "probe" if run.stage == "probe" else f"autoencoder.evaluations.{name}"
-    try:
-        node = run.setting(key)
-        require_trusted([(key, node)], plugins, run.path)
-        return [*nodes.bound(node, key, Evaluation).func.page(numbers)]  # type: ignore[type-abstract, attr-defined]
-    except Exception as error:  # whatever a person's own class ends in, or numbers of another version of it
-        why = f"{type(error).__name__}: {error}".removeprefix("AeprobeError: ").partition("\n")[0]
-        return [Text(name, f"metrics.json has its numbers, but they cannot be shown here ({why}).")]
+    run = runs[0]
+    for name, numbers in (run.metrics.get("evaluations") or {}).items():
+        key = "probe" if run.stage == "probe" else f"autoencoder.evaluations.{name}"
+        try:
+            node = run.setting(key)
+            require_trusted([(key, node)], plugins, run.path)
+            kind = nodes.bound(node, key, Evaluation).func  # type: ignore[type-abstract]
+            for block in kind.page(numbers):  # type: ignore[attr-defined]
+                yield _figure(runs, block, BEYOND) if isinstance(block, str) else block
+        except Exception as error:  # whatever a person's own class ends in, or numbers of another version of it
+            why = f"{type(error).__name__}: {error}".removeprefix("AeprobeError: ").partition("\n")[0]
+            yield Text(name, f"metrics.json has its numbers, but they cannot be shown here ({why}).")
 
 
 def _beyond(runs: Runs, plugins: Sequence[str]) -> Blocks:
@@ -178,8 +163,7 @@ def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:
     for run in runs:
         if picture := run.picture(name):
             return Figure(label, name, picture, run.metrics["seed"] if len(runs) > 1 else None)
-    reasons = ((run.metrics.get("not_drawn") or {}).get(name) for run in runs)
-    return Figure(label, name, None, why=next(filter(None, reasons), ""))
+    return Figure(label, name, None)
 
 
 def _curves(runs: Sequence[StageRun], name: str, label: str, *bands: Sequence[Any]) -> Iterator[Figure]:
