@@ -13,7 +13,8 @@ from aeprobe.config.checks import validate
 from aeprobe.config.schema import Config, plain
 from aeprobe.config.settings import complete, experiment, fingerprint, flat, neutral
 from aeprobe_tools.report import write as report
-from aeprobe_tools.results import folding, ranges
+from aeprobe_tools.report.comparison import range_of
+from aeprobe_tools.results import folding
 from aeprobe_tools.results import table as results
 from aeprobe_tools.results.stage_run import StageRun
 
@@ -117,6 +118,6 @@ def test_presets_are_told_apart_by_their_name_alone(tmp_path: Path) -> None:
 def test_the_default_has_the_range_of_its_own_seeds() -> None:
     config = composed()
     for stage, key in (("autoencoder", "val/loss"), ("autoencoder", "test/loss"), ("classifier", "test/accuracy")):
-        known = ranges.find(StageRun(Path(), {"stage": stage, "config": config}), key)
+        known = range_of(StageRun(Path(), {"stage": stage, "config": config}), key)
         assert known is not None
         assert (known["name"], known["n"]) == ("default", 5)

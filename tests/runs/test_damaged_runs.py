@@ -52,11 +52,9 @@ def test_a_damaged_figure_is_none(run: Path) -> None:
     part = run / "autoencoder"
     stage = StageRun(part, read_metrics(part))
     assert stage.picture("codes") is not None
-    for name in ("codes.png", "codes.json"):
-        content = (part / "figures" / name).read_bytes()
-        (part / "figures" / name).write_bytes(content[: len(content) // 2])
-        assert stage.picture("codes") is None
-        (part / "figures" / name).write_bytes(content)
+    file = part / "figures" / "codes.json"
+    file.write_bytes(file.read_bytes()[:9])
+    assert stage.picture("codes") is None
 
 
 def test_text_of_a_run_commands_no_terminal(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import EpochBatches
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe_tools.results import ranges
+from aeprobe_tools.report import comparison
 from aeprobe_tools.results.stage_run import StageRun
 
 EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("*.yaml"))
@@ -36,7 +36,7 @@ def test_a_preset_keeps_the_reports_widths_and_has_its_ranges_on_file(name: str)
     if name == "wide_head":  # needs another's encoder
         return
     config = plain(composition)
-    on_file = OmegaConf.to_container(OmegaConf.load(ranges.FILE))
+    on_file = OmegaConf.to_container(OmegaConf.load(comparison.RANGES))
     assert isinstance(on_file, dict)
     # What these two are for is not a classifier of all labels: see docs/LABELS.md and docs/DENOISING.md.
     alone = name in ("few_labels", "denoising")

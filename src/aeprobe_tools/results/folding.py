@@ -96,9 +96,8 @@ def _run(path: Path, stages: Sequence[StageRun]) -> Run:
         run.remark = part.metrics.get("remark", "")
         if part.metrics["status"] != "completed":
             run.status, run.error = part.metrics["status"], part.metrics.get("error")
-    run.settings |= {"stage": stage, "ckpt": first.setting("ckpt")}
-    if first.stage == "probe":
-        run.settings |= {"ckpt": None} | first.encoder_settings()
+    ckpt = run.settings.get("ckpt") if first.stage == "probe" else first.setting("ckpt")
+    run.settings |= {"stage": stage, "ckpt": ckpt}
     if both and len(stages) < len(STAGES) and run.status == "completed":
         run.status = "running"  # between the stages
     return run

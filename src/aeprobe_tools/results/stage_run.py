@@ -15,7 +15,6 @@ from aeprobe.files import read_file
 from aeprobe.runs.metrics import MOST_BYTES, Metrics, parsed, read_metrics
 from aeprobe_tools.wording import counted
 
-PNG = b"\x89PNG\r\n\x1a\n"
 FINISHED = ("test", "probe")  # the stages that look at a finished run again
 
 
@@ -51,14 +50,13 @@ class StageRun:
         return value_of(self.config, key)
 
     def settings(self) -> dict[str, Any]:
-        """Return what makes this experiment what it is, by dotted keys; see `settings.experiment`."""
-        return experiment(self.metrics["config"], self.data, self.stage)
+        """Return what makes this experiment what it is, by dotted keys; see `settings.experiment`.
 
-    def encoder_settings(self) -> dict[str, Any]:
-        """Return what a probe's encoder was trained with; "encoder." goes before keys of the probe's own."""
-        taken = self.settings()
+        A probe's have those of its encoder, too; "encoder." goes before keys of the probe's own.
+        """
+        settings = experiment(self.metrics["config"], self.data, self.stage)
         of = self.metrics.get("of") or {}
-        return {f"encoder.{key}" if key in taken else key: value for key, value in of.items()}
+        return settings | {f"encoder.{key}" if key in settings else key: value for key, value in of.items()}
 
     @property
     def encoder(self) -> str:
@@ -124,13 +122,11 @@ class StageRun:
         return sum(map(sum, self.metrics.get("confusion_matrix") or []))
 
     def picture(self, name: str) -> Picture | None:
-        """Return a figure; None where it was not drawn or one of its two files is damaged."""
+        """Return a figure; None where it was not drawn."""
         try:
             png = read_file(self.path / "figures" / f"{name}.png", MOST_BYTES)
             words = parsed(read_file(self.path / "figures" / f"{name}.json", MOST_BYTES))
         except (OSError, ValueError, RecursionError):
-            return None
-        if not png.startswith(PNG) or b"IEND" not in png[-12:]:
             return None
         title = str(words.get("title") or name.replace("_", " "))
         return Picture(png, title, str(words.get("alt") or title), words.get("data") or {})
@@ -196,7 +192,7 @@ def _stage_directories(path: Path) -> list[Path]:
 
 def _require_another_seed(first: StageRun, other: StageRun) -> None:
     """Refuse other settings, and the same seed, whose two numbers say nothing of the spread over seeds."""
-    left, right = (run.encoder_settings() | run.settings() for run in (first, other))
+    left, right = first.settings(), other.settings()
     for key in sorted(left.keys() | right.keys()):
         # An encoder may have been trained by the run itself or be that of ckpt=.
         of_encoder = key == "ckpt" or (key.startswith("autoencoder.") and first.stage == "classifier")
