@@ -5,7 +5,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
-from aeprobe_tools.report import write as report
+from aeprobe_tools.report import page as report
 
 
 class Page(HTMLParser):

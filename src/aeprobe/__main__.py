@@ -7,7 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "train": ("aeprobe.cli.train", "main", "[KEY=VALUE …]", "train, as python train.py"),
     "results": ("aeprobe_tools.results.table", "main", "DIR …", "one table over many runs"),
-    "report": ("aeprobe_tools.report.write", "main", "RUN …", "one page from finished runs"),
+    "report": ("aeprobe_tools.report.page", "main", "RUN …", "one page from finished runs"),
     "probe": ("aeprobe.cli.train", "probe", "RUN", "simple classifiers on the codes, with few labels and many"),
     "predict": ("aeprobe_tools.use.predict", "main", "RUN PICTURES …", "what a run says of pictures: which digit"),
     "export": (

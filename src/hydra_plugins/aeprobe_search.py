@@ -50,11 +50,7 @@ class OptunaSweeper(Sweeper):
         self.job_launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the trials that are missing.
-
-        Raises:
-            AeprobeError: nothing varies, a value cannot be, or the study is another one; nothing was stored.
-        """
+        """Run the trials that are missing; nothing is stored where a value cannot be or the study is another one."""
         parser = OverridesParser.create(config_loader=self.loader)
         preset = [f"{key}={value}" for key, value in (self.params or {}).items()]
         given = parser.parse_overrides([*preset, *arguments])
@@ -106,12 +102,9 @@ class OptunaSweeper(Sweeper):
         study = optuna.create_study(
             study_name="aeprobe", storage=f"sqlite:///{file}", direction=self.direction, load_if_exists=True
         )
-        for what, now in asked.items():
-            before = study.user_attrs.get(what, now)
-            if before != now:
-                other = f"{what} was {json.dumps(before)}, not {json.dumps(now)}"
-                raise AeprobeError(f"{file} is a study of other settings: {other}; choose another sweep=")
-            study.set_user_attr(what, now)
+        if (before := study.user_attrs.get("settings", asked)) != asked:
+            raise AeprobeError(f"{file} is a study of other settings: {json.dumps(before)}; choose another sweep=")
+        study.set_user_attr("settings", asked)
         # Another stream than that of the trials before, which the same seed would propose again.
         study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(study.get_trials(deepcopy=False)))
         return study

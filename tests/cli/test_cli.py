@@ -272,7 +272,7 @@ def test_what_comes_next_is_what_one_wants(
     monkeypatch.setattr(
         "aeprobe_tools.use.playground.write_playground", lambda *_, **__: Path("-run/playground.html")
     )
-    monkeypatch.setattr("aeprobe_tools.report.write.write_report", lambda *_, **__: Path("-run/report.html"))
+    monkeypatch.setattr("aeprobe_tools.report.page.write_report", lambda *_, **__: Path("-run/report.html"))
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         config = validate(compose("config", overrides=typed.split()))
     of_stage = {"checkpoint": "best", "final": {}, "evaluations": {"a": {}} if evaluated else {}}

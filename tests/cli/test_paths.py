@@ -14,7 +14,7 @@ from images import write_folder
 from aeprobe.config.overrides import override
 from aeprobe.errors import AeprobeError
 from aeprobe.paths import home
-from aeprobe_tools.report import write as report
+from aeprobe_tools.report import page as report
 from aeprobe_tools.results import table as results
 
 SMALL = ("data=folder", "data.val_size=50", "trainer.limit_epochs=1", "trainer.figures=false")

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from aeprobe.config.checks import validate
 from aeprobe.config.schema import Config, plain
 from aeprobe.config.settings import complete, experiment, fingerprint, flat, neutral
-from aeprobe_tools.report import write as report
-from aeprobe_tools.report.comparison import range_of
+from aeprobe_tools.report import page as report
+from aeprobe_tools.report.comparison import range_of, ranges
 from aeprobe_tools.results import folding
 from aeprobe_tools.results import table as results
 from aeprobe_tools.results.stage_run import StageRun
@@ -119,5 +119,4 @@ def test_the_default_has_the_range_of_its_own_seeds() -> None:
     config = composed()
     for stage, key in (("autoencoder", "val/loss"), ("autoencoder", "test/loss"), ("classifier", "test/accuracy")):
         known = range_of(StageRun(Path(), {"stage": stage, "config": config}), key)
-        assert known is not None
-        assert (known["name"], known["n"]) == ("default", 5)
+        assert known == {"n": 5, **ranges()["default"][stage]["final"][key]}

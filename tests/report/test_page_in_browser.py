@@ -10,7 +10,7 @@ import pytest
 from browser import CONTRASTS, HEIGHT, IN_BROWSER, Opened, chromium
 from finished_runs import metrics, write_run, write_stage
 
-from aeprobe_tools.report.write import write_report
+from aeprobe_tools.report.page import write_report
 
 pytestmark = IN_BROWSER
 

@@ -158,7 +158,7 @@ def test_several_seeds_give_mean_and_deviation_and_bands(tmp_path: Path) -> None
     assert "Of 3 runs: mean ± standard deviation." in page.text
     assert [row[0] for row in page.table("Figure 19").values()] == ["Accuracy", "92.92 %", "92.94 %", "92.96 %"]
     assert page.text.count("python train.py experiment=report seed=") == 3
-    assert any(c.startswith("Figure 17 · Training accuracy, mean of each epoch") for c in page.captions)
+    assert any(c.startswith("Figure 17 · train/accuracy in each epoch") for c in page.captions)
     bands = [c for c in page.captions if "Mean and standard deviation over 3 runs" in c]
     assert [re.match(r"Figure (\d+)", c)[1] for c in bands] == ["8", "9", "10", "14", "14", "15", "16", "17", "18"]  # type: ignore[index]
     assert "0.0315 ± 0.002 in epoch 1" in next(c for c in bands if c.startswith("Figure 10"))

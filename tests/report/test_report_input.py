@@ -12,7 +12,7 @@ from finished_runs import config, metrics, write_run, write_stage
 from page_reader import made
 
 from aeprobe.errors import AeprobeError
-from aeprobe_tools.report import write as report
+from aeprobe_tools.report import page as report
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -62,7 +62,7 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_command_line_writes_the_page_without_torch(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     code = (
-        "import sys; from aeprobe_tools.report.write import main; status = main(sys.argv[1:]); "
+        "import sys; from aeprobe_tools.report.page import main; status = main(sys.argv[1:]); "
         "assert not {'torch', 'lightning', 'matplotlib'} & set(sys.modules); sys.exit(status)"
     )
     done = subprocess.run(

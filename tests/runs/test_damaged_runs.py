@@ -9,7 +9,7 @@ from finished_runs import write_run
 from aeprobe.cli.resume import resume
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import MOST_BYTES, read_metrics
-from aeprobe_tools.report.write import write_report
+from aeprobe_tools.report.page import write_report
 from aeprobe_tools.results.stage_run import StageRun
 from aeprobe_tools.results.table import main as results
 

@@ -72,7 +72,7 @@ def test_a_failing_trial_does_not_end_the_search_and_another_study_is_refused(tm
     other = search(tmp_path, root, rates, "autoencoder.batch_size=50")
     assert other.status == 1
     line, _ = other.err.splitlines()  # the second names the job that failed before
-    assert "is a study of other settings: fixed was" in line
+    assert "is a study of other settings: {" in line
     assert line.endswith("choose another sweep=")
     assert (tmp_path / "outputs" / "sweeps" / "s" / "study.db").read_bytes() == before
 

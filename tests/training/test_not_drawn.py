@@ -17,7 +17,7 @@ from aeprobe.runs import rundir
 from aeprobe.training import loggers
 from aeprobe_tools.figures import gallery, prepare, tensorboard
 from aeprobe_tools.figures.gallery import Gallery
-from aeprobe_tools.report import write as report
+from aeprobe_tools.report import page as report
 
 SHORT = [
     "data=folder",

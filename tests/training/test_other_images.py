@@ -10,7 +10,7 @@ from pictures_made import write_pictures
 
 from aeprobe.data.idx_files import FILES
 from aeprobe.errors import AeprobeError
-from aeprobe_tools.report.write import write_report
+from aeprobe_tools.report.page import write_report
 
 SHORT = ("trainer.limit_train_batches=3", "trainer.limit_epochs=1")
 LABELS = [names[1] for names in FILES.values()]

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from same_runs import resume_here
 
 from aeprobe.training import run as runner
-from aeprobe_tools.report import write as report
+from aeprobe_tools.report import page as report
 from aeprobe_tools.results import folding
 
 FEW = ("trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "trainer.figures=false")

@@ -17,7 +17,7 @@ from torch import nn
 from aeprobe.data.datamodule import ImageDataset
 from aeprobe.models.conv import ConvAutoencoder
 from aeprobe.models.networks import MLP, Normalize, Standardize
-from aeprobe_tools.report.write import write_report
+from aeprobe_tools.report.page import write_report
 from aeprobe_tools.use import playground
 from aeprobe_tools.use.plain_layers import plain
 from aeprobe_tools.use.playground import write_playground

@@ -114,12 +114,10 @@ class Denoising(Evaluation):
             if isinstance(self.plain, Autoencoder):
                 made["plain"] = _denoised(self.plain, noisy)
             made["PCA"] = pca.decode(pca.encode(255 * noisy)).clamp(0, 1).float().view_as(noisy)
-            settings = {name: best_setting(name, *tuning) for name in SETTINGS}
-            for name, setting in settings.items():
-                made[name] = torch.from_numpy(filtered(name, _rows(noisy), setting)).movedim(3, 1)
-            methods = [{"name": name, **_measured(images, test)} for name, images in made.items()]
-            for method in methods[-len(settings) :]:
-                method["setting"] = settings[str(method["name"])]
+            settings = {name: {"setting": best_setting(name, *tuning)} for name in SETTINGS}
+            for name, best in settings.items():
+                made[name] = torch.from_numpy(filtered(name, _rows(noisy), **best)).movedim(3, 1)
+            methods = [{"name": k, **_measured(images, test), **settings.get(k, {})} for k, images in made.items()]
             levels.append({"kind": kind, "level": level, "methods": methods})
             tiles.append({name: images[shown] for name, images in {"clean": test, **made}.items()})
         return Findings({"images": len(test), "tuned_on": len(val), "levels": levels}, images={"levels": tiles})

@@ -82,16 +82,22 @@ class Probe(Evaluation):
 
         train, test = subject.splits["train"], subject.splits["test"]
         parts = subject.source.parts if subject.source else {}
-        draws = {count: self._draws(train.labels, count, subject.seed) for count in self.labels}
+        chosen = {count: self._draws(train.labels, count, subject.seed) for count in self.labels}
         rows: list[dict[str, Any]] = []
         with threadpool_limits(torch.get_num_threads()):
             work = [*_features(subject)]
-            bar = tqdm(total=len(work) * sum(map(len, draws.values())), disable=not subject.progress, leave=False)
+            bar = tqdm(total=len(work) * sum(map(len, chosen.values())), disable=not subject.progress, leave=False)
             for name, inputs in work:
                 bar.set_description(name)
                 known, asked = _scaled(inputs(train.images), inputs(test.images))
-                for count, chosen in draws.items():
-                    right = self._right((known, train.labels.numpy()), (asked, test.labels.numpy()), chosen, bar)
+                for count, draws in chosen.items():
+                    right: dict[str, list[Array]] = {method: [] for method in METHODS}
+                    for draw in draws:
+                        labels = train.labels.numpy()[draw]
+                        for method, classifier in self._classifiers(labels).items():
+                            predicted = classifier.fit(known[draw], labels).predict(asked)
+                            right[method].append(predicted == test.labels.numpy())
+                        bar.update()
                     of = {"features": name, "labels": count}
                     rows += [{**of, "method": method, **_row(each, parts)} for method, each in right.items()]
             bar.close()
@@ -142,23 +148,14 @@ class Probe(Evaluation):
             return [slice(None)]
         return [labelled(labels, count, 1000 * seed + draw, "probe.labels").numpy() for draw in range(self.draws)]
 
-    def _right(
-        self, known: tuple[Array, Array], asked: tuple[Array, Array], draws: Sequence[Any], bar: Any
-    ) -> dict[str, list[Array]]:
-        """Return, by method, the test images, `asked`, that are classified right after each draw of the known."""
+    def _classifiers(self, labels: Array) -> dict[str, Any]:
+        """Return a classifier of each method for images with these labels."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.neighbors import KNeighborsClassifier
 
-        right: dict[str, list[Array]] = {method: [] for method in METHODS}
-        for chosen in draws:
-            inputs, labels = known[0][chosen], known[1][chosen]
-            fewest = int(np.unique(labels, return_counts=True)[1].min())
-            neighbours = KNeighborsClassifier(min(self.neighbours, fewest), algorithm="brute")
-            logistic = LogisticRegression(max_iter=ITERATIONS, tol=1e-3)
-            for method, classifier in (("neighbours", neighbours), ("logistic", logistic)):
-                right[method].append(classifier.fit(inputs, labels).predict(asked[0]) == asked[1])
-            bar.update()
-        return right
+        fewest = int(np.unique(labels, return_counts=True)[1].min())
+        neighbours = KNeighborsClassifier(min(self.neighbours, fewest), algorithm="brute")
+        return {"neighbours": neighbours, "logistic": LogisticRegression(max_iter=ITERATIONS, tol=1e-3)}
 
 
 def _row(draws: Sequence[Array], parts: Mapping[str, slice]) -> dict[str, Any]:

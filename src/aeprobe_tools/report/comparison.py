@@ -23,12 +23,7 @@ Form = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A row of the first table: our number, the report's and the range of the seeds, as text.
-
-    Attributes:
-        kind: "inside" or "outside" of the range of the seeds; "unknown" where none is on file.
-        verdict: a sentence without its full stop.
-    """
+    """A row of the first table as text; `kind` is "inside" or "outside" of the range of seeds, or "unknown"."""
 
     name: str
     ours: str
@@ -94,22 +89,19 @@ def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
     ours = spread(run.last(key) for run in runs)
     if ours is None:
         return None
-    form, verdict = form_of(key), []
-    low = high = ours.mean
-    kind, seeds = "unknown", NONE
-    if known := range_of(runs[0], key):
-        kind = "inside" if known["min"] <= ours.mean <= known["max"] else "outside"
-        verdict.append(f"{kind} the range of {known['n']} seeds of this experiment")
-        low, high = known["min"], known["max"]
-        seeds = f"{form(low)} to {form(high)}"
+    form, known = form_of(key), range_of(runs[0], key)
+    low, high = (known["min"], known["max"]) if known else (ours.mean, ours.mean)
+    kind = "unknown" if known is None else "inside" if low <= ours.mean <= high else "outside"
+    verdict = [f"{kind} the range of {known['n']} seeds of this experiment"] if known else []
     reported = report()[runs[0].stage].get(key) if of_the_report(runs[0]) else None
     if reported:
         agrees = "agrees" if reported["low"] <= high and low <= reported["high"] else "does not agree"
         subject = "that range" if known else "this number"
         verdict.append(f"the report's {reported['text']} ({reported['rounded']}) {agrees} with {subject}")
         verdict += [] if known else ["no range of seeds of this experiment is on file"]
-    text = reported["text"] if reported else NONE
-    return Comparison(NAMES[key], shown(ours, form, len(runs)), text, seeds, kind, "; ".join(verdict))
+    theirs = reported["text"] if reported else NONE
+    seeds = f"{form(low)} to {form(high)}" if known else NONE
+    return Comparison(NAMES[key], shown(ours, form, len(runs)), theirs, seeds, kind, "; ".join(verdict))
 
 
 def fitting(runs: Sequence[StageRun]) -> str:

@@ -1,21 +1,29 @@
-"""Sections of the page, in their order: tables, pictures and sentences, for the template to lay out."""
+"""One experiment, or several seeds of it, as one self-contained HTML page.
 
+    aeprobe report RUN [RUN …] [--output FILE]
+
+Reads metrics.json and figures/ alone: nothing is trained, and torch is imported for evaluations only.
+"""
+
+import argparse
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from aeprobe import nodes
-from aeprobe.nodes import require_trusted
-from aeprobe_tools.pages import BEYOND, Table, Text
-from aeprobe_tools.report import tables
+from aeprobe.after import After
+from aeprobe.config.schema import Config, Stage, trusted_in
+from aeprobe.errors import AeprobeError
+from aeprobe.paths import home, shortest
+from aeprobe.runs.metrics import Metrics
+from aeprobe_tools.output import command
+from aeprobe_tools.pages import BEYOND, PLAYGROUND, Table, Text, template, write_page
+from aeprobe_tools.report import overview, tables
 from aeprobe_tools.report.comparison import fitting, loss_of_the_report, of_the_report, report
-from aeprobe_tools.report.overview import every
-from aeprobe_tools.results.stage_run import FINISHED, Picture, Runs, StageRun, across
+from aeprobe_tools.results.stage_run import FINISHED, Picture, Runs, StageRun, across, gather
 
-LAST = "of the last batch of each epoch"
-CURVES = {"train": "Training {}, mean of each epoch", "val": "Validation {}"}
 BEYOND_THE_REPORT = {
     "autoencoder": ("codes", "pca_baseline", "best_and_worst", "error_histogram"),
     "classifier": ("mistakes",),
@@ -54,7 +62,7 @@ def sections(runs: Runs, plugins: Sequence[str] = ()) -> list[Section]:
     """Return the page below its first screen, in the order of the report's figures."""
     encoder = f" (encoder: {runs['classifier'][0].encoder})" if runs["classifier"] else ""
     parts = (
-        ("data", "The data", _data(runs[every(runs)[0].stage])),
+        ("data", "The data", _data(runs[overview.every(runs)[0].stage])),
         ("autoencoder", "Stage 1: the autoencoder", _autoencoder(runs["autoencoder"])),
         ("classifier", f"Stage 2: the classifier{encoder}", _classifier(runs["classifier"])),
         ("test", "Measured again", _again(runs["test"], plugins)),
@@ -83,13 +91,14 @@ def _data(runs: Sequence[StageRun]) -> Blocks:
 def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
     if not runs:
         return
-    reported = report()["autoencoder"]["loss"] if of_the_report(runs[0]) and loss_of_the_report(runs[0]) else ()
+    alike = of_the_report(runs[0]) and loss_of_the_report(runs[0])
     yield _figure(runs, "architecture", "Figures 4, 5 and 6")
     yield tables.settings(runs)
     yield tables.loss(runs)
-    yield from _curves(runs, "loss_per_epoch", "Figure 8", ("train/loss_last", f"Loss {LAST}", 1.0, reported))
-    yield from _curves(runs, "train_loss", "Figure 9")
-    yield from _curves(runs, "val_loss", "Figure 10")
+    reported = report()["autoencoder"]["loss"] if alike else ()
+    yield _curves(runs, "loss_per_epoch", "Figure 8", "train/loss_last", reported)
+    yield _curves(runs, "train_loss", "Figure 9")
+    yield _curves(runs, "val_loss", "Figure 10")
     yield _figure(runs, "reconstructions", "Figure 11")
     yield Text("Over- or underfitting", fitting(runs))
 
@@ -97,18 +106,21 @@ def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
 def _classifier(runs: Sequence[StageRun]) -> Blocks:
     if not runs:
         return
-    reported, alike = report()["classifier"], of_the_report(runs[0])
-    loss = ("train/loss_last", f"Loss {LAST}", 1.0, ())
-    if alike and loss_of_the_report(runs[0]):
-        loss = (tables.softmax_key(runs), f"Loss {LAST}, ÷ 100", 0.01, reported["loss"])
-    accuracy = ("train/accuracy_last", f"Accuracy {LAST}, in %", 100, reported["accuracy"] if alike else ())
     yield _figure(runs, "architecture", "Figure 12")
     yield tables.settings(runs)
     yield tables.loss(runs)
     yield tables.accuracy(runs)
-    yield from _curves(runs, "loss_and_accuracy_per_epoch", "Figure 14", loss, accuracy)
+    alike, reported = of_the_report(runs[0]), report()["classifier"]
+    if len(runs) == 1:
+        yield _figure(runs, "loss_and_accuracy_per_epoch", "Figure 14")
+    else:
+        losses = [100 * loss for loss in reported["loss"]] if alike and loss_of_the_report(runs[0]) else ()
+        accuracies = [accuracy / 100 for accuracy in reported["accuracy"]] if alike else ()
+        key = tables.softmax_key(runs) if losses else "train/loss_last"
+        yield _curves(runs, "loss_per_epoch", "Figure 14", key, losses)
+        yield _curves(runs, "accuracy_per_epoch", "Figure 14", "train/accuracy_last", accuracies)
     for number, name in enumerate(("train_loss", "val_loss", "train_accuracy", "val_accuracy"), start=15):
-        yield from _curves(runs, name, f"Figure {number}")
+        yield _curves(runs, name, f"Figure {number}")
     yield tables.headline(runs)
     yield _figure(runs, "batch_accuracy", "Figure 20")
     yield _figure(runs, "confusion_matrix", "Figure 21")
@@ -135,7 +147,7 @@ def _evaluations(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
         key = "probe" if run.stage == "probe" else f"autoencoder.evaluations.{name}"
         try:
             node = run.setting(key)
-            require_trusted([(key, node)], plugins, run.path)
+            nodes.require_trusted([(key, node)], plugins, run.path)
             kind = nodes.bound(node, key, Evaluation).func  # type: ignore[type-abstract]
             for block in kind.page(numbers):  # type: ignore[attr-defined]
                 yield _figure(runs, block, BEYOND) if isinstance(block, str) else block
@@ -166,32 +178,27 @@ def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:
     return Figure(label, name, None)
 
 
-def _curves(runs: Sequence[StageRun], name: str, label: str, *bands: Sequence[Any]) -> Iterator[Figure]:
-    """Yield a figure of one run's curves; for several runs, the bands over the epochs."""
+def _curves(
+    runs: Sequence[StageRun], name: str, label: str, key: str = "", reported: Sequence[float] = ()
+) -> Figure:
+    """Return a figure of one run's curves; for several runs, of one of their numbers in each epoch."""
     if len(runs) == 1:
-        yield _figure(runs, name, label)
-        return
-    split, _, metric = name.partition("_")
-    for arguments in bands or [(f"{split}/{metric}", CURVES[split].format(metric))]:
-        yield Figure(label, name, _band(runs, *arguments))
+        return _figure(runs, name, label)
+    return Figure(label, name, _band(runs, key or name.replace("_", "/"), reported))
 
 
-def _band(
-    runs: Sequence[StageRun], key: str, title: str, scale: float = 1, report: Sequence[float] = ()
-) -> Picture:
-    """Draw a number of each epoch over runs: its mean, one standard deviation, and the report's points.
-
-    The scale multiplies ours, so that they stand beside the report's.
-    """
+def _band(runs: Sequence[StageRun], key: str, reported: Sequence[float]) -> Picture:
+    """Draw a number of each epoch over runs: its mean, one standard deviation, and the report's points."""
     from aeprobe_tools.figures.charts import DARK, ORANGE, new_axes, whole_numbers  # matplotlib
 
     known = {epoch: point for epoch, point in enumerate(across(runs, key), start=1) if point}
-    mean, sd = ([scale * getattr(point, name) for point in known.values()] for name in ("mean", "sd"))
+    mean, sd = ([getattr(point, name) for point in known.values()] for name in ("mean", "sd"))
+    title = f"{key} in each epoch"
     figure, axes = new_axes(title, "epoch", "")
     label = f"mean of {len(runs)} runs ± 1 standard deviation"
     axes.errorbar([*known], mean, sd, fmt="o-", color=DARK, ms=4, capsize=3, label=label)
-    if report:
-        axes.plot(range(1, len(report) + 1), report, "s--", color=ORANGE, ms=4, label="the report")
+    if reported:
+        axes.plot(range(1, len(reported) + 1), reported, "s--", color=ORANGE, ms=4, label="the report")
     axes.xaxis.set_major_locator(whole_numbers())
     axes.legend(frameon=False)
     content = io.BytesIO()
@@ -199,4 +206,55 @@ def _band(
     points = [f"{m:.4g} ± {d:.2g} in epoch {epoch}" for epoch, m, d in zip(known, mean, sd, strict=True)]
     ends = " and ".join(dict.fromkeys([*points[:1], *points[-1:]])) or "nothing yet"
     alt = f"Mean and standard deviation over {len(runs)} runs: {ends}."
-    return Picture(content.getvalue(), title, alt, {})
+    return Picture(content.getvalue(), title, alt)
+
+
+class Report(After):
+    """The page of a run of both stages, or of one that was evaluated."""
+
+    command = "report"
+
+    def __call__(self, directory: Path, config: Config, metrics: Mapping[str, Metrics]) -> Path | None:
+        """Write the page; as `After`."""
+        if config.stage != Stage.all and not any(of_stage.get("evaluations") for of_stage in metrics.values()):
+            return None
+        return write_report([directory], plugins=trusted_in(config))
+
+
+def write_report(runs: Sequence[Path], output: Path | None = None, plugins: Sequence[str] = ()) -> Path:
+    """Write the page of some runs, by default `report.html` in the first directory, and return its path.
+
+    Several seeds of one experiment give mean and standard deviation; `plugins` are packages that they may name
+    evaluations of. Raises AeprobeError, and leaves an earlier page, where they do not belong together.
+    """
+    if not runs:
+        raise AeprobeError("no run directory given: expected one or more")
+    stages, file = gather(runs), output or runs[0] / "report.html"
+    beside = file.parent.resolve() == runs[0].resolve() and (runs[0] / PLAYGROUND).is_file()
+    page = template("report.html.j2").render(
+        name=f"{shortest(runs[0].resolve())}{f' and {len(runs) - 1} more' if len(runs) > 1 else ''}",
+        playground=PLAYGROUND if beside else None,
+        runs=stages,
+        overview=overview,
+        report=report(),
+        sections=sections(stages, plugins),
+        several=max(map(len, stages.values())),
+    )
+    write_page(file, page)
+    return file
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="aeprobe report", description="Makes one page of one or more runs.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory; several: seeds of one experiment")
+    parser.add_argument("--output", metavar="FILE", help="the page (default: report.html in the first RUN)")
+    parser.add_argument(
+        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose evaluations the runs name"
+    )
+    given = parser.parse_args(arguments)
+    runs = [Path(home(run)) for run in given.runs]
+    output = Path(home(given.output)) if given.output else None
+    print(shortest(write_report(runs, output, given.plugins).resolve()))
+    return 0

@@ -60,11 +60,7 @@ class Run:
 
 
 def find_runs(directories: Iterable[Path]) -> list[Run]:
-    """Find every run below the directories; one that a directory has twice counts once.
-
-    Raises:
-        AeprobeError: there is none, or a metrics.json is not of this project.
-    """
+    """Find every run below the directories; one that a directory has twice counts once."""
     directories = list(directories)
     files = (file for directory in directories for file in directory.rglob("metrics.json"))
     stages: dict[Path, list[StageRun]] = defaultdict(list)
@@ -135,9 +131,6 @@ def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = N
     Returns:
         Rows as of `aeprobe.results`; "repeated" has the number of runs of each seed that was run more than once,
         "mixed" the settings that differ within the row, where `by` was given.
-
-    Raises:
-        AeprobeError: no run has that metric, or that key.
     """
     if by and by != "seed" and not any(by in run.settings or by in run.typed for run in runs):
         keys = ", ".join(["seed", *varying_keys(runs)])

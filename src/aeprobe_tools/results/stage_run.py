@@ -20,12 +20,11 @@ FINISHED = ("test", "probe")  # the stages that look at a finished run again
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the run's figures/: the bytes of its PNG, and the texts and data of its JSON."""
+    """A figure of the run's figures/: the bytes of its PNG, and the texts of its JSON."""
 
     png: bytes
     title: str
     alt: str
-    data: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class StageRun:
         except (OSError, ValueError, RecursionError):
             return None
         title = str(words.get("title") or name.replace("_", " "))
-        return Picture(png, title, str(words.get("alt") or title), words.get("data") or {})
+        return Picture(png, title, str(words.get("alt") or title))
 
 
 Runs = dict[str, list[StageRun]]  # by the stage's name
@@ -160,11 +159,7 @@ def across(runs: Sequence[StageRun], key: str) -> list[Spread | None]:
 
 
 def gather(paths: Sequence[Path]) -> Runs:
-    """Read the stages that some run directories hold, in the order given.
-
-    Raises:
-        AeprobeError: one is no run, or they are no seeds of one experiment on one dataset, each another one.
-    """
+    """Read the stages that some run directories hold, in the order given: seeds of one experiment, each another."""
     runs: Runs = {name: [] for name in (*STAGES, *FINISHED)}
     below = [stage for path in paths for stage in _stage_directories(path)]
     for path in {stage.resolve(): stage for stage in below}.values():  # a run named twice counts once
