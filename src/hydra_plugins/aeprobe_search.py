@@ -50,7 +50,7 @@ class OptunaSweeper(Sweeper):
         self.job_launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the trials that are missing; nothing is stored where a value cannot be or the study is another one."""
+        """Run the trials that are missing; raise AeprobeError, and store nothing, for a value that cannot be."""
         parser = OverridesParser.create(config_loader=self.loader)
         preset = [f"{key}={value}" for key, value in (self.params or {}).items()]
         given = parser.parse_overrides([*preset, *arguments])

@@ -81,7 +81,12 @@ def shown(value: Spread | None, form: Form, runs: int) -> str:
 
 def form_of(key: str) -> Form:
     """Return the function that writes a metric's numbers."""
-    return percent if key.endswith("accuracy") else number
+    return percent if "accuracy" in key else number
+
+
+def final(runs: Sequence[StageRun], key: str) -> str:
+    """Write a final number of the runs."""
+    return shown(spread(run.last(key) for run in runs), form_of(key), len(runs))
 
 
 def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
@@ -101,7 +106,7 @@ def compare(runs: Sequence[StageRun], key: str) -> Comparison | None:
         verdict += [] if known else ["no range of seeds of this experiment is on file"]
     theirs = reported["text"] if reported else NONE
     seeds = f"{form(low)} to {form(high)}" if known else NONE
-    return Comparison(NAMES[key], shown(ours, form, len(runs)), theirs, seeds, kind, "; ".join(verdict))
+    return Comparison(NAMES[key], final(runs, key), theirs, seeds, kind, "; ".join(verdict))
 
 
 def fitting(runs: Sequence[StageRun]) -> str:

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from aeprobe.config.overrides import OF_A_MULTIRUN
 from aeprobe.paths import TRAIN
-from aeprobe_tools.report.comparison import Comparison, compare, form_of, of_the_report, range_of, shown
+from aeprobe_tools.report.comparison import Comparison, compare, final, of_the_report, range_of
 from aeprobe_tools.report.tables import interval
 from aeprobe_tools.results.stage_run import FINISHED, Runs, StageRun, spread
-from aeprobe_tools.wording import NONE, of_labels, percent
+from aeprobe_tools.wording import NONE, of_labels
 
 LIMITS = [f"trainer.limit_{what}" for what in ("train_batches", "val_batches", "test_batches", "epochs")]
 
@@ -118,7 +118,7 @@ def _measured(runs: Sequence[StageRun], name: str, unit: str) -> tuple[str, str,
             if name == "accuracy" and split == "test" and images:
                 remark = f"95\u00a0% Wilson interval {interval(mean.mean, images)}, on {images:,} test images"
             several = f", mean of {mean.n} runs" if len(runs) > 1 else ""
-            return shown(mean, form_of(name), len(runs)), f"{words} {unit}{several}", remark
+            return final(runs, f"{split}/{name}"), f"{words} {unit}{several}", remark
     return NONE, unit, "No epoch was finished"
 
 
@@ -127,7 +127,7 @@ def _probed(runs: Sequence[StageRun]) -> list[Card]:
     cards = []
     for title, name in (("Nearest neighbours", "knn"), ("Logistic regression", "logistic")):
         accuracies = {
-            of_labels(int(count) if count else None): shown(spread(r.last(key) for r in runs), percent, len(runs))
+            of_labels(int(count) if count else None): final(runs, key)
             for key in (runs[0].metrics["final"] if runs else ())
             if (count := key.removeprefix(f"test/{name}_accuracy").removeprefix("_")) != key
         }

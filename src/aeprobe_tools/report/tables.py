@@ -10,7 +10,7 @@ from aeprobe_tools.pages import BEYOND, Table
 from aeprobe_tools.report.comparison import (
     Form,
     beside_references,
-    form_of,
+    final,
     loss_of_the_report,
     of_the_report,
     report,
@@ -30,6 +30,7 @@ BESIDES = {
     "standardize": False,
     "code_noise": 0,
     "class_weights": None,
+    "encoder_lr": None,
 }
 
 
@@ -58,9 +59,7 @@ def settings(runs: Sequence[StageRun]) -> Table:
     first, used = run.stage == "autoencoder", run.setting(run.stage)
     network, optimizer = used.get("network" if first else "head") or {}, used.get("optimizer") or {}
     loss = run.metrics.get("loss") if first else f"{run.metrics.get('loss')} on {used.get('loss_on')}"
-    added, rate = _node(used.get("regularizer")), _plain(optimizer.get("lr"))
-    if (of_encoder := used.get("encoder_lr")) is not None and used["encoder"] in ("finetuned", "scratch"):
-        rate += f"; of the encoder {_plain(of_encoder)}"
+    added = _node(used.get("regularizer"))
     done, wanted = sorted({len(run.metrics["epochs"]) for run in runs}), used.get("max_epochs")
     epochs = str(wanted) if done == [wanted] else f"{' or '.join(map(str, done))} of {_plain(wanted)}"
     widths = report()["autoencoder"]["settings"]["widths"]
@@ -76,7 +75,7 @@ def settings(runs: Sequence[StageRun]) -> Table:
         ["Activation", str(network.get("activation", NONE)), reported["activation"]],
         ["Loss", f"{loss} + {added}" if added else str(loss), reported["loss"]],
         ["Optimizer", _class(optimizer), reported["optimizer"]],
-        ["Learning rate", rate, _plain(reported["lr"])],
+        ["Learning rate", _plain(optimizer.get("lr")), _plain(reported["lr"])],
         ["Weight decay", _plain(optimizer.get("weight_decay")), _plain(reported["weight_decay"])],
         ["Schedule", _class(used.get("scheduler") or {}), reported["schedule"]],
         ["Batch size", _plain(used.get("batch_size")), _plain(reported["batch_size"])],
@@ -97,36 +96,28 @@ def _besides(used: Mapping[str, Any], network: Mapping[str, Any]) -> list[str]:
 
 def metrics(runs: Sequence[StageRun]) -> Table | None:
     """Return the person's own metrics."""
-    run = runs[0]
-    rows = []
-    for name in run.higher_is_better:
-        if name not in MEASURED["classifier"]:
-            values = (spread(r.last(f"{split}/{name}") for r in runs) for split in ("val", "test"))
-            rows.append([name, *(shown(value, number, len(runs)) for value in values)])
+    names = [name for name in runs[0].higher_is_better if name not in MEASURED["classifier"]]
+    rows = [[name, final(runs, f"val/{name}"), final(runs, f"test/{name}")] for name in names]
     head = ["", "Validation images", "Test images"]
-    return Table(BEYOND, f"Further metrics of the {run.stage}", head, rows, numeric=True) if rows else None
+    return Table(BEYOND, f"Further metrics of the {runs[0].stage}", head, rows, numeric=True) if rows else None
 
 
 def parts(runs: Sequence[StageRun]) -> Table | None:
     """Return the metric of each part of the test images, where their source names parts."""
-    rows = []
-    for name in runs[0].test_parts:  # such as test/accuracy/students
-        _, metric, part = name.split("/")
-        value = spread(run.test_parts.get(name) for run in runs)
-        rows.append([part, shown(value, form_of(metric), len(runs))])
-    if not rows:
+    names = [*(runs[0].metrics.get("test_parts") or {})]  # such as test/accuracy/students
+    if not names:
         return None
+    rows = [[name.split("/", 2)[2], final(runs, name)] for name in names]
     note = str(runs[0].metrics.get("remark", "")) if runs[0].setting("data.val_size") else ""
-    head = ["", "Accuracy" if metric == "accuracy" else "MSE per pixel"]
+    head = ["", "Accuracy" if "accuracy" in names[0] else "MSE per pixel"]
     return Table(BEYOND, "Parts of the test images", head, rows, note, numeric=True)
 
 
 def references(runs: Sequence[StageRun]) -> Table | None:
     """Return our test MSE beside that of others with a code of as many numbers."""
-    value = spread(run.last("test/mse") for run in runs)
-    if value is None or not beside_references(runs[0]):
+    if runs[0].last("test/mse") is None or not beside_references(runs[0]):
         return None
-    rows = [[ours(runs), shown(value, number, len(runs)), ""]]
+    rows = [[ours(runs), final(runs, "test/mse"), ""]]
     rows += [[r["name"], f"{r['mse']:.5f}", r["source"]] for r in report()["references"]]
     return Table(BEYOND, "Test MSE of codes of 30 numbers", ["", "Test MSE", "Source"], rows)
 

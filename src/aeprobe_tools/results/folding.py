@@ -85,7 +85,7 @@ def _run(path: Path, stages: Sequence[StageRun]) -> Run:
     for part in stages:
         prefix = f"{part.stage} " if both else ""
         run.settings |= part.settings()
-        numbers = part.metrics["final"] | part.test_parts
+        numbers = part.metrics["final"] | (part.metrics.get("test_parts") or {})
         run.metrics |= {prefix + name: value for name, value in numbers.items() if value is not None}
         better = part.higher_is_better
         run.higher_is_better |= {prefix + k: bool(better.get(k.split("/")[1])) for k in numbers if "/" in k}

@@ -99,21 +99,15 @@ class StageRun:
 
     def last(self, key: str) -> float | None:
         """Return the final number; for an unfinished run that of the last epoch that has one."""
-        numbers = (*self.series(key), self.metrics["final"].get(key))
-        known = [value for value in numbers if value is not None]
-        return known[-1] if known else None
+        numbers = self.metrics["final"] | (self.metrics.get("test_parts") or {})
+        values = (numbers.get(key), *reversed(self.series(key)))
+        return next((value for value in values if value is not None), None)
 
     @property
     def higher_is_better(self) -> dict[str, Any]:
         """The direction of each metric, by its name."""
         better: dict[str, Any] = MEASURED["classifier"] | self.metrics.get("higher_is_better", {})
         return better
-
-    @property
-    def test_parts(self) -> dict[str, float | None]:
-        """The test's metric of each part of the test images that their source names, as test/METRIC/PART."""
-        parts = self.metrics.get("test_parts") or {}
-        return {name: value for name, value in parts.items() if name.count("/") == 2}
 
     @property
     def tested(self) -> int:
@@ -159,7 +153,7 @@ def across(runs: Sequence[StageRun], key: str) -> list[Spread | None]:
 
 
 def gather(paths: Sequence[Path]) -> Runs:
-    """Read the stages that some run directories hold, in the order given: seeds of one experiment, each another."""
+    """Read the stages that some run directories hold, in the order given: other seeds of one experiment."""
     runs: Runs = {name: [] for name in (*STAGES, *FINISHED)}
     below = [stage for path in paths for stage in _stage_directories(path)]
     for path in {stage.resolve(): stage for stage in below}.values():  # a run named twice counts once
