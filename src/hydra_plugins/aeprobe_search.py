@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.plugins.sweeper import Sweeper
@@ -80,10 +80,8 @@ class OptunaSweeper(Sweeper):
             jobs.append(check(compose_job(self.loader, self.sweep_config, overrides), overrides))
         require_comparable(jobs)
         wanted = {objective.resolve(config) for config in jobs}
-        if None in wanted:
-            raise AeprobeError("search=optuna: stage=test trains nothing, so that there is nothing to choose by")
-        if len(wanted) > 1:
-            metrics = " and ".join(sorted(" ".join(metric) for metric in wanted if metric))
+        if len(wanted) > 1 or None in wanted:
+            metrics = " and ".join(sorted(" ".join(metric) if metric else "nothing" for metric in wanted))
             raise AeprobeError(f"search=optuna: its jobs are chosen by {metrics}: give them one objective=")
 
     def _study(self) -> "optuna.Study":
@@ -118,10 +116,8 @@ class OptunaSweeper(Sweeper):
             if done.status != JobStatus.COMPLETED:
                 raise done._return_value  # the property would print it, too
             value = done._return_value
-            if value is not None and math.isfinite(value):
-                study.tell(trial, value)
-            else:
-                study.tell(trial, state=TrialState.FAIL)
+            known = value is not None and math.isfinite(value)
+            study.tell(trial, value if known else None, None if known else TrialState.FAIL)
 
     def _typed(self, trial: "optuna.Trial | optuna.trial.FrozenTrial") -> dict[str, str]:
         return {key: text(self.space[key], value) for key, value in trial.params.items()}
@@ -150,15 +146,10 @@ def distribution(override: Override) -> "BaseDistribution":
 
     if override.is_discrete_sweep():
         return CategoricalDistribution([*dict.fromkeys(override.sweep_string_iterator())])
-    interval = override.value()
-    assert isinstance(interval, IntervalSweep)
-    low, high, logarithmic = interval.start, interval.end, "log" in interval.tags
-    assert low is not None
-    assert high is not None
+    interval: Any = override.value()
+    kind = IntDistribution if isinstance(interval.start, int) else FloatDistribution
     try:
-        if type(low) is int:
-            return IntDistribution(low, int(high), logarithmic)
-        return FloatDistribution(low, high, logarithmic)
+        return kind(interval.start, interval.end, "log" in interval.tags)
     except ValueError as error:
         raise AeprobeError(f"{override.input_line}: {error}") from None
 

@@ -74,7 +74,7 @@ def test_figures_and_page_call_the_classes_by_their_names(own: Path) -> None:
     assert any(name in said["samples"] for name in NAMES)
     assert any(name in said["confusion_matrix"] for name in NAMES)
     page = made(own / "run")
-    assert "An autoencoder on the images of the folder own" in page.text
+    assert "An autoencoder, and a small classifier on its code: images own" in page.text
     run = StageRun(own / "run" / "classifier", metrics(own / "run" / "classifier"))
     assert [run.class_name(label) for label in (0, 1, 2, 3)] == [*NAMES, "3"]
     row = page.text[page.text.index("Best recognised class") :][:60]

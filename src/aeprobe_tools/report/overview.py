@@ -40,7 +40,7 @@ def title(runs: Runs) -> str:
         "test": "A finished run, measured again",
         "probe": "Simple classifiers on an encoder's codes",
     }
-    return f"{what[first.stage]}: {'MNIST' if of_the_report(first) else first.called}"
+    return f"{what[first.stage]}: {'MNIST' if of_the_report(first) else first.dataset}"
 
 
 def warnings(runs: Runs) -> list[str]:

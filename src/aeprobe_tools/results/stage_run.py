@@ -83,11 +83,6 @@ class StageRun:
         """The dataset's name; for a person's own images, with their folder."""
         return str(self.data.get("title", self.data.get("name")))
 
-    @property
-    def called(self) -> str:
-        """The dataset in a sentence: its name; for a person's own images, their folder."""
-        return f"the folder {self.data.get('root')}" if self.dataset != self.data.get("name") else self.dataset
-
     def class_name(self, label: int) -> str:
         """Return the name of a class, or its number."""
         names = self.data.get("class_names")

@@ -223,7 +223,7 @@ def _words(
 def _learned(run: StageRun, size: str) -> str:
     layers = run.layers("encoder")
     through = f", through layers of {layers} numbers and back" if layers else ""
-    images = "MNIST" if run.dataset == "mnist" else run.called
+    images = "MNIST" if run.dataset == "mnist" else run.dataset
     return (
         f"In {run.length} over the training images of {images}, the autoencoder learned to make a code of each "
         f"image of {size} pixels and the image again of the code{through} (seed {run.metrics['seed']})."
