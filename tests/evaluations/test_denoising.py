@@ -154,7 +154,7 @@ def test_clipped_noise_stays_between_black_and_white() -> None:
 REFUSED = {
     f"{NODE}.stds=[0.0]": "std=0.0: must be above 0",
     f"{NODE}.shares=[1.5]": "share=1.5: must be above 0 and below 1",
-    f"{NODE}.images=0": "images=0: must be 1 or more",
+    f"{NODE}.images=0": "images=0 tuned_on=40: must be 1 or more",
     f"{NODE}.stds=[] {NODE}.shares=[]": "must have one level of noise or more",
     f"{NODE}.plain={{0}}/classifier": "holds a classifier",
     f"{NODE}.plain=nowhere": "nowhere: there is no such file or directory",

@@ -27,10 +27,6 @@ def test_a_run_named_twice_counts_once(tmp_path: Path) -> None:
     [
         ("", "cannot be read"),
         (
-            metrics("classifier", data={"title": "folder mine"}),
-            "is of dataset mnist, but .* of folder mine: expected one",
-        ),
-        (
             metrics("autoencoder", config=config(autoencoder__optimizer__lr=0.5)),
             "has autoencoder.optimizer.lr=0.001, but .* has 0.5: expected seeds of one experiment",
         ),

@@ -80,9 +80,8 @@ class Denoising(Evaluation):
         self.noises: dict[tuple[str, float], nn.Module] = {}
         self.noises |= {("gaussian", std): Gaussian(std, clip=True) for std in stds}
         self.noises |= {("masking", share): Masking(share) for share in shares}
-        for name, value in (("images", images), ("tuned_on", tuned_on)):
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name}={value}: must be 1 or more")
+        if any(type(value) is not int or value < 1 for value in (images, tuned_on)):
+            raise ValueError(f"images={images} tuned_on={tuned_on}: must be 1 or more")
         if not self.noises:
             raise ValueError("stds=[] shares=[]: must have one level of noise or more")
         self.images, self.tuned_on = images, tuned_on
@@ -93,9 +92,7 @@ class Denoising(Evaluation):
     def require(self, subject: Subject) -> None:
         """Refuse a plain autoencoder of images of another shape."""
         if self.plain is not None and self.plain.shape != (shape := subject.module.shape):
-            raise AeprobeError(
-                f"denoising.plain: its images are {self.plain.shape}, but those of this run {shape}"
-            )
+            raise AeprobeError(f"denoising.plain: its images are {self.plain.shape}, those of this run {shape}")
 
     def __call__(self, subject: Subject) -> Findings:
         """Measure all methods at all levels."""
@@ -109,14 +106,14 @@ class Denoising(Evaluation):
         bar = tqdm(self.noises.items(), "denoising", disable=not subject.progress, leave=False)
         for stream, ((kind, level), corruption) in enumerate(bar):
             noisy = _corrupted(test, corruption, 2 * stream)
-            tuning = _rows(val), _rows(_corrupted(val, corruption, 2 * stream + 1))
+            tuning = [i.movedim(1, 3).numpy() for i in (val, _corrupted(val, corruption, 2 * stream + 1))]
             made = {"noisy": noisy, "autoencoder": _denoised(module, noisy)}
             if isinstance(self.plain, Autoencoder):
                 made["plain"] = _denoised(self.plain, noisy)
             made["PCA"] = pca.decode(pca.encode(255 * noisy)).clamp(0, 1).float().view_as(noisy)
             settings = {name: {"setting": best_setting(name, *tuning)} for name in SETTINGS}
             for name, best in settings.items():
-                made[name] = torch.from_numpy(filtered(name, _rows(noisy), **best)).movedim(3, 1)
+                made[name] = torch.from_numpy(filtered(name, noisy.movedim(1, 3).numpy(), **best)).movedim(3, 1)
             methods = [{"name": k, **_measured(images, test), **settings.get(k, {})} for k, images in made.items()]
             levels.append({"kind": kind, "level": level, "methods": methods})
             tiles.append({name: images[shown] for name, images in {"clean": test, **made}.items()})
@@ -139,12 +136,13 @@ class Denoising(Evaluation):
             f"{images} ({KINDS[level['kind']]}: {level['level']:g}): the autoencoder brings them back with a PSNR "
             f"of {psnr['autoencoder']:.1f} dB; the best other method, {best}, reaches {psnr[best]:.1f} dB.",
         )
-        rows = []
-        for method in level["methods"]:
-            setting = f"{method['setting']:g}" if "setting" in method else NONE
-            ssim = NONE if method["ssim"] is None else f"{method['ssim']:.3f}"
-            words = METHODS[method["name"]][0]
-            rows.append([words, setting, number(method["mse"]), f"{method['psnr']:.2f}", ssim])
+        rows = [
+            [
+                *(METHODS[method["name"]][0], f"{method['setting']:g}" if "setting" in method else NONE),
+                *(number(method["mse"]), f"{method['psnr']:.2f}", number(method["ssim"])),
+            ]
+            for method in level["methods"]
+        ]
         note = (
             "PSNR is the mean over the images. A filter's setting is the best of a few on "
             f"{counted(numbers['tuned_on'], 'validation image')}: a radius in pixels, a weight, a strength."
@@ -167,11 +165,6 @@ def _corrupted(images: Tensor, corruption: nn.Module, stream: int) -> Tensor:
         torch.manual_seed(stream)
         noisy: Tensor = corruption(images)
     return noisy
-
-
-def _rows(images: Tensor) -> Any:
-    """Return images as scikit-image takes them: (N, height, width, channels)."""
-    return images.movedim(1, 3).numpy()
 
 
 def _measured(images: Tensor, clean: Tensor) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class Probe(Evaluation):
             rows = []
             for features, (words, *_) in FEATURES.items():
                 of = [found[features, method, labels] for labels in counts]
-                sds = ["" if row["sd"] is None else f" ± {100 * row['sd']:.2f}" for row in of]
+                sds = ("" if row["sd"] is None else f" ± {100 * row['sd']:.2f}" for row in of)
                 rows.append([words, *(percent(row["mean"]) + sd for row, sd in zip(of, sds, strict=True))])
                 named = parts if features == "codes" else ()
                 rows += [[f"code, {part}", *(percent(row["parts"][part]) for row in of)] for part in named]

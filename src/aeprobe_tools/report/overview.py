@@ -10,7 +10,7 @@ from aeprobe.paths import TRAIN
 from aeprobe_tools.report.comparison import Comparison, compare, final, of_the_report, range_of
 from aeprobe_tools.report.tables import interval
 from aeprobe_tools.results.stage_run import FINISHED, Runs, StageRun, spread
-from aeprobe_tools.wording import NONE, of_labels
+from aeprobe_tools.wording import NONE
 
 LIMITS = [f"trainer.limit_{what}" for what in ("train_batches", "val_batches", "test_batches", "epochs")]
 
@@ -45,10 +45,8 @@ def title(runs: Runs) -> str:
 
 def warnings(runs: Runs) -> list[str]:
     """Return what a reader of the page must know before any number."""
-    if all(map(of_the_report, every(runs))):
-        return unfinished(runs)
     beside = "The report is about MNIST, these are other images: its settings stand here, not its results"
-    return [*unfinished(runs), beside]
+    return unfinished(runs) + ([] if all(map(of_the_report, every(runs))) else [beside])
 
 
 def unfinished(runs: Runs) -> list[str]:
@@ -84,15 +82,13 @@ def trained(runs: Runs) -> list[str]:
     """Return one sentence for each stage."""
     sentences = []
     for run in (of_stage[0] for of_stage in runs.values() if of_stage):
-        if run.stage in FINISHED:
-            sentences.append(f"The {run.stage} of {run.metrics.get('ckpt')}.")
-        elif run.stage == "autoencoder":
-            sentences.append(f"An autoencoder {run.layers('encoder')}, trained for {run.length}.")
-        else:
-            few = run.setting("data.labels")
-            labels = f" with {of_labels(few)}" if few else ""
-            head = f"A classifier {run.layers('head')} on the code of an encoder that is {run.encoder}"
-            sentences.append(f"{head}, trained for {run.length}{labels}.")
+        labels = f" with {few:,} labels" if (few := run.setting("data.labels")) else ""
+        head = f"A classifier {run.layers('head')} on the code of an encoder that is {run.encoder}"
+        sentence = {
+            "autoencoder": f"An autoencoder {run.layers('encoder')}, trained for {run.length}.",
+            "classifier": f"{head}, trained for {run.length}{labels}.",
+        }
+        sentences.append(sentence.get(run.stage, f"The {run.stage} of {run.metrics.get('ckpt')}."))
     return sentences
 
 
@@ -126,11 +122,9 @@ def _probed(runs: Sequence[StageRun]) -> list[Card]:
     """Return the probe's headlines: accuracies with the most labels, and with fewer in the detail."""
     cards = []
     for title, name in (("Nearest neighbours", "knn"), ("Logistic regression", "logistic")):
-        accuracies = {
-            of_labels(int(count) if count else None): final(runs, key)
-            for key in (runs[0].metrics["final"] if runs else ())
-            if (count := key.removeprefix(f"test/{name}_accuracy").removeprefix("_")) != key
-        }
+        known = runs[0].metrics["final"] if runs else {}
+        keys = {key.rpartition("accuracy")[2].strip("_") or "all": key for key in known if f"test/{name}" in key}
+        accuracies = {f"{labels} labels": final(runs, key) for labels, key in keys.items()}
         if accuracies:
             labels, value = accuracies.popitem()
             fewer = ", ".join(f"{accuracy} with {count}" for count, accuracy in accuracies.items())

@@ -15,7 +15,6 @@ from pathlib import Path
 from aeprobe import nodes
 from aeprobe.after import After
 from aeprobe.config.schema import Config, Stage, trusted_in
-from aeprobe.errors import AeprobeError
 from aeprobe.paths import home, shortest
 from aeprobe.runs.metrics import Metrics
 from aeprobe_tools.output import command
@@ -91,12 +90,10 @@ def _data(runs: Sequence[StageRun]) -> Blocks:
 def _autoencoder(runs: Sequence[StageRun]) -> Blocks:
     if not runs:
         return
-    alike = of_the_report(runs[0]) and loss_of_the_report(runs[0])
     yield _figure(runs, "architecture", "Figures 4, 5 and 6")
     yield tables.settings(runs)
     yield tables.loss(runs)
-    reported = report()["autoencoder"]["loss"] if alike else ()
-    yield _curves(runs, "loss_per_epoch", "Figure 8", "train/loss_last", reported)
+    yield _curves(runs, "loss_per_epoch", "Figure 8", "train/loss_last", _reported(runs, "loss"))
     yield _curves(runs, "train_loss", "Figure 9")
     yield _curves(runs, "val_loss", "Figure 10")
     yield _figure(runs, "reconstructions", "Figure 11")
@@ -110,14 +107,13 @@ def _classifier(runs: Sequence[StageRun]) -> Blocks:
     yield tables.settings(runs)
     yield tables.loss(runs)
     yield tables.accuracy(runs)
-    alike, reported = of_the_report(runs[0]), report()["classifier"]
     if len(runs) == 1:
         yield _figure(runs, "loss_and_accuracy_per_epoch", "Figure 14")
     else:
-        losses = [100 * loss for loss in reported["loss"]] if alike and loss_of_the_report(runs[0]) else ()
-        accuracies = [accuracy / 100 for accuracy in reported["accuracy"]] if alike else ()
+        losses = _reported(runs, "loss", 100)
         key = tables.softmax_key(runs) if losses else "train/loss_last"
         yield _curves(runs, "loss_per_epoch", "Figure 14", key, losses)
+        accuracies = _reported(runs, "accuracy", 0.01)
         yield _curves(runs, "accuracy_per_epoch", "Figure 14", "train/accuracy_last", accuracies)
     for number, name in enumerate(("train_loss", "val_loss", "train_accuracy", "val_accuracy"), start=15):
         yield _curves(runs, name, f"Figure {number}")
@@ -178,6 +174,12 @@ def _figure(runs: Sequence[StageRun], name: str, label: str) -> Figure:
     return Figure(label, name, None)
 
 
+def _reported(runs: Sequence[StageRun], name: str, scale: float = 1) -> list[float]:
+    """Return the report's numbers of each epoch on our scale; none where ours do not stand beside them."""
+    beside = of_the_report(runs[0]) and loss_of_the_report(runs[0])
+    return [scale * value for value in report()[runs[0].stage][name]] if beside else []
+
+
 def _curves(
     runs: Sequence[StageRun], name: str, label: str, key: str = "", reported: Sequence[float] = ()
 ) -> Figure:
@@ -227,8 +229,6 @@ def write_report(runs: Sequence[Path], output: Path | None = None, plugins: Sequ
     Several seeds of one experiment give mean and standard deviation; `plugins` are packages that they may name
     evaluations of. Raises AeprobeError, and leaves an earlier page, where they do not belong together.
     """
-    if not runs:
-        raise AeprobeError("no run directory given: expected one or more")
     stages, file = gather(runs), output or runs[0] / "report.html"
     beside = file.parent.resolve() == runs[0].resolve() and (runs[0] / PLAYGROUND).is_file()
     page = template("report.html.j2").render(

@@ -20,8 +20,6 @@ from aeprobe_tools.report.comparison import (
 from aeprobe_tools.results.stage_run import StageRun, across, spread
 from aeprobe_tools.wording import NONE, number, percent
 
-MEAN = "The mean is over all batches of the epoch."
-REPORTED = "The report's numbers are those of the last batch of each epoch."
 # Settings that the report's recipe has no row for, and their values there.
 BESIDES = {
     "initialization": "torch",
@@ -62,16 +60,11 @@ def settings(runs: Sequence[StageRun]) -> Table:
     added = _node(used.get("regularizer"))
     done, wanted = sorted({len(run.metrics["epochs"]) for run in runs}), used.get("max_epochs")
     epochs = str(wanted) if done == [wanted] else f"{' or '.join(map(str, done))} of {_plain(wanted)}"
-    widths = report()["autoencoder"]["settings"]["widths"]
-    encoder = [run.layers("encoder") or NONE, "-".join(map(str, widths))]
-    if first:
-        decoder = [run.layers("decoder") or NONE, "-".join(map(str, reversed(widths)))]
-        layers = [["Encoder", *encoder], ["Decoder", *decoder]]
-    else:
-        layers = [["Encoder", f"{encoder[0]}, {run.encoder}", f"{encoder[1]}, frozen"]]
-        layers.append(["Head", run.layers("head") or NONE, "-".join(map(str, reported["widths"]))])
+    layers = {name: run.layers(name) or NONE for name in reported["layers"]}
+    if not first:
+        layers["encoder"] += f", {run.encoder}"
     rows = [
-        *layers,
+        *([name.capitalize(), layers[name], theirs] for name, theirs in reported["layers"].items()),
         ["Activation", str(network.get("activation", NONE)), reported["activation"]],
         ["Loss", f"{loss} + {added}" if added else str(loss), reported["loss"]],
         ["Optimizer", _class(optimizer), reported["optimizer"]],
@@ -129,19 +122,18 @@ def ours(runs: Sequence[StageRun]) -> str:
 
 def loss(runs: Sequence[StageRun]) -> Table:
     """Return the loss of each epoch: of its last batch, beside the report's, and our mean."""
-    run, reported, note = runs[0], report()[runs[0].stage], MEAN
+    run, reported, note = runs[0], report()[runs[0].stage], ""
     columns = {"Last batch": _column(runs, "train/loss_last"), "Mean": _column(runs, "train/loss")}
     if of_the_report(run) and loss_of_the_report(run):
         columns = {"Report": [*map(number, reported["loss"])]} | columns
-        note = f"{REPORTED} {MEAN}"
         if run.stage == "classifier":
             softmax = run.setting("classifier.loss_on") == "softmax"
             columns["Last batch"] = _column(runs, softmax_key(runs), _hundredth)
             columns["Mean"] = _column(runs, "train/loss", _hundredth if softmax else number)
-            trained = "softmax outputs, divided by 100" if softmax else "logits"
-            note += (
+            note = (
                 " The report's loss and that of our last batch are a cross-entropy of softmax outputs divided by "
-                f"100, at least {reported['loss_minimum']}; our mean is that of {trained}."
+                f"100, at least {reported['loss_minimum']}; our mean is that of the loss that was trained"
+                f"{', divided by 100' if softmax else ''}."
             )
     label = "Figure 8" if run.stage == "autoencoder" else "Figure 14"
     return _per_epoch(runs, label, f"Loss in each epoch ({run.metrics.get('loss')})", columns, note)
@@ -149,12 +141,11 @@ def loss(runs: Sequence[StageRun]) -> Table:
 
 def accuracy(runs: Sequence[StageRun]) -> Table:
     """Return the accuracy of each epoch in percent, as `loss` has the loss."""
-    columns, note = {}, MEAN
-    if of_the_report(runs[0]):
-        columns, note = {"Report": [*map(str, report()["classifier"]["accuracy"])]}, f"{REPORTED} {MEAN}"
+    beside = of_the_report(runs[0])
+    columns = {"Report": [*map(str, report()["classifier"]["accuracy"])]} if beside else {}
     columns["Last batch"] = _column(runs, "train/accuracy_last", lambda value: f"{100 * value:.3g}")
     columns["Mean"] = _column(runs, "train/accuracy", lambda value: f"{100 * value:z.2f}")
-    return _per_epoch(runs, "Figure 14", "Accuracy in each epoch (%)", columns, note)
+    return _per_epoch(runs, "Figure 14", "Accuracy in each epoch (%)", columns)
 
 
 def softmax_key(runs: Sequence[StageRun]) -> str:
@@ -237,9 +228,11 @@ def _hundredth(value: float) -> str:
 
 
 def _per_epoch(
-    runs: Sequence[StageRun], label: str, title: str, columns: Mapping[str, Sequence[str]], note: str
+    runs: Sequence[StageRun], label: str, title: str, columns: Mapping[str, Sequence[str]], note: str = ""
 ) -> Table:
     """Return a table with a row for each epoch, of a long training for every tenth."""
+    if "Report" in columns:
+        note = f" The report's numbers are those of the last batch of each epoch.{note}"
     count = max(map(len, columns.values()))
     rows = [
         [str(epoch), *cells]
@@ -248,4 +241,5 @@ def _per_epoch(
     ]
     if len(runs) > 1:
         note += f" Of {len(runs)} runs: mean ± standard deviation."
+    note = f"The mean is over all batches of the epoch.{note}"
     return Table(label, title, ["Epoch", *columns], rows, note, numeric=True)

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +26,21 @@ class Run:
 
     Attributes:
         settings: what it was trained with, by dotted keys, without the seed and what changes no number.
-        typed: the overrides that made it, by key.
         status: "completed", "running", "interrupted" or "failed"; of two stages the less finished one.
-        objective: the name of the metric that its search looked at, or None.
         remark: on parts of the test images that were measured apart, whose metrics are test/METRIC/PART.
     """
 
     path: Path
     settings: dict[str, Any]
-    typed: dict[str, str]
+    typed: dict[str, str]  # the overrides that made it, by key
     seed: str
     status: str = "completed"
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    objective: str | None = None
+    objective: str | None = None  # the name of the metric that its search looked at
     higher_is_better: dict[str, bool] = field(default_factory=dict)
     remark: str = ""
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Text that is equal for runs of the same settings."""
-        return fingerprint(self.settings)
+    fingerprint: str = ""  # equal for runs of the same settings
 
     def value(self, key: str) -> str:
         """Return a setting as text, the seed, or the typed value of a key such as `experiment`; else "-"."""
@@ -94,6 +87,7 @@ def _run(path: Path, stages: Sequence[StageRun]) -> Run:
             run.status, run.error = part.metrics["status"], part.metrics.get("error")
     ckpt = run.settings.get("ckpt") if first.stage == "probe" else first.setting("ckpt")
     run.settings |= {"stage": stage, "ckpt": ckpt}
+    run.fingerprint = fingerprint(run.settings)
     if both and len(stages) < len(STAGES) and run.status == "completed":
         run.status = "running"  # between the stages
     return run
@@ -102,8 +96,7 @@ def _run(path: Path, stages: Sequence[StageRun]) -> Run:
 def varying_keys(runs: Sequence[Run]) -> list[str]:
     """Return the columns of a table: typed choices of files of conf/, and the settings that these do not explain.
 
-    A preset stands for its settings, but only as long as all runs of its name have the same: one that was edited
-    meanwhile does not hide what was changed.
+    A preset that was edited meanwhile does not hide what was changed.
     """
     same = list({run.fingerprint: run for run in runs}.values())
     chosen = [

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +143,15 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 def across(runs: Sequence[StageRun], key: str) -> list[Spread | None]:
     """Return the spread of one number over the runs, for each epoch that one of them ended."""
-    series = [run.series(key) for run in runs]
-    longest = max(map(len, series), default=0)
-    return [spread(s[i] for s in series if i < len(s)) for i in range(longest)]
+    return [spread(values) for values in zip_longest(*(run.series(key) for run in runs))]
 
 
 def gather(paths: Sequence[Path]) -> Runs:
     """Read the stages that some run directories hold, in the order given: other seeds of one experiment."""
     runs: Runs = {name: [] for name in (*STAGES, *FINISHED)}
-    below = [stage for path in paths for stage in _stage_directories(path)]
+    below = []
+    for path in paths:
+        below += [path / name for name in STAGES if (path / name / "metrics.json").exists()] or [path]
     for path in {stage.resolve(): stage for stage in below}.values():  # a run named twice counts once
         run = StageRun(path, read_metrics(path))
         if "versions" not in run.metrics:
@@ -158,20 +159,7 @@ def gather(paths: Sequence[Path]) -> Runs:
         for other in runs[run.stage]:
             _require_another_seed(other, run)
         runs[run.stage].append(run)
-    first, *others = (run for of_stage in runs.values() for run in of_stage)
-    for run in others:
-        if run.dataset != first.dataset:
-            raise AeprobeError(
-                f"{first.path} is of dataset {first.dataset}, but {run.path} of {run.dataset}: expected one"
-            )
     return runs
-
-
-def _stage_directories(path: Path) -> list[Path]:
-    if (path / "metrics.json").exists():
-        return [path]
-    parts = [path / stage for stage in STAGES if (path / stage / "metrics.json").exists()]
-    return parts or [path]  # which is no run: read_metrics says so
 
 
 def _require_another_seed(first: StageRun, other: StageRun) -> None:

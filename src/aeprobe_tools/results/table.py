@@ -51,19 +51,20 @@ def _remarks(
     return lines
 
 
-def _write_csv(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:
-    writer = csv.writer(sys.stdout)
-    writer.writerow([*settings, "n", *(column for name in names for column in (name, f"{name} sd"))])
-    for row in rows:
-        metrics = [row["metrics"].get(name, {"mean": "", "sd": ""}) for name in names]
-        numbers = [number for metric in metrics for number in (metric["mean"], metric["sd"])]
-        writer.writerow([*row["settings"].values(), row["n"], *numbers])
-
-
-def _write_markdown(rows: list[dict[str, Any]], settings: list[str], names: list[str]) -> None:
-    head = [*settings, "n", *names]
-    for line in (head, ["---"] * len(head), *([*row["settings"].values(), *_cells(row, names)] for row in rows)):
-        print(f"| {' | '.join(line)} |")
+def _write(form: str, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Write rows as CSV, with all digits, or as a table in Markdown."""
+    settings = [*rows[0]["settings"]] if rows else []
+    if form == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow([*settings, "n", *(column for name in names for column in (name, f"{name} sd"))])
+        for row in rows:
+            metrics = [row["metrics"].get(name, {}) for name in names]
+            numbers = [metric.get(number) for metric in metrics for number in ("mean", "sd")]
+            writer.writerow([*row["settings"].values(), row["n"], *numbers])
+    else:
+        head, cells = [*settings, "n", *names], [[*row["settings"].values(), *_cells(row, names)] for row in rows]
+        for line in (head, ["---"] * len(head), *cells):
+            print(f"| {' | '.join(line)} |")
 
 
 def _table(rows: Sequence[dict[str, Any]], keys: Sequence[str] | None, names: Sequence[str]) -> Table:
@@ -152,15 +153,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write_tables(runs, given, Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False))
         return 0
     rows = summarize(runs, given.by, given.metric)
-    names, settings = _measured(rows, given.show), list(rows[0]["settings"]) if rows else []
+    names = _measured(rows, given.show)
     if given.form == "json":
-        unfinished = [run for run in runs if run.status != "completed"]
-        left = [{"path": str(run.path), "status": run.status, "error": run.error} for run in unfinished]
-        print(json.dumps({"rows": rows, "unfinished": left}, indent=1))
-    elif given.form == "csv":
-        _write_csv(rows, settings, names)
+        left = [run for run in runs if run.status != "completed"]
+        unfinished = [{"path": str(run.path), "status": run.status, "error": run.error} for run in left]
+        print(json.dumps({"rows": rows, "unfinished": unfinished}, indent=1))
     else:
-        _write_markdown(rows, settings, names)
+        _write(given.form, rows, names)
     for line in _remarks(runs, rows, names, given.metric):
         if given.form == "markdown":
             print(f"\n{line}")
