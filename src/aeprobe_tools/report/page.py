@@ -136,11 +136,11 @@ def _again(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
 
 def _evaluations(runs: Sequence[StageRun], plugins: Sequence[str]) -> Blocks:
     """Yield the blocks of the first run's evaluations; the numbers of the others are in their metrics.json."""
-    from aeprobe.evaluation import Evaluation  # torch, only for runs that have one
-
     run = runs[0]
     for name, numbers in (run.metrics.get("evaluations") or {}).items():
         key = "probe" if run.stage == "probe" else f"autoencoder.evaluations.{name}"
+        from aeprobe.evaluation import Evaluation  # torch, only for runs that have one
+
         try:
             node = run.setting(key)
             nodes.require_trusted([(key, node)], plugins, run.path)
