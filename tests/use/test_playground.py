@@ -135,7 +135,7 @@ def test_an_interrupted_run_says_which_checkpoint_it_is(run: Path) -> None:
     change(run / "autoencoder", status="interrupted")
     text = write_playground(run).read_text()
     kept = metrics(run / "autoencoder")["checkpoint"]
-    assert "was interrupted" in text
+    assert "is not finished (interrupted; epochs: " in text
     assert f"The autoencoder computes here as it was in its {kept} checkpoint." in text
 
 
