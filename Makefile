@@ -4,9 +4,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 EXTRAS ?= dev
 VENV_ARGS ?=
-EXTRAS ?= dev
 ARGS ?=
-EXTRAS ?= dev
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EVERY_POINT := scalars=1000000,images=1000000,histograms=1000000,audio=1000000,text=1000000,pr_curves=1000000
@@ -19,7 +17,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --n
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
-setup: $(STAMP) ## Create .venv with the tested versions (PIP_ARGS and VENV_ARGS are passed on)
+setup: $(STAMP) ## Create .venv with the tested versions (EXTRAS, PIP_ARGS and VENV_ARGS are passed on)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; set PYTHON=")'
