@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aeprobe.data.idx_files import BUNDLE, FILES
+from aeprobe.data.mnist import BUNDLE, FILES
 from bench.processes import TRAIN, run
 from bench.stages import summary
 

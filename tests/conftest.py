@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from warm import REPO, TRAIN, Warm, surroundings
 
 from aeprobe.config.checks import validate
-from aeprobe.data import idx_files
+from aeprobe.data import mnist
 from aeprobe.training import run as runner
 
 # Property tests: the same examples every time.
@@ -139,7 +139,7 @@ def succeed(*arguments: str, cwd: Path) -> None:
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data.root that holds MNIST."""
-    return once(tmp_path_factory, "data", lambda path: idx_files.unpack(path / "MNIST" / "raw"))
+    return once(tmp_path_factory, "data", lambda path: mnist.unpack(path / "MNIST" / "raw"))
 
 
 @pytest.fixture(scope="session")

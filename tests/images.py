@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from aeprobe.data import idx_files
+from aeprobe.data import mnist
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.mnist import IdxFolder
 
@@ -16,7 +16,7 @@ def write_folder(root: Path, count: int = 300, labels: int | None = None, side: 
     pixels = torch.randint(
         0, 256, (count, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    for images_name, labels_name in idx_files.FILES.values():
+    for images_name, labels_name in mnist.FILES.values():
         header = struct.pack(">4I", 2051, count, side, side)
         (root / images_name).write_bytes(header + bytes(pixels.flatten().tolist()))
         n = count if labels is None else labels

@@ -13,19 +13,13 @@ class After(ABC):
     """Something that is made of a finished run, in the first process; one that fails costs no run.
 
     Its arguments are the keys of its node below `after`.
-
-    Attributes:
-        command: of `aeprobe`, that makes it again; empty: none.
     """
 
-    command: ClassVar[str] = ""
+    command: ClassVar[str] = ""  # of `aeprobe`, that makes it again; empty: none
 
     @abstractmethod
     def __call__(self, directory: Path, config: Config, metrics: Mapping[str, Metrics]) -> Path | None:
-        """Make it, and return the file to look at; None where there is nothing to make of such a run.
+        """Make it of a run's directory, its configuration, and what metrics.json says of each stage, by its name.
 
-        Args:
-            directory: the run's.
-            config: its configuration.
-            metrics: what metrics.json says of each stage, by the stage's name.
+        Return the file to look at; None where there is nothing to make of such a run.
         """

@@ -1,6 +1,10 @@
-"""The one exception that a person is meant to read, and its line."""
+"""The one exception that a person is meant to read, its line, and the signals that end a run."""
 
+import signal
 import sys
+import threading
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")  # a queue sends one of them before its time limit
 
 
 class AeprobeError(Exception):
@@ -20,3 +24,11 @@ def printable(text: str) -> str:
     'red: \\x1b[31m'
     """
     return "".join(c if c.isprintable() or c == "\u00a0" else ascii(c)[1:-1] for c in text)
+
+
+def end_by_signals() -> None:
+    """Let each signal do as Ctrl-C does, so that metrics.json says "interrupted"; in the main thread alone."""
+    if threading.current_thread() is threading.main_thread():
+        for name in SIGNALS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.default_int_handler)

@@ -6,13 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import aeprobe.runtime  # noqa: F401
-
-from torch import Tensor
-
-from aeprobe.data.classes import DIGITS, Classes
-from aeprobe.data.datamodule import PART, ImageDataset
-from aeprobe.data.sources import Source
+from aeprobe.data.datamodule import ImageDataset
+from aeprobe.data.sources import DIGITS, Classes, Source
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 
@@ -21,53 +16,34 @@ Figures = Iterable[tuple[str, Callable[[], Any]]]  # each one's name, and the fu
 
 @dataclass(frozen=True)
 class Subject:
-    """The module that an evaluation looks at, and its images.
+    """The module that an evaluation looks at, and its images."""
 
-    Attributes:
-        module: trained, in eval mode, on the CPU.
-        splits: "train", "val" and "test", images as uint8 (N, channels, height, width).
-        seed: of the run.
-        names: what the classes are called.
-        progress: whether to show a bar.
-        ckpt: the file that the module was loaded from; None for one that was trained just now.
-        source: of the images, with the parts of the test images that are measured apart too.
-    """
-
-    module: Autoencoder | Classifier
-    splits: Mapping[str, ImageDataset]
-    seed: int
-    names: Classes = DIGITS
-    progress: bool = False
-    ckpt: Path | None = None
-    source: Source | None = None
+    module: Autoencoder | Classifier  # trained, in eval mode, on the CPU
+    splits: Mapping[str, ImageDataset]  # "train", "val" and "test", images as uint8 (N, channels, height, width)
+    seed: int  # of the run
+    names: Classes = DIGITS  # of the classes
+    progress: bool = False  # whether to show a bar
+    ckpt: Path | None = None  # the file that the module was loaded from; None for one that was trained just now
+    source: Source | None = None  # of the images, with the parts of the test images that are measured apart too
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The answer of an evaluation.
+    """The answer of an evaluation."""
 
-    Attributes:
-        numbers: plain values; what metrics.json says below `evaluations`, by the evaluation's name.
-        final: the numbers among them that a table of runs shows, by their names, such as "test/accuracy".
-        higher_is_better: of all of these.
-        images: for its figures alone, by name.
-    """
-
-    numbers: dict[str, Any]
-    final: Mapping[str, float] = field(default_factory=dict)
-    higher_is_better: bool = True
-    images: Mapping[str, Any] = field(default_factory=dict)
+    numbers: dict[str, Any]  # plain values; metrics.json has them below `evaluations`, by the evaluation's name
+    final: Mapping[str, float] = field(default_factory=dict)  # those that a table of runs shows: "test/accuracy"
+    higher_is_better: bool = True  # of all of these
+    images: Mapping[str, Any] = field(default_factory=dict)  # for its figures alone, by name
 
 
 class Evaluation(ABC):
     """A question with all that is made of its answer: numbers, figures, and the blocks of the page.
 
     Its arguments are the keys of its node, and the page finds it by that node: one class and one YAML are enough.
-
-    Attributes:
-        package: what it needs to be installed, as it is imported, with the extra that brings it; empty: nothing.
     """
 
+    # What it needs to be installed, as it is imported, with the extra that brings it; empty: nothing.
     package: ClassVar[tuple[str, str] | tuple[()]] = ()
 
     def require(self, subject: Subject) -> None:  # noqa: B027 - most can be asked of any
@@ -88,15 +64,3 @@ class Evaluation(ABC):
         A `Table`, a `Text`, or the name of a figure.
         """
         yield from ()
-
-
-def in_parts(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Return `function(images)`, computed some images at a time, (N, …); at least one image.
-
-    Written into one tensor: small new ones between large ones would keep half a gigabyte from being used again.
-    """
-    first = function(images[:1])
-    whole = first.new_empty(len(images), *first.shape[1:])
-    for part, target in zip(images.split(PART), whole.split(PART), strict=True):
-        target.copy_(function(part))
-    return whole

@@ -5,28 +5,25 @@ import hashlib
 import math
 import os
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-UMASK = os.umask(0o077)  # the person's; it can be read only by setting another
-os.umask(UMASK)
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file, as a whole or part by part, that is complete or absent, whatever happens meanwhile."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with beside.open("xb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
-            with suppress(PermissionError):  # a disk without modes: it stays 0600
-                os.chmod(file.name, 0o666 & ~UMASK)  # noqa: PTH101
-            os.replace(file.name, path)  # noqa: PTH105
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def finite(value: Any) -> Any:
@@ -48,7 +45,6 @@ def filled(directory: Path) -> Iterator[Path]:
     ) as beside:
         whole = Path(beside) / "whole"
         whole.mkdir()
-        whole.chmod(0o777 & ~UMASK)
         yield whole
         if not there:
             whole.replace(directory)

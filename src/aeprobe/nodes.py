@@ -6,7 +6,7 @@ A node that came with somebody's file may name trusted classes alone; nothing is
 import inspect
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
@@ -54,8 +54,9 @@ def bound(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> "pa
     arguments = {key: value for key, value in node.items() if not key.startswith("_")}
     known = inspect.signature(named).parameters
     anything = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
-    if strange := [key for key in arguments if key not in known and not anything]:
-        raise AeprobeError(f"{name}.{strange[0]}: {target} takes no such argument{_near(strange[0], known)}")
+    for key in () if anything else arguments.keys() - known.keys():
+        near = "".join(f"; did you mean {word}?" for word in get_close_matches(key, known, n=1))
+        raise AeprobeError(f"{name}.{key}: {target} takes no such argument{near}")
     return partial(named, **{key: value for key, value in ours.items() if key in known} | arguments)
 
 
@@ -68,18 +69,12 @@ def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T:
     try:
         return make(**_tensors(make))
     except (TypeError, ValueError) as error:
-        known = inspect.signature(make.func).parameters
-        strange = [_near(key, known) for key in make.keywords if key not in known]  # it takes any
-        raise AeprobeError(f"{name}: {str(error).partition(chr(10))[0]}{''.join(strange)}") from error
+        raise AeprobeError(f"{name}: {str(error).partition(chr(10))[0]}") from error
 
 
 def build_or_none(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T | None:
     """Return the same; None for a node without a class, where one may be left out."""
     return None if node.get("_target_") is None else build(node, name, kind, **ours)
-
-
-def _near(key: str, known: Collection[str]) -> str:
-    return "".join(f"; did you mean {near}?" for near in get_close_matches(key, known, n=1))
 
 
 def _tensors(make: "partial[Any]") -> dict[str, Any]:

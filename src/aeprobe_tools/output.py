@@ -5,8 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 
-from aeprobe.errors import AeprobeError, tell
-from aeprobe.signals import end_by_signals
+from aeprobe.errors import AeprobeError, end_by_signals, tell
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:

@@ -42,7 +42,7 @@ SMALL = ("data=folder", "data.val_size=20", "trainer.figures=false", "trainer.li
         ),
         (
             ["autoencoder.network.widths=[784,31]", "classifier.head.widths=[30,10]"],
-            "the encoder's codes of 31 numbers",
+            r"the head does not take \(2, 31\)",
         ),
         (["classifier.head.widths=[30,1]"], "two classes or more"),
         (

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from conftest import run_here
 import lightning as L
-from aeprobe.signals import end_by_signals
+from aeprobe.errors import end_by_signals
 from aeprobe.training import run as runner
 class Kill(L.Callback):
     def on_before_optimizer_step(self, trainer, module, optimizer):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from aeprobe.data import idx_files
 from aeprobe.data.datamodule import ImageDataModule, ImageDataset
+from aeprobe.data.mnist import checksums, unpack
 from aeprobe.data.sampler import EpochBatches, batches_in_order, seeded_permutation, stream
 from aeprobe.errors import AeprobeError
 
@@ -32,7 +32,7 @@ def test_mnist_is_whole_and_right(mnist: ImageDataModule) -> None:
     counts = torch.bincount(torch.cat([train.labels, val.labels]))
     assert counts.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert mnist.splits["test"].labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    assert {name: file["sha256"] for name, file in mnist.files.items()} == idx_files.checksums()
+    assert {name: file["sha256"] for name, file in mnist.files.items()} == checksums()
     images, labels = next(iter(mnist.val_dataloader()))
     assert (images.shape, images.dtype, labels.dtype) == ((1000, 1, 28, 28), torch.float32, torch.int64)
     torch.testing.assert_close(images, val.images[:1000].float() / 255)
@@ -113,18 +113,18 @@ def test_every_seed_epoch_rank_and_purpose_has_a_random_stream_of_its_own() -> N
 
 @pytest.mark.slow
 def test_two_processes_unpack_at_once_and_a_wrong_file_is_named_with_both_checksums(tmp_path: Path) -> None:
-    code = "import pathlib, sys; from aeprobe.data.idx_files import unpack; unpack(pathlib.Path(sys.argv[1]))"
+    code = "import pathlib, sys; from aeprobe.data.mnist import unpack; unpack(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(tmp_path / "MNIST" / "raw")]
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(timeout=60) for process in both] == [0, 0]
     names = sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir())
-    assert names == sorted(idx_files.checksums())  # and no temporary file
+    assert names == sorted(checksums())  # and no temporary file
     raw = tmp_path / "MNIST" / "raw"
-    idx_files.unpack(raw)
+    unpack(raw)
     wrong = (raw / names[0]).read_bytes()[:500]
     (raw / names[0]).write_bytes(wrong)
-    with pytest.raises(AeprobeError, match=rf"has SHA-256 \w{{64}}, expected {idx_files.checksums()[names[0]]}"):
-        idx_files.unpack(raw)
+    with pytest.raises(AeprobeError, match=rf"has SHA-256 \w{{64}}, expected {checksums()[names[0]]}"):
+        unpack(raw)
     assert (raw / names[0]).read_bytes() == wrong  # left for the person to look at
 
 

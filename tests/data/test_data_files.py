@@ -16,7 +16,7 @@ from launches import slurm, together
 from same_runs import resume_here
 from warm import TRAIN
 
-from aeprobe.data.idx_files import FILES
+from aeprobe.data.mnist import FILES
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.training import build

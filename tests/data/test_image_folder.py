@@ -10,10 +10,9 @@ import torch
 from pictures_made import COLOURS, picture, write_pictures
 from PIL import Image
 
-from aeprobe.data import image_folder, pictures
+from aeprobe.data import image_folder
 from aeprobe.data.datamodule import ImageDataModule
-from aeprobe.data.image_folder import ImageFolder
-from aeprobe.data.pictures import decoded
+from aeprobe.data.image_folder import ImageFolder, decoded
 from aeprobe.errors import AeprobeError
 
 NAMES = list(COLOURS)
@@ -162,7 +161,7 @@ def test_broken_and_hostile_pictures_are_named_and_the_others_read(
     for hidden in (own / ".cache", red / ".cache"):
         hidden.mkdir()
         (hidden / "thumb.png").write_bytes(b"?")
-    monkeypatch.setattr(pictures, "MOST_PIXELS", 2000)
+    monkeypatch.setattr(image_folder, "MOST_PIXELS", 2000)
     for _ in range(2):  # also when they are not decoded again
         caplog.clear()
         data = read(own, size=8, test_share=0.01)
@@ -187,7 +186,7 @@ def test_a_class_without_a_picture_that_can_be_read_is_refused(tmp_path: Path) -
 
 
 BAD = {
-    "no folder": (lambda _own: None, "No such file or directory: .*nowhere"),
+    "no folder": (lambda _own: None, "data.root=.*nowhere: there is no such directory"),
     "no classes": (lambda own: own.mkdir(), "nowhere has no picture"),
     "an empty class": (
         lambda own: (write_pictures(own, 2) / "violet").mkdir(),

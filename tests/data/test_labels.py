@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from refusals import refused
 
-from aeprobe.data.labels import labelled
+from aeprobe.data.sampler import labelled
 from aeprobe.errors import AeprobeError
 
 LABELS = st.lists(st.integers(-1, 6), min_size=1, max_size=60).map(torch.tensor)

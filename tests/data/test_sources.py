@@ -14,8 +14,7 @@ from pictures_made import LETTERS, idx, write_emnist
 from torchvision import datasets
 
 from aeprobe.data.datamodule import ImageDataModule
-from aeprobe.data.idx_files import FILES
-from aeprobe.data.mnist import EMNIST, KMNIST, MNIST, FashionMNIST, IdxFolder
+from aeprobe.data.mnist import EMNIST, FILES, KMNIST, MNIST, FashionMNIST, IdxFolder
 from aeprobe.data.sampler import seeded_permutation
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
@@ -77,12 +76,12 @@ def test_a_source_without_files_is_told_apart_by_its_images_and_its_names() -> N
 WRONG = {
     "floats": (
         lambda _s, x, y: (x.float(), y),
-        r"train: gives torch.float32 \(20, 2, 3, 4\) and ",
+        r"train: gives torch.float32 \[20, 2, 3, 4\] and ",
     ),
-    "no channels": (lambda _s, x, y: (x[:, 0], y), r"gives torch.uint8 \(20, 3, 4\) and .*expected images, uint8"),
-    "int32": (lambda _s, x, y: (x, y.int()), r"and torch.int32 \(20,\): expected .*labels, int64 \(N,\)"),
-    "a list": (lambda _s, x, y: (x, y.tolist()), "and list: expected"),
-    "fewer labels": (lambda _s, x, y: (x, y[1:]), r"and torch.int64 \(19,\): expected"),
+    "no channels": (lambda _s, x, y: (x[:, 0], y), r"gives torch.uint8 \[20, 3, 4\] and .*expected images, uint8"),
+    "int32": (lambda _s, x, y: (x, y.int()), r"and torch.int32 \[20\]: expected .*labels, int64 \(N,\)"),
+    "a list": (lambda _s, x, y: (x, y.tolist()), "and <class 'list'> .*: expected"),
+    "fewer labels": (lambda _s, x, y: (x, y[1:]), r"and torch.int64 \[19\]: expected"),
     "none": (lambda _s, x, y: (x[:0], y[:0]), "at least one of each"),
     "a label too many": (lambda _s, x, y: (x, y + 1), "labels from 1 to 2: expected 0 to 1"),
     "a negative label": (lambda _s, x, y: (x, y - 1), "labels from -1 to 0"),
@@ -101,14 +100,6 @@ def test_what_a_source_gives_wrong_is_named_in_a_line(fault: str) -> None:
         read(Made(change))
     assert str(caught.value).startswith("data.source (Made)")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("names", [("a", "a"), ("a", 1), ("", "b"), tuple(map(str, range(4097)))])
-def test_class_names_are_texts_each_its_own(names: Any) -> None:
-    source = Made()
-    source.class_names = names
-    with pytest.raises(AeprobeError, match=r"class_names=.*: expected up to 4096 different texts"):
-        read(source)
 
 
 def test_images_are_called_as_their_source_says(tmp_path: Path) -> None:

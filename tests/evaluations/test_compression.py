@@ -22,7 +22,7 @@ from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Subject
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.conv import ConvAutoencoder
+from aeprobe.models.networks import ConvAutoencoder
 from aeprobe_tools.evaluations.compression import Compression, _classifier, curves, measured, psnr
 from aeprobe_tools.evaluations.quantizer import Quantizer, entropy
 

@@ -17,9 +17,9 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import Tensor
 
 from aeprobe import load
+from aeprobe.data.augmentation import Gaussian
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.errors import AeprobeError
-from aeprobe.models.corruption import Gaussian
 from aeprobe_tools.evaluations import denoising
 from aeprobe_tools.evaluations.similarity import StructuralSimilarity, structural_similarity
 

@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from aeprobe import load
 from aeprobe.data.datamodule import ImageDataModule
-from aeprobe.data.labels import labelled
+from aeprobe.data.sampler import labelled
 from aeprobe.errors import AeprobeError
 from aeprobe_tools.evaluations.probe import _scaled
 from aeprobe_tools.results.folding import find_runs, summarize

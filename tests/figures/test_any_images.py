@@ -10,7 +10,7 @@ from drawn_words import words
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from aeprobe.data.classes import Classes
+from aeprobe.data.sources import Classes
 from aeprobe_tools.figures import charts, pictures, prepare, tensorboard
 from aeprobe_tools.figures.pca import FEW, principal_components
 from aeprobe_tools.figures.tiles import scaled

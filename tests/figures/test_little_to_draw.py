@@ -15,8 +15,8 @@ from conftest import metrics, run_here
 from page_reader import made
 from pictures_made import idx
 
-from aeprobe.data.classes import Classes
-from aeprobe.data.idx_files import FILES
+from aeprobe.data.mnist import FILES
+from aeprobe.data.sources import Classes
 from aeprobe_tools.figures import charts, pictures, prepare
 from aeprobe_tools.figures.curves import History
 from aeprobe_tools.wording import number, percent

@@ -17,7 +17,7 @@ from conftest import REPO, metrics, only, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from aeprobe.wording import distinct
+from aeprobe.runs.metrics import distinct
 
 EPOCHS = {"autoencoder": 11, "classifier": 2}
 EVERY = 100

@@ -76,7 +76,7 @@ def test_hyperparameters_are_plain_values(trained: Path) -> None:
             "autoencoder.network.activation=GELU",
             "trained with autoencoder.network.activation=ReLU; drop the override",
         ),
-        ("classifier.head.widths=[20,10]", "classifier.head .*: does not take the encoder's codes of 30 numbers"),
+        ("classifier.head.widths=[20,10]", r"classifier.head .*: the head does not take \(2, 30\)"),
         ("data.val_size=1", r"data.val_size=1: .* trained with data.val_size=5000; drop"),
         ("data.mean=0.5", r"data.mean=0.5: .* trained with data.mean=0.0; drop"),
     ],
@@ -114,16 +114,6 @@ def test_a_damaged_file_is_refused_by_name(trained: Path, tmp_path: Path, fault:
     file.write_bytes(content)
     with pytest.raises(AeprobeError, match=r"ckpt=.*copy\.ckpt: is"):
         checkpoints.load(file)
-
-
-def test_a_tensor_that_is_marked_as_a_directory_is_not_read_as_nothing(trained: Path, tmp_path: Path) -> None:
-    """One bit that no checksum covers; torch itself then loads other numbers without a word."""
-    content = bytearray(find_checkpoint(trained, "autoencoder").read_bytes())
-    entry = content.rindex(b"PK\x01\x02", 0, content.rindex(b"/data/1"))
-    content[entry + 38] ^= 0x10
-    (tmp_path / "copy.ckpt").write_bytes(content)
-    with pytest.raises(AeprobeError, match=r"copy\.ckpt: is damaged in \w+/data/1"):
-        checkpoints.load(tmp_path / "copy.ckpt")
 
 
 def test_weights_that_do_not_fit_name_both(trained: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import torch
 from conftest import metrics, run_here, train
 from torch import nn
 
+from aeprobe.data.augmentation import Gaussian, Masking
 from aeprobe.models import checkpoints
-from aeprobe.models.corruption import Gaussian, Masking
 
 IMAGES = torch.full((50, 1, 28, 28), 0.5)
 

@@ -13,10 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms.v2.functional import to_dtype
 
-from aeprobe.data.datamodule import ImageDataModule
-from aeprobe.data.pixels import as_pixels
+from aeprobe.data.augmentation import Gaussian
+from aeprobe.data.datamodule import ImageDataModule, as_pixels
 from aeprobe.models import checkpoints
-from aeprobe.models.corruption import Gaussian
 from aeprobe.models.networks import Normalize
 
 MEAN, STD = 0.1307, 0.3081

@@ -11,8 +11,8 @@ from launches import slurm
 
 from aeprobe import runtime
 from aeprobe.data.sampler import EpochBatches, batches_in_order
+from aeprobe.errors import SIGNALS, end_by_signals
 from aeprobe.processes import launch
-from aeprobe.signals import NAMES, end_by_signals
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_parts_make_up_every_batch() -> None:
         samplers = [EpochBatches(size, batch, 0, rank, world) for rank in range(world)]
         for number, parts in enumerate(zip(*samplers, strict=True)):
             whole = list(EpochBatches(size, batch, 0))[number]
-            shares = [sampler.share(number) for sampler in samplers]
+            shares = [sampler.shares[number].item() for sampler in samplers]
             taken = [part for part, share in zip(parts, shares, strict=True) if share]
             assert torch.equal(torch.cat(taken).sort().values, whole.sort().values)
             assert [share for share in shares if share] == pytest.approx(
@@ -75,7 +75,7 @@ def test_threads_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
 def test_each_signal_that_a_queue_or_a_person_sends_is_ctrl_c(name: str) -> None:
-    before = {one: signal.getsignal(getattr(signal, one)) for one in NAMES}
+    before = {one: signal.getsignal(getattr(signal, one)) for one in SIGNALS}
     try:
         end_by_signals()
         with pytest.raises(KeyboardInterrupt):

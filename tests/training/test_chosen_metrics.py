@@ -147,7 +147,7 @@ REFUSED = [
     ("+autoencoder.metrics.loss={_target_: torchmetrics.image.PeakSignalNoiseRatio}", "must be another name"),
     (
         f"+classifier.metrics.x={{_target_: {CLASSIFICATION}.MulticlassF1Score, avarage: a}}",
-        "did you mean average",
+        "classifier.metrics.x: .*avarage",
     ),
     ("+classifier.metrics.a-b={_target_: torchmetrics.MeanMetric}", "must be called by a name of letters"),
 ]

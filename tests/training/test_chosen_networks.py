@@ -100,7 +100,7 @@ def test_a_run_goes_on_to_the_same_bits(name: str, runs: dict[str, Path], root: 
     assert done.status == 0, done.err
     if name == "own":
         (line,) = train("resume=run", "autoencoder.max_epochs=2", cwd=tmp_path).err.splitlines()
-        assert "autoencoder.network._target_=mine.Flat: a stored configuration names no other class" in line
+        assert "network._target_=mine.Flat: a stored configuration names no other class" in line
         assert "add plugins=[mine]" in line
     more = ["plugins=[mine]"] if name == "own" else []
     done = train("resume=run", "autoencoder.max_epochs=2", *more, cwd=tmp_path)
@@ -199,20 +199,20 @@ def test_frozen_statistics_stay_frozen(runs: dict[str, Path]) -> None:
 FAULTS = [
     (["autoencoder.network._target_=mine.No"], "autoencoder.network._target_=mine.No: there is no such class"),
     (["autoencoder._target_=torch.nn.ReLU"], "autoencoder._target_=torch.nn.ReLU: is no Autoencoder"),
-    (["network@autoencoder.network=empty"], "has no encoder and no decoder"),
+    (["network@autoencoder.network=empty"], "Identity has no attribute `encoder`"),
     (["autoencoder={0}", "+autoencoder.bata=1"], "unexpected keyword argument 'bata'"),
     (["+autoencoder.bata=1"], "autoencoder.bata: no such key"),
     (["autoencoder={0}", "autoencoder.beta=0"], "beta=0: must be above 0"),
     (["autoencoder={0}", "regularizer@autoencoder.regularizer=clusters"], "takes no regularizer"),
     (["autoencoder.loss=mae"], "autoencoder.loss=mae: must be mse or bce or l1, or a node"),
     (["network@autoencoder.network=conv", "autoencoder.network.channels=[2,2,2,2,2,2]"], "single pixel after 5"),
-    (["network@autoencoder.network=wide"], r"its decoder torch.Size\(\[2, 1, 28, 29\]\): expected"),
+    (["network@autoencoder.network=wide"], r"the decoder makes \(2, 1, 28, 29\) of two codes: expected"),
     (
         ["network@autoencoder.network=narrow"],
-        r"of images \(2, 1, 28, 28\) its encoder makes nothing .*: mat1 and mat2",
+        r"the encoder does not take \(2, 1, 28, 28\): mat1 and mat2",
     ),
-    (["network@autoencoder.network=picture"], r"its encoder makes torch.Size\(\[2, 1, 28, 28\]\)"),
-    (["head@classifier.head=four"], "does not take the encoder's codes of 30 numbers"),
+    (["network@autoencoder.network=picture"], r"the encoder makes \(2, 1, 28, 28\)"),
+    (["head@classifier.head=four"], r"the head does not take \(2, 30\)"),
     (["classifier.head.widths=[30,20,9]"], "classifier.head has 9 outputs, but the labels go up to 9"),
     (["autoencoder.network.widths=[auto,auto,30]"], r"widths=\[784, 'auto', 30\]: must be two or more numbers"),
 ]

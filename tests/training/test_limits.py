@@ -11,7 +11,7 @@ from images import write_folder
 from torch.nn.functional import cross_entropy
 
 from aeprobe import load
-from aeprobe.data import idx_files
+from aeprobe.data import mnist
 from aeprobe.models.classifier import Classifier
 
 FEW = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=1", "trainer.figures=false")
@@ -44,7 +44,7 @@ def test_the_weights_of_classes() -> None:
 
 def test_balanced_weights_are_part_of_the_checkpoint(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "own")
-    for _, name in idx_files.FILES.values():  # nine of ten images are a 0
+    for _, name in mnist.FILES.values():  # nine of ten images are a 0
         (folder / name).write_bytes(struct.pack(">2I", 2049, 300) + bytes(0 if i % 10 else 1 for i in range(300)))
     typed = ["data=folder", f"data.root={folder}", "data.val_size=50", "classifier.class_weights=balanced"]
     run_here(tmp_path / "run", [*typed, "trainer=debug", "trainer.figures=false"])

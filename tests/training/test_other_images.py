@@ -8,7 +8,7 @@ from images import write_folder
 from page_reader import made
 from pictures_made import write_pictures
 
-from aeprobe.data.idx_files import FILES
+from aeprobe.data.mnist import FILES
 from aeprobe.errors import AeprobeError
 from aeprobe_tools.report.page import write_report
 

@@ -24,8 +24,7 @@ from aeprobe.files import checksum
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.models.conv import ConvAutoencoder
-from aeprobe.models.networks import MLP
+from aeprobe.models.networks import MLP, ConvAutoencoder
 from aeprobe.models.variational import VariationalAutoencoder
 from aeprobe_tools.use import export
 

@@ -15,8 +15,7 @@ from refusals import refused
 from torch import nn
 
 from aeprobe.data.datamodule import ImageDataset
-from aeprobe.models.conv import ConvAutoencoder
-from aeprobe.models.networks import MLP, Normalize, Standardize
+from aeprobe.models.networks import MLP, ConvAutoencoder, Normalize, Standardize
 from aeprobe_tools.report.page import write_report
 from aeprobe_tools.use import playground
 from aeprobe_tools.use.plain_layers import plain

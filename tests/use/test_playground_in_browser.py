@@ -14,9 +14,8 @@ from conftest import TINY, only, train
 from pictures_made import write_pictures
 from PIL import Image
 
-from aeprobe.data.datamodule import ImageDataset
-from aeprobe.data.pictures import decoded
-from aeprobe.data.pixels import as_pixels
+from aeprobe.data.datamodule import ImageDataset, as_pixels
+from aeprobe.data.image_folder import decoded
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
@@ -290,7 +289,7 @@ def test_a_picture_is_opened_and_one_that_is_none_is_named(opened: Opened, tmp_p
 
 
 def test_a_test_image_is_chosen_by_the_keyboard(opened: Opened) -> None:
-    labels = opened.page.evaluate("window.aeprobe.data.labels")
+    labels = opened.page.evaluate("window.aeprobe.data.sampler")
     assert labels == sorted([*range(10)] * 10)
     opened.page.focus("#gallery")
     opened.page.keyboard.press("End")

@@ -21,13 +21,11 @@ from aeprobe.config import objective
 from aeprobe.config.checks import check
 from aeprobe.config.overrides import as_typed, check_arguments, override, with_homes
 from aeprobe.config.schema import Config, Stage, trusted_in
-from aeprobe.errors import tell
+from aeprobe.errors import end_by_signals, tell
 from aeprobe.paths import operand, shortest, typed_command
 from aeprobe.processes import launch
-from aeprobe.runs.metrics import Metrics
+from aeprobe.runs.metrics import Metrics, numbers
 from aeprobe.runs.rundir import discard_unused
-from aeprobe.signals import end_by_signals
-from aeprobe.wording import numbers
 
 log = logging.getLogger("aeprobe")
 

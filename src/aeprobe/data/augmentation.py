@@ -1,4 +1,8 @@
-"""Augmentations, by torch's global generator: each image of a batch is changed in its own way."""
+"""Augmentations, which change input and target alike, and corruptions, which change the input alone.
+
+All draw from torch's global generator, for each image anew. The corruptions are those of Vincent et al., JMLR 11
+(2010), section 3; torch.nn.Dropout differs from masking noise: it makes the pixels that are left brighter.
+"""
 
 import math
 
@@ -25,6 +29,40 @@ class RandomShift(nn.Module):
         windows = pad(images, [most] * 4).unfold(2, height, 1).unfold(3, width, 1)
         down, right = torch.randint(0, 2 * most + 1, (2, count), device=images.device)
         return windows[torch.arange(count, device=images.device), :, down, right]
+
+
+class Gaussian(nn.Module):
+    """Adds normal noise to every pixel.
+
+    Args:
+        std: its standard deviation, above 0, of pixels in [0, 1].
+        clip: pixels that leave [0, 1] are set to its ends, as an image file has them.
+    """
+
+    def __init__(self, std: float, clip: bool = False) -> None:
+        super().__init__()
+        if not std > 0:
+            raise ValueError(f"std={std}: must be above 0")
+        self.std, self.clip = std, clip
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return noisy images of the same shape, any."""
+        noisy = images + self.std * torch.randn_like(images)
+        return noisy.clamp(0, 1) if self.clip else noisy
+
+
+class Masking(nn.Module):
+    """Makes a share of the pixels, above 0 and below 1, black, others each time."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        if not 0 < share < 1:
+            raise ValueError(f"share={share}: must be above 0 and below 1")
+        self.share = share
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return masked images of the same shape, any."""
+        return images * (torch.rand_like(images) >= self.share)
 
 
 def randomly_deformed(images: Tensor) -> Tensor:

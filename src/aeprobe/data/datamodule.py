@@ -1,7 +1,6 @@
 """The data module: images that are read once, kept as uint8 in memory, and handed out in whole batches."""
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from aeprobe.data.idx_files import Identity
-from aeprobe.data.labels import labelled
 from aeprobe.data.mnist import MNIST
-from aeprobe.data.pixels import as_pixels
-from aeprobe.data.sampler import EpochBatches, batches_in_order, loader, seeded_permutation
-from aeprobe.data.sources import NO_LABEL, Source, checked
+from aeprobe.data.sampler import EpochBatches, batches_in_order, labelled, loader, seeded_permutation
+from aeprobe.data.sources import NO_LABEL, Identity, Source, checked
 from aeprobe.errors import AeprobeError
 
-log = logging.getLogger("aeprobe")
 PART = 1_000  # images whose pixels and activations are floats at one time: 10 MB
+
+
+def as_pixels(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return images as floats in [0, 1]: uint8 is divided by 255, floats pass as they are."""
+    if images.is_floating_point():
+        return images
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images are {images.dtype}: expected uint8, or floats in [0, 1]")
+    return images.to(dtype).mul_(1 / 255)
+
+
+def in_parts(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Return `function(images)`, (N, …), computed some images at a time."""
+    return torch.cat([function(part) for part in images.split(PART)])
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -127,13 +136,9 @@ class ImageDataModule(L.LightningDataModule):
         """Train on so many images, equally many of each class, which the seed chooses; None: on all."""
         if count is None:
             return
-        train = self.splits["train"]
-        self.labels = count
+        train, self.labels = self.splits["train"], count
         chosen = labelled(train.labels, count, seed)
         self.splits["train"] = ImageDataset(train.images[chosen], train.labels[chosen])
-        sizes = train.labels[chosen].unique(return_counts=True)[1].tolist()
-        if (few := min(sizes)) != (many := max(sizes)):
-            log.info("data.labels=%s: %s labels of some classes, %s of the others", count, few, many)
 
     def require_files(self, trained: Mapping[str, Identity], path: Path) -> None:
         """Raise AeprobeError where a file is not the one that the run or checkpoint in `path` had."""
@@ -163,7 +168,7 @@ class ImageDataModule(L.LightningDataModule):
         self, encoder: Callable[[Tensor], Tensor], splits: Sequence[str] = ("train", "val", "test")
     ) -> None:
         """Replace the images of some splits by `encoder(images)`, computed once and kept as float."""
-        self._replace(splits, lambda split: (torch.cat([*map(encoder, _in_parts(split))]), split.labels))
+        self._replace(splits, lambda s: (in_parts(lambda part: encoder(as_pixels(part)), s.images), s.labels))
 
     def _replace(self, names: Sequence[str], new: Callable[[ImageDataset], tuple[Tensor, Tensor]]) -> None:
         shared = self.splits["val"] is self.splits["test"]
@@ -175,8 +180,8 @@ class ImageDataModule(L.LightningDataModule):
 
     def mean_image(self) -> Tensor:
         """Return the mean of the training images, float in [0, 1], of an image's shape."""
-        train = self.splits["train"]
-        return torch.stack([images.sum(0) for images in _in_parts(train)]).sum(0) / len(train)
+        images = self.splits["train"].images
+        return in_parts(lambda part: as_pixels(part).sum(0, keepdim=True), images).sum(0) / len(images)
 
     @property
     def classes(self) -> int:
@@ -214,8 +219,3 @@ class ImageDataModule(L.LightningDataModule):
         if epochs is not None and trainer.current_epoch >= epochs:
             return batch
         return augmentation(batch[0]), batch[1]
-
-
-def _in_parts(split: ImageDataset) -> Iterator[Tensor]:
-    """Yield its images as floats, some at a time."""
-    return (split[first : first + PART][0] for first in range(0, len(split), PART))

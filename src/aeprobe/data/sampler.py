@@ -1,4 +1,4 @@
-"""Random streams, the order of the images in an epoch, and the part of each batch that a process takes."""
+"""Random streams, the choice of labelled images, the order of an epoch, and each process's part of a batch."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from aeprobe.errors import AeprobeError
+
 Batch = tuple[Tensor, Tensor]  # images or codes, and labels
 
 
 def stream(purpose: str, seed: int, epoch: int = 0, rank: int = 0) -> int:
     """Return the seed of a random stream of its own, 64 bits, for each (purpose, seed, epoch, rank).
 
-    torch's generator on a CPU keeps the lower 32 bits of a seed, so numbers packed side by side would lose some of
-    them; a hash (BLAKE2) spreads all of them over every bit. Epochs are counted from 0.
+    torch's generator keeps the lower 32 bits of a seed; a hash spreads all four over them. Epochs count from 0.
     """
     text = f"{purpose} {seed} {epoch} {rank}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
@@ -23,8 +24,7 @@ def stream(purpose: str, seed: int, epoch: int = 0, rank: int = 0) -> int:
 
 def seeded_permutation(size: int, seed: int, purpose: str, epoch: int = 0) -> Tensor:
     """Return a permutation of 0 … size-1, int64 (size,), drawn from the `stream` of these arguments."""
-    generator = torch.Generator().manual_seed(stream(purpose, seed, epoch))
-    return torch.randperm(size, generator=generator)
+    return torch.randperm(size, generator=torch.Generator().manual_seed(stream(purpose, seed, epoch)))
 
 
 def evenly_spaced(count: int, most: int) -> Tensor:
@@ -37,13 +37,54 @@ def evenly_spaced(count: int, most: int) -> Tensor:
     return torch.arange(chosen) * count // max(chosen, 1)
 
 
+def labelled(labels: Tensor, count: int, seed: int, key: str = "data.labels") -> Tensor:
+    """Choose `count` images, equally many of each class, by the seed alone; return their places, int64, sorted.
+
+    If they cannot be equal, the seed chooses the classes with one more. More images of the same seed contain the
+    fewer. An image whose label, of int64 (N,), is below 0 is not chosen; `key` is the setting that errors name.
+    """
+    places = (labels >= 0).nonzero().squeeze(1)
+    classes, owners, sizes = labels[places].unique(return_inverse=True, return_counts=True)
+    if not 0 < len(classes) <= count:
+        raise AeprobeError(
+            f"{key}={count}: the labels have {len(classes)} classes: give one image of each or more"
+        )
+    share, rest = divmod(count, len(classes))
+    order = seeded_permutation(len(classes), seed, "larger classes")
+    more = order[sizes[order] > share][:rest]  # of the classes that have one more
+    least = int(sizes.argmin())
+    if sizes[least] < share or len(more) < rest:
+        raise AeprobeError(
+            f"{key}={count}: class {int(classes[least])} has {int(sizes[least])} training images, fewer than its "
+            f"share; {len(classes) * int(sizes[least])} or fewer leave every class as many"
+        )
+    wanted = torch.full_like(sizes, share)
+    wanted[more] += 1
+    by_class, number = shuffled_by_class(owners, seed)
+    chosen: Tensor = places[by_class[number < wanted.repeat_interleave(sizes)]]
+    return chosen.sort().values
+
+
+def shuffled_by_class(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the places of labels, int64 (N,), class after class and shuffled within, and each one's number there.
+
+    >>> by_class, number = shuffled_by_class(torch.tensor([1, 0, 1, 1]), seed=0)
+    >>> by_class[0].item(), sorted(by_class[1:].tolist()), number.tolist()
+    (1, [0, 2, 3], [0, 0, 1, 2])
+    """
+    sizes = labels.unique(return_counts=True)[1]
+    shuffled = seeded_permutation(len(labels), seed, "labels")
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    return by_class, torch.arange(len(labels)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+
+
 class EpochBatches(Sampler[Tensor]):
     """Batches of indices in a random order that depends on (seed, epoch) alone; Lightning calls `set_epoch`.
 
-    Of several processes, process `rank` of `world` takes every world-th index of each batch, so that
-    together they take the same steps as one. No part has one sample alone, of which a batch norm has no variance:
-    one that is left over joins the last batch, and a batch of fewer than two for each process is divided among the
-    first of them. The others take its first two samples, with a share of 0: they are waited for.
+    Process `rank` of `world` takes every world-th index of each batch, so that together they take the same steps
+    as one. No part has one sample alone, of which a batch norm has no variance: one that is left over joins the
+    last batch, and a batch of fewer than two for each process is divided among the first of them. The others take
+    its first two samples, with a share of 0: they are waited for.
 
     Args:
         size: number of samples in an epoch.
@@ -52,53 +93,44 @@ class EpochBatches(Sampler[Tensor]):
         rank: this process.
         world: number of processes.
         images: their number, where it is below `size`: an epoch takes them repeatedly.
+
+    Attributes:
+        sizes: the number of samples in each step of all processes together, float64 (steps,).
+        shares: this process's part of each step, relative to an equal one, float64 (steps,). DDP takes the mean of
+            the processes' gradients: with each one's mean over samples multiplied by its share, losses and metrics
+            alike, the mean over the processes is that of the whole batch.
     """
 
     def __init__(
         self, size: int, batch: int, seed: int, rank: int = 0, world: int = 1, images: int | None = None
     ) -> None:
-        self.size, self.batch, self.seed, self.rank, self.world = size, batch, seed, rank, world
+        self.size, self.seed, self.rank, self.world = size, seed, rank, world
         self.images = images or size
         self.epoch = 0
+        count = steps(size, batch)
+        self._sizes = [batch] * (count - 1) + [size - (count - 1) * batch]
+        self.sizes = torch.tensor(self._sizes, dtype=torch.float64)
+        self.shares = torch.tensor([self._share(size) for size in self._sizes], dtype=torch.float64)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, counted from 0."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return steps(self.size, self.batch)
+        return len(self._sizes)
 
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: when a run is resumed, Lightning asks for the iterator before it sets the epoch.
         order = seeded_permutation(self.size, self.seed, "order", self.epoch)
         if self.images < self.size:
             order %= self.images
-        for batch in order.split([self._size(step) for step in range(len(self))]):
+        for batch in order.split(self._sizes):
             parts = self._parts(len(batch))
             yield batch[self.rank :: parts] if self.rank < parts else batch[:2]
 
-    @property
-    def sizes(self) -> Tensor:
-        """Count the samples in each step of all processes together, float64 (steps,)."""
-        return torch.tensor([self._size(step) for step in range(len(self))], dtype=torch.float64)
-
-    @property
-    def shares(self) -> Tensor:
-        """Return the `share` of each step, float64 (steps,)."""
-        return torch.tensor([self.share(step) for step in range(len(self))], dtype=torch.float64)
-
-    def share(self, step: int) -> float:
-        """Return this process's part of a step, relative to an equal one: the mean over the processes is 1.
-
-        DDP takes the mean of the processes' gradients. With each process's mean over samples multiplied by its
-        share, losses and metrics alike, the mean over the processes is that of the whole batch.
-        """
-        size = self._size(step)
+    def _share(self, size: int) -> float:
         parts = self._parts(size)
         return len(range(self.rank, size, parts)) * self.world / size if self.rank < parts else 0.0
-
-    def _size(self, step: int) -> int:
-        return self.batch if step < len(self) - 1 else self.size - step * self.batch
 
     def _parts(self, size: int) -> int:
         """Return how many processes have a part of so many samples."""

@@ -2,17 +2,20 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from aeprobe.data.idx_files import Identity
 from aeprobe.errors import AeprobeError
 
 NO_LABEL = -1  # of an image whose class is not known
 MOST_CLASSES = 2**12  # their confusion matrix takes 134 MB
+LONGEST = 18  # characters of a class's name, in a figure
+Identity = dict[str, Any]
 
 
 class Source(ABC):
@@ -68,17 +71,12 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
     if labels is not None and right:
         right = isinstance(labels, Tensor) and labels.dtype == torch.int64 and labels.shape == images.shape[:1]
     if not right:
-        given = " and ".join(
-            f"{one.dtype} {tuple(one.shape)}" if isinstance(one, Tensor) else type(one).__name__
-            for one in (images, labels)
-        )
+        given = (f"{getattr(one, 'dtype', type(one))} {[*getattr(one, 'shape', [])]}" for one in (images, labels))
         raise AeprobeError(
-            f"{name}: gives {given}: expected images, uint8 (N, channels, height, width), and labels, int64 (N,) "
-            "or None, at least one of each"
+            f"{name}: gives {' and '.join(given)}: expected images, uint8 (N, channels, height, width), and "
+            "labels, int64 (N,) or None, at least one of each"
         )
     names = [*source.class_names]
-    if not all(isinstance(one, str) and one for one in names) or not len({*names}) == len(names) <= MOST_CLASSES:
-        raise AeprobeError(f"{name}: class_names={names!s:.80}: expected up to {MOST_CLASSES} different texts")
     most = len(names) or MOST_CLASSES
     if labels is None:
         labels = torch.full((len(images),), NO_LABEL)
@@ -92,3 +90,41 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
         digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
         identities[f"{split}-{kind}"] = {"bytes": tensor.nbytes, "sha256": digest.hexdigest()}
     return images, labels, identities
+
+
+@dataclass(frozen=True)
+class Classes:
+    r"""Names of the classes, in figures and sentences.
+
+    Args:
+        noun: the word for a class, such as "digit".
+        names: of the labels 0, 1, …; without any, a class is called by its number.
+
+    >>> Classes()(7), Classes().short(7), Classes("class", ["cat", "pounds of $"])(1), Classes().pick([3, 5])
+    ('digit 7', '7', 'pounds of $', '3, 5')
+    """
+
+    noun: str = "digit"
+    names: Sequence[str] = ()
+
+    def __call__(self, label: int) -> str:
+        """Name a class in a sentence."""
+        if label == NO_LABEL:
+            return "an image without a label"
+        return self.names[label] if self.names else f"{self.noun} {label}"
+
+    def short(self, label: int) -> str:
+        """Name a class where it is clear that it is one; nothing for an image without a label."""
+        return "" if label == NO_LABEL else self.names[label] if self.names else str(label)
+
+    def drawn(self, label: int) -> str:
+        """Shorten the same for a figure, and escape $, which begins a formula in matplotlib."""
+        name = self.short(label)
+        return (name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…").replace("$", r"\$")
+
+    def pick(self, labels: Iterable[int]) -> str:
+        """Name several classes in a sentence."""
+        return ", ".join(map(self.short, labels))
+
+
+DIGITS = Classes()

@@ -1,7 +1,6 @@
 """Stage 1: an autoencoder that learns to reconstruct its images."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from aeprobe.models.networks import Normalize
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
 from aeprobe.models.stage import Measures, StageModule
-from aeprobe.models.structure import Structure, output_of, structure
+from aeprobe.models.structure import Structure, structure, tried
 
 LOSS_NAMES = {
     "MSELoss": "MSE per pixel",
@@ -22,10 +21,7 @@ LOSS_NAMES = {
 
 
 class BinaryCrossEntropy(nn.Module):
-    """The cross-entropy between a pixel's brightness, taken as a probability, and its reconstruction.
-
-    The mean over all pixels, in nats; grey pixels keep it above 0 however good the reconstruction is.
-    """
+    """The mean cross-entropy of pixels as probabilities, in nats; grey ones keep it above 0."""
 
     def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
         """Return the loss of reconstructions in [0, 1] of images of the same shape."""
@@ -162,15 +158,9 @@ class Autoencoder(StageModule):
 
 def _size_of_code(encoder: nn.Module, decoder: nn.Module, shape: tuple[int, ...]) -> int:
     """Encode and decode two images of zeros; return how many numbers a code has."""
-    code: Any = None
-    reconstruction: Any = None
-    reason = "expected (2, numbers of a code) and the images' shape"
-    try:
-        code = output_of(encoder, shape)
-        reconstruction = output_of(decoder, tuple(code.shape[1:]))
-    except Exception as error:  # whatever a network ends in
-        reason = str(error).partition("\n")[0]
-    if isinstance(reconstruction, Tensor) and reconstruction.shape == (2, *shape) and code.ndim == 2:
-        return int(code.shape[1])
-    made, decoded = (getattr(output, "shape", "nothing") for output in (code, reconstruction))
-    raise ValueError(f"of images {(2, *shape)} its encoder makes {made} and its decoder {decoded}: {reason}")
+    code = tried("encoder", encoder, shape)
+    if len(code) != 2:
+        raise ValueError(f"the encoder makes {code} of two images: expected (2, numbers of a code)")
+    if (images := tried("decoder", decoder, code[1:])) != (2, *shape):
+        raise ValueError(f"the decoder makes {images} of two codes: expected {(2, *shape)}")
+    return code[1]

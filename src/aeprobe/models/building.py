@@ -17,7 +17,7 @@ from aeprobe.models.classifier import Classifier
 
 Node = dict[str, Any]
 OWN = "aeprobe.models.autoencoder.BinaryCrossEntropy"
-LOSSES = {"mse": "torch.nn.MSELoss", "bce": OWN, "l1": "torch.nn.L1Loss"}
+LOSSES = {"mse": "torch.nn.MSELoss", "bce": OWN, "l1": "torch.nn.L1Loss"}  # cross_entropy is the classifier's own
 
 
 def network_node(node: Mapping[str, Any], shape: Sequence[int]) -> Node:
@@ -50,14 +50,14 @@ def autoencoder(
         mean_image: computes the mean of the training images, for a network that starts at it.
         training: further arguments, of training alone.
     """
-    network: Any = _network(settings)
+    network: Any = nodes.build(settings["network"], "autoencoder.network", nn.Module)
     if mean_image is not None and getattr(network, "starts_at_mean", False):
         network.start_at(mean_image())
     plain = {name: settings[name] for name in ("shape", "mean", "std")}
     make = nodes.bound(settings["module"], "autoencoder", Autoencoder)
     try:
         module = make(network=network, loss=_loss(settings, "autoencoder"), **plain, **training)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise AeprobeError(f"autoencoder ({settings['network']['_target_']}): {error}") from error
     module.save_hyperparameters(dict(settings), logger=False)
     return module
@@ -71,12 +71,14 @@ def classifier(settings: Mapping[str, Any], encoder: nn.Module | None = None, **
         encoder: a trained one, of which a copy is taken; None: one with new weights.
         training: further arguments, of training alone.
     """
-    encoder_copy = fresh(encoder) if encoder is not None else _network(settings).encoder
+    if encoder is None:
+        new = nodes.build(settings["network"], "autoencoder.network", nn.Module).get_submodule("encoder")
+    else:  # also with new weights: those of the head are drawn after them
+        new = fresh(encoder)
     head = nodes.build(settings["head"], "classifier.head", nn.Module)
-    loss = _loss(settings, "classifier")
     plain = {name: value for name, value in settings.items() if name not in ("network", "head", "loss")}
     try:
-        module = Classifier(encoder_copy, head, loss=loss, **plain, **training)
+        module = Classifier(new, head, loss=_loss(settings, "classifier"), **plain, **training)
     except ValueError as error:
         raise AeprobeError(f"classifier.head ({settings['head']['_target_']}): {error}") from error
     if encoder is not None:
@@ -85,38 +87,18 @@ def classifier(settings: Mapping[str, Any], encoder: nn.Module | None = None, **
     return module
 
 
-def _network(settings: Mapping[str, Any]) -> Any:
-    network = nodes.build(settings["network"], "autoencoder.network", nn.Module)
-    missing = [name for name in ("encoder", "decoder") if not isinstance(getattr(network, name, None), nn.Module)]
-    if missing:
-        raise AeprobeError(
-            f"autoencoder.network={settings['network']['_target_']}: has no {' and no '.join(missing)}: a network "
-            "has two modules of these names"
-        )
-    return network
-
-
 def _loss(settings: Mapping[str, Any], stage: str) -> nn.Module | None:
-    """Build the loss of a node or a word; cross_entropy has none: it is the classifier's own."""
-    loss = settings["loss"]
-    return nodes.build_or_none(
-        loss if isinstance(loss, dict) else {"_target_": LOSSES.get(loss)}, f"{stage}.loss", nn.Module
-    )
+    node = settings["loss"] if isinstance(settings["loss"], dict) else {"_target_": LOSSES.get(settings["loss"])}
+    return nodes.build_or_none(node, f"{stage}.loss", nn.Module)
 
 
 def fresh(network: nn.Module) -> nn.Module:
-    """Return a copy with new weights. A head's are drawn after them, as they always were."""
+    """Return a copy with new weights."""
     copy = deepcopy(network)
     for module in copy.modules():
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
     return copy
-
-
-def nodes_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return every node among a module's settings, with its key."""
-    keys = {"module": "autoencoder", "network": "autoencoder.network", "head": "classifier.head", "loss": "loss"}
-    return [(key, settings[name]) for name, key in keys.items() if isinstance(settings.get(name), dict)]
 
 
 BUILDERS: dict[str, Callable[..., Autoencoder | Classifier]] = {

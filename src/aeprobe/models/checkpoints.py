@@ -22,7 +22,6 @@ from aeprobe.nodes import require_trusted
 from aeprobe.runs.metrics import find_checkpoint
 
 Checkpoint = dict[str, Any]
-DIRECTORY = 0x10  # in an entry's attributes
 KEYS = {"stage", "state_dict", "hyper_parameters", "datamodule_hyper_parameters"}
 
 
@@ -50,9 +49,7 @@ def read(path: Path) -> Checkpoint:
     """Return the content of a checkpoint, on the CPU; raise AeprobeError for a damaged or foreign file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            # torch reads a tensor's entry that is marked as a directory as nothing; no checksum covers the mark.
-            marked = (entry.filename for entry in archive.infolist() if entry.external_attr & DIRECTORY)
-            if damaged := archive.testzip() or next(marked, None):
+            if damaged := archive.testzip():
                 raise AeprobeError(f"ckpt={path}: is damaged in {damaged}; use another copy")
         content: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except AeprobeError:
@@ -84,12 +81,11 @@ def restore(
         training: further arguments of the module, of training alone.
     """
     settings = checkpoint["hyper_parameters"]
-    require_trusted(building.nodes_of(settings), plugins, f"ckpt={path}")
+    require_trusted(settings.items(), plugins, f"ckpt={path}")
     try:
         module = building.BUILDERS[checkpoint["stage"]](settings, **training)
         module.load_state_dict(checkpoint["state_dict"], strict=True)
     except Exception as error:  # settings that are not the project's can end in any
-        architecture = {name: settings[name] for name in ("network", "head") if name in settings}
         reason = str(error).partition("\n")[0]
-        raise AeprobeError(f"ckpt={path}: its weights do not fit {architecture!s:.500} ({reason:.200})") from error
+        raise AeprobeError(f"ckpt={path}: its weights do not fit {settings!s:.500} ({reason:.200})") from error
     return module.eval()

@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics.classification import MulticlassConfusionMatrix
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from aeprobe.data.datamodule import ImageDataModule
+from aeprobe.data.datamodule import ImageDataModule, in_parts
 from aeprobe.data.sampler import Batch, seeded_permutation
 from aeprobe.errors import AeprobeError
 from aeprobe.models.networks import MLP, GaussianNoise, Normalize, Standardize
 from aeprobe.models.optimization import Optimization
-from aeprobe.models.stage import AT_ONCE, Measures, StageModule
-from aeprobe.models.structure import Structure, evaluating, output_of, structure
+from aeprobe.models.stage import Measures, StageModule
+from aeprobe.models.structure import Structure, evaluating, structure, tried
 from aeprobe.runs.metrics import REPORT_BATCH
 
 
@@ -64,15 +64,17 @@ class Classifier(StageModule):
         self.normalize = Normalize(mean, std)
         self.trains_encoder = trains_encoder
         self.encoder = encoder if trains_encoder else encoder.requires_grad_(False).eval()
-        self.code_size = int(output_of(encoder, self.shape).shape[1])
-        self.classes = _classes(head, self.code_size)
+        self.code_size = tried("encoder", encoder, self.shape)[1]
+        logits = tried("head", head, (self.code_size,))
+        if len(logits) != 2 or logits[1] < 2:
+            raise ValueError(f"the head makes {logits} of two codes: expected (2, classes), two classes or more")
+        self.classes = logits[1]
         first: list[nn.Module] = [Standardize(self.code_size)] if standardize else []
         first += [GaussianNoise(code_noise)] if code_noise else []
         self.head = nn.Sequential(*first, *(head if isinstance(head, MLP) else [head]))
         self.own_loss, self.loss_on = loss, loss_on
         self.register_buffer("class_weights", torch.ones(self.classes) if class_weights else None)
         self.optimization = optimization
-        self.confusion_matrix = MulticlassConfusionMatrix(self.classes)
 
     @property
     def loss_name(self) -> str:
@@ -124,7 +126,7 @@ class Classifier(StageModule):
         """Take the statistics of codes, (N, code), or images, uint8 (N, *shape), where the head standardises."""
         if isinstance(self.head[0], Standardize):
             with evaluating(self.encoder):
-                self.head[0].fit(torch.cat([self.encode(part) for part in inputs.split(AT_ONCE)]))
+                self.head[0].fit(in_parts(self.encode, inputs))
 
     def fit_class_weights(self, labels: Tensor) -> None:
         """Take the weight of each class, N / (classes · its images), from the training labels, int64 (N,)."""
@@ -175,25 +177,17 @@ class Classifier(StageModule):
         predicted = logits.argmax(1)
         correct = predicted == labels
         means = {"loss": self.loss(logits, labels), "accuracy": correct.float()}
-        return Measures(means, logits.softmax(1), labels, {"correct": correct, "predicted": predicted})
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Fill `confusion_matrix` beside the test of every stage."""
-        super().test_step(batch, batch_idx)
-        if len(batch[1]):  # torchmetrics takes no empty part of a batch
-            self.confusion_matrix.update(self.test_outputs["predicted"][-1], batch[1])
-
-    def on_test_start(self) -> None:
-        """Forget an earlier test."""
-        super().on_test_start()
-        self.confusion_matrix.reset()
+        return Measures(
+            means, logits.softmax(1), labels, {"correct": correct, "predicted": predicted, "labels": labels}
+        )
 
     def results(self, seed: int) -> dict[str, Any]:
         """Return the confusion matrix, and the accuracy of each batch of shuffled test images."""
-        correct = torch.cat(self.test_outputs["correct"]).cpu().double()
+        predicted, labels = (torch.cat(self.test_outputs[name]).cpu() for name in ("predicted", "labels"))
+        correct = (predicted == labels).double()
         shuffled = correct[seeded_permutation(len(correct), seed, "test batches")]
         return {
-            "confusion_matrix": self.confusion_matrix.compute().int().tolist(),
+            "confusion_matrix": multiclass_confusion_matrix(predicted, labels, self.classes).tolist(),
             "test_batch_accuracy": [part.mean().item() for part in shuffled.split(REPORT_BATCH)],
         }
 
@@ -202,16 +196,3 @@ class Classifier(StageModule):
         code = self.encode(batch[0])
         probabilities = self.head(code).softmax(1)
         return {"code": code, "probabilities": probabilities, "label": probabilities.argmax(1)}
-
-
-def _classes(head: nn.Module, numbers: int) -> int:
-    """Try a head on two codes of so many numbers; return its number of classes."""
-    try:
-        logits = output_of(head, (numbers,))
-    except Exception as error:  # whatever a head ends in
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"does not take the encoder's codes of {numbers} numbers ({reason})") from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
-        made = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"makes {made} of two codes: expected (2, classes), two classes or more")
-    return int(logits.shape[1])

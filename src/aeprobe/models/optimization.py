@@ -1,7 +1,6 @@
 """The optimizer and the learning-rate schedule of a stage, from their nodes in the configuration."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -55,27 +54,23 @@ class Optimization:
         groups: list[Any] = [*first, *second]
         if self.second_lr is not None:
             groups = [{"params": [*first]}, {"params": [*second], "lr": self.second_lr}]
-        with _told(f"{self.stage}.optimizer", self.optimizer):
-            optimizer = self.optimizer(groups)
+        optimizer = self._make("optimizer", self.optimizer, groups)
         if self.scheduler is None:
             return optimizer
-        with _told(f"{self.stage}.scheduler", self.scheduler):
-            given = {**self.automatic}
-            rate_of_first, *others = (group["lr"] for group in optimizer.param_groups)
-            for key in RATES if others else ():  # a cycle's rates replace the optimizer's, in every group
-                if isinstance(rate := self.scheduler.keywords.get(key), int | float):
-                    given[key] = [rate, *(rate * other / rate_of_first for other in others)]
-            scheduler = self.scheduler(optimizer, **given)
+        given = {**self.automatic}
+        rate_of_first, *others = (group["lr"] for group in optimizer.param_groups)
+        for key in RATES if others else ():  # a cycle's rates replace the optimizer's, in every group
+            if isinstance(rate := self.scheduler.keywords.get(key), int | float):
+                given[key] = [rate, *(rate * other / rate_of_first for other in others)]
+        scheduler = self._make("scheduler", self.scheduler, optimizer, **given)
         # One that follows val/loss takes its steps in StageModule: Lightning would warn in an epoch without it.
         schedule = {"scheduler": scheduler, "interval": self.interval, "reduce_on_plateau": False}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-
-@contextmanager
-def _told(key: str, made: "partial[Any]") -> Iterator[None]:
-    """Tell any error of a class in one line that names its key and it."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise AeprobeError(f"{key} ({made.func.__name__}): {reason}") from error
+    def _make(self, key: str, made: "partial[Any]", *given: Any, **automatic: Any) -> Any:
+        """Make one of them; any error of its class becomes one line that names its key and it."""
+        try:
+            return made(*given, **automatic)
+        except Exception as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise AeprobeError(f"{self.stage}.{key} ({made.func.__name__}): {reason}") from error

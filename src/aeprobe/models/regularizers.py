@@ -25,12 +25,10 @@ class Regularizer(nn.Module):
         """Raise ValueError where a code of so many numbers is too short for it."""
 
     def forward(self, module: "Autoencoder", images: Tensor, code: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the term, and its metrics by name.
+        """Return the term, and its metrics by name, for the module that is trained.
 
-        Args:
-            module: that is trained.
-            images: float in [0, 1], (N, channels, height, width), before any corruption.
-            code: the step's codes of them, (N, code).
+        Images are float in [0, 1], (N, channels, height, width), before any corruption, and `code` are the step's
+        codes of them, (N, code).
         """
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from aeprobe.data.datamodule import ImageDataModule
+from aeprobe.data.datamodule import PART, ImageDataModule
 from aeprobe.data.sampler import Batch
 from aeprobe.errors import AeprobeError
 from aeprobe.models.optimization import Optimization
@@ -18,7 +18,6 @@ from aeprobe.models.quick_hooks import QuickModule
 from aeprobe.models.structure import evaluating
 from aeprobe.processes.collectives import gather_in_sample_order
 
-AT_ONCE = 1_000  # images whose activations are in memory together
 ROUNDING = 1e-3  # by which a pixel may leave [0, 1], and by which two equal means may differ
 
 
@@ -81,8 +80,8 @@ class StageModule(QuickModule):
         measures = self.measures(batch)
         samples = len(measures.target)
         for name in self.measured:
-            metric, values = self.get_submodule(f"means.{split}_{name}"), measures.means[name]
-            assert isinstance(metric, MeanMetric)
+            metric: Any = self.get_submodule(f"means.{split}_{name}")
+            values = measures.means[name]
             if samples:
                 metric.update(values, samples / values.numel())
             self.log(f"{split}/{name}", metric, on_epoch=True, logger=False)
@@ -100,18 +99,13 @@ class StageModule(QuickModule):
             module = deepcopy(self).eval()  # a loss may keep something of each call
             try:
                 batch = torch.cat([images] * times), torch.cat([labels] * times)
-                loss = module.measures(batch).means["loss"]
+                losses.append(module.measures(batch).means["loss"].double().item())
             except Exception as error:  # whatever a person's own ends in
                 reason = str(error).partition("\n")[0] or type(error).__name__
-                raise AeprobeError(f"{self.stage}.loss: does not fit the {self.stage}: {reason}") from error
-            if not isinstance(loss, Tensor) or loss.ndim:
-                shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
                 raise AeprobeError(
-                    f"{self.stage}.loss: gives {shape} for {len(images)} images: expected their mean, a tensor of "
-                    "shape () (reduction: mean)"
-                )
-            losses.append(loss.double())
-        once, twice = losses
+                    f"{self.stage}.loss: does not fit the {self.stage}: {reason} (expected a mean over images)"
+                ) from error
+        once, twice = torch.tensor(losses, dtype=torch.float64)
         if not torch.isclose(once, twice, rtol=ROUNDING, atol=1e-6, equal_nan=True):
             raise AeprobeError(
                 f"{self.stage}.loss: is no mean over images: {once:.5g} for some, {twice:.5g} for the same twice "
@@ -119,11 +113,7 @@ class StageModule(QuickModule):
             )
 
     def checked(self, images: Tensor) -> Tensor:
-        """Return images that a person gives; a Trainer's are right already, and its noise may leave [0, 1].
-
-        Raises:
-            ValueError: floats outside of [0, 1].
-        """
+        """Return images that a person gives; a Trainer's are right already, and its noise may leave [0, 1]."""
         ours = self._trainer is not None and (self._trainer.training or self._trainer.evaluating)
         if ours or not images.is_floating_point() or not images.numel() or torch.compiler.is_compiling():
             return images
@@ -156,21 +146,20 @@ class StageModule(QuickModule):
         trainer = self.trainer
         batch, accumulate = trainer.fit_loop.batch_idx, trainer.accumulate_grad_batches
         window = min(accumulate, int(trainer.num_training_batches) - batch // accumulate * accumulate)
-        weight = trainer.train_dataloader.sampler.share(batch) * accumulate / window  # type: ignore[union-attr]
+        weight = trainer.train_dataloader.sampler.shares[batch].item() * accumulate / window  # type: ignore[union-attr]
         (loss if weight == 1 else loss * weight).backward()
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the outputs of `predict_step` for any number of images, on the module's device and in eval mode.
+        """Return the outputs of `predict_step` for any number of images, on the module's device, in eval mode.
 
-        Args:
-            images: uint8, or floats in [0, 1], (N, channels, height, width).
+        They are uint8, or floats in [0, 1], (N, channels, height, width).
         """
         images = torch.as_tensor(images)  # such as NumPy's, whose floats are double
         if images.is_floating_point():
             images = images.to(next(self.parameters()).dtype)
         with evaluating(self):
-            parts = [self.predict_step((part.to(self.device), part)) for part in images.split(AT_ONCE)]
+            parts = [self.predict_step((part.to(self.device), part)) for part in images.split(PART)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def configure_optimizers(self) -> Any:

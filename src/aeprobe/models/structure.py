@@ -77,6 +77,15 @@ def output_of(network: nn.Module, size: tuple[int, ...]) -> Any:
         return network(torch.zeros(2, *size, dtype=weight.dtype, device=weight.device))
 
 
+def tried(name: str, network: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the size of the same output; raise ValueError with the network's name for whatever it ends in."""
+    try:
+        return tuple(output_of(network, size).shape)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"the {name} does not take {(2, *size)}: {reason}") from error
+
+
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Put a network into eval mode for a while; each of its modules is then as before."""

@@ -1,6 +1,7 @@
-"""Read metrics.json, the contract that others read too. Needs no torch."""
+"""Read metrics.json, the contract that others read too, and put its metrics into words. Needs no torch."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,18 @@ def find_checkpoint(run: str | Path, stage: str) -> Path:
     if not file.is_file():
         raise AeprobeError(f"ckpt={path}: the run has no {file.name}; was it interrupted in its first epoch?")
     return file
+
+
+def distinct(values: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics by their names, without an MSE that is the loss.
+
+    >>> distinct({"val/loss": 0.02, "val/mse": 0.02, "val/f1": 0.5})
+    {'val/loss': 0.02, 'val/f1': 0.5}
+    """
+    losses = {name: values.get(name.replace("/mse", "/loss")) for name in values if name.endswith("/mse")}
+    return {name: value for name, value in values.items() if value != losses.get(name)}
+
+
+def numbers(values: Mapping[str, float]) -> str:
+    """Return metrics by their names in one line, each number once."""
+    return "  ".join(f"{name} {value:.4f}" for name, value in distinct(values).items())

@@ -23,7 +23,7 @@ from aeprobe.config.schema import (
     value_of,
 )
 from aeprobe.data.datamodule import ImageDataModule
-from aeprobe.data.labels import labelled
+from aeprobe.data.sampler import labelled
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Subject

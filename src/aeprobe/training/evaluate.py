@@ -8,7 +8,7 @@ import lightning as L
 import torch
 
 from aeprobe.config.schema import Stage
-from aeprobe.data.classes import Classes
+from aeprobe.data.sources import Classes
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Figures, Subject
 from aeprobe.models import checkpoints

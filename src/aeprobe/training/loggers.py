@@ -23,8 +23,8 @@ from aeprobe.config.settings import changes_a_number, flat
 from aeprobe.errors import AeprobeError
 from aeprobe.files import write_atomically
 from aeprobe.models import checkpoints
+from aeprobe.runs.metrics import distinct
 from aeprobe.training.built import BuiltStage
-from aeprobe.wording import distinct
 
 PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}  # that Lightning's loggers need
 COLUMNS = ("final/val/loss", "final/val/accuracy", "test/loss", "test/accuracy")  # metrics of every run's row

@@ -18,11 +18,10 @@ from torch import Tensor
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Figures
 from aeprobe.processes.collectives import mean
-from aeprobe.runs.metrics import Metrics
+from aeprobe.runs.metrics import Metrics, numbers
 from aeprobe.runs.rundir import RunDirectory
 from aeprobe.training.built import BuiltStage
 from aeprobe.training.loggers import flush, write_scalars
-from aeprobe.wording import numbers
 
 log = logging.getLogger("aeprobe")
 

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from aeprobe.data.datamodule import PART, ImageDataset
-from aeprobe.data.pixels import as_pixels
+from aeprobe.data.datamodule import PART, ImageDataset, as_pixels, in_parts
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation import Evaluation, Figures, Findings, Subject, in_parts
+from aeprobe.evaluation import Evaluation, Figures, Findings, Subject
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from aeprobe.data.augmentation import Gaussian, Masking
 from aeprobe.data.sampler import evenly_spaced
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Evaluation, Figures, Findings, Subject
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.corruption import Gaussian, Masking
 from aeprobe_tools.evaluations.similarity import WINDOW, structural_similarity
 from aeprobe_tools.figures import prepare
 from aeprobe_tools.figures.charts import DARK, GREY, LETTERS, ORANGE, Drawing, legend, panels

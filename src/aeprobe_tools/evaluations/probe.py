@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from aeprobe.data.labels import labelled
-from aeprobe.evaluation import Evaluation, Figures, Findings, Subject, in_parts
+from aeprobe.data.datamodule import in_parts
+from aeprobe.data.sampler import labelled
+from aeprobe.evaluation import Evaluation, Figures, Findings, Subject
 from aeprobe.models import building
 from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, PALE, Drawing, legend, panels
 from aeprobe_tools.figures.pca import fitted

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from aeprobe.data.classes import DIGITS, Classes
+from aeprobe.data.sources import DIGITS, Classes
 from aeprobe.runs.metrics import REPORT_BATCH
 from aeprobe_tools.wording import NOTHING, counted, number
 

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from aeprobe.data.classes import Classes
+from aeprobe.data.sources import Classes
 from aeprobe.evaluation import Figures
 from aeprobe.files import finite, write_atomically
 from aeprobe.models.autoencoder import Autoencoder

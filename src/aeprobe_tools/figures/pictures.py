@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
-from aeprobe.data.classes import DIGITS, Classes
-from aeprobe.data.sources import NO_LABEL
+from aeprobe.data.sources import DIGITS, NO_LABEL, Classes
 from aeprobe_tools.figures.charts import MOST_WORDS, Array, Drawing, new_axes
 from aeprobe_tools.figures.tiles import GAP, Row, canvas, grid, put, scaled, write
 from aeprobe_tools.wording import counted, number

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aeprobe.data.classes import DIGITS, Classes
 from aeprobe.data.datamodule import ImageDataset
 from aeprobe.data.sampler import evenly_spaced, seeded_permutation
-from aeprobe.data.sources import NO_LABEL
+from aeprobe.data.sources import DIGITS, NO_LABEL, Classes
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.structure import evaluating

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from aeprobe.paths import home
-from aeprobe.wording import distinct
+from aeprobe.runs.metrics import distinct
 from aeprobe_tools.output import command
 from aeprobe_tools.results.folding import Run, find_runs, order_of, summarize
 

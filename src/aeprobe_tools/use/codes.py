@@ -25,10 +25,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aeprobe.data.datamodule import PART
-from aeprobe.data.idx_files import read_idx
-from aeprobe.data.pictures import ENDS, below
-from aeprobe.data.pixels import as_pixels
+from aeprobe.data.datamodule import PART, as_pixels
+from aeprobe.data.image_folder import ENDS, below
+from aeprobe.data.mnist import read_idx
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum, filled, write_atomically
 from aeprobe.models.autoencoder import Autoencoder
@@ -87,7 +86,7 @@ def _images(paths: Sequence[Path], shape: tuple[int, ...]) -> Iterator[tuple[str
             yield from ((f"{name}-{number:05}", image) for number, image in enumerate(images))
             continue
         try:
-            yield from ((name, read_picture(file, shape)) for name, file in below([path]))
+            yield from ((name, read_picture(file, shape)) for name, file in below(path))
         except ValueError as error:
             raise AeprobeError(str(error)) from None
 

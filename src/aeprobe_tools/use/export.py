@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from aeprobe.data.pixels import as_pixels
+from aeprobe.data.datamodule import as_pixels
 from aeprobe.data.sampler import evenly_spaced
 from aeprobe.errors import AeprobeError, printable
 from aeprobe.files import checksum, filled, write_atomically

@@ -18,12 +18,11 @@ from torch import Tensor
 
 from aeprobe.after import After
 from aeprobe.config.schema import Config, Stage, trusted_in
-from aeprobe.data.datamodule import ImageDataset
-from aeprobe.data.labels import shuffled_by_class
+from aeprobe.data.datamodule import PART, ImageDataset
+from aeprobe.data.sampler import shuffled_by_class
 from aeprobe.errors import AeprobeError
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.models.stage import AT_ONCE
 from aeprobe.paths import shortest
 from aeprobe.runs.metrics import Metrics
 from aeprobe_tools.output import command
@@ -154,7 +153,7 @@ def _networks(autoencoder: Autoencoder, classifier: Classifier | None) -> dict[s
 def _ranges(autoencoder: Autoencoder, train: Tensor) -> dict[str, str]:
     """Return each code number's least and largest value over at most `MOST_CODES` images, evenly spaced."""
     step = -(-len(train) // MOST_CODES)
-    codes = torch.cat([autoencoder.encode(part) for part in train[::step].split(AT_ONCE)])
+    codes = torch.cat([autoencoder.encode(part) for part in train[::step].split(PART)])
     low, high = codes.aminmax(dim=0)
     if not codes.isfinite().all():
         raise AeprobeError("the codes of its training images are not finite: there is nothing to play with")

@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
 
-from aeprobe.data.classes import Classes
-from aeprobe.data.pictures import below, grey
-from aeprobe.data.pixels import as_pixels
+from aeprobe.data.datamodule import as_pixels
+from aeprobe.data.image_folder import below, grey
+from aeprobe.data.sources import Classes
 from aeprobe.errors import AeprobeError, printable, tell
 from aeprobe.files import write_atomically
 from aeprobe.paths import home
@@ -128,7 +128,7 @@ def _read(
     unread: dict[str, str] = {}
     for typed in paths:
         try:
-            files = [file for _, file in below([Path(home(typed))])]
+            files = [file for _, file in below(Path(home(typed)))]
         except OSError as error:
             unread[typed] = f"{typed}: {error.strerror}"
             continue

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from aeprobe.data.pictures import decoded, grey
+from aeprobe.data.image_folder import decoded, grey
 from aeprobe.errors import AeprobeError
 
 Pixels = NDArray[np.uint8]

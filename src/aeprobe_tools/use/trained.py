@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from aeprobe import nodes
-from aeprobe.data.classes import Classes
 from aeprobe.data.datamodule import ImageDataset
-from aeprobe.data.idx_files import BUNDLE
-from aeprobe.data.mnist import MNIST, IdxFolder
-from aeprobe.data.sources import Source, checked
+from aeprobe.data.mnist import BUNDLE, MNIST, IdxFolder
+from aeprobe.data.sources import Classes, Source, checked
 from aeprobe.errors import AeprobeError, printable
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
@@ -52,7 +50,7 @@ class Trained:
         root = self.data["root"]
         source = nodes.build(self.data["source"], "data.source", Source, root=root)  # type: ignore[type-abstract]
         missing = source.missing()
-        if missing and isinstance(source, MNIST) and BUNDLE.is_dir():
+        if missing and isinstance(source, MNIST):
             source, missing = IdxFolder(str(BUNDLE)), None  # nothing is unpacked where a stored file says
         if missing:
             raise AeprobeError(
