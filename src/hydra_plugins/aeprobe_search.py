@@ -20,7 +20,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from aeprobe.cli.multirun import compose_job, require_comparable
+from aeprobe.cli.multirun import require_comparable, without_hydra
 from aeprobe.config import objective
 from aeprobe.config.checks import check
 from aeprobe.errors import AeprobeError
@@ -77,7 +77,8 @@ class OptunaSweeper(Sweeper):
         jobs = []
         for settings in [first, *(first | {key: value} for key in values for value in values[key][1:])]:
             overrides = self._overrides(settings)
-            jobs.append(check(compose_job(self.loader, self.sweep_config, overrides), overrides))
+            job = self.loader.load_sweep_config(self.sweep_config, overrides)
+            jobs.append(check(without_hydra(job), overrides))
         require_comparable(jobs)
         wanted = {objective.resolve(config) for config in jobs}
         if len(wanted) > 1 or None in wanted:

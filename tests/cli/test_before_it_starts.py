@@ -75,6 +75,7 @@ PRESETS = {
     "experiment/bare": "seed: 3\n",
     "experiment/bare_too": "defaults:\n  - override /optimizer@autoencoder.optimizer: adamw\n",
     "experiment/timed": "# @package _global_\ntrainer:\n  max_time: 1:12:00:00\n",
+    "experiment/queued": "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n",
 }
 
 
@@ -87,6 +88,7 @@ PRESETS = {
         ),
         ("-m experiment=bare_too", "a file of conf/experiment has to begin with the line `# @package _global_`"),
         ("experiment=timed", "trainer.max_time=259200: must be days:hours:minutes:seconds, such as 00:01:30:00"),
+        ("-m experiment=speedrun,queued", "sets hydra.launcher, which all jobs share; type hydra/launcher=joblib"),
         ("-m seed=0,1 seed=5,6", "seed is given twice; give it once"),
         ("resume=run trainer.threads=1 trainer.threads=2", "trainer.threads is given twice"),
     ],

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -53,13 +52,14 @@ class Multirun(Callback):
     directory: ClassVar[Path | None] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse jobs of several processes, and a search that cannot compare its jobs; nothing is written then."""
+        """Refuse jobs that cannot be run, or be compared by a search, together; nothing is written then."""
         try:
             with suppress(HydraException, OmegaConfBaseException):  # Hydra, or the job itself, says what is wrong
                 require_one_process(config.trainer.strategy)
-                asked = config.hydra.runtime.choices.get("search") or config.hydra.sweeper.get("params")
-                if asked and str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):  # Optuna's has its own
-                    require_comparable([*_tried(config)])
+                if str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):  # Optuna's looks at its own jobs
+                    search = config.hydra.runtime.choices.get("search") or config.hydra.sweeper.get("params")
+                    jobs = [*_tried(config, groups_only=not search)]
+                    require_comparable(jobs if search else [])
         except AeprobeError as error:  # Hydra makes a warning of a callback's exceptions
             tell_once(str(error))
             sys.exit(1)
@@ -91,16 +91,19 @@ def require_one_process(strategy: str) -> None:
         )
 
 
-def compose_job(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def without_hydra(job: DictConfig) -> DictConfig:
     """Return the configuration of a multirun's job, without Hydra's own node."""
-    job = loader.load_sweep_config(config, list(overrides))
     with read_write(job), open_dict(job):
         del job["hydra"]
     return job
 
 
-def _tried(config: DictConfig) -> Iterator[Config]:
-    """Yield the first job of a grid, and one for each further value, but those that are refused by themselves."""
+def _tried(config: DictConfig, groups_only: bool) -> Iterator[Config]:
+    """Yield a grid's first job, and one for each further value, or file of a group; skip those that are refused.
+
+    Raises:
+        AeprobeError: a file that varies sets the launcher or the sweeper, which all jobs share.
+    """
     loader = GlobalHydra.instance().config_loader()
     preset = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     lines = {}  # of a key that is typed, too, the latter, as in Hydra's sweeper
@@ -108,11 +111,20 @@ def _tried(config: DictConfig) -> Iterator[Config]:
         [*preset, *config.hydra.overrides.task]
     ):
         key, varies = parsed.get_key_element(), parsed.is_discrete_sweep()
-        lines[key] = [f"{key}={v}" for v in parsed.sweep_string_iterator()] if varies else [parsed.input_line]
+        lines[key] = [f"{key}={v}" for v in parsed.sweep_string_iterator()] if varies else [str(parsed.input_line)]
+        if groups_only and not loader.get_group_options(parsed.key_or_group):
+            del lines[key][1:]
     first = {key: choices[0] for key, choices in lines.items()}
     for job in [first, *(first | {key: line} for key, choices in lines.items() for line in choices[1:])]:
+        composed = loader.load_sweep_config(config, [*job.values()])
+        for group in ("launcher", "sweeper"):
+            if config.hydra[group] != composed.hydra[group]:
+                raise AeprobeError(
+                    f"{' '.join(job.values())}: sets hydra.{group}, which all jobs share; type "
+                    f"hydra/{group}={composed.hydra.runtime.choices[f'hydra/{group}']}"
+                )
         with suppress(AeprobeError):
-            yield check(compose_job(loader, config, [str(line) for line in job.values()]))
+            yield check(without_hydra(composed))
 
 
 def require_comparable(jobs: Sequence[Config]) -> None:
