@@ -10,10 +10,12 @@ from drawn_words import words
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
+from aeprobe.data.datamodule import ImageDataset
 from aeprobe.data.sources import Classes
-from aeprobe_tools.figures import charts, pictures, prepare, tensorboard
+from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.networks import MLPAutoencoder
+from aeprobe_tools.figures import charts, gallery, pictures
 from aeprobe_tools.figures.pca import FEW, principal_components
-from aeprobe_tools.figures.tiles import scaled
 
 CLOTHES = Classes("class", ["T-shirt/top", "costs $5 or $6", "an extraordinarily long name"])
 RANDOM = np.random.default_rng(0)
@@ -27,10 +29,21 @@ SIZES = {
 }
 
 
+def dataset(count: int, classes: int, *shape: int) -> ImageDataset:
+    images = torch.from_numpy(RANDOM.integers(0, 256, (count, *shape), np.uint8))
+    return ImageDataset(images, torch.arange(count) % classes)
+
+
+def mistaken(split: ImageDataset, classes: int) -> dict[str, torch.Tensor]:
+    """Each image is taken for the next class, rather surely."""
+    wrong = (split.labels + 1) % classes
+    return {"label": wrong, "probabilities": 0.9 * torch.eye(classes)[wrong]}
+
+
 def test_images_of_every_size_fit_into_a_figure() -> None:
     for shape, size in SIZES.items():
         images = RANDOM.random((2, *shape))
-        made = scaled(images, 56)
+        made = pictures.scaled(images, 56)
         assert made.shape[1:] == size
         if max(shape[:2]) <= 84:  # each pixel is a square
             zoom = size[0] // shape[0]
@@ -42,53 +55,58 @@ def test_images_of_every_size_fit_into_a_figure() -> None:
 def test_colours_are_drawn_as_they_are() -> None:
     images = torch.zeros(2, 3, 10, 12, dtype=torch.uint8)
     images[0, 0], images[1, 2] = 255, 128
-    split = prepare.ImageDataset(images, torch.tensor([0, 1]))
-    drawn = pictures.samples(prepare.pixels(split, [0, 1]), np.array([0, 1]), np.array([0, 1]), CLOTHES)
+    drawn = pictures.samples(ImageDataset(images, torch.tensor([0, 1])), np.array([0, 1]), CLOTHES)
     (layer,) = drawn.figure.images
     colours = {tuple(pixel[:3]) for pixel in np.asarray(layer.get_array()).reshape(-1, 4) if pixel[3]}
     assert colours == {(255, 0, 0), (0, 0, 128)}
-    two = prepare.shown(torch.stack([torch.ones(5, 4), torch.zeros(5, 4)]).unsqueeze(0))
+    two = pictures.shown(torch.stack([torch.ones(5, 4), torch.zeros(5, 4)]).unsqueeze(0))
     assert two.shape == (1, 5, 4)
     assert two.all()  # of other channels the first
 
 
 def test_classes_are_called_by_their_names() -> None:
-    counts = {name: np.array([5, 9, 2]) for name in ("train", "val", "test")}
-    histogram = charts.class_histogram(counts, names=CLOTHES)
+    labels = torch.arange(3).repeat_interleave(torch.tensor([5, 9, 2]))
+    same = ImageDataset(torch.zeros(16, 1, 28, 28, dtype=torch.uint8), labels)
+    histogram = pictures.class_histogram(dict.fromkeys(("train", "val", "test"), same), CLOTHES)
+    assert histogram is not None
     assert "costs $5 or $6 (9 images); rarest: an extraordinarily long name (2)." in histogram.alt
     matrix = charts.confusion_matrix(np.diag([5, 9, 2]) + np.eye(3, k=1, dtype=int), CLOTHES)
     assert "best: an extraordinarily long name (100.0%); worst: T-shirt/top (83.3%)." in matrix.alt
     for drawing in (histogram, matrix):
         assert {"T-shirt/top", r"costs \$5 or \$6", "an extraordinaril…"} <= {*words(drawing.figure)}
         drawing.figure.canvas.draw()
-    images, labels = RANDOM.random((3, 28, 28)), np.arange(3)
-    mistakes = pictures.mistakes(images, labels, labels[::-1], np.full(3, 0.9), (3, 10), CLOTHES)
-    assert "T-shirt/top, predicted: an extraordinarily long name" in mistakes.alt
-    samples = pictures.samples(images, labels, labels, CLOTHES)
+    split, every = dataset(3, 3, 1, 28, 28), np.arange(3)
+    mistakes = pictures.mistakes(split, mistaken(split, 3), CLOTHES)
+    assert "T-shirt/top, predicted: costs $5 or $6" in mistakes.alt
+    samples = pictures.samples(split, every, CLOTHES)
     assert samples.alt.endswith("labels: T-shirt/top, costs $5 or $6, an extraordinarily long name.")
-    made = pictures.reconstructions(images, labels, {1: images}, np.zeros((1, 3)), CLOTHES)
-    codes = pictures.codes(RANDOM.random((30, 2)), np.arange(30) % 3, np.array([0.5, 0.2]), CLOTHES)
-    assert all("T-shirt/top" in words(drawing.figure) for drawing in (made, codes))
+    made = pictures.reconstructions(split, every, {1: split[:][0]}, CLOTHES)
+    codes = pictures.codes(torch.randn(30, 2), np.arange(30) % 3, CLOTHES)
+    assert all(drawing and "T-shirt/top" in words(drawing.figure) for drawing in (made, codes))
 
 
 @pytest.mark.parametrize("count", [2, 20, 47])
 def test_long_names_stay_inside_their_figures(count: int) -> None:
     names = Classes("class", [f"a long name, number {i}" for i in range(count)])
-    counts = dict.fromkeys(("train", "val", "test"), np.arange(1, count + 1))
-    images, labels = RANDOM.random((20, 32, 32, 3)), np.arange(20) % count
+    split = dataset(60, count, 3, 32, 32)
     for drawing in (
-        charts.class_histogram(counts, names=names),
+        pictures.class_histogram(dict.fromkeys(("train", "val", "test"), split), names),
         charts.confusion_matrix(np.full((count, count), 1000), names),
-        pictures.mistakes(images, labels, labels[::-1], np.full(20, 0.9), (20, 99), names),
-        pictures.samples(images[:5], labels[:5], labels[:5], names),
+        pictures.mistakes(split, mistaken(split, count), names),
+        pictures.samples(split, np.arange(5), names),
     ):
+        assert drawing is not None
+        drawing.figure.draw_without_rendering()
         box, (width, height) = drawing.figure.get_tightbbox(), drawing.figure.get_size_inches()
         assert min(box.x0, box.y0, width - box.x1, height - box.y1) > -1e-6, (drawing.title, box)
 
 
 def test_words_below_small_images_do_not_cover_each_other() -> None:
-    images, errors = RANDOM.random((10, 30, 6)), np.linspace(0.5, 0.1, 10)
-    figure = pictures.best_and_worst(images, images, errors, np.arange(10), np.arange(10)).figure
+    shape, errors = (1, 30, 6), np.linspace(0.5, 0.1, 10)
+    module = Autoencoder(MLPAutoencoder(shape, [180, 4]), shape)
+    drawing = pictures.best_and_worst(module, dataset(10, 3, *shape), errors)
+    assert drawing is not None
+    figure = drawing.figure
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.texts if text.get_text().startswith("0.")]
     places = sorted((box.y0, box.x0, box.x1) for box in boxes)
@@ -120,7 +138,7 @@ def test_principal_components_are_those_of_the_singular_value_decomposition(feat
 def test_the_projector_takes_images_of_every_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
     writer = SummaryWriter(tmp_path)
     images = torch.randint(0, 256, (5, *shape), dtype=torch.uint8)
-    tensorboard.add_projector(writer, torch.randn(5, 4), ["a", "two\nlines", "c", "d", "e"], images, 0)
+    gallery.add_projector(writer, torch.randn(5, 4), ["a", "two\nlines", "c", "d", "e"], images, 0)
     writer.close()
     (names,) = tmp_path.rglob("metadata.tsv")
     assert names.read_text().splitlines() == ["a", "two lines", "c", "d", "e"]

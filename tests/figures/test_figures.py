@@ -19,10 +19,9 @@ from matplotlib.image import imread
 from aeprobe.data.datamodule import ImageDataModule, ImageDataset
 from aeprobe.errors import AeprobeError
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.structure import structure
-from aeprobe_tools.figures import charts, pictures, prepare
-from aeprobe_tools.figures.curves import History
-from aeprobe_tools.figures.diagram import Part, architecture
+from aeprobe_tools.figures import charts, pictures
+from aeprobe_tools.figures.charts import History
+from aeprobe_tools.figures.diagram import architecture
 
 RNG = np.random.default_rng(0)
 
@@ -31,6 +30,11 @@ def dataset(count: int) -> ImageDataset:
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
     return ImageDataset(images, torch.arange(count) % 4)
+
+
+def of_classes(counts: np.ndarray) -> ImageDataset:
+    """Images of so many of each class."""
+    return ImageDataset(torch.empty(0), torch.from_numpy(np.arange(len(counts)).repeat(counts)))
 
 
 def measured(module: Autoencoder, split: ImageDataset, count: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -45,13 +49,15 @@ def measured(module: Autoencoder, split: ImageDataset, count: int) -> tuple[torc
 
 def test_histogram_bars_are_the_class_counts() -> None:
     counts = {"train": np.arange(10) + 5, "val": np.arange(10), "test": np.full(10, 3)}
-    drawn = charts.class_histogram(counts)
+    drawn = pictures.class_histogram({name: of_classes(values) for name, values in counts.items()})
+    assert drawn is not None
     heights = [bar.get_height() for bar in drawn.figure.axes[0].patches]
     assert heights == [*counts["train"], *counts["val"], *counts["test"]]
     assert drawn.data == {name: values.tolist() for name, values in counts.items()}
     assert "95 training, 45 validation, 30 test" in drawn.alt
     assert "Most frequent in training: digit 9 (14 images); rarest: digit 0 (5)." in drawn.alt
-    shared = charts.class_histogram(dict.fromkeys(counts, np.full(10, 7)), same=True)  # no validation of its own
+    shared = pictures.class_histogram(dict.fromkeys(counts, of_classes(np.full(10, 7))))  # val is test
+    assert shared is not None
     assert len(shared.figure.axes[0].patches) == 20
     assert any("test = validation" in word for word in words(shared.figure))
 
@@ -110,32 +116,33 @@ def test_means_of_batches_and_of_images() -> None:
 
 
 def test_architecture_counts_parameters_as_torch_does() -> None:
-    module = modules.autoencoder([784, 12, 5], "GELU")
-    encoder, decoder = structure(module.encoder, (1, 28, 28)), structure(module.decoder, (5,))
-    drawn = architecture(1, [Part("encoder", encoder, frozen=True), Part("decoder", decoder)])
-    total = sum(p.numel() for p in module.parameters())
+    module = modules.classifier([784, 12, 5], [5, 12, 10], "GELU")
+    drawn = architecture(module)
+    total, encoder = (sum(p.numel() for p in part.parameters()) for part in (module, module.encoder))
     assert sum(sum(part["parameters"]) for part in drawn.data.values()) == total
     assert f"{total:,} parameters" in " ".join(words(drawn.figure))
     assert drawn.alt.startswith(
-        f"Encoder 784-12-5 with GELU, output linear, {encoder.parameters:,} parameters, fro"
+        f"Encoder 784-12-5 with GELU, output linear, {encoder:,} parameters, frozen; head 5-12-10"
     )
-    assert [w for w in words(drawn.figure) if w.isdigit() and int(w) in (784, 12, 5)].count("784") == 2
+    assert [w for w in words(drawn.figure) if w.isdigit()].count("12") == 2
+    assert "Softmax" in words(drawn.figure)
 
 
 def test_reconstruction_rows_are_drawn_as_mnist_shows_them() -> None:
-    images = np.zeros((3, 28, 28))
-    images[:, 2:8, 20:] = 1  # top right: shows inversion, mirroring and transposition
+    images = torch.zeros(3, 1, 28, 28)
+    images[..., 2:8, 20:] = 1  # top right: shows inversion, mirroring and transposition
     made = {1: images * 0.2, 5: images * 0.9}
-    errors = np.array([[0.3, 0.2, 0.1], [0.03, 0.02, 0.01]])
-    drawn = pictures.reconstructions(images, np.arange(3), made, errors)
-    assert drawn.data["mean_mse"] == pytest.approx([0.2, 0.02])
+    split = ImageDataset((255 * images).byte(), torch.arange(3))
+    drawn = pictures.reconstructions(split, np.arange(3), made)
+    assert drawn is not None
+    assert drawn.data["mean_mse"] == pytest.approx([0.8**2 * 48 / 784, 0.1**2 * 48 / 784], rel=1e-5)
     drawn.figure.savefig(png := io.BytesIO(), format="png")
     png.seek(0)
     shown = imread(png)[..., 0]
     tiles = [shown[top : top + 56, 124 : 124 + 56] for top in (38, 118, 198)]  # the first image in each row
-    np.testing.assert_array_equal(tiles[0], np.kron(images[0], np.ones((2, 2))))
+    np.testing.assert_array_equal(tiles[0], np.kron(images[0, 0], np.ones((2, 2))))
     assert [tile.max() for tile in tiles] == pytest.approx([1, 0.2, 0.9], abs=0.01)
-    assert "0.2000 after epoch 1, 0.0200 after epoch 5" in drawn.alt
+    assert "0.0392 after epoch 1, 0.0006 after epoch 5" in drawn.alt
 
 
 def test_pca_baseline_is_on_the_scale_of_the_loss() -> None:
@@ -144,7 +151,7 @@ def test_pca_baseline_is_on_the_scale_of_the_loss() -> None:
     for name, mean, std in (("plain", 0.0, 1.0), ("scaled", 0.5, 0.25)):
         module = modules.autoencoder([784, 8, 5], mean=mean, std=std).eval()
         errors = measured(module, plain, 120)[1]
-        of[name] = prepare._pca_baseline(module, splits, errors).data
+        of[name] = pictures.pca_baseline(module, splits, errors).data
     flat = plain.images.flatten(1).double() / 255
     values = torch.linalg.svdvals(flat - flat.mean(0))
     assert of["plain"]["pca_mse"] == pytest.approx((values[5:] ** 2).sum().item() / flat.numel(), rel=1e-4)
@@ -156,7 +163,7 @@ def test_pca_baseline_is_on_the_scale_of_the_loss() -> None:
 def test_best_and_worst_are_the_extremes() -> None:
     module, split = modules.autoencoder([784, 8, 5]).eval(), dataset(50)
     codes, errors = measured(module, split, 50)
-    drawn = prepare._extremes(module, split, errors)
+    drawn = pictures.best_and_worst(module, split, errors)
     assert drawn is not None
     ranked = sorted(errors, reverse=True)
     assert drawn.data["mse"] == pytest.approx([*ranked[:10], *ranked[-10:]])
@@ -169,7 +176,7 @@ def test_best_and_worst_are_the_extremes() -> None:
 def test_mistakes_are_wrong_and_ordered_by_confidence() -> None:
     torch.manual_seed(0)
     module, split = modules.classifier([784, 8], [8, 6]).eval(), dataset(80)
-    drawn = prepare._mistakes(module, split, split, 80)
+    drawn = pictures.mistakes(split, module.predict(split.images))
     assert all(t != p for t, p in zip(drawn.data["true"], drawn.data["predicted"], strict=True))
     assert drawn.data["probability"] == sorted(drawn.data["probability"], reverse=True)
     with torch.no_grad():
@@ -179,29 +186,37 @@ def test_mistakes_are_wrong_and_ordered_by_confidence() -> None:
 
 def test_the_shown_images_are_one_of_each_class() -> None:
     labels = torch.tensor([3, 3, 1, 0, 1, 0, 3])
-    chosen = prepare.one_of_each(labels, 0)
+    chosen = pictures.one_of_each(labels, 0)
     assert labels[chosen].tolist() == [0, 1, 3]
-    assert len(prepare.one_of_each(torch.arange(40) % 26, 0)) == 10
+    assert len(pictures.one_of_each(torch.arange(40) % 26, 0)) == 10
 
 
 @pytest.mark.slow
 def test_titles_and_words_stay_inside_their_figures(root: Path) -> None:
     data = ImageDataModule(root=str(root))
     data.setup()
-    module = modules.autoencoder([784, 40, 30]).eval()
-    codes, errors = measured(module, data.splits["test"], 100)
+    module, test = modules.autoencoder([784, 40, 30]).eval(), data.splits["test"]
+    codes, errors = measured(module, test, 100)
     rows = [{"epoch": 1, "train/loss": 0.5, "train/loss_last": 0.4, "val/loss": 0.45}]
     steep = History(rows, {"step": range(1, 6001), "train/loss_step": range(1, 6001)}, [6000])
-    figures = [*prepare.of_images(data.splits, 0)]
-    figures += prepare.of_autoencoder(module, steep, data.splits, lambda: None, codes, errors)
-    made = {name: drawn for name, draw in figures if (drawn := draw())}
-    assert len(made) == 10
-    made["matrix"] = charts.confusion_matrix(np.full((10, 10), 1000))
-    made["batches"] = charts.batch_accuracy(np.linspace(0, 1, 100), 10_000)
-    for name, drawn in made.items():
+    for drawn in (
+        pictures.class_histogram(data.splits),
+        pictures.samples(test, np.arange(5)),
+        architecture(module),
+        steep.loss_per_epoch("MSE per pixel"),
+        steep.training(1, 9, "loss", "MSE per pixel"),
+        steep.validation(1, 10, "loss", "MSE per pixel"),
+        pictures.codes(codes, test.labels.numpy()),
+        pictures.pca_baseline(module, data.splits, errors),
+        pictures.best_and_worst(module, test, errors),
+        charts.error_histogram(errors),
+        charts.confusion_matrix(np.full((10, 10), 1000)),
+        charts.batch_accuracy(np.linspace(0, 1, 100), 10_000),
+    ):
+        assert drawn is not None
         box = drawn.figure.get_tightbbox()
         width, height = drawn.figure.get_size_inches()
-        assert min(box.x0, box.y0, width - box.x1, height - box.y1) > -1e-6, f"{name}: {box}"
+        assert min(box.x0, box.y0, width - box.x1, height - box.y1) > -1e-6, f"{drawn.title}: {box}"
 
 
 NAMES = {

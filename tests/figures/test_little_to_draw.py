@@ -15,10 +15,11 @@ from conftest import metrics, run_here
 from page_reader import made
 from pictures_made import idx
 
+from aeprobe.data.datamodule import ImageDataset
 from aeprobe.data.mnist import FILES
 from aeprobe.data.sources import Classes
-from aeprobe_tools.figures import charts, pictures, prepare
-from aeprobe_tools.figures.curves import History
+from aeprobe_tools.figures import charts, pictures
+from aeprobe_tools.figures.charts import History
 from aeprobe_tools.wording import number, percent
 
 NONSENSE = re.compile(r"-0\.0|−0\.0|-0%|\bnan\b|\binf\b|e\+\d|\d{4,}(\.\d+)?\s?%|(\S+) to \2\b|digit|959")
@@ -61,13 +62,13 @@ def test_the_baselines_error_is_that_of_its_residuals() -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.full((60, 1, 28, 28), 200, dtype=torch.uint8)
     images[:, 0, 3, 4:7] += torch.randint(0, 2, (60, 3), generator=generator, dtype=torch.uint8)
-    splits = dict.fromkeys(("train", "val", "test"), prepare.ImageDataset(images, torch.arange(60) % 3))
-    drawn = prepare._pca_baseline(modules.autoencoder([784, 2]).eval(), splits, np.full(60, 0.25))
+    splits = dict.fromkeys(("train", "val", "test"), ImageDataset(images, torch.arange(60) % 3))
+    drawn = pictures.pca_baseline(modules.autoencoder([784, 2]).eval(), splits, np.full(60, 0.25))
     flat = images.flatten(1).double() / 255
     values = torch.linalg.svdvals(flat - flat.mean(0))
     assert drawn.data["pca_mse"] == pytest.approx((values[2:] ** 2).sum().item() / flat.numel(), rel=1e-6)
     assert drawn.data["components"] == 2
-    drawn = prepare._pca_baseline(modules.autoencoder([784, 784]).eval(), splits, np.full(60, 1e-12))
+    drawn = pictures.pca_baseline(modules.autoencoder([784, 784]).eval(), splits, np.full(60, 1e-12))
     assert drawn.data["pca_mse"] == 0
     assert "PCA 0.0000 (components: 3)" in drawn.alt  # the images vary in no more directions
 
@@ -99,17 +100,16 @@ def test_curves_and_histograms_without_any_extent() -> None:
 def test_equal_codes_one_class_and_no_mistake() -> None:
     one = charts.confusion_matrix(np.array([[0, 5], [0, 0]]), Classes("class"))
     assert one.alt.startswith("0 of 5 test images are classified right (0.00%). Recognised best: class 0 (0.0%);")
-    same = prepare._codes(torch.full((30, 4), 0.3) + 1e-9 * torch.randn(30, 4), np.arange(30) % 10)
+    same = pictures.codes(torch.full((30, 4), 0.3) + 1e-9 * torch.randn(30, 4), np.arange(30) % 10)
     assert same is not None
     assert same.data["explained"] == [0, 0]
     assert set(same.data["x"]) == set(same.data["y"]) == {0.0}
     low, high = same.figure.axes[0].get_ylim()
     assert all(low < text.get_position()[1] < high for text in same.figure.axes[0].texts)
-    image = np.zeros((2, 28, 28))
-    drawn = pictures.best_and_worst(image, image, np.array([0.2, 0.1]), np.arange(2), np.arange(2))
+    two = ImageDataset(torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.arange(2))
+    drawn = pictures.best_and_worst(modules.autoencoder([784, 2]), two, np.array([0.2, 0.1]))
+    assert drawn is not None
     assert drawn.alt == "MSE of the worst test images: 0.2000; of the best: 0.1000."
-    drawn = pictures.pca_baseline(image, image, image, (1e-9, 0.02), 1, 5)
-    assert drawn.alt == "MSE on the test set: autoencoder 0.0200, PCA 1.00e-09 (components: 1)."
-    none = pictures.mistakes(np.empty((0, 28, 28)), *np.empty((3, 0)), (0, 10))
-    assert "0 of 10" in none.alt
+    none = pictures.mistakes(two, {"label": two.labels, "probabilities": torch.eye(2)})
+    assert "0 of 2" in none.alt
     none.figure.canvas.draw()

@@ -9,7 +9,7 @@ from aeprobe.data.datamodule import ImageDataset
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.networks import ACTIVATIONS, MLP, ConvAutoencoder, MLPAutoencoder
 from aeprobe.models.structure import structure
-from aeprobe_tools.figures.prepare import reconstruct
+from aeprobe_tools.figures.pictures import reconstruct
 
 WIDTHS = [784, 500, 200, 100, 30]
 

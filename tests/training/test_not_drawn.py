@@ -15,7 +15,7 @@ from page_reader import made
 
 from aeprobe.runs import rundir
 from aeprobe.training import loggers
-from aeprobe_tools.figures import gallery, prepare, tensorboard
+from aeprobe_tools.figures import gallery, pictures
 from aeprobe_tools.figures.gallery import Gallery
 from aeprobe_tools.report import page as report
 
@@ -50,10 +50,10 @@ def test_every_figure_and_part_of_tensorboard_may_fail(monkeypatch: pytest.Monke
 
     original = Gallery.show
     monkeypatch.setattr(Gallery, "show", show)
-    monkeypatch.setattr(prepare, "_pca_baseline", broken("pca"))
-    monkeypatch.setattr(prepare.charts, "batch_accuracy", broken("accuracy"))
+    monkeypatch.setattr(pictures, "pca_baseline", broken("pca"))
+    monkeypatch.setattr(gallery.charts, "batch_accuracy", broken("accuracy"))
     for part in ("add_graph", "add_projector"):
-        monkeypatch.setattr(tensorboard, part, broken(part))
+        monkeypatch.setattr(gallery, part, broken(part))
     monkeypatch.setattr(loggers, "hyperparameters", broken("hyperparameters"))
     done = run_here(Path("run"), SHORT)
     for number, (stage, figure) in enumerate((("autoencoder", "pca_baseline"), ("classifier", "batch_accuracy"))):
@@ -83,7 +83,7 @@ def test_every_figure_and_part_of_tensorboard_may_fail(monkeypatch: pytest.Monke
 
 
 def test_reconstructions_that_fail_meanwhile_do_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "reconstruct", broken("reconstruct"))
+    monkeypatch.setattr(pictures, "reconstruct", broken("reconstruct"))
     found = run_here(Path("run"), ["stage=autoencoder", *SHORT])["autoencoder"]
     assert found["status"] == "completed"
     assert found["not_drawn"].keys() == {"reconstructions", "pca_baseline", "best_and_worst"}
@@ -101,7 +101,7 @@ def test_a_disk_that_is_full_by_then_costs_the_figures_alone(monkeypatch: pytest
     with monkeypatch.context() as patch:
         for module in (rundir, gallery):
             patch.setattr(module, "write_atomically", refuse)
-        patch.setattr(tensorboard, "add_png", lambda *_: (_ for _ in ()).throw(full))
+        patch.setattr(gallery, "add_png", lambda *_: (_ for _ in ()).throw(full))
         done = run_here(Path("run"), typed)["autoencoder"]
     found = metrics(Path("run"))
     assert (found["status"], found["final"], found["not_drawn"]) == ("completed", done["final"], None)
@@ -119,7 +119,7 @@ def test_an_interruption_while_drawing_is_one(monkeypatch: pytest.MonkeyPatch) -
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare, "_extremes", interrupt)
+    monkeypatch.setattr(pictures, "best_and_worst", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_here(Path("run"), ["stage=autoencoder", *SHORT])
     found = metrics(Path("run"))

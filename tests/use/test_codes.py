@@ -169,7 +169,7 @@ def test_what_cannot_be_encoded_is_said_in_a_line_and_nothing_written(
     (tmp_path / "old.npz").write_text("mine")
     file = tmp_path / "new.npz"
     for images, output, said in (
-        ([good, broken], file, "broken.png cannot be read as a picture"),
+        ([good, broken], file, "broken.png cannot be used"),
         ([tmp_path / "none.png"], file, "none.png: there is no such file or directory"),
         ([tmp_path / "empty"], file, "the directory has no picture"),
         ([small / "t10k-images-idx3-ubyte"], file, "has images of (1, 9, 9), and the run is of (1, 28, 28)"),

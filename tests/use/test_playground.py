@@ -18,8 +18,7 @@ from aeprobe.data.datamodule import ImageDataset
 from aeprobe.models.networks import MLP, ConvAutoencoder, Normalize, Standardize
 from aeprobe_tools.report.page import write_report
 from aeprobe_tools.use import playground
-from aeprobe_tools.use.plain_layers import plain
-from aeprobe_tools.use.playground import write_playground
+from aeprobe_tools.use.playground import plain, write_playground
 
 LINKS = re.compile(
     r"""\b(?:src|href|action)\s*=\s*["']?(?!["'#])|url\(|@import|https?://|\bfetch\(|XMLHttp|import\("""
@@ -91,23 +90,6 @@ def test_its_sentences_have_the_numbers_of_the_run(run: Path) -> None:
     assert f"{100 * final['classifier']['test/accuracy']:.2f}" in about
     assert "(seed 3)" in about
     assert "784-500-200-100-30" in about
-    for stage in ("autoencoder", "classifier"):  # images that were not all tested are not counted
-        config = metrics(run / stage)["config"]
-        change(run / stage, config=config | {"trainer": config["trainer"] | {"limit_test_batches": 2}})
-    change(run / "classifier", confusion_matrix=np.eye(10, dtype=int).tolist())
-    (about,) = re.findall(r'<p class="about">(.*?)</p>', write_playground(run).read_text())
-    assert "On test images, which" in about
-    assert "% of 10 test images" in about
-    assert "10,000" not in about
-
-
-def test_a_code_of_one_number_is_spoken_of_so(root: Path, tmp_path: Path) -> None:
-    small = ("stage=autoencoder", "autoencoder.network.widths=[784,8,1]", "hydra.run.dir=run")
-    done = train(*TINY, *small, f"data.root={root}", cwd=tmp_path)
-    assert done.status == 0, done.err
-    text = write_playground(tmp_path / "run").read_text()
-    assert "What 1 number keeps of a digit" in text
-    assert not re.search(r"[^-\d]1 numbers", text)
 
 
 def test_names_of_classes_are_text(run: Path) -> None:
@@ -130,12 +112,10 @@ def test_names_of_classes_are_text(run: Path) -> None:
     assert text.count("</script>") == 2
 
 
-def test_an_interrupted_run_says_which_checkpoint_it_is(run: Path) -> None:
+def test_an_interrupted_run_says_that_it_is_one(run: Path) -> None:
     change(run / "autoencoder", status="interrupted")
     text = write_playground(run).read_text()
-    kept = metrics(run / "autoencoder")["checkpoint"]
     assert "is not finished (interrupted; epochs: " in text
-    assert f"The autoencoder computes here as it was in its {kept} checkpoint." in text
 
 
 def test_an_autoencoder_alone_has_a_page_without_answers(run: Path, aeprobe: Callable[..., Result]) -> None:
@@ -201,14 +181,6 @@ def test_nothing_but_a_playground_is_replaced(run: Path, aeprobe: Callable[..., 
     assert (done.status, done.out) == (1, "")
     assert done.err == f"error: {page} is there already, and no page of aeprobe: choose another --output\n"
     assert page.read_text() == "mine"
-    page.unlink()
-    (run / "report.html").write_text("a page without a link")
-    for _ in range(2):
-        done = aeprobe(run)
-        assert done.status == 0
-        assert done.out.splitlines()[1:] == [
-            f"{run}/report.html does not link to it yet: type aeprobe report {run}"
-        ]
     assert not [*run.glob(".*html*")]
 
 

@@ -289,7 +289,7 @@ def test_a_picture_is_opened_and_one_that_is_none_is_named(opened: Opened, tmp_p
 
 
 def test_a_test_image_is_chosen_by_the_keyboard(opened: Opened) -> None:
-    labels = opened.page.evaluate("window.aeprobe.data.sampler")
+    labels = opened.page.evaluate("window.aeprobe.data.labels")
     assert labels == sorted([*range(10)] * 10)
     opened.page.focus("#gallery")
     opened.page.keyboard.press("End")

@@ -144,12 +144,12 @@ def test_broken_pictures_are_named_and_the_others_answered(
     assert [answer["file"] for answer in answers(done)] == [str(digits / "0.png")]
     lines = done.err.splitlines()
     expected = {
-        "broken.png": "cannot be read as a picture",
+        "broken.png": "cannot be used",
         "empty.png": "nothing is drawn on it",
         "huge.png": "it has 12000 x 9000 pixels",
         "nothing": "no picture",
         "nowhere.png": "no such file or directory",
-        odd[0]: "is no home directory",
+        odd[0]: "no such file or directory",
         odd[1]: "File name too long",
     }
     unread = {Path(path).name: said for path, said in json.loads(done.out)["unread"].items()}

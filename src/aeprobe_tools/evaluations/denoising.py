@@ -17,10 +17,9 @@ from aeprobe.evaluation import Evaluation, Figures, Findings, Subject
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe_tools.evaluations.similarity import WINDOW, structural_similarity
-from aeprobe_tools.figures import prepare
 from aeprobe_tools.figures.charts import DARK, GREY, LETTERS, ORANGE, Drawing, legend, panels
 from aeprobe_tools.figures.pca import fitted
-from aeprobe_tools.figures.tiles import Row, grid
+from aeprobe_tools.figures.pictures import Row, grid, one_of_each, shown
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
 from aeprobe_tools.wording import NONE, counted, number
 
@@ -101,7 +100,7 @@ class Denoising(Evaluation):
         test, labels = splits["test"][evenly_spaced(len(splits["test"]), self.images)]
         val, _ = splits["val"][evenly_spaced(len(splits["val"]), self.tuned_on)]
         pca = fitted(splits["train"].images, module.code_size)
-        shown = prepare.one_of_each(labels, subject.seed)
+        chosen = one_of_each(labels, subject.seed)
         levels, tiles = list[dict[str, Any]](), list[dict[str, Tensor]]()
         bar = tqdm(self.noises.items(), "denoising", disable=not subject.progress, leave=False)
         for stream, ((kind, level), corruption) in enumerate(bar):
@@ -116,7 +115,7 @@ class Denoising(Evaluation):
                 made[name] = torch.from_numpy(filtered(name, noisy.movedim(1, 3).numpy(), **best)).movedim(3, 1)
             methods = [{"name": k, **_measured(images, test), **settings.get(k, {})} for k, images in made.items()]
             levels.append({"kind": kind, "level": level, "methods": methods})
-            tiles.append({name: images[shown] for name, images in {"clean": test, **made}.items()})
+            tiles.append({name: images[chosen] for name, images in {"clean": test, **made}.items()})
         return Findings({"images": len(test), "tuned_on": len(val), "levels": levels}, images={"levels": tiles})
 
     def figures(self, found: Findings) -> Figures:
@@ -210,9 +209,9 @@ def _tiles(images: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> Drawing:
     """Draw ten images: clean, with noise, and as the autoencoder and the best other method denoise them."""
     level = _shown(numbers["levels"])
     psnr, best = _psnr(level)
-    lines: list[Row] = [("clean", prepare.shown(images["clean"]), [])]
+    lines: list[Row] = [("clean", shown(images["clean"]), [])]
     for name, words in (("noisy", "noisy"), ("autoencoder", "this\nautoencoder"), (best, best)):
-        lines.append((f"{words}\n{psnr[name]:.1f} dB", prepare.shown(images[name]), []))
+        lines.append((f"{words}\n{psnr[name]:.1f} dB", shown(images[name]), []))
     noise = f"{KINDS[level['kind']]}: {level['level']:g}"
     alt = (
         f"PSNR of {counted(numbers['images'], 'test image')}, {noise}: {psnr['noisy']:.1f} dB with the noise, "

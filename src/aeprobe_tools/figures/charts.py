@@ -1,4 +1,4 @@
-"""Figures of counts and shares, made of arrays, and the style of all figures.
+"""Figures of curves, counts and shares, made of arrays, and the style of all figures.
 
 Dark blue is what a figure is about, orange what it is compared with, pale blue the background. They differ in
 lightness, so that they survive greyscale and colour blindness.
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from aeprobe.data.sources import DIGITS, Classes
@@ -23,6 +23,7 @@ Array = NDArray[Any]
 DARK, ORANGE, PALE, GREY = "#08457e", "#e07b00", "#a9cfec", "#606060"
 DPI = 100
 LETTERS = 11  # points of a panel's letters: a phone shows the figure at half its size
+MOST_STEPS = 2_000  # points of a curve per step: more than a picture 800 pixels wide can show
 MOST_WORDS = 20  # classes of which each has its number written beside it
 
 
@@ -37,35 +38,111 @@ class Drawing:
     data: dict[str, Any]  # the plotted numbers, as plain values for JSON
 
 
-def class_histogram(counts: Mapping[str, Array], same: bool = False, names: Classes = DIGITS) -> Drawing:
-    """Draw the images per class in each split, int (classes,); `same`: the test set doubles as validation."""
-    labels = {"train": "training", "val": "validation", "test": "test"}
-    if same:
-        labels = {"train": "training", "test": "test = validation"}
-    train = counts["train"]
-    classes = np.arange(len(train))
-    place = (0.12, 0.13, 0.845, 0.77)
-    figure, axes = new_axes("Images per class in each split", names.noun, "images", place=place)
-    width = 0.84 / len(labels)
-    for i, (name, colour) in enumerate(zip(labels, (DARK, ORANGE, PALE), strict=False)):
-        left = classes + (i - (len(labels) - 1) / 2) * width
-        label = f"{labels[name]} ({counts[name].sum():,})"
-        bars = axes.bar(left, counts[name], width, color=colour, label=label)
-        if name == "train" and len(classes) <= MOST_WORDS:
-            axes.bar_label(bars, fmt="{:,.0f}", fontsize=8.5)
-    name_ticks(axes, names, len(classes))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.yaxis.set_major_locator(whole_numbers())
-    axes.set_ylim(0, 1.22 * max(1, *(int(counts[name].max()) for name in labels)))
-    axes.set_xlim(-0.7, len(classes) - 0.3)
-    axes.legend(loc="upper center", ncols=3, frameon=False)
-    alt = (
-        f"{', '.join(f'{counts[name].sum():,} {label}' for name, label in labels.items())} images. "
-        f"Most frequent in training: {names(int(train.argmax()))} ({train.max():,} images); "
-        f"rarest: {names(int(train.argmin()))} ({train.min():,})."
+class History:
+    """The curves of a run: `rows` are `epochs` of metrics.json; the others as `Recorder` has them."""
+
+    def __init__(
+        self, rows: Sequence[Mapping[str, Any]], steps: Mapping[str, Sequence[float]], epoch_steps: Sequence[int]
+    ) -> None:
+        self.rows, self.steps, self.epoch_steps = rows, steps, np.array(epoch_steps)
+
+    def per_epoch(self, *tags: str) -> tuple[Array, ...]:
+        """Return the epochs that have all these metrics, and the metrics."""
+        rows = [row for row in self.rows if all(tag in row for tag in tags)]
+        return tuple(np.array([row[tag] for row in rows]) for tag in ("epoch", *tags))
+
+    def loss_per_epoch(self, unit: str) -> Drawing:
+        """Draw stage 1's training loss: the mean of each epoch, and that of its last batch, as in the report."""
+        epoch, mean, last = self.per_epoch("train/loss", "train/loss_last")
+        figure, axes = new_axes("Stage 1: training loss per epoch", "epoch", unit)
+        _per_epoch(axes, epoch, {"last batch": last, "mean over the epoch": mean}, "loss")
+        alt = (
+            f"Training loss ({unit}), mean over the epoch: {_ends(mean, 'in epoch', epoch)}; "
+            f"of the last batch: {_ends(last, 'in epoch', epoch)}."
+        )
+        data = {"epoch": epoch.tolist(), "mean": mean.tolist(), "last": last.tolist()}
+        return Drawing([8], "Stage 1: loss per epoch", alt, figure, data)
+
+    def loss_and_accuracy_per_epoch(self, unit: str) -> Drawing:
+        """Draw stage 2's training loss and accuracy: means of each epoch, and those of its last batch."""
+        figure = Figure((8, 6), dpi=DPI)
+        data: dict[str, Any] = {}
+        ends = {}
+        for what, name, bottom in (("loss", unit, 0.59), ("accuracy", "accuracy", 0.09)):
+            epoch, mean, last = self.per_epoch(f"train/{what}", f"train/{what}_last")
+            axes = figure.add_axes((0.12, bottom, 0.845, 0.345))
+            style(axes, f"Stage 2: training {what} per epoch", "epoch", name, what)
+            _per_epoch(axes, epoch, {"last batch": last, "mean over the epoch": mean}, what)
+            ends[what] = _ends(mean, "in epoch", epoch, what)
+            data |= {"epoch": epoch.tolist(), f"{what}_mean": mean.tolist(), f"{what}_last": last.tolist()}
+        alt = f"Mean training loss: {ends['loss']}; mean training accuracy: {ends['accuracy']}."
+        return Drawing([14], "Stage 2: loss and accuracy per epoch", alt, figure, data)
+
+    def training(self, stage: int, report: int, what: str, unit: str) -> Drawing:
+        """Draw the "loss" or "accuracy" of training at every step, with each epoch's mean; the report's figure."""
+        step, value = (np.array(self.steps[tag]) for tag in ("step", f"train/{what}_step"))
+        epoch, mean = (values[-len(self.epoch_steps) :] for values in self.per_epoch(f"train/{what}"))
+        alt = (
+            f"Training {what}: {_ends(value, 'at step', step, what)}; "
+            f"mean over the epoch: {_ends(mean, 'in epoch', epoch, what)}."
+        )
+        every = -(-len(step) // MOST_STEPS)
+        step, value = step[::every], value[::every]
+        title = f"Stage {stage}: training {what} per step"
+        figure, axes = new_axes(title, "optimizer step", unit, what=what)
+        label = "each step" if every == 1 else f"one step in {every}"
+        axes.plot(step, value, color=PALE, lw=0.9, label=label, marker="." if len(step) < 3 else "")
+        edges = np.concatenate([[0], self.epoch_steps])
+        axes.stairs(mean, edges, baseline=None, color=DARK, lw=2, zorder=3, label="mean of each epoch")
+        axes.set_xlim(0, self.epoch_steps[-1])
+        axes.xaxis.set_major_locator(whole_numbers())
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        if what == "loss" and np.all(value > 0) and value.max() / value.min() >= 1.5:  # steep in the first steps
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            axes.set_ylabel(f"{unit} (log scale)")
+        keep_possible(axes, what)
+        legend = axes.legend(frameon=False, loc="lower right" if what == "accuracy" else "upper right")
+        legend.get_lines()[0].set_linewidth(3)
+        data = {"step": step.tolist(), "value": value.tolist(), "every": every}
+        data |= {"epoch_step": self.epoch_steps.tolist(), "epoch_mean": mean.tolist()}
+        return Drawing([report], title, alt, figure, data)
+
+    def validation(self, stage: int, report: int, what: str, unit: str) -> Drawing | None:
+        """Draw that of validation after each epoch, with the mean of training; None without validation."""
+        epoch, value, train = self.per_epoch(f"val/{what}", f"train/{what}")
+        if not len(epoch):
+            return None
+        title = f"Stage {stage}: validation {what} per epoch"
+        figure, axes = new_axes(title, "epoch", unit, what=what)
+        both = {"training, mean over the epoch": train, "validation, after the epoch": value}
+        _per_epoch(axes, epoch, both, what)
+        alt = (
+            f"Validation {what}: {_ends(value, 'in epoch', epoch, what)}; "
+            f"mean training {what}: {_ends(train, 'in epoch', epoch, what)}."
+        )
+        data = {"epoch": epoch.tolist(), "value": value.tolist(), "train": train.tolist()}
+        return Drawing([report], title, alt, figure, data)
+
+
+def _per_epoch(axes: Axes, epoch: Array, curves: Mapping[str, Array], what: str) -> None:
+    """Plot two curves over the epochs, by their labels: the one behind first."""
+    for (label, values), (colour, form) in zip(curves.items(), ((ORANGE, "s--"), (DARK, "o-")), strict=True):
+        axes.plot(epoch, values, form, color=colour, label=label, ms=5)
+    axes.xaxis.set_major_locator(whole_numbers())
+    axes.set_xlim(epoch[0] - 0.5, epoch[-1] + 0.5)
+    keep_possible(axes, what)
+    axes.legend(frameon=False)
+
+
+def _ends(values: Array, unit: str, places: Array, what: str = "loss") -> str:
+    """Return the first and the last value, such as "0.0352 in epoch 1, 0.0165 in epoch 10"."""
+    words = dict.fromkeys(
+        f"{f'{values[i]:.1%}' if what == 'accuracy' else number(values[i])} {unit} {places[i]:,}" for i in (0, -1)
     )
-    data = {name: values.tolist() for name, values in counts.items()}
-    return Drawing([2], "Images per class", alt, figure, data)
+    return ", ".join(words)
 
 
 def error_histogram(errors: Array) -> Drawing:
@@ -119,7 +196,8 @@ def confusion_matrix(matrix: Array, names: Classes = DIGITS) -> Drawing:
     recall = [float(share[i, i]) if rows[i] else None for i in range(classes)]  # None: no such image
     title = f"Confusion matrix: {right:,} of {total:,} test images right"
     figure = Figure((8, 6.4), dpi=DPI)
-    axes = figure.add_axes((0.075, 0.105, 0.66, 0.825))
+    axes, beside = figure.subplots(1, 2, width_ratios=(0.66, 0.2))
+    figure.subplots_adjust(left=0.075, bottom=0.105, right=0.96, top=0.93, wspace=0.058)
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1, aspect="auto")  # sqrt: single errors stay visible
     small = min(9.5, 95 / classes)
     readable = classes <= MOST_WORDS
@@ -131,7 +209,6 @@ def confusion_matrix(matrix: Array, names: Classes = DIGITS) -> Drawing:
     axes.set_xlabel(f"predicted {names.noun}")
     axes.set_ylabel(f"true {names.noun}")
     axes.set_title(title, loc="left", y=1, fontsize=12, fontweight="bold")
-    beside = figure.add_axes((0.76, axes.get_position().y0, 0.2, 0.93 - axes.get_position().y0))
     beside.barh(range(classes), [r or 0 for r in recall], color=PALE)
     for i, value in enumerate(recall if readable else ()):
         text = "no image" if value is None else f"{value:.1%}"
@@ -160,7 +237,9 @@ def new_axes(
 ) -> tuple[Figure, Axes]:
     """Return a figure of 800 x 420 pixels by default; margins are fixed, as a layout engine draws twice."""
     figure = Figure(size, dpi=DPI)
-    axes = figure.add_axes(place)
+    axes = figure.add_subplot()
+    left, bottom, width, height = place
+    figure.subplots_adjust(left, bottom, left + width, bottom + height)
     style(axes, title, x, y, what)
     return figure, axes
 
@@ -193,7 +272,7 @@ def keep_possible(axes: Axes, what: str) -> None:
 
 
 def name_ticks(axes: Axes, names: Classes, classes: int, both: bool = False) -> None:
-    """Name the classes at the lower axis, or at both; long names stand aslant, and get more room."""
+    """Name the classes at the lower axis, or at both; names that take much room are written aslant."""
     places = np.arange(0, classes, -(-classes // MOST_WORDS))
     words = [names.drawn(int(label)) for label in places]
     length = max(map(len, words))
@@ -201,14 +280,8 @@ def name_ticks(axes: Axes, names: Classes, classes: int, both: bool = False) -> 
     axes.set_xticks(places, words, rotation=55 if aslant else 0, ha="right" if aslant else "center")
     if both:
         axes.set_yticks(places, words)
-    if not names.names:
-        return
-    box = axes.get_position()
-    extent = axes.get_window_extent()
-    width, height = extent.width / box.width / 100, extent.height / box.height / 100  # inches, at 100 dots
-    left = box.x0 + length * (0.08 if both else 0.03 if aslant else 0) / width  # of inches that a letter takes
-    bottom = box.y0 + (0.075 * length / height if aslant else 0)
-    axes.set_position((left, bottom, box.x1 - left, box.y1 - bottom))
+    if names.names and isinstance(axes.figure, Figure):
+        axes.figure.set_layout_engine("constrained")
 
 
 def panels(title: str, below: Sequence[str]) -> tuple[Figure, list[Axes]]:

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import aeprobe.runtime  # noqa: F401
-
 import torch
 from torch import Tensor
 
@@ -45,14 +43,11 @@ def fitted(images: Tensor, components: int) -> LinearCode:
 
 
 def principal_components(rows: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the directions in which `rows`, (N, features), vary most, exactly, in double precision.
+    """Return the mean, (features,), of `rows`, (N, features), and the directions in which they vary most, exactly.
 
-    They are eigenvectors of the covariance, or made of those of the rows' products with each other where these
-    are fewer. The mean is subtracted first: of rows that hardly vary, large products would differ by rounding.
-
-    Returns:
-        The mean, (features,), the components as columns, (features, components), the strongest first, and
-        each one's share of the variance, (components,), all of them 0 where nothing varies.
+    These are columns, (features, components), the strongest first, with each one's share of the variance,
+    (components,): eigenvectors of the covariance, or made of those of the rows' products with each other where
+    these are fewer. The mean is subtracted first: of rows that hardly vary, large products differ by rounding.
     """
     count, features = rows.shape
     mean = torch.stack([chunk.double().sum(0) for chunk in rows.split(CHUNK)]).sum(0) / count

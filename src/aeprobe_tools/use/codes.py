@@ -3,12 +3,8 @@
     aeprobe encode RUN IMAGES … -o codes.npz [--bits 8]
     aeprobe decode RUN codes.npz -o DIR
 
-IMAGES are pictures (PNG, JPEG, WebP, BMP, GIF, TIFF, PPM), directories, of which all pictures below are taken in
-the order of their names, and IDX files of images. A picture of another size is resized as little as makes it
-cover the run's size, its middle is cut out, and it becomes grey or coloured as the run's images are. DIR, which
-is new or empty, gets a PNG for each code, called as its image was.
-
-The file of codes is an .npz without pickles.
+IMAGES are pictures, directories of pictures, and IDX files. DIR, which is new or empty, gets a PNG for each code,
+called as its image was. docs/COMPRESSION.md has the format of the file, an .npz without pickles.
 """
 
 import io
@@ -25,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aeprobe.data.datamodule import PART, as_pixels
+from aeprobe.data.datamodule import PART
 from aeprobe.data.image_folder import ENDS, below
 from aeprobe.data.mnist import read_idx
 from aeprobe.errors import AeprobeError
@@ -35,11 +31,10 @@ from aeprobe.paths import shortest
 from aeprobe_tools.evaluations.quantizer import MOST_BITS, Quantizer
 from aeprobe_tools.output import command
 from aeprobe_tools.use.preparation import Pixels, read_picture
-from aeprobe_tools.use.trained import load_stage, require_new, run_parser, typed_path, writing
+from aeprobe_tools.use.trained import load_stage, require_new, run_parser, writing
 
 IDX = (".gz", "-ubyte", ".idx", ".idx3")
 MOST_BYTES = 2**30  # of a file of codes, unpacked
-MOST_NAME = 255  # bytes of an image's name, in UTF-8
 MOST_LETTERS = 60  # of a picture's name: 240 bytes at most
 
 
@@ -57,18 +52,16 @@ def encode_command(arguments: Sequence[str] | None = None) -> int:
     """Run `aeprobe encode`; return the exit status."""
     parser = run_parser("encode", "Writes the codes of images into a file.")
     images = "pictures, directories of pictures, and IDX files; resized"
-    parser.add_argument("images", type=typed_path, nargs="+", metavar="IMAGES", help=images)
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help=images)
     file = "the file of codes, such as codes.npz"
-    parser.add_argument("-o", "--output", type=typed_path, required=True, metavar="FILE", help=file)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=file)
     bits = "quantise each number to so many bits (default: floats of 32)"
     parser.add_argument("--bits", type=int, choices=range(1, MOST_BITS + 1), help=bits)
     given = parser.parse_intermixed_args(arguments)
     require_new(given.output)
     trained = load_stage(given.run, plugins=given.plugins)
     names, pixels = zip(*_images(given.images, trained.module.shape), strict=True)
-    with torch.no_grad():
-        parts = torch.from_numpy(np.stack(pixels)).split(PART)
-        codes = torch.cat([trained.module.encode(as_pixels(part)) for part in parts])
+    codes = trained.module.predict(torch.from_numpy(np.stack(pixels)))["code"]
     with writing(given.output):
         write_atomically(given.output, packed(names, checksum(trained.path), codes, given.bits))
     print(f"{shortest(given.output.resolve())}: {len(names):,} codes")
@@ -98,7 +91,7 @@ def packed(names: Sequence[str], run: str, codes: Tensor, bits: int | None = Non
     bits * code / 8 bytes, rounded up.
     """
     arrays: dict[str, Any] = {
-        "names": np.array([name.encode(errors="replace")[:MOST_NAME] for name in names]),
+        "names": np.array([name.encode(errors="replace") for name in names]),
         "run": np.array(run),
         "codes": codes.numpy(),
     }
@@ -145,9 +138,9 @@ def decode_command(arguments: Sequence[str] | None = None) -> int:
     """Run `aeprobe decode`; return the exit status."""
     parser = run_parser("decode", "Writes codes as pictures.")
     file = "a file of codes, as aeprobe encode writes it"
-    parser.add_argument("codes", type=typed_path, metavar="FILE", help=file)
+    parser.add_argument("codes", type=Path, metavar="FILE", help=file)
     pictures = "an empty or a new directory"
-    parser.add_argument("-o", "--output", type=typed_path, required=True, metavar="DIR", help=pictures)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=pictures)
     given = parser.parse_args(arguments)
     require_new(given.output)
     found, trained = read(given.codes), load_stage(given.run, plugins=given.plugins)

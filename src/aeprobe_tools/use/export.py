@@ -12,9 +12,7 @@ The one input is `images`, (N, channels, height, width) of any N, uint8 as image
 opset 18 and needs the packages of the extra `export`; a .pt2 needs torch alone, of the version that wrote it or a
 newer one.
 
-Both hold metadata, in ONNX as text by key (`metadata_props`), in a .pt2 as one extra file (`metadata.json`): run,
-stage, seed, status, checkpoint (SHA-256 of its file), metrics (of the test), data, class_names, input, license
-(of this project), aeprobe and torch (their versions).
+Both hold metadata, in ONNX as text by key (`metadata_props`), in a .pt2 as one extra file (`metadata.json`).
 
 Before a file is written, it is run on 1,000 test images, in batches of one, seven and all others, and must give
 what the run gives.
@@ -28,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import metadata as installed
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,16 +41,7 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.paths import shortest
 from aeprobe_tools.output import command
-from aeprobe_tools.use.trained import (
-    Trained,
-    load_stage,
-    note,
-    require_new,
-    run_parser,
-    stages,
-    typed_path,
-    writing,
-)
+from aeprobe_tools.use.trained import Trained, load_stage, note, require_new, run_parser, stages, writing
 
 OPSET = 18  # of ONNX: the oldest that torch's exporter writes, which most programs read
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
@@ -68,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = run_parser("export", __doc__)
     folder = "the directory of the files (default: RUN/export)"
-    parser.add_argument("-o", "--output", type=typed_path, metavar="DIR", help=folder)
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help=folder)
     both, types = ",".join(FORMATS), "the type of the images (default: uint8)"
     parser.add_argument("--format", choices=(*FORMATS, both), default=both, help="(default: both)")
     parser.add_argument("--input", choices=("uint8", "float"), default="uint8", help=types)
@@ -154,8 +144,7 @@ def exported(
                 node.meta.pop("stack_trace", None)  # lines of source, with their places on this machine
     for form in formats:
         with _as_one_line(f"--format {form} cannot hold its network"):
-            content = (_as_onnx if form == "onnx" else _as_torch)(program, [*expected], metadata)
-            predict = (_run_onnx if form == "onnx" else _run_torch)(content)
+            content, predict = (_onnx if form == "onnx" else _torch)(program, [*expected], metadata)
         outputs = [predict(part) for part in (images[:1], images[1:8], images[8:]) if len(part)]
         joined = {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}
         yield form, content, difference(joined, expected)
@@ -171,9 +160,8 @@ def difference(outputs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
         raise AeprobeError(f"the exported file gives other outputs ({', '.join(outputs)}) than the run")
     greatest = 0.0
     for name, values in expected.items():
-        apart = (outputs[name].double() - values.double()).abs().max().item()
-        if values.is_floating_point():
-            apart /= max(1.0, values.abs().max().item())
+        scale = max(1.0, values.abs().max().item()) if values.is_floating_point() else 1
+        apart = (outputs[name].double() - values.double()).abs().max().item() / scale
         if not apart <= LARGEST_DIFFERENCE:  # nor not a number
             raise AeprobeError(f"{name}: the exported file differs from the run by {apart:.1e}")
         greatest = max(greatest, apart)
@@ -192,13 +180,18 @@ class _ImagesToOutputs(nn.Module):
         return outputs
 
 
-def _as_torch(program: ExportedProgram, _: Sequence[str], metadata: Metadata) -> bytes:
+def _torch(program: ExportedProgram, _: Sequence[str], metadata: Metadata) -> tuple[bytes, Predict]:
+    """Return a .pt2 file, and what it computes once it is read."""
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={"metadata.json": json.dumps(metadata)})
-    return file.getvalue()
+    content = file.getvalue()
+    return content, torch.no_grad()(torch.export.load(io.BytesIO(content)).module())
 
 
-def _as_onnx(program: ExportedProgram, outputs: Sequence[str], metadata: Metadata) -> bytes:
+def _onnx(program: ExportedProgram, outputs: Sequence[str], metadata: Metadata) -> tuple[bytes, Predict]:
+    """Return an ONNX file, and what onnxruntime computes of it."""
+    import onnxruntime
+
     made: Any = torch.onnx.export(
         program,
         opset_version=OPSET,
@@ -210,38 +203,26 @@ def _as_onnx(program: ExportedProgram, outputs: Sequence[str], metadata: Metadat
     )
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     made.model.metadata_props.update(texts)
-    return bytes(made.model_proto.SerializeToString())
-
-
-def _run_torch(content: bytes) -> Predict:
-    return torch.no_grad()(torch.export.load(io.BytesIO(content)).module())
-
-
-def _run_onnx(content: bytes) -> Predict:
-    import onnxruntime
-
+    content = bytes(made.model_proto.SerializeToString())
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
     options.intra_op_num_threads = torch.get_num_threads()  # its own choice complains where cores are closed
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
 
     def predict(images: Tensor) -> dict[str, Tensor]:
-        outputs = session.run(names, {"images": images.numpy()})
-        return {name: torch.from_numpy(values) for name, values in zip(names, outputs, strict=True)}
+        found = session.run(outputs, {"images": images.numpy()})
+        return {name: torch.from_numpy(values) for name, values in zip(outputs, found, strict=True)}
 
-    return predict
+    return content, predict
 
 
 @contextmanager
 def _as_one_line(what: str) -> Iterator[None]:
     """Silence torch's exporters, and make any failure one line."""
     silent = io.StringIO()
-    disabled = logging.root.manager.disable
     logging.disable()
     try:
-        with warnings.catch_warnings(), redirect_stdout(silent), redirect_stderr(silent):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(silent), redirect_stderr(silent):
             yield
     except Exception as error:  # whatever a person's own network ends in
         while isinstance(error.__cause__, Exception):
@@ -249,4 +230,4 @@ def _as_one_line(what: str) -> Iterator[None]:
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         raise AeprobeError(f"{what} ({why:.200})") from error
     finally:
-        logging.disable(disabled)
+        logging.disable(logging.NOTSET)

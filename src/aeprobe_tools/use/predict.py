@@ -2,10 +2,8 @@
 
     aeprobe predict RUN PICTURES … [--as-is] [--json | --csv] [--save grid.png]
 
-PICTURES are files (PNG, JPEG, WebP, BMP, GIF, TIFF, PPM) and directories, of which all pictures below are taken in
-the order of their names. A drawn or photographed digit becomes what MNIST's makers would have made of it: light on
-black, fitted to 20 x 20 pixels and centred by its mass in 28 x 28. With --as-is, and for a run on other images, a
-picture is only resized, as little as makes it cover the run's size, and its middle is cut out.
+PICTURES are files, and directories of them. A drawn or photographed digit becomes what MNIST's makers would have
+made of it; with --as-is, and for a run on other images, a picture is only resized, and its middle cut out.
 """
 
 import csv
@@ -15,8 +13,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import aeprobe.runtime  # noqa: F401
 
 import numpy as np
 import torch
@@ -30,21 +26,10 @@ from aeprobe.data.image_folder import below, grey
 from aeprobe.data.sources import Classes
 from aeprobe.errors import AeprobeError, printable, tell
 from aeprobe.files import write_atomically
-from aeprobe.paths import home
-from aeprobe_tools.figures.prepare import shown
-from aeprobe_tools.figures.tiles import Row, grid
+from aeprobe_tools.figures.pictures import Row, grid, shown
 from aeprobe_tools.output import command
 from aeprobe_tools.use.preparation import Pixels, read_picture
-from aeprobe_tools.use.trained import (
-    Trained,
-    load_stage,
-    note,
-    require_new,
-    run_parser,
-    stages,
-    typed_path,
-    writing,
-)
+from aeprobe_tools.use.trained import Trained, load_stage, note, require_new, run_parser, stages, writing
 from aeprobe_tools.wording import number
 
 COMMON = 0.999  # of the test images have no larger error than one that looks like them
@@ -65,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form.add_argument("--json", action="store_true", help="print JSON instead of a table")
     form.add_argument("--csv", action="store_true", help="print CSV instead of a table")
     figure = f"draw the first {SHOWN} and their predictions as a PNG"
-    parser.add_argument("--save", type=typed_path, metavar="FILE", help=figure)
+    parser.add_argument("--save", type=Path, metavar="FILE", help=figure)
     given = parser.parse_intermixed_args(arguments)
     if given.save:
         require_new(given.save)
@@ -128,11 +113,11 @@ def _read(
     unread: dict[str, str] = {}
     for typed in paths:
         try:
-            files = [file for _, file in below(Path(home(typed)))]
+            files = [file for _, file in below(Path(typed))]
         except OSError as error:
             unread[typed] = f"{typed}: {error.strerror}"
             continue
-        except (AeprobeError, ValueError) as error:
+        except ValueError as error:
             unread[typed] = str(error)
             continue
         for file in files:

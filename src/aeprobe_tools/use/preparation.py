@@ -38,7 +38,7 @@ def read_picture(path: Path, shape: tuple[int, ...], as_digit: bool = False) -> 
             return decoded(path, channels, height, width)
     except Exception as error:  # whatever a broken picture ends in
         why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
-        raise AeprobeError(f"{path} cannot be read as a picture ({why:.100})") from None
+        raise AeprobeError(f"{path} cannot be used ({why:.100})") from None
 
 
 def prepared(picture: NDArray[Any], side: int = 28) -> Pixels:

@@ -17,7 +17,7 @@ from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.nodes import require_trusted
-from aeprobe.paths import home, shortest
+from aeprobe.paths import shortest
 from aeprobe.runs.metrics import Metrics, find_checkpoint, read_metrics
 
 
@@ -91,16 +91,10 @@ def run_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(f"aeprobe {name}", description=description, formatter_class=form)
     run = "a run directory, best of stage=all, or a .ckpt file"
-    parser.add_argument("run", type=typed_path, metavar="RUN", help=run)
-    parser.add_argument(
-        "--plugins", action="append", default=[], metavar="PACKAGE", help="whose classes RUN names"
-    )
+    parser.add_argument("run", type=Path, metavar="RUN", help=run)
+    classes = "whose classes RUN names"
+    parser.add_argument("--plugins", action="append", default=[], metavar="PACKAGE", help=classes)
     return parser
-
-
-def typed_path(text: str) -> Path:
-    """Return a path that was typed, with the home directory for its `~`."""
-    return Path(home(text))
 
 
 def note(text: str) -> None:
