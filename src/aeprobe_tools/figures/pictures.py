@@ -292,7 +292,7 @@ def grid(title: str, rows: Sequence[Row], side: int = SIDE) -> Figure:
         write(14, top + height / 2, label, va="center", fontsize=10)
         for i, image in enumerate(images):
             left = LEFT + i * step
-            place = layer[top : top + height, left : left + width]
+            place = layer[top : top + image.shape[0], left : left + image.shape[1]]
             place[..., :3] = np.round(255 * (image if image.ndim == 3 else image[..., None]))
             place[..., 3] = 255
             if words:
