@@ -11,8 +11,8 @@ from conftest import composed
 from aeprobe.config.schema import STAGES, Config, plain
 from aeprobe.config.settings import changes_a_number, flat
 from aeprobe.runs.rundir import RunDirectory
-from aeprobe.training.built import BuiltStage
-from aeprobe.training.loggers import hyperparameters
+from aeprobe.training.build import BuiltStage
+from aeprobe.training.recorder import hyperparameters
 
 
 def row(stage: str, config: Config, **data: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.networks import MLP, GaussianNoise, MLPAutoencoder, Standardize
-from aeprobe.training.callbacks import EpochSeed
+from aeprobe.training.trainer import EpochSeed
 
 AUGMENTATION = "augmentation@autoencoder.augmentation"
 WIDTHS = [784, 500, 200, 100, 30]

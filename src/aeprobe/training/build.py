@@ -1,45 +1,150 @@
 """Build one stage from a configuration or a checkpoint; all that can fail early fails here."""
 
+import logging
+import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import aeprobe.runtime
 
+import torch
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aeprobe import nodes
 from aeprobe.config import objective
 from aeprobe.config.checks import typed_values
+from aeprobe.config.objective import MEASURED
 from aeprobe.config.schema import (
     NETWORKS,
     Config,
+    Encoder,
     Stage,
     StageConfig,
     module_node,
+    plain,
     require,
     trusted_in,
     value_of,
 )
+from aeprobe.config.settings import experiment
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import labelled
 from aeprobe.data.sources import Source
 from aeprobe.errors import AeprobeError
-from aeprobe.evaluation import Subject
-from aeprobe.models import building, checkpoints
+from aeprobe.evaluation import Evaluation, Subject
+from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
-from aeprobe.nodes import require_trusted
-from aeprobe.runs.metrics import find_checkpoint, read_metrics
+from aeprobe.processes.launch import here
+from aeprobe.runs.metrics import SCHEMA, Metrics, find_checkpoint, read_metrics
 from aeprobe.runs.rundir import RunDirectory
 from aeprobe.training import instantiate
-from aeprobe.training.built import BuiltStage
 
+log = logging.getLogger("aeprobe")
 TRIED = 8  # images that a loss is tried on
 GROUPS = [f"{stage}.{name}" for stage, name in NETWORKS.items()]  # a typed file of conf/ stands for its class
+PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "aeprobe")
+
+
+@dataclass
+class BuiltStage:
+    """One stage of a run."""
+
+    name: str  # "autoencoder", "classifier", "test" or "probe"
+    config: Config  # of the run
+    directory: RunDirectory  # of the stage
+    module: Autoencoder | Classifier  # that is trained or tested
+    data: ImageDataModule  # read and split
+    seed: int  # of this run; for "test" and "probe" that of the finished run, unless another was typed
+    settings: StageConfig | None = None  # None for "test" and "probe"
+    ckpt: Path | None = None  # the file that the weights come from
+    steps: int = 0  # of the optimizer, that made them
+    encoder_data: str | None = None  # the title of the images that the encoder was trained on, if they were others
+    callbacks: Sequence[Callback] = ()  # the person's own
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)  # asked of the module at the end, by name
+
+    @property
+    def higher_is_better(self) -> dict[str, bool | None]:
+        """The direction of each metric of the stage, by its name; None for one that has no better or worse."""
+        added = self.module.val_metrics.items(keep_base=True, copy_state=False)
+        return MEASURED[self.module.stage] | {name: metric.higher_is_better for name, metric in added}
+
+    @property
+    def keeps_best(self) -> bool:
+        """True if validation chooses the epoch; not with few labels, to which it would add its own."""
+        return bool(self.settings and self.data.val_size) and self.data.labels is None
+
+    def header(self, overrides: Sequence[str], device: torch.device) -> Metrics:
+        """Return what metrics.json says of a run that begins; of one that goes on, what may be another now."""
+        data, hparams = self.data, self.module.hparams
+        images = {name: len(split) for name, split in data.splits.items()}
+        used = {"mean": hparams["mean"], "std": hparams["std"], "root": str(data.root), "images": images}
+        header: Metrics = {
+            "status": "running",
+            "error": None,
+            "overrides": list(overrides),
+            "config": plain(self.config),
+            "data": data.identity | used | {"files": data.files},
+            "networks": {
+                name: {"sizes": network.sizes, "between": network.between, "parameters": network.parameters}
+                for name, network in self.module.structures().items()
+            },
+            "loss": self.module.loss_name,
+            "higher_is_better": self.higher_is_better,
+        }
+        if self.directory.last:
+            return header
+        return header | {
+            "schema": SCHEMA,
+            "stage": self.name,
+            "seed": self.seed,
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+            "device": str(device),
+            "threads": torch.get_num_threads(),  # of each process
+            "processes": here().world,
+            "ckpt": str(self.ckpt) if self.ckpt else None,
+            "encoder_data": self.encoder_data,
+            "epoch_size": data.epoch_size if self.settings else None,
+            **({"of": _settings_behind(self.ckpt)} if self.name == Stage.probe else {}),
+            "checkpoint": "best" if self.keeps_best else "last",
+            "seconds": {"total": None, "fit": None, "figures": None},
+            "epochs": [],
+            "final": {},
+        }
+
+    def announce(self, device: torch.device) -> None:
+        """Print what is trained or tested: architecture, number of weights that train, images, device."""
+        module, encoder = self.module, getattr(self.settings, "encoder", Encoder.frozen)
+        weights = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.data.splits.items())
+        trained = "" if encoder == Encoder.frozen else f", encoder {encoder.words}"
+        log.info(f"{module.stage} {module.layers}, {weights:,} trainable weights{trained}; images: {sizes}")
+        if self.encoder_data:
+            log.info(f"images: {self.data.name}; the encoder was trained on {self.encoder_data}")
+        if self.name == Stage.probe:
+            log.info(f"probing the encoder of the {module.stage} in {self.ckpt}")
+        threads, world = torch.get_num_threads(), here().world
+        many = f"{threads} thread{'s'[: threads > 1]}" + (f" in each of {world} processes" if world > 1 else "")
+        where = f"going on from {last.name} in" if (last := self.directory.last) else "into"
+        log.info(f"on {device} with {many}, {where} {self.directory.path}")
+
+
+def _settings_behind(ckpt: Path | None) -> Metrics | None:
+    """Return the settings of the run of a checkpoint, so that its seeds fold; None for a file without its run."""
+    with suppress(AeprobeError):
+        if ckpt and len(ckpt.parents) > 1:
+            run = read_metrics(ckpt.parents[1])
+            settings = experiment(run["config"], run["data"], run["stage"])
+            return settings | ({"ckpt": run["ckpt"]} if run["ckpt"] else {})
+    return None
 
 
 class Origin:
@@ -151,14 +256,14 @@ def _build_autoencoder(config: Config, data: ImageDataModule, own: Origin | None
     aeprobe.runtime.seed(config.seed)
     if own:
         return own.restore(**training)
-    return building.autoencoder(_autoencoder_settings(config, data.shape), data.mean_image, **training)
+    return checkpoints.new_autoencoder(_autoencoder_settings(config, data.shape), data.mean_image, **training)
 
 
 def _autoencoder_settings(config: Config, shape: Sequence[int]) -> dict[str, Any]:
     """Return what a checkpoint keeps of stage 1's module: all that it is built from."""
     return {
         "module": module_node(config),
-        "network": building.network_node(config.autoencoder.network, shape),
+        "network": checkpoints.network_node(config.autoencoder.network, shape),
         "loss": config.autoencoder.loss,
         "shape": list(shape),
         "mean": config.data.mean,
@@ -177,7 +282,7 @@ def _build_classifier(config: Config, data: ImageDataModule, origin: Origin | No
             f"ckpt={origin.path}: holds a classifier, but stage=classifier starts from an autoencoder"
         )
     encoder = origin.settings if origin else _autoencoder_settings(config, data.shape)
-    code_size = (trained or building.autoencoder(encoder)).code_size
+    code_size = (trained or checkpoints.new_autoencoder(encoder)).code_size
     pretrained = trained.encoder if trained and config.classifier.encoder.pretrained else None
     return _new_classifier(config, data, encoder, code_size, pretrained)
 
@@ -195,13 +300,13 @@ def _new_classifier(
     plain = {
         **{name: encoder[name] for name in ("network", "shape", "mean", "std")},
         "trains_encoder": settings.encoder.trains,
-        "head": building.head_node(settings.head, code_size, data.classes),
+        "head": checkpoints.head_node(settings.head, code_size, data.classes),
         **{name: getattr(settings, name) for name in ("standardize", "code_noise", "loss", "class_weights")},
         "loss_on": str(settings.loss_on),
     }
     optimization = _optimization(config, "classifier", data)
     aeprobe.runtime.seed(config.seed)
-    return building.classifier(plain, encoder=pretrained, optimization=optimization)
+    return checkpoints.new_classifier(plain, encoder=pretrained, optimization=optimization)
 
 
 def _check_classifier(config: Config, encoder: Any, data: ImageDataModule) -> None:
@@ -224,7 +329,7 @@ def _build_data(
     same = origin if origin and origin.other_data is None else None
     if same:
         if same.data["source"] != node:  # which the person chose
-            require_trusted([("data.source", same.data["source"])], config.plugins, f"ckpt={same.path}")
+            nodes.require_trusted([("data.source", same.data["source"])], config.plugins, f"ckpt={same.path}")
         node = same.data["source"]
         settings |= {key: same.data[key] for key in ("name", "val_size", "split_seed")}
         if not _is_fetched(node) and "data.root" not in typed:

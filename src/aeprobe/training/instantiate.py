@@ -1,4 +1,4 @@
-"""Make what a person adds to a stage by nodes: callbacks, metrics, evaluations and displays."""
+"""Make what a person adds to a stage by nodes: callbacks, metrics and evaluations."""
 
 import logging
 from copy import deepcopy
@@ -14,8 +14,6 @@ from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import steps
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Evaluation, Subject
-from aeprobe.training.built import BuiltStage
-from aeprobe.training.recorder import Display
 
 log = logging.getLogger("aeprobe")
 
@@ -129,14 +127,3 @@ def make_evaluations(config: Config, subject: Subject, must: bool) -> dict[str, 
         evaluation.require(subject)
         made[key.rpartition(".")[2]] = evaluation
     return made
-
-
-def make_displays(stage: BuiltStage) -> list[Display]:
-    """Return what shows a stage, below `trainer.recorders`, new for each; none without `trainer.figures`."""
-    trainer, displays = stage.config.trainer, list[Display]()
-    first = stage.name in (Stage.autoencoder, stage.config.stage) and stage.settings is not None
-    for name, node in trainer.recorders.items() if trainer.figures else ():
-        display = nodes.build(node, f"trainer.recorders.{name}", Display)  # type: ignore[type-abstract]
-        display.begin(stage, images=first)  # of stage=all the first stage shows them
-        displays.append(display)
-    return displays

@@ -1,34 +1,44 @@
-"""One path for every stage: build, claim the run directory, fit, test, write down what came out."""
+"""One path for every stage: build, claim the run directory, fit, test, evaluate, show what came out."""
 
 import gc
 import logging
+import math
 import time
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import aeprobe.runtime
 
+import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
 from aeprobe import nodes
 from aeprobe.after import After
 from aeprobe.config.schema import STAGES, THREADS, Config, Stage, plain
+from aeprobe.data.sources import Classes
 from aeprobe.errors import AeprobeError
+from aeprobe.evaluation import Figures, Subject
+from aeprobe.models import checkpoints
 from aeprobe.processes import collectives
 from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import Metrics, read_metrics
 from aeprobe.runs.rundir import RESULTS, RunDirectory, require_unused
-from aeprobe.training.build import build
-from aeprobe.training.built import BuiltStage
-from aeprobe.training.evaluate import evaluate, show, test
-from aeprobe.training.instantiate import make_displays
-from aeprobe.training.loggers import make_loggers, require_loggers, writer
-from aeprobe.training.recorder import Recorder
-from aeprobe.training.trainer import make_trainer
+from aeprobe.training.build import BuiltStage, build
+from aeprobe.training.recorder import (
+    Display,
+    Recorder,
+    add_hparams,
+    make_loggers,
+    require_loggers,
+    write_scalars,
+    writer,
+)
+from aeprobe.training.trainer import make_trainer, shows_progress
 
 log = logging.getLogger("aeprobe")
 
@@ -170,3 +180,93 @@ def _claim(stage: BuiltStage, request: Request, device: torch.device) -> None:
         return directory.metrics
 
     directory.metrics = collectives.on_rank_zero(claim)
+
+
+def make_displays(stage: BuiltStage) -> list[Display]:
+    """Return what shows a stage, below `trainer.recorders`, new for each; none without `trainer.figures`."""
+    trainer, displays = stage.config.trainer, list[Display]()
+    first = stage.name in (Stage.autoencoder, stage.config.stage) and stage.settings is not None
+    for name, node in trainer.recorders.items() if trainer.figures else ():
+        display = nodes.build(node, f"trainer.recorders.{name}", Display)  # type: ignore[type-abstract]
+        display.begin(stage, images=first)  # of stage=all the first stage shows them
+        displays.append(display)
+    return displays
+
+
+def test(trainer: L.Trainer, stage: BuiltStage) -> Metrics:
+    """Measure the chosen checkpoint on the test set; return what metrics.json says of it."""
+    module, data, folder = stage.module, stage.data, stage.directory.checkpoints
+    final: dict[str, float] = {}
+    name = stage.ckpt.stem if stage.ckpt else "last"  # of a run that is looked at again
+    if stage.name == Stage.probe:
+        return {"checkpoint": name, "final": final}
+    if stage.settings is not None:
+        name = "best" if (folder / "best.ckpt").exists() else "last"
+        chosen = checkpoints.read(folder / f"{name}.ckpt")
+        module.load_state_dict(chosen["state_dict"])
+        row = stage.directory.metrics["epochs"][chosen["epoch"]]
+        final = {k: v for k, v in row.items() if k.startswith(("train/", "val/")) and not k.endswith("_last")}
+    trainer.test(module, data, verbose=False)
+    for tag, value in trainer.callback_metrics.items():
+        if tag.startswith("test/"):
+            persons = tag.removeprefix("test/") in module.test_metrics  # one of the person's own may be no number
+            if not persons and not math.isfinite(value):
+                raise AeprobeError(f"{tag} is {value}: {name}.ckpt gives no finite numbers for the test images")
+            final[tag] = value.item()
+    metric, output = module.of_each
+    values, source = torch.cat(module.test_outputs[output]).double(), data.source
+    complete = len(values) == len(data.splits["test"])
+    parts = source.parts.items() if complete else ()
+    return {
+        "checkpoint": name,
+        "final": final,
+        "test_parts": {f"test/{metric}/{part}": values[images].mean().item() for part, images in parts},
+        "remark": source.remark if parts else "",
+        **module.results(stage.seed),
+    }
+
+
+def evaluate(stage: BuiltStage, results: Metrics) -> Figures:
+    """Ask a finished module each evaluation, in the first process; add its numbers, and return its figures."""
+    results["evaluations"], results["higher_is_better"] = {}, stage.higher_is_better
+    figures: list[Figures] = []
+    if not (stage.evaluations and here().first):
+        return ()
+    data, module = stage.data, stage.module.eval().cpu()
+    data.to("cpu")
+    names, bar = Classes(data.source.noun, data.class_names), shows_progress(stage.config.trainer)
+    subject = Subject(module, data.splits, stage.seed, names, bar, stage.ckpt, data.source)
+    for name, evaluation in stage.evaluations.items():
+        with torch.no_grad():
+            findings = evaluation(subject)
+        results["evaluations"][name] = findings.numbers
+        results["final"] |= findings.final
+        better = findings.higher_is_better
+        results["higher_is_better"] |= {tag.removeprefix("test/"): better for tag in findings.final}
+        figures.append(evaluation.figures(findings))
+    return chain.from_iterable(figures)
+
+
+def show(
+    trainer: L.Trainer,
+    stage: BuiltStage,
+    recorder: Recorder,
+    displays: Sequence[Display],
+    results: Metrics,
+    figures: Figures,
+) -> None:
+    """Hand the results to TensorBoard and have the figures drawn; note what could not be shown."""
+    final, steps = results["final"], trainer.global_step if stage.settings else stage.steps
+    noted = stage.directory.noted
+    with noted("TensorBoard"):
+        write_scalars(trainer, {k: v for k, v in final.items() if k.startswith("test/")}, steps)
+    with noted("figures"):
+        stage.data.to("cpu")
+        for display in displays:
+            display.show(trainer, recorder, results, steps, figures)
+    with noted("hparams"):
+        if stage.settings:  # with or without figures: they are a sweep's table
+            add_hparams(trainer, stage, final, steps)
+    with noted("TensorBoard"):
+        for logger in trainer.loggers:
+            logger.finalize("success")

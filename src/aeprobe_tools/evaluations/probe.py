@@ -14,7 +14,7 @@ from tqdm import tqdm
 from aeprobe.data.datamodule import in_parts
 from aeprobe.data.sampler import labelled
 from aeprobe.evaluation import Evaluation, Figures, Findings, Subject
-from aeprobe.models import building
+from aeprobe.models import checkpoints
 from aeprobe_tools.figures.charts import DARK, GREY, ORANGE, PALE, Drawing, legend, panels
 from aeprobe_tools.figures.pca import fitted
 from aeprobe_tools.pages import BEYOND, Blocks, Table, Text
@@ -176,7 +176,7 @@ def _features(subject: Subject) -> Iterator[tuple[str, Callable[[Tensor], Array]
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(subject.seed)
-        random = building.BUILDERS[module.stage](dict(module.hparams)).encoder.eval()
+        random = checkpoints.BUILDERS[module.stage](dict(module.hparams)).encoder.eval()
     linear = fitted(subject.splits["train"].images, module.code_size)
     yield "codes", codes(module.encode)
     yield "pixels", lambda images: images.flatten(1).numpy().astype(np.float32)

@@ -26,7 +26,7 @@ from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
 from aeprobe.models.variational import VariationalAutoencoder
 from aeprobe.runs.metrics import Metrics
-from aeprobe.training.built import BuiltStage
+from aeprobe.training.build import BuiltStage
 from aeprobe.training.recorder import Display, Recorder
 from aeprobe_tools.figures import charts, pictures
 from aeprobe_tools.figures.charts import DPI, Drawing, History
