@@ -7,8 +7,7 @@ from torch import nn
 
 from aeprobe.data.datamodule import ImageDataset
 from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.networks import ACTIVATIONS, MLP, ConvAutoencoder, MLPAutoencoder
-from aeprobe.models.structure import structure
+from aeprobe.models.networks import ACTIVATIONS, MLP, ConvAutoencoder, MLPAutoencoder, structure
 from aeprobe_tools.figures.pictures import reconstruct
 
 WIDTHS = [784, 500, 200, 100, 30]

@@ -14,7 +14,7 @@ from images import write_folder
 from page_reader import made
 
 from aeprobe.runs import rundir
-from aeprobe.training import loggers
+from aeprobe.training import recorder
 from aeprobe_tools.figures import gallery, pictures
 from aeprobe_tools.figures.gallery import Gallery
 from aeprobe_tools.report import page as report
@@ -54,7 +54,7 @@ def test_every_figure_and_part_of_tensorboard_may_fail(monkeypatch: pytest.Monke
     monkeypatch.setattr(gallery.charts, "batch_accuracy", broken("accuracy"))
     for part in ("add_graph", "add_projector"):
         monkeypatch.setattr(gallery, part, broken(part))
-    monkeypatch.setattr(loggers, "hyperparameters", broken("hyperparameters"))
+    monkeypatch.setattr(recorder, "hyperparameters", broken("hyperparameters"))
     done = run_here(Path("run"), SHORT)
     for number, (stage, figure) in enumerate((("autoencoder", "pca_baseline"), ("classifier", "batch_accuracy"))):
         found, before = metrics(Path("run") / stage), seen[number]

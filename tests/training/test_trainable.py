@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from aeprobe.config.checks import UNFIT
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
-from aeprobe.models.optimization import Optimization
+from aeprobe.models.stage import Optimization
 
 OPTIMIZERS = sorted(
     f"torch.optim.{name}"

@@ -55,12 +55,9 @@ class ImageDataModule(L.LightningDataModule):
 
     Args:
         name: of the images.
-        root: a directory.
         val_size: training images held out by a permutation seeded with `split_seed`, or a share of them, below 1;
             with 0 the test set doubles as validation.
-        split_seed: chooses the held-out images.
-        batch_size: of training, of all processes together.
-        eval_batch_size: of validation and test, the same.
+        batch_size: of training, of all processes together; so is `eval_batch_size`, of validation and test.
         seed: the order of the training batches, with the epoch.
         augmentation: changes the training images, float (N, *shape) in [0, 1], anew in every epoch; one that has
             `epochs`, only in the first so many.

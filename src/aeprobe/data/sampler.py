@@ -87,12 +87,8 @@ class EpochBatches(Sampler[Tensor]):
     its first two samples, with a share of 0: they are waited for.
 
     Args:
-        size: number of samples in an epoch.
+        size: number of samples in an epoch; of fewer `images` it takes each repeatedly.
         batch: their number in a step of all processes together; the last batch may be smaller, or larger by one.
-        seed: of the order.
-        rank: this process.
-        world: number of processes.
-        images: their number, where it is below `size`: an epoch takes them repeatedly.
 
     Attributes:
         sizes: the number of samples in each step of all processes together, float64 (steps,).

@@ -7,11 +7,9 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, mse_loss
 
 from aeprobe.data.sampler import Batch
-from aeprobe.models.networks import Normalize
-from aeprobe.models.optimization import Optimization
+from aeprobe.models.networks import Structure, structure, tried
 from aeprobe.models.regularizers import Regularizer
-from aeprobe.models.stage import Measures, StageModule
-from aeprobe.models.structure import Structure, structure, tried
+from aeprobe.models.stage import Measures, Optimization, StageModule
 
 LOSS_NAMES = {
     "MSELoss": "MSE per pixel",
@@ -68,9 +66,7 @@ class Autoencoder(StageModule):
         regularizer: Regularizer | None = None,
         optimization: Optimization | None = None,
     ) -> None:
-        super().__init__()
-        self.shape = tuple(shape)
-        self.normalize = Normalize(mean, std)
+        super().__init__(shape, mean, std, optimization)
         self.encoder, self.decoder = network.get_submodule("encoder"), network.get_submodule("decoder")
         self.code_size = _size_of_code(self.encoder, self.decoder, self.shape)
         self.loss = loss or nn.MSELoss()
@@ -78,7 +74,6 @@ class Autoencoder(StageModule):
         self.regularizer = regularizer
         if regularizer is not None:
             regularizer.require_code(self.code_size)
-        self.optimization = optimization
 
     @property
     def loss_name(self) -> str:

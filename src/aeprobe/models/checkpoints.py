@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from aeprobe import nodes
 from aeprobe.errors import AeprobeError
 from aeprobe.files import write_atomically
-from aeprobe.models.autoencoder import Autoencoder
+from aeprobe.models.autoencoder import Autoencoder, BinaryCrossEntropy
 from aeprobe.models.classifier import Classifier
 from aeprobe.runs.metrics import find_checkpoint
 
 Node = dict[str, Any]
-OWN = "aeprobe.models.autoencoder.BinaryCrossEntropy"
-LOSSES = {"mse": "torch.nn.MSELoss", "bce": OWN, "l1": "torch.nn.L1Loss"}  # cross_entropy is the classifier's own
+LOSSES: dict[str, type[nn.Module]] = {"mse": nn.MSELoss, "bce": BinaryCrossEntropy, "l1": nn.L1Loss}
 Checkpoint = dict[str, Any]
 KEYS = {"stage", "state_dict", "hyper_parameters", "datamodule_hyper_parameters"}
 
@@ -78,14 +77,7 @@ def read(path: Path) -> Checkpoint:
 def restore(
     checkpoint: Checkpoint, path: Path, plugins: Sequence[str] = (), **training: Any
 ) -> Autoencoder | Classifier:
-    """Build the module that a checkpoint holds, in eval mode.
-
-    Args:
-        checkpoint: as `read` returned it.
-        path: of its file.
-        plugins: packages of which it may name classes, too.
-        training: further arguments of the module, of training alone.
-    """
+    """Build the module that a checkpoint, read from `path`, holds, in eval mode; `plugins` are trusted besides."""
     settings = checkpoint["hyper_parameters"]
     nodes.require_trusted(settings.items(), plugins, f"ckpt={path}")
     try:
@@ -120,13 +112,7 @@ def _completed(node: Mapping[str, Any], key: str, ends: Mapping[int, int], **fix
 def new_autoencoder(
     settings: Mapping[str, Any], mean_image: Callable[[], Tensor] | None = None, **training: Any
 ) -> Autoencoder:
-    """Build stage 1's module with new weights; `settings` are kept in its checkpoints.
-
-    Args:
-        settings: "module", "network" and "loss", which are nodes or words, "shape", "mean" and "std".
-        mean_image: computes the mean of the training images, for a network that starts at it.
-        training: further arguments, of training alone.
-    """
+    """Build stage 1's module with new weights, of settings that its checkpoints keep and arguments of training."""
     network: Any = nodes.build(settings["network"], "autoencoder.network", nn.Module)
     if mean_image is not None and getattr(network, "starts_at_mean", False):
         network.start_at(mean_image())
@@ -141,13 +127,7 @@ def new_autoencoder(
 
 
 def new_classifier(settings: Mapping[str, Any], encoder: nn.Module | None = None, **training: Any) -> Classifier:
-    """Build stage 2's module with a new head; `settings` are kept in its checkpoints.
-
-    Args:
-        settings: "network", "head" and "loss", which are nodes or words, and plain arguments of `Classifier`.
-        encoder: a trained one, of which a copy is taken; None: one with new weights.
-        training: further arguments, of training alone.
-    """
+    """Build stage 2's module with a new head, on a copy of a trained encoder, or one with new weights."""
     if encoder is None:
         new = nodes.build(settings["network"], "autoencoder.network", nn.Module).get_submodule("encoder")
     else:  # also with new weights: those of the head are drawn after them
@@ -165,8 +145,9 @@ def new_classifier(settings: Mapping[str, Any], encoder: nn.Module | None = None
 
 
 def _loss(settings: Mapping[str, Any], stage: str) -> nn.Module | None:
-    node = settings["loss"] if isinstance(settings["loss"], dict) else {"_target_": LOSSES.get(settings["loss"])}
-    return nodes.build_or_none(node, f"{stage}.loss", nn.Module)
+    if isinstance(loss := settings["loss"], dict):
+        return nodes.build(loss, f"{stage}.loss", nn.Module)
+    return LOSSES[loss]() if loss in LOSSES else None  # cross_entropy is the classifier's own
 
 
 def fresh(network: nn.Module) -> nn.Module:

@@ -11,10 +11,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from aeprobe.data.datamodule import ImageDataModule, in_parts
 from aeprobe.data.sampler import Batch, seeded_permutation
 from aeprobe.errors import AeprobeError
-from aeprobe.models.networks import MLP, GaussianNoise, Normalize, Standardize
-from aeprobe.models.optimization import Optimization
-from aeprobe.models.stage import Measures, StageModule
-from aeprobe.models.structure import Structure, evaluating, structure, tried
+from aeprobe.models.networks import MLP, GaussianNoise, Standardize, Structure, evaluating, structure, tried
+from aeprobe.models.stage import Measures, Optimization, StageModule
 from aeprobe.runs.metrics import REPORT_BATCH
 
 
@@ -59,9 +57,7 @@ class Classifier(StageModule):
         std: float = 1.0,
         optimization: Optimization | None = None,
     ) -> None:
-        super().__init__()
-        self.shape = tuple(shape)
-        self.normalize = Normalize(mean, std)
+        super().__init__(shape, mean, std, optimization)
         self.trains_encoder = trains_encoder
         self.encoder = encoder if trains_encoder else encoder.requires_grad_(False).eval()
         self.code_size = tried("encoder", encoder, self.shape)[1]
@@ -74,7 +70,6 @@ class Classifier(StageModule):
         self.head = nn.Sequential(*first, *(head if isinstance(head, MLP) else [head]))
         self.own_loss, self.loss_on = loss, loss_on
         self.register_buffer("class_weights", torch.ones(self.classes) if class_weights else None)
-        self.optimization = optimization
 
     @property
     def loss_name(self) -> str:

@@ -1,24 +1,82 @@
-"""The parts that the two stages' LightningModules share."""
+"""The parts that the two stages' LightningModules share, with their optimizers and schedules."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from math import nan
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from aeprobe.data.datamodule import PART, ImageDataModule
 from aeprobe.data.sampler import Batch
 from aeprobe.errors import AeprobeError
-from aeprobe.models.optimization import Optimization
-from aeprobe.models.structure import evaluating
+from aeprobe.models.networks import Normalize, evaluating
+from aeprobe.nodes import bound
 from aeprobe.processes.collectives import gather_in_sample_order
 
 ROUNDING = 1e-3  # by which a pixel may leave [0, 1], and by which two equal means may differ
+RATES = ("base_lr", "max_lr")  # of CyclicLR and OneCycleLR: one number for all groups of weights, or a list
+
+
+class Optimization:
+    """Makes a stage's optimizer and learning-rate schedule of nodes as in conf/optimizer and conf/scheduler.
+
+    A schedule counts optimizer steps or epochs, as its `interval` says; an argument that is "auto" becomes their
+    number in the whole training. So many batches of an epoch make a step as `accumulate` says.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        optimizer: Mapping[str, Any],
+        scheduler: Mapping[str, Any],
+        batches: int,
+        epochs: int,
+        accumulate: int = 1,
+        second_lr: float | None = None,  # of the second group of weights, if it is another than the first's
+    ) -> None:
+        self.stage, self.accumulate, self.second_lr = stage, accumulate, second_lr
+        self.interval = scheduler.get("interval", "epoch")
+        self.optimizer = bound(optimizer, f"{stage}.optimizer", Optimizer)
+        self.scheduler: partial[Any] | None = None
+        self.automatic: dict[str, Any] = {}
+        if scheduler["_target_"]:
+            plain = {key: value for key, value in scheduler.items() if key != "interval"}
+            self.scheduler = bound(plain, f"{stage}.scheduler", LRScheduler)
+            length = epochs if self.interval == "epoch" else -(-batches // accumulate) * epochs
+            self.automatic = {key: length for key, value in self.scheduler.keywords.items() if value == "auto"}
+
+    def configure(self, first: Iterable[nn.Parameter], second: Iterable[nn.Parameter] = ()) -> Any:
+        """Return the result of `configure_optimizers`, for one or two groups of weights."""
+        groups: list[Any] = [*first, *second]
+        if self.second_lr is not None:
+            groups = [{"params": [*first]}, {"params": [*second], "lr": self.second_lr}]
+        optimizer = self._make("optimizer", self.optimizer, groups)
+        if self.scheduler is None:
+            return optimizer
+        given = {**self.automatic}
+        rate_of_first, *others = (group["lr"] for group in optimizer.param_groups)
+        for key in RATES if others else ():  # a cycle's rates replace the optimizer's, in every group
+            if isinstance(rate := self.scheduler.keywords.get(key), int | float):
+                given[key] = [rate, *(rate * other / rate_of_first for other in others)]
+        scheduler = self._make("scheduler", self.scheduler, optimizer, **given)
+        # One that follows val/loss takes its steps in StageModule: Lightning would warn in an epoch without it.
+        schedule = {"scheduler": scheduler, "interval": self.interval, "reduce_on_plateau": False}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _make(self, key: str, made: "partial[Any]", *given: Any, **automatic: Any) -> Any:
+        """Make one of them; any error of its class becomes one line that names its key and it."""
+        try:
+            return made(*given, **automatic)
+        except Exception as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise AeprobeError(f"{self.stage}.{key} ({made.func.__name__}): {reason}") from error
 
 
 class Measures(NamedTuple):
@@ -30,32 +88,28 @@ class Measures(NamedTuple):
     of_each: dict[str, Tensor]  # by name: values for each sample
 
 
-class QuickModule(L.LightningModule):
-    """A LightningModule that notes the running hook, 44 times a step, without a search among its parameters."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
-
-class StageModule(QuickModule):
+class StageModule(L.LightningModule):
     """A LightningModule that can be trained by several processes with uneven parts of a batch."""
 
     stage: str
     measured: tuple[str, ...] = ("loss",)  # by validation and test, as means over samples
     of_each: tuple[str, str]  # a metric whose value for each test image is kept, and its name in `test_outputs`
-    optimization: Optimization | None  # None where nothing is trained
 
-    def __init__(self) -> None:
+    def __init__(self, shape: Sequence[int], mean: float, std: float, optimization: Optimization | None) -> None:
         super().__init__()
+        self.shape, self.normalize, self.optimization = tuple(shape), Normalize(mean, std), optimization
         self.val_metrics, self.test_metrics = MetricCollection({}), MetricCollection({})  # the person's own
         self.step_metrics: dict[str, Tensor] = {}  # the numbers of the last training step, on the device
         self.test_outputs: dict[str, list[Tensor]] = {}  # for each image; one tensor each once the test has ended
         names = [f"{split}_{name}" for split in ("val", "test") for name in self.measured]
         # A NaN stays one; the strategy "disable" would drop the weights (torchmetrics 1.9.0).
         self.means = nn.ModuleDict({name: MeanMetric(nan_strategy=nan) for name in names})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # Lightning notes the running hook, 44 times a step: a tenth of its time
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def add_metrics(self, metrics: Mapping[str, Metric]) -> None:
         """Measure the person's own metrics, by their names, on validation and test images too."""

@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aeprobe.config.schema import STAGES, Config
 from aeprobe.errors import AeprobeError
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A process among those of a run."""
 
     rank: int = 0  # counted from 0 over all machines
@@ -36,7 +35,7 @@ def launched() -> Place | None:
 
 
 def here() -> Place:
-    """Return this process's place, alone if nobody has started it with others."""
+    """Return the same; a process that was started alone is the first of one."""
     return launched() or Place()
 
 

@@ -91,12 +91,7 @@ class RunDirectory:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Keep train.log, and see to it that metrics.json tells how the run ended.
-
-        Raises:
-            AeprobeError: instead of whatever went wrong.
-            KeyboardInterrupt: a signal came.
-        """
+        """Keep train.log, tell in metrics.json how the run ended, and raise what failed as one line."""
         file = self.path / "train.log"
         self._log = handler = logging.FileHandler(file, encoding="utf-8") if self.writes else logging.NullHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -41,8 +41,8 @@ from aeprobe.evaluation import Evaluation, Subject
 from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.models.optimization import Optimization
 from aeprobe.models.regularizers import Regularizer
+from aeprobe.models.stage import Optimization
 from aeprobe.processes.launch import here
 from aeprobe.runs.metrics import SCHEMA, Metrics, find_checkpoint, read_metrics
 from aeprobe.runs.rundir import RunDirectory
@@ -150,11 +150,8 @@ def _settings_behind(ckpt: Path | None) -> Metrics | None:
 class Origin:
     """A checkpoint that a stage starts from, or goes on with; what a person typed must not contradict it.
 
-    Attributes:
-        settings: of its module.
-        data: the identity of its images.
-        other_data: the title of its images, where a person typed `data=` and means others; else None.
-        encoder_data: the title of the images that its encoder was trained on, if they were others.
+    `other_data` is the title of its images, where a person typed `data=` and means others; `encoder_data` that of
+    the images that its encoder was trained on, if they were others.
     """
 
     def __init__(self, path: Path, config: Config, typed: Mapping[str, str], trusted: Sequence[str]) -> None:

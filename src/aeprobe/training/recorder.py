@@ -282,7 +282,11 @@ class Recorder(L.Callback):
         self.epochs.append(self._row)
         self.epoch_steps.append(trainer.global_step)
         self.directory.write(epochs=self.epochs)
-        self._write_events(trainer)
+        first, last = [0, *self.epoch_steps][-2:]
+        series = {tag: values[first:last] for tag, values in self.steps.items() if tag != "step"}
+        for step, values in enumerate(zip(*series.values(), strict=True), start=first + 1):
+            write_scalars(trainer, dict(zip(series, values, strict=True)), step)
+        write_scalars(trainer, {tag: value for tag, value in self._row.items() if "/" in tag}, last)
         row = {k: v for k, v in self._row.items() if "/" in k and not k.endswith("_last")}
         epoch = f"epoch {self._row['epoch']}/{trainer.max_epochs}"
         log.info("%s %s  %s  %.1f s", self.name, epoch, numbers(row), self._row["seconds"])
@@ -308,14 +312,6 @@ class Recorder(L.Callback):
         for tag, curve in (series | {"train/lr": rates}).items():
             self.steps.setdefault(tag, []).extend(curve)
 
-    def _write_events(self, trainer: L.Trainer) -> None:
-        """Write an epoch to TensorBoard and the other loggers: its steps, then its row."""
-        first, last = [0, *self.epoch_steps][-2:]
-        series = {tag: values[first:last] for tag, values in self.steps.items() if tag != "step"}
-        for step, row in enumerate(zip(*series.values(), strict=True), start=first + 1):
-            write_scalars(trainer, dict(zip(series, row, strict=True)), step)
-        write_scalars(trainer, {k: v for k, v in self.epochs[-1].items() if "/" in k}, last)
-
 
 class Display(L.Callback):
     """A callback below `trainer.recorders`: it keeps something while a stage trains, and shows it after the test.
@@ -324,23 +320,13 @@ class Display(L.Callback):
     """
 
     def begin(self, stage: BuiltStage, images: bool) -> None:
-        """Look at a stage before it is trained, while its data are still images.
-
-        Args:
-            stage: whose `directory` notes what fails meanwhile.
-            images: whether to show the images themselves too; not where another stage of the run does.
-        """
+        """Look at a stage before it is trained, while its data are images, to be shown too if `images` is true."""
 
     @abstractmethod
     def show(
         self, trainer: L.Trainer, recorder: Recorder, results: Metrics, step: int, more: Figures = ()
     ) -> None:
-        """Show the stage, in every process.
+        """Show the tested stage, in every process: its rows and curves, what metrics.json says, and more.
 
-        Args:
-            trainer: after its test.
-            recorder: with the rows and curves of the training.
-            results: what metrics.json says of the test.
-            step: optimizer steps that made the weights.
-            more: figures of what was evaluated.
+        `step` optimizer steps made the weights; `more` are the figures of what was evaluated.
         """

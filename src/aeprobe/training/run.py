@@ -64,11 +64,7 @@ class Result(NamedTuple):
 
 
 def run(request: Request) -> Result:
-    """Run the stages that the configuration names.
-
-    Raises:
-        AeprobeError: the input is wrong (nothing was written), or training failed (metrics.json says so).
-    """
+    """Run the stages that the configuration names."""
     config, settings, result = request.config, request.config.trainer, Result({}, [])
     with collectives.processes(settings):
         aeprobe.runtime.threads(settings.threads, settings.devices)
@@ -92,7 +88,7 @@ def run(request: Request) -> Result:
 
 
 def _run_stage(name: str, request: Request, directory: RunDirectory) -> None:
-    """Train and test one stage."""
+    """Train, test, evaluate and show one stage; what could not be shown is noted."""
     started = time.perf_counter()
     stage = build(name, request.config, request.overrides, directory, request.resume)
     recorder, displays = Recorder(directory, name), make_displays(stage)
@@ -119,7 +115,19 @@ def _run_stage(name: str, request: Request, directory: RunDirectory) -> None:
         drawing = time.perf_counter()
         times = seconds | {"total": drawing - total, "figures": None}
         directory.write(status="completed", seconds=times, not_drawn=None, **results)
-        show(trainer, stage, recorder, displays, results, figures)
+        final, steps = results["final"], trainer.global_step if stage.settings else stage.steps
+        with directory.noted("TensorBoard"):
+            write_scalars(trainer, {k: v for k, v in final.items() if k.startswith("test/")}, steps)
+        with directory.noted("figures"):
+            stage.data.to("cpu")
+            for display in displays:
+                display.show(trainer, recorder, results, steps, figures)
+        with directory.noted("hparams"):
+            if stage.settings:  # with or without figures: they are a sweep's table
+                add_hparams(trainer, stage, final, steps)
+        with directory.noted("TensorBoard"):
+            for logger in trainer.loggers:
+                logger.finalize("success")
         ended = time.perf_counter()
         times |= {"total": ended - total, "figures": ended - drawing if displays else 0.0}
         with directory.noted("metrics.json"):  # a full disk: what it says already is enough
@@ -245,28 +253,3 @@ def evaluate(stage: BuiltStage, results: Metrics) -> Figures:
         results["higher_is_better"] |= {tag.removeprefix("test/"): better for tag in findings.final}
         figures.append(evaluation.figures(findings))
     return chain.from_iterable(figures)
-
-
-def show(
-    trainer: L.Trainer,
-    stage: BuiltStage,
-    recorder: Recorder,
-    displays: Sequence[Display],
-    results: Metrics,
-    figures: Figures,
-) -> None:
-    """Hand the results to TensorBoard and have the figures drawn; note what could not be shown."""
-    final, steps = results["final"], trainer.global_step if stage.settings else stage.steps
-    noted = stage.directory.noted
-    with noted("TensorBoard"):
-        write_scalars(trainer, {k: v for k, v in final.items() if k.startswith("test/")}, steps)
-    with noted("figures"):
-        stage.data.to("cpu")
-        for display in displays:
-            display.show(trainer, recorder, results, steps, figures)
-    with noted("hparams"):
-        if stage.settings:  # with or without figures: they are a sweep's table
-            add_hparams(trainer, stage, final, steps)
-    with noted("TensorBoard"):
-        for logger in trainer.loggers:
-            logger.finalize("success")

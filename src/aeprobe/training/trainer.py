@@ -25,7 +25,6 @@ from aeprobe.processes.collectives import unavailable
 from aeprobe.training.build import BuiltStage
 from aeprobe.training.instantiate import limited
 
-NOTHING: AbstractContextManager[None] = nullcontext()
 log = logging.getLogger("aeprobe")
 
 
@@ -116,9 +115,11 @@ def _moved(state: Any, old: str, new: str) -> Any:
 class Unprofiled(PassThroughProfiler):
     """Measures nothing, at no cost: Lightning's makes a context from a generator, a hundred times a step."""
 
+    nothing: AbstractContextManager[None] = nullcontext()
+
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
         """Return a context that does nothing."""
-        return NOTHING
+        return self.nothing
 
 
 class UnevenBatchDDP(DDPStrategy):
@@ -144,11 +145,7 @@ def shows_progress(settings: TrainerConfig) -> bool:
 
 
 def make_trainer(stage: BuiltStage, callbacks: Sequence[Callback]) -> L.Trainer:
-    """Return a Trainer for one stage, with these callbacks besides those that every run has.
-
-    Raises:
-        AeprobeError: this machine has no such accelerator, not so many devices, or no such precision on them.
-    """
+    """Return a Trainer for one stage, with these callbacks besides those that every run has."""
     settings, own, directory = stage.config.trainer, stage.settings, stage.directory
     for split in ("val", "test") if own else ("test",):
         batches = -(-len(stage.data.splits[split]) // stage.data.eval_batch_size)

@@ -11,7 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.models.structure import Structure
+from aeprobe.models.networks import Structure
 from aeprobe_tools.figures.charts import DARK, DPI, GREY, PALE, Drawing
 
 SPACE = 92  # pixels from one layer's middle to the next

@@ -21,7 +21,7 @@ from aeprobe.data.sampler import evenly_spaced, seeded_permutation
 from aeprobe.data.sources import DIGITS, NO_LABEL, Classes
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.classifier import Classifier
-from aeprobe.models.structure import evaluating
+from aeprobe.models.networks import evaluating
 from aeprobe.models.variational import VariationalAutoencoder
 from aeprobe_tools.figures import charts
 from aeprobe_tools.figures.charts import DARK, DPI, MOST_WORDS, ORANGE, PALE, Array, Drawing
