@@ -11,6 +11,11 @@ class AeprobeError(Exception):
     """An expected failure: its text is one line that says what is wrong, what was given and what to do."""
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or its class's name where it has none."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def tell(text: str) -> None:
     """Print one line for an expected failure on standard error."""
     sys.stdout.flush()

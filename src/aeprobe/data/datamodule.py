@@ -106,17 +106,13 @@ class ImageDataModule(L.LightningDataModule):
         test_images, test_labels, test_files = checked(self.source, "test")
         if test_images.shape[1:] != self.shape or [*self.source.class_names] != self.class_names:
             raise AeprobeError(
-                f"data.source ({type(self.source).__name__}): its training images are {self.shape} of "
-                f"{len(self.class_names)} named classes, its test images {tuple(test_images.shape[1:])} of "
-                f"{len(self.source.class_names)}: they must agree"
+                f"data.source={type(self.source).__name__}: shape or classes differ in train and test"
             )
         count, held_out = len(images), self.val_size
         if isinstance(held_out, float):
             held_out = round(held_out * count)
         if not 0 <= held_out < count:
-            raise AeprobeError(
-                f"data.val_size={held_out}: {self.root} has {count} training images; hold out fewer, 0 or more"
-            )
+            raise AeprobeError(f"data.val_size={held_out}: must be below {count}, the images of {self.root}")
         order = seeded_permutation(count, self.split_seed, "validation")
         train, val = order[held_out:].sort().values, order[:held_out].sort().values
         test = ImageDataset(test_images, test_labels)

@@ -96,10 +96,7 @@ class ImageFolder(Source):
         self.class_names = [*map(printable, filter(None, names))]
         pictures = _pictures(folder, names)
         if empty := {*range(len(names))} - {label for _, label in pictures}:
-            raise AeprobeError(
-                f"data: {folder / names[min(empty)]} has no picture (of {' '.join(ENDS)}): give a folder with a "
-                "subfolder of pictures for each class, or with pictures alone, without labels"
-            )
+            raise AeprobeError(f"data: {folder / names[min(empty)]} has no picture (of {' '.join(ENDS)})")
         if folder == train:
             if strange := {*_classes(test)} - {*names}:
                 raise AeprobeError(f"data: {test / min(strange)} is of a class that train does not have")

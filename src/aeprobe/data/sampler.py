@@ -46,9 +46,7 @@ def labelled(labels: Tensor, count: int, seed: int, key: str = "data.labels") ->
     places = (labels >= 0).nonzero().squeeze(1)
     classes, owners, sizes = labels[places].unique(return_inverse=True, return_counts=True)
     if not 0 < len(classes) <= count:
-        raise AeprobeError(
-            f"{key}={count}: the labels have {len(classes)} classes: give one image of each or more"
-        )
+        raise AeprobeError(f"{key}={count}: the labels have {len(classes)} classes: give one image of each")
     share, rest = divmod(count, len(classes))
     order = seeded_permutation(len(classes), seed, "larger classes")
     more = order[sizes[order] > share][:rest]  # of the classes that have one more

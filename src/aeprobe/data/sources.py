@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aeprobe.errors import AeprobeError
+from aeprobe.errors import AeprobeError, first_line
 
 NO_LABEL = -1  # of an image whose class is not known
 MOST_CLASSES = 2**12  # their confusion matrix takes 134 MB
@@ -66,7 +66,7 @@ def checked(source: Source, split: str) -> tuple[Tensor, Tensor, dict[str, Ident
     except AeprobeError:
         raise
     except Exception as error:  # of any kind, from a class of somebody's own
-        raise AeprobeError(f"{name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+        raise AeprobeError(f"{name}: {type(error).__name__}: {first_line(error)}") from error
     right = isinstance(images, Tensor) and images.dtype == torch.uint8 and images.ndim == 4 and images.numel()
     if labels is not None and right:
         right = isinstance(labels, Tensor) and labels.dtype == torch.int64 and labels.shape == images.shape[:1]

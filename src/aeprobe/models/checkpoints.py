@@ -18,7 +18,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 
 from aeprobe import nodes
-from aeprobe.errors import AeprobeError
+from aeprobe.errors import AeprobeError, first_line
 from aeprobe.files import write_atomically
 from aeprobe.models.autoencoder import Autoencoder, BinaryCrossEntropy
 from aeprobe.models.classifier import Classifier
@@ -66,11 +66,8 @@ def read(path: Path) -> Checkpoint:
     if not isinstance(content, dict) or not content.keys() >= KEYS or content["stage"] not in [*BUILDERS]:
         raise AeprobeError(f"ckpt={path}: is a checkpoint, but not one of this project's stages")
     for name, weight in content["state_dict"].items():
-        if bad := int((~weight.isfinite()).sum()):
-            raise AeprobeError(
-                f"ckpt={path}: its weight {name} is not finite in {bad} of {weight.numel()} numbers; use another "
-                "checkpoint"
-            )
+        if n := int((~weight.isfinite()).sum()):
+            raise AeprobeError(f"ckpt={path}: its weight {name} is not finite in {n} of {weight.numel()} numbers")
     return content
 
 
@@ -84,8 +81,9 @@ def restore(
         module = BUILDERS[checkpoint["stage"]](settings, **training)
         module.load_state_dict(checkpoint["state_dict"], strict=True)
     except Exception as error:  # settings that are not the project's can end in any
-        reason = str(error).partition("\n")[0]
-        raise AeprobeError(f"ckpt={path}: its weights do not fit {settings!s:.500} ({reason:.200})") from error
+        raise AeprobeError(
+            f"ckpt={path}: its weights do not fit {settings!s:.500} ({first_line(error):.200})"
+        ) from error
     return module.eval()
 
 

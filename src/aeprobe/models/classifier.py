@@ -103,10 +103,8 @@ class Classifier(StageModule):
         """Raise AeprobeError where images have no labels, or the head has fewer outputs than there are classes."""
         data.require_labels(*(splits or data.splits))
         if data.classes > self.classes:
-            raise AeprobeError(
-                f"classifier.head has {self.classes} outputs, but the labels go up to {data.classes - 1}: "
-                f"give it {data.classes} outputs or more"
-            )
+            largest = data.classes - 1
+            raise AeprobeError(f"classifier.head has {self.classes} outputs, but the labels go up to {largest}")
 
     def prepare(self, data: ImageDataModule, trains: bool) -> None:
         """Take what training needs of the images, whose place the codes of an encoder that never changes take."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aeprobe.data.datamodule import as_pixels
+from aeprobe.errors import first_line
 
 SILENT = (nn.Flatten, nn.Unflatten, nn.Identity)  # change no number
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
@@ -272,8 +273,7 @@ def tried(name: str, network: nn.Module, size: tuple[int, ...]) -> tuple[int, ..
     try:
         return tuple(output_of(network, size).shape)
     except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"the {name} does not take {(2, *size)}: {reason}") from error
+        raise ValueError(f"the {name} does not take {(2, *size)}: {first_line(error)}") from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from aeprobe.data.datamodule import PART, ImageDataModule
 from aeprobe.data.sampler import Batch
-from aeprobe.errors import AeprobeError
+from aeprobe.errors import AeprobeError, first_line
 from aeprobe.models.networks import Normalize, evaluating
 from aeprobe.nodes import bound
 from aeprobe.processes.collectives import gather_in_sample_order
@@ -75,8 +75,7 @@ class Optimization:
         try:
             return made(*given, **automatic)
         except Exception as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise AeprobeError(f"{self.stage}.{key} ({made.func.__name__}): {reason}") from error
+            raise AeprobeError(f"{self.stage}.{key} ({made.func.__name__}): {first_line(error)}") from error
 
 
 class Measures(NamedTuple):
@@ -165,10 +164,8 @@ class StageModule(L.LightningModule):
                 batch = torch.cat([images] * times), torch.cat([labels] * times)
                 losses.append(module.measures(batch).means["loss"].double().item())
             except Exception as error:  # whatever a person's own ends in
-                reason = str(error).partition("\n")[0] or type(error).__name__
-                raise AeprobeError(
-                    f"{self.stage}.loss: does not fit the {self.stage}: {reason} (expected a mean over images)"
-                ) from error
+                what = f"{self.stage}.loss: does not fit the {self.stage}"
+                raise AeprobeError(f"{what}: {first_line(error)}") from error
         once, twice = torch.tensor(losses, dtype=torch.float64)
         if not torch.isclose(once, twice, rtol=ROUNDING, atol=1e-6, equal_nan=True):
             raise AeprobeError(

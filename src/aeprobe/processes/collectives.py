@@ -18,7 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from aeprobe.config.schema import TrainerConfig
-from aeprobe.errors import AeprobeError, tell
+from aeprobe.errors import AeprobeError, first_line, tell
 
 T = TypeVar("T")
 LIMIT = timedelta(hours=1)  # that a process waits for the others: the first one alone reads, and draws figures
@@ -43,7 +43,7 @@ def processes(settings: TrainerConfig) -> Iterator[None]:
         if dist.get_rank():  # the first tells the same, and ends all, unless it is another's error
             if isinstance(error, Exception):
                 time.sleep(2)
-                tell(f"process {dist.get_rank()} of {dist.get_world_size()}: {str(error).partition(chr(10))[0]}")
+                tell(f"process {dist.get_rank()} of {dist.get_world_size()}: {first_line(error)}")
             sys.stdout.flush()
             os._exit(1)
         for child in getattr(strategy.launcher, "procs", []):

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from aeprobe.config.overrides import literal
-from aeprobe.errors import AeprobeError
+from aeprobe.errors import AeprobeError, first_line
 from aeprobe.files import finite, write_atomically
 from aeprobe.paths import absolute
 from aeprobe.runs.metrics import Metrics
@@ -110,7 +110,7 @@ class RunDirectory:
                 place, status = error.filename or self.path, "interrupted"
                 what = f"{place}: cannot be written ({error.strerror}); make room, then resume="
             elif not isinstance(error, AeprobeError):
-                what = f"{type(error).__name__}: {what.partition(chr(10))[0]}"
+                what = f"{type(error).__name__}: {first_line(error)}"
                 told = f" (unexpected; the traceback is in {file})"
             self._write_log(f"error: {what}", None if isinstance(error, AeprobeError) else error)
             with suppress(OSError):  # a full disk: metrics.json stays as it was after the last whole epoch
@@ -145,10 +145,7 @@ def require_unused(path: Path) -> None:
     for entry in sorted(path.rglob("*")):
         if not entry.is_dir() and not entry.name.startswith(BEFORE_METRICS):
             held = "a run" if any(path.rglob("metrics.json")) else entry.relative_to(path).as_posix()
-            raise AeprobeError(
-                f"{path} already holds {held}: a new run needs a directory that is new or empty; choose another "
-                "hydra.run.dir=, or sweep= for a multirun"
-            )
+            raise AeprobeError(f"{path} already holds {held}: choose another hydra.run.dir=, or sweep= with -m")
 
 
 def discard_unused(path: Path) -> None:

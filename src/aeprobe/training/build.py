@@ -178,9 +178,7 @@ class Origin:
             if isinstance(wanted, list) and isinstance(had, list) and len(wanted) == len(had):
                 wanted = [before if now == "auto" else now for now, before in zip(wanted, had, strict=True)]
             if place in fixed and wanted != had:
-                raise AeprobeError(
-                    f"{override}: the checkpoint {path} was trained with {key}={had}; drop the override"
-                )
+                raise AeprobeError(f"{override}: the checkpoint {path} was trained with {key}={had}")
 
     def restore(self, **training: Any) -> Any:
         """Return the checkpoint's module, in eval mode; with arguments of training, to go on with it."""
@@ -339,10 +337,8 @@ def _build_data(
     if same:
         data.require_files(same.data["files"], same.path)
     if origin and [*data.shape] != [*(shape := origin.settings["shape"])]:
-        raise AeprobeError(
-            f"data={data.name}: its images are {data.shape}, but the encoder of {origin.path} takes "
-            f"{tuple(shape)} (channels, height, width)"
-        )
+        needs = f"the encoder of {origin.path} takes {tuple(shape)} (channels, height, width)"
+        raise AeprobeError(f"data={data.name}: its images are {data.shape}, but {needs}")
     return data
 
 

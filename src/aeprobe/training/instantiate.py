@@ -37,9 +37,7 @@ def make_callbacks(config: Config, stage: str, data: ImageDataModule) -> list[Ca
             mode, right = getattr(callback, "mode", None), objective.mode(config, stage, monitor)
             if mode in ("min", "max") and mode != right:
                 best = "highest" if right == "max" else "lowest"
-                raise AeprobeError(
-                    f"{key}.mode={mode}: {monitor} is best where it is {best}; leave mode out, or give {right}"
-                )
+                raise AeprobeError(f"{key}.mode={mode}: {monitor} is best where it is {best}; leave mode out")
         made.append(callback)
     return made
 
@@ -68,9 +66,7 @@ def _require_begun(key: str, average: WeightAveraging, stage: str, config: Confi
     after = any(average.should_update(epoch_idx=epoch) for epoch in range(epochs))
     told = getattr(average, "update_starting_at_epoch", None) or 0
     if told >= epochs or (first is None and not after):
-        raise AeprobeError(
-            f"{key}: the average would never begin in {epochs} epochs of {steps} steps; let it begin sooner"
-        )
+        raise AeprobeError(f"{key}: the average would never begin in {epochs} epochs of {steps} steps")
     if first is not None and first < told * steps:
         raise AeprobeError(
             f"{key}.update_starting_at_epoch={told}: delays nothing, since the average begins at step {first}; "
@@ -91,8 +87,7 @@ def limited(split: str, batches: int, limit: float | None) -> int:
     number = int(limit * batches) if isinstance(limit, float) else min(limit, batches)
     if not number:  # Lightning says so late, of the test set after the training
         raise AeprobeError(
-            f"trainer.limit_{split}_batches={limit}: less than one of {batches} batches in the {split} split; "
-            "give 1 for one batch, 1.0 for all"
+            f"trainer.limit_{split}_batches={limit}: less than one of {batches} batches in the {split} split"
         )
     return number
 

@@ -68,9 +68,7 @@ def make_loggers(stage: BuiltStage, events: Logger) -> list[Logger]:
         ours["tracking_uri"] = f"sqlite:///{directory.path.absolute() / 'mlflow.db'}"  # as MLflow calls it
         if earlier := before.get(name):
             if not re.fullmatch(r"[\w-]{1,80}", str(earlier)):  # it becomes a part of a path
-                raise AeprobeError(
-                    f"{directory.path / 'metrics.json'}: loggers.{name}={earlier}: is no run's name"
-                )
+                raise AeprobeError(f"{directory.path}: loggers.{name}={earlier}: is no run's name")
             ours |= {"run_id": earlier, "id": earlier}  # as MLflow and as Weights & Biases call it
             ours["version"] = int(earlier) if earlier.isdecimal() else earlier  # as Lightning's own loggers do
         made[name] = nodes.build(node, f"logger.{name}", Logger, **ours)  # type: ignore[type-abstract]
