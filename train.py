@@ -9,7 +9,7 @@ try:
     import hydra
     from omegaconf import DictConfig
 
-    from aeprobe.cli import main as cli
+    from aeprobe.cli import train as cli
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error.name} is not installed: run `make setup`, then `source .venv/bin/activate`")
 except KeyboardInterrupt:  # later ones are told by `cli.run`

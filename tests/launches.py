@@ -92,8 +92,8 @@ def patched(original):
 for module in (Autoencoder, Classifier):
     module.training_step = patched(module.training_step)
 {before}
-from aeprobe.cli import main, train
-sys.exit(main.run(train.composed))
+from aeprobe.cli import train
+sys.exit(train.run(train.composed))
 """
 
 

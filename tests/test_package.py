@@ -49,7 +49,7 @@ def test_all_works_from_the_wheel_in_an_empty_directory(tmp_path: Path) -> None:
     assert metrics(empty / "run" / "classifier")["seed"] == 7
     shutil.copytree(site / "aeprobe" / "conf", empty / "whole")
     (empty / "whole" / "experiment" / "other.yaml").write_text("# @package _global_\nseed: 8\n")
-    shown = aeprobe("train", "--config-path", "whole", "--cfg", "job", "experiment=other")
+    shown = aeprobe("train", "--config-path", str(empty / "whole"), "--cfg", "job", "experiment=other")
     assert "seed: 8" in shown.splitlines()
     digit = Image.new("L", (200, 200), "white")
     ImageDraw.Draw(digit).line([(60, 40), (140, 40), (90, 170)], fill="black", width=12)

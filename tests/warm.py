@@ -70,7 +70,7 @@ def serve(path: str) -> None:
     """Forks a process for each connection until standard input ends."""
     from hydra.core.plugins import Plugins
 
-    import aeprobe.cli.main
+    import aeprobe.cli.train
     import aeprobe.training.run  # noqa: F401
     import aeprobe_tools.evaluations.denoising
     import aeprobe_tools.report.page

@@ -10,12 +10,7 @@ COMMANDS = {
     "report": ("aeprobe_tools.report.page", "main", "RUN …", "one page from finished runs"),
     "probe": ("aeprobe.cli.train", "probe", "RUN", "simple classifiers on the codes, with few labels and many"),
     "predict": ("aeprobe_tools.use.predict", "main", "RUN PICTURES …", "what a run says of pictures: which digit"),
-    "export": (
-        "aeprobe_tools.use.export",
-        "main",
-        "RUN [-o DIR]",
-        "a run as ONNX and torch.export files, checked",
-    ),
+    "export": ("aeprobe_tools.use.export", "main", "RUN [-o DIR]", "a run as ONNX and torch.export files"),
     "encode": ("aeprobe_tools.use.codes", "encode_command", "RUN IMAGES … -o codes.npz", "images as codes"),
     "decode": ("aeprobe_tools.use.codes", "decode_command", "RUN codes.npz -o DIR", "codes as pictures"),
     "playground": ("aeprobe_tools.use.playground", "main", "RUN", "one page to draw on and play with"),

@@ -7,7 +7,7 @@ import aeprobe.runtime  # noqa: F401
 import pytest
 from conftest import run_here, train
 
-from aeprobe.cli.main import checked
+from aeprobe.cli.train import checked
 from aeprobe.errors import AeprobeError
 
 SMALL = ("data=folder", "data.val_size=20", "trainer.figures=false", "trainer.limit_epochs=1")

@@ -10,7 +10,7 @@ import pytest
 from conftest import REPO, TINY, TYPED, metrics, only, train
 from hydra import compose, initialize_config_dir
 
-from aeprobe.cli.main import _say_result, override
+from aeprobe.cli.train import _say_result, override
 from aeprobe.config.checks import validate
 from aeprobe.paths import typed_command
 

@@ -1,6 +1,7 @@
 """The runs of Python and notebooks: those of the command line, each in a process of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,15 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-
-from aeprobe.cli.failures import one_line
-from aeprobe.cli.main import checked
-from aeprobe.cli.resume import resume
-from aeprobe.config.overrides import argument
 from aeprobe.config.schema import STAGES
 from aeprobe.errors import AeprobeError
-from aeprobe.paths import CONF, absolute
+from aeprobe.paths import absolute
 from aeprobe.runs.metrics import Metrics, read_metrics
 
 
@@ -47,34 +42,12 @@ class Run(os.PathLike[str]):
 
 
 def train(overrides: Sequence[str]) -> Run:
-    """Train as `aeprobe.train` says."""
+    """Run the command line, show its output here, pass Ctrl-C on to it once, and wait for it: `aeprobe.train`."""
     if wrong := next((one for one in overrides if one.startswith("-")), None):
         raise AeprobeError(f"{wrong}: aeprobe.train has one run, and takes KEY=VALUE: type it on the command line")
-    try:
-        arguments = checked(overrides)
-        if any(one.startswith("resume=") for one in arguments):
-            directory = absolute(resume(arguments).directory)
-        else:
-            with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
-                cfg = compose("config", arguments, return_hydra_config=True)
-            directory = absolute(cfg.hydra.run.dir)
-            arguments = [one for one in arguments if not one.startswith("hydra.run.dir=")]
-            arguments.append(argument("hydra.run.dir", str(directory)))
-    except Exception as error:
-        raise AeprobeError(one_line(error)) from (None if isinstance(error, AeprobeError) else error)
-    _run_child(arguments)
-    return Run(directory)
-
-
-def _run_child(arguments: Sequence[str]) -> None:
-    """Run the command line, show its output here, pass Ctrl-C on to it once, and wait for it.
-
-    Raises:
-        AeprobeError: it failed; the child's own line.
-        KeyboardInterrupt: it was interrupted; the line to go on.
-    """
+    here = Path.cwd()
     child = subprocess.Popen(  # noqa: S603 - no shell
-        [sys.executable, "-m", "aeprobe", "train", *arguments],
+        [sys.executable, "-m", "aeprobe", "train", *overrides],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -83,14 +56,16 @@ def _run_child(arguments: Sequence[str]) -> None:
         start_new_session=True,  # else a terminal, or Jupyter, would interrupt it a second time
     )
     assert child.stdout
-    error, interrupted, status = "", False, None
+    directory, error, interrupted, status = "", "", False, None
     while status is None:
         try:
             for line in child.stdout:
                 if line.startswith("error: "):
                     error = line.removeprefix("error: ").strip()
-                else:
-                    print(line, end="", flush=True)
+                    continue
+                print(line, end="", flush=True)
+                if told := re.match("run directory: (.+)|(.+) is completed: nothing is left to do", line):
+                    directory = told[1] or told[2]
             status = child.wait()
         except KeyboardInterrupt:
             if not interrupted:
@@ -100,3 +75,4 @@ def _run_child(arguments: Sequence[str]) -> None:
         raise KeyboardInterrupt(error)
     if status:
         raise AeprobeError(error or f"its process ended with {status}")
+    return Run(absolute(here / directory))

@@ -11,7 +11,11 @@ from aeprobe.config.checks import config_error, no_such_key
 from aeprobe.errors import AeprobeError, tell
 
 FULL_ERROR, OURS = "HYDRA_FULL_ERROR", "AEPROBE_FULL_ERROR"
-WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1" and OURS not in os.environ  # the person's own choice
+
+
+def wants_traceback() -> bool:
+    """Tell if the person has set Hydra's variable, not this process."""
+    return os.environ.get(FULL_ERROR) == "1" and OURS not in os.environ
 
 
 def hydra_raises() -> None:
@@ -19,7 +23,7 @@ def hydra_raises() -> None:
 
     A launcher's processes inherit that: the second variable tells them that it is not the person's.
     """
-    if not WANTS_TRACEBACK:
+    if not wants_traceback():
         os.environ[FULL_ERROR] = os.environ[OURS] = "1"
 
 

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,11 +25,6 @@ from aeprobe.paths import typed_command
 from aeprobe.processes import launch
 from aeprobe.runs.metrics import Metrics, find_checkpoint, read_metrics
 
-EXTRAS = {
-    "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
-    "hydra/launcher=slurm": "hydra_plugins.hydra_submitit_launcher",
-    "search=optuna": "optuna",
-}
 EARLIER = {
     "completed": "completed before, with the same settings",
     "interrupted": "was interrupted, goes on",
@@ -43,13 +37,9 @@ class OtherRunError(AeprobeError):
 
 
 class Multirun(Callback):
-    """Looks at a multirun before Hydra makes its directory.
+    """Looks at a multirun before Hydra makes its directory."""
 
-    Attributes:
-        directory: of the jobs of this command; None where it is no multirun.
-    """
-
-    directory: ClassVar[Path | None] = None
+    directory: ClassVar[Path | None] = None  # of the jobs of this command; None where it is no multirun
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse jobs that cannot be run, or be compared by a search, together; nothing is written then."""
@@ -65,19 +55,6 @@ class Multirun(Callback):
             sys.exit(1)
         with suppress(OmegaConfBaseException):  # a name that cannot be
             Multirun.directory = Path(config.hydra.sweep.dir)
-
-
-def require_extras(arguments: Sequence[str]) -> None:
-    """Refuse a search that is no multirun, and a launcher or a search whose packages are not installed."""
-    search = [argument for argument in arguments if argument.startswith("search=")]
-    if search and not {"-m", "--multirun"} & {*arguments}:
-        raise AeprobeError(f"{search[0]}: a search has many runs: {typed_command()} -m {search[0]} sweep=NAME")
-    for argument, package in EXTRAS.items():
-        if argument in arguments and find_spec(package) is None:
-            raise AeprobeError(
-                f"{argument}: {package.removeprefix('hydra_plugins.')} is not installed: .venv/bin/python -m pip "
-                "install --constraint constraints.txt --editable '.[sweep,slurm,optuna]'"
-            )
 
 
 def require_one_process(strategy: str) -> None:
