@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from aeprobe.config.settings import fingerprint
+from aeprobe.config.schema import fingerprint
 from aeprobe_tools.report import comparison
 from aeprobe_tools.results.stage_run import StageRun, gather, spread
 

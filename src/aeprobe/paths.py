@@ -8,8 +8,6 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from aeprobe.errors import AeprobeError
-
 PACKAGE = Path(__file__).parent
 SHIPPED = (PACKAGE / "conf").is_dir()  # in a wheel; a checkout has its own conf/ and train.py
 CONF = PACKAGE / "conf" if SHIPPED else PACKAGE.parents[1] / "conf"
@@ -20,20 +18,8 @@ PATHS = ("outputs", "ckpt", "resume", "data.root", "hydra.run.dir", "hydra.sweep
 
 
 def home(path: str) -> str:
-    """Return the same path, with the home directory for a leading `~` or `~user`, as a shell has it.
-
-    >>> home("./~/runs")  # a folder of that name
-    './~/runs'
-    """
-    if not path.startswith("~"):
-        return path
-    try:
-        return str(Path(path).expanduser())
-    except RuntimeError:
-        user = path.partition("/")[0]
-        raise AeprobeError(
-            f"{path}: {user} is no home directory on this machine; for a folder of that name write ./{path}"
-        ) from None
+    """Return the same path, with the home directory for a leading `~` or `~user`, as a shell has it."""
+    return str(Path(os.path.expanduser(path))) if path.startswith("~") else path  # noqa: PTH111 - ~nobody stays
 
 
 def typed_command(name: str = "train") -> str:

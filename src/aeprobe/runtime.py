@@ -20,25 +20,17 @@ torch.set_flush_denormal(True)
 CHOICE = torch.get_num_threads()  # torch's, before a job of this process has typed another number
 DIVIDED = "OMP_NUM_THREADS" in os.environ  # by torchrun or joblib, or it was typed: it is that of each process
 
-
-def _import_torchvision() -> None:
-    """Import torchvision, also where its compiled operators do not fit the installed torch.
-
-    The usual wheel is built for CUDA. Beside a CPU-only torch its library cannot be loaded, and the import fails
-    at two detection operators that were never registered (pytorch/vision issue 9085). Their names suffice.
-    """
-    try:
-        import torchvision
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        for name in ("nms", "qnms"):
-            _OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision  # noqa: F401
-
-
-_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
-_import_torchvision()
+# torchvision's usual wheel is built for CUDA. Beside a CPU-only torch its library cannot be loaded, and the import
+# fails at two detection operators that were never registered (pytorch/vision issue 9085). Their names suffice.
+OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
+try:
+    import torchvision
+except RuntimeError as error:
+    if "torchvision::" not in str(error):
+        raise
+    for name in ("nms", "qnms"):
+        OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision  # noqa: F401
 
 UNSAID = (
     ".*`srun` command is available.*",  # a run outside of the queue
@@ -60,8 +52,6 @@ QUIET = (
     "fabric.utilities.rank_zero",
     "fabric.utilities.distributed",
 )
-
-
 for name in QUIET:
     logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
 logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # which tells that it made its cache

@@ -10,8 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from aeprobe.config.checks import validate
-from aeprobe.config.schema import Config, plain
-from aeprobe.config.settings import complete, experiment, fingerprint, flat, neutral
+from aeprobe.config.schema import Config, complete, experiment, fingerprint, flat, neutral, plain
 from aeprobe_tools.report import page as report
 from aeprobe_tools.report.comparison import range_of, ranges
 from aeprobe_tools.results import folding

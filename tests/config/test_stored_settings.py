@@ -13,8 +13,7 @@ from conftest import metrics, rewrite, run_here
 from images import write_folder
 
 from aeprobe.cli.resume import resume
-from aeprobe.config.schema import plain
-from aeprobe.config.settings import flat
+from aeprobe.config.schema import flat, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.models import checkpoints
 from aeprobe.runs.metrics import find_checkpoint

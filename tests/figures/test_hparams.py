@@ -8,8 +8,7 @@ import modules
 import pytest
 from conftest import composed
 
-from aeprobe.config.schema import STAGES, Config, plain
-from aeprobe.config.settings import changes_a_number, flat
+from aeprobe.config.schema import STAGES, Config, changes_a_number, flat, plain
 from aeprobe.runs.rundir import RunDirectory
 from aeprobe.training.build import BuiltStage
 from aeprobe.training.recorder import hyperparameters

@@ -12,8 +12,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from aeprobe.config.schema import plain
-from aeprobe.config.settings import fingerprint
+from aeprobe.config.schema import fingerprint, plain
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import EpochBatches
 from aeprobe.models import checkpoints

@@ -17,8 +17,7 @@ from aeprobe.cli.failures import tell_once
 from aeprobe.config import objective
 from aeprobe.config.checks import check
 from aeprobe.config.overrides import override
-from aeprobe.config.schema import STAGES, Config, Stage, plain
-from aeprobe.config.settings import changes_a_number, complete, flat
+from aeprobe.config.schema import STAGES, Config, Stage, changes_a_number, complete, flat, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.files import checksum
 from aeprobe.paths import typed_command
@@ -62,10 +61,8 @@ def require_one_process(strategy: str) -> None:
     world = launch.here().world
     if strategy == "ddp" or world > 1:
         why = f"{world} processes were started" if world > 1 else "trainer.strategy=ddp"
-        raise AeprobeError(
-            f"{why}: a job of a multirun has one process; drop -m and launch each setting by itself, for example "
-            f"{typed_command()} trainer=ddp trainer.devices=2 seed=1"
-        )
+        alone = f"{typed_command()} trainer=ddp seed=1"
+        raise AeprobeError(f"{why}: a job of a multirun has one process; start each by itself, such as {alone}")
 
 
 def without_hydra(job: DictConfig) -> DictConfig:
@@ -78,8 +75,7 @@ def without_hydra(job: DictConfig) -> DictConfig:
 def _tried(config: DictConfig, groups_only: bool) -> Iterator[Config]:
     """Yield a grid's first job, and one for each further value, or file of a group; skip those that are refused.
 
-    Raises:
-        AeprobeError: a file that varies sets the launcher or the sweeper, which all jobs share.
+    A file that varies and sets the launcher or the sweeper, which all jobs share, raises AeprobeError.
     """
     loader = GlobalHydra.instance().config_loader()
     preset = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
@@ -139,11 +135,7 @@ def _require_held_out(config: Config, metric: str) -> None:
 
 
 def before(directory: Path, config: Config) -> str | None:
-    """Return how an earlier run of this job ended, as `ending`; None where there was none.
-
-    Raises:
-        OtherRunError: the directory holds a run of another configuration, or of other images.
-    """
+    """Return how an earlier run of this job ended, as `ending`; raise OtherRunError for one of another job."""
     for part, metrics in _parts(directory).items():
         _require_same(part, metrics, config)
     return ending(directory)

@@ -11,8 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, in_schema, typed_values, validate
-from aeprobe.config.schema import STAGES, Config, Stage, every_node
-from aeprobe.config.settings import roles
+from aeprobe.config.schema import STAGES, Config, Stage, every_node, roles
 from aeprobe.errors import AeprobeError
 from aeprobe.nodes import require_trusted
 from aeprobe.paths import CONF, home
@@ -31,11 +30,7 @@ class Resumption:
 
 
 def resume(arguments: Sequence[str]) -> Resumption:
-    """Find the run to go on with, from a command line with `resume=` in it.
-
-    Raises:
-        AeprobeError: there is no such run, or an override would change what was already trained.
-    """
+    """Find the run to go on with, from a command line with `resume=` in it; refuse what would change its past."""
     given = [argument for argument in arguments if argument.startswith("resume=")]
     others = [argument for argument in arguments if not argument.startswith("resume=")]
     if options := [argument for argument in others if argument.startswith("-")]:

@@ -35,10 +35,6 @@ from aeprobe.runs.metrics import Metrics, numbers
 from aeprobe.runs.rundir import discard_unused
 
 log = logging.getLogger("aeprobe")
-PROBE = """usage: aeprobe probe RUN [KEY=VALUE …]
-
-Simple classifiers on the codes of RUN, a run directory or a .ckpt file, with few labels and
-with many, as aeprobe train stage=probe ckpt=RUN."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -56,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
 def probe(arguments: Sequence[str]) -> int:
     """Run `stage=probe` of the run that is named first; return the exit status."""
     if not arguments or arguments[0].startswith("-"):
-        print(PROBE)
+        print("usage: aeprobe probe RUN [KEY=VALUE …], as aeprobe train stage=probe ckpt=RUN [KEY=VALUE …]")
         return 0 if arguments else 2
     return main(["stage=probe", argument("ckpt", arguments[0]), *arguments[1:]])
 
@@ -135,11 +131,7 @@ def job(cfg: DictConfig) -> float | None:
 
 
 def execute(config: Config, directory: Path, overrides: Sequence[str], **how: Any) -> dict[str, Metrics]:
-    """Run the stages; `how` is what else a `Request` says.
-
-    Raises:
-        KeyboardInterrupt: a signal came; its text says how to go on.
-    """
+    """Run the stages; `how` is what else a `Request` says. A KeyboardInterrupt's text says how to go on."""
     end_by_signals()  # in a process of joblib or submitit, too
     first = launch.here().first
     if not first:

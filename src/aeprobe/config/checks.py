@@ -1,7 +1,7 @@
 """Every check of the configuration that needs neither torch nor the data, so that a typo costs half a second."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -52,11 +52,7 @@ def in_schema(values: Mapping[str, Any]) -> Any:
 
 
 def check(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
-    """Check all of a run that can be checked without torch; arguments and result as of `validate`.
-
-    Raises:
-        AeprobeError: from `validate`, or there is no such checkpoint, or other processes than were typed.
-    """
+    """Check all of a run that can be checked without torch: `validate`, its processes and its checkpoint."""
     config = validate(cfg, overrides)
     require_as_started(config, typed_values(overrides))
     if config.ckpt:
@@ -65,11 +61,7 @@ def check(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
 
 
 def validate(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
-    """Check a composed configuration, without Hydra's own node, and return it as plain dataclasses.
-
-    Raises:
-        AeprobeError: an unknown or missing key, a wrong type, a value out of range, or two that contradict.
-    """
+    """Check a composed configuration, without Hydra's own node, and return it as plain dataclasses."""
     typed = typed_values(overrides)
     try:
         # Into the schema once more: `+key=1` gets past the composed node, and `~key` takes away from it.
@@ -178,12 +170,15 @@ def no_such_key(key: str, config: Container | None = None) -> str:
     """Return the line that refuses a key and names the nearest one, of a composed configuration or the schema."""
     if preset := re.search(r"(?:^|@)(experiment|search)\b", key):
         return f"{key}: no such key; a file of conf/{preset[1]} has to begin with the line `# @package _global_`"
-    root = config._get_root() if config is not None else OmegaConf.structured(Config)
-    of_hydra = key.startswith("hydra")
-    groups = {name: group for name, group in _keys(root) if name != key and name.startswith("hydra") == of_hydra}
-    name = _nearest(key.partition("@")[0].replace("/", "."), groups)
-    if name is None:
+    root: Any = config._get_root() if config is not None else OmegaConf.structured(Config)
+    pool = _keys(OmegaConf.to_container(root))  # Hydra's own keys for a key of Hydra's alone
+    groups = {name: group for name, group in pool if name.startswith("hydra") == key.startswith("hydra")}
+    lasts = {name.rpartition(".")[2]: "" for name in groups.keys() - {key}}
+    near = get_close_matches(re.split(r"[./]", key.partition("@")[0])[-1], lasts, n=1)
+    named = [name for name in groups if name != key and name.rpartition(".")[2] in near]
+    if not named:
         return f"{key}: no such key; `{typed_command()} --cfg job` lists the keys"
+    name = min(named, key=lambda name: name.partition(".")[0] != key.partition(".")[0])
     return f"{key}: no such key; did you mean {_choice(name) if groups[name] else name}?"
 
 
@@ -193,19 +188,9 @@ def _choice(group: str) -> str:
     return f"{folder}@{group}=NAME" if "." in group else f"{group}=NAME"
 
 
-def _nearest(key: str, known: Collection[str]) -> str | None:
-    """Return the known dotted key whose last part is most like that of `key`, of the same group if possible."""
-    lasts = {name.rpartition(".")[2]: "" for name in known}
-    near = get_close_matches(key.rpartition(".")[2], lasts, n=1)
-    named = [name for name in known if name.rpartition(".")[2] in near]
-    return min(named, key=lambda name: name.partition(".")[0] != key.partition(".")[0], default=None)
-
-
-def _keys(config: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
-    """Yield every dotted key below a configuration, and whether it is a group of keys."""
-    for name in config:
-        node = config._get_node(name)
-        group = isinstance(node, DictConfig) and not node._is_none()
-        yield f"{prefix}{name}", group
-        if group and not node._is_interpolation() and not node._is_missing():
-            yield from _keys(node, f"{prefix}{name}.")
+def _keys(values: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Yield every dotted key of nested values, and whether it is a group of keys."""
+    for name, value in values.items():
+        yield f"{prefix}{name}", isinstance(value, dict)
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{name}.")

@@ -26,13 +26,13 @@ from aeprobe.config.schema import (
     Encoder,
     Stage,
     StageConfig,
+    experiment,
     module_node,
     plain,
     require,
     trusted_in,
     value_of,
 )
-from aeprobe.config.settings import experiment
 from aeprobe.data.datamodule import ImageDataModule
 from aeprobe.data.sampler import labelled
 from aeprobe.data.sources import Source

@@ -27,8 +27,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from aeprobe import nodes
-from aeprobe.config.schema import STAGES, Config, plain
-from aeprobe.config.settings import changes_a_number, flat
+from aeprobe.config.schema import STAGES, Config, changes_a_number, flat, plain
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Figures
 from aeprobe.files import write_atomically

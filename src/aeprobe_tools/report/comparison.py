@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from aeprobe.config.settings import fingerprint
+from aeprobe.config.schema import fingerprint
 from aeprobe_tools.results.stage_run import Spread, StageRun, spread
 from aeprobe_tools.wording import NONE, NOTHING, PERCENT, number, percent
 

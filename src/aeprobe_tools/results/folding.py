@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aeprobe.config import objective
-from aeprobe.config.schema import STAGES
-from aeprobe.config.settings import fingerprint
+from aeprobe.config.schema import STAGES, fingerprint
 from aeprobe.errors import AeprobeError
 from aeprobe.runs.metrics import read_metrics
 from aeprobe_tools.results.stage_run import StageRun, spread

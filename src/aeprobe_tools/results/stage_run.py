@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aeprobe.config.objective import MEASURED
-from aeprobe.config.schema import STAGES, Encoder, value_of
-from aeprobe.config.settings import complete, experiment
+from aeprobe.config.schema import STAGES, Encoder, complete, experiment, value_of
 from aeprobe.errors import AeprobeError
 from aeprobe.files import read_file
 from aeprobe.runs.metrics import MOST_BYTES, Metrics, parsed, read_metrics
