@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from aeprobe.config.checks import validate
-from aeprobe.config.schema import Config, complete, experiment, fingerprint, flat, neutral, plain
+from aeprobe.config.schema import NEUTRAL, Config, complete, experiment, fingerprint, flat, plain
 from aeprobe_tools.report import page as report
 from aeprobe_tools.report.comparison import range_of, ranges
 from aeprobe_tools.results import folding
@@ -44,7 +44,7 @@ def test_an_absent_key_means_its_neutral_value() -> None:
     now = complete(young)
     assert (now["trainer"]["precision"], now["autoencoder"]["callbacks"]) == ("64-true", {"a": callback})
     for key in ("autoencoder.augmentation._target_", "classifier.loss_on", "data.std", "trainer.devices"):
-        assert flat(now)[key] == neutral()[key]
+        assert flat(now)[key] == NEUTRAL[key]
     assert "seed" not in now, "it has no neutral value"
 
 

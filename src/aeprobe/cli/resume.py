@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aeprobe.config.checks import config_error, in_schema, typed_values, validate
-from aeprobe.config.schema import STAGES, Config, Stage, every_node, roles
+from aeprobe.config.schema import ROLES, STAGES, Config, Stage, every_node
 from aeprobe.errors import AeprobeError
 from aeprobe.nodes import require_trusted
 from aeprobe.paths import CONF, home
@@ -66,7 +66,7 @@ def _apply(stored: Metrics, typed: Mapping[str, str], directory: Path) -> Config
         before = {f"{stage}.max_epochs": int(cfg[stage].max_epochs) for stage in STAGES}
         for key, override in typed.items():
             value = OmegaConf.create(f"x: {override.partition('=')[2]}").x
-            if value != OmegaConf.select(cfg, key) and key not in before and roles().get(key) != "display":
+            if value != OmegaConf.select(cfg, key) and key not in before and ROLES.get(key) != "display":
                 raise AeprobeError(f"{override}: would change what was already trained; start a new run for it")
             OmegaConf.update(cfg, key, value)
     except OmegaConfBaseException as error:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
-from functools import cache
 from typing import Any, get_type_hints
 
 from omegaconf import MISSING
@@ -330,22 +329,14 @@ def complete(stored: Mapping[str, Any], neutral: Any = plain(Config())) -> dict[
     }
 
 
-@cache
-def neutral() -> dict[str, Any]:
-    """Return the neutral value of every key that has one."""
-    return flat(complete({}))
-
-
-@cache
-def roles() -> dict[str, str]:
-    """Return the role of every key that changes no number of the experiment."""
-    return {name: role for name, field in keys() if (role := field.metadata.get("role"))}
+NEUTRAL = flat(complete({}))  # the value of every key that has one
+ROLES = {name: role for name, item in keys() if (role := item.metadata.get("role"))}  # they change no number
 
 
 def changes_a_number(key: str) -> bool:
     """Tell if a dotted key can change a number of the experiment: neither it nor its group has a role."""
     names = key.split(".")
-    return not any(".".join(names[:length]) in roles() for length in range(1, len(names) + 1))
+    return not any(".".join(names[:length]) in ROLES for length in range(1, len(names) + 1))
 
 
 def experiment(stored: Mapping[str, Any], data: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -380,5 +371,5 @@ def _number(key: str, value: Any) -> Any:
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
     """Return sixteen hexadecimal digits that stand for settings; a key with its neutral value counts as absent."""
-    told = {key: value for key, value in settings.items() if key not in neutral() or value != neutral()[key]}
+    told = {key: value for key, value in settings.items() if key not in NEUTRAL or value != NEUTRAL[key]}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
