@@ -148,6 +148,14 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once(tmp_path_factory, "few", lambda path: write_folder(path, 120))
 
 
+@pytest.fixture(scope="module")
+def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with a small folder of images, `folder`."""
+    path = tmp_path_factory.mktemp("small")
+    write_folder(path / "folder", 308)
+    return path
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """The directory of a short `stage=all` run, made by the real command line. Not to be written into."""

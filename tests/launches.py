@@ -5,7 +5,8 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from conftest import Result, python, train
+import pytest
+from conftest import Result, metrics, python, train
 from warm import TRAIN
 
 TORCHRUN = ["-m", "torch.distributed.run"]
@@ -122,3 +123,15 @@ def stopping(cwd: Path, signal: str) -> str:
     """Write the callback; return what is typed for it."""
     (cwd / "mine.py").write_text(STOPS.format(signal))
     return "+autoencoder.callbacks.stop._target_=mine.Stop"
+
+
+def agree(one: Path, several: Path) -> None:
+    """Compare the metrics of two whole experiments."""
+    for stage in ("autoencoder", "classifier"):
+        a, b = metrics(one / stage), metrics(several / stage)
+        assert (a["status"], b["status"]) == ("completed", "completed")
+        assert b["final"] == pytest.approx(a["final"], abs=1e-6)
+        for row, other in zip(a["epochs"], b["epochs"], strict=True):
+            assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, abs=1e-6)
+    for key in ("confusion_matrix", "test_batch_accuracy"):
+        assert a[key] == b[key]

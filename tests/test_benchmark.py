@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 from bench import __main__ as benchmark
-from bench import processes, scale, stages, table
-from bench.contender import Contender
-
-from aeprobe.errors import AeprobeError
+from bench import scale, stages, table
 
 LOOPS = ("floor", "bare", "ours", "report")
 
@@ -27,43 +24,6 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert made["ratios"]["report / ours"]["median"] == 3
     stage = {"start": made, "later": made}
     assert stages.drift(stage)["median"] == 1
-
-
-@pytest.mark.parametrize(("processor", "target"), [("Intel(R) Xeon(R)", (6.5, 8)), ("AMD EPYC", (None, None))])
-def test_the_whole_process_has_a_target_where_denormal_numbers_hurt(
-    processor: str, target: tuple[int | None, int | None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    one = stages.summary([1.5])
-    place = dict.fromkeys(LOOPS, one) | {"ratios": {"ours / bare": one, "ours / floor": one}}
-    stage = {"start": place, "later": place, "epoch": place}
-    result = {
-        "machine": {"processor": processor, "cores": 2},
-        "versions": {"torch": "2", "lightning": "2"},
-        "threads": 2,
-        "stages": {"autoencoder": stage, "classifier": stage},
-        "whole": {"ratio": stages.summary([7.9]), "parts": {"outside of steps": stages.summary([6.0])}},
-        "memory": {"beyond": 3e8},
-        "start-up": {"--help": one},
-        "scale": None,
-    }
-    (found,) = (must_aim for name, _, *must_aim in table.targets(result) if name.startswith("whole process"))
-    assert tuple(found) == target
-    table.show(result)
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if "whole process" in line)
-    assert line.split()[-1] == ("must" if target[0] else "only")
-
-
-@pytest.mark.slow
-def test_a_loop_that_fails_says_why() -> None:
-    loop = Contender("ours", "classifier", None, {"batches": 1, "ckpt": "nowhere", "outputs": "unused"})
-    with pytest.raises(AeprobeError, match=r"the loop 'ours' failed: .*there is no such file"):
-        loop.advance(1)
-    loop.stop()
-
-
-def test_a_command_that_fails_says_why() -> None:
-    with pytest.raises(AeprobeError, match="failed: ValueError: no"):
-        processes.run(["-c", "raise ValueError('no')"])
 
 
 def test_repeated_images_are_whole_files(tmp_path: Path) -> None:

@@ -1,16 +1,13 @@
 """The command line as a person meets it: help, wrong input, quoting, directories."""
 
-import os
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, TINY, TYPED, metrics, only, train
+from conftest import REPO, TYPED, metrics, train
 from hydra import compose, initialize_config_dir
 
-from aeprobe.cli.train import _say_result, override
+from aeprobe.cli.train import _say_result
 from aeprobe.config.checks import validate
 from aeprobe.paths import typed_command
 
@@ -84,12 +81,6 @@ def test_wrong_input_gets_one_line_and_leaves_nothing(tmp_path: Path, typed: str
     assert left <= {"a_file", "empty", "data"}  # MNIST is unpacked before a network is built
 
 
-def test_an_unknown_option_is_argparses(tmp_path: Path) -> None:
-    result = train("--sage=test", cwd=tmp_path)
-    assert result.status == 2
-    assert "Traceback" not in result.err
-
-
 def test_the_person_can_ask_for_the_traceback(tmp_path: Path) -> None:
     result = train("seed=-1", cwd=tmp_path, environment={"HYDRA_FULL_ERROR": "1"})
     assert result.status == 1
@@ -112,21 +103,6 @@ def test_help_and_the_printed_configuration_need_no_torch(tmp_path: Path) -> Non
     assert "seed=-1" in refused.err
 
 
-def test_advice_begins_with_what_was_typed(tmp_path: Path) -> None:
-    assert f"`python {REPO / 'train.py'} --cfg job`" in train("zzz=1", cwd=tmp_path).err
-    script = Path(sys.executable).with_name("aeprobe")
-    for path, said in ((os.environ["PATH"], script), (f"{script.parent}:{os.environ['PATH']}", "aeprobe")):
-        done = subprocess.run(
-            [str(script), "train", "zzz=1"],
-            cwd=tmp_path,
-            env=os.environ | {"PATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert f"`{said} train --cfg job`" in done.stderr
-
-
 def test_an_accelerator_that_is_not_here(tmp_path: Path, root: Path) -> None:
     import torch
 
@@ -139,40 +115,12 @@ def test_an_accelerator_that_is_not_here(tmp_path: Path, root: Path) -> None:
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_fraction_that_is_less_than_a_batch(tmp_path: Path, root: Path) -> None:
-    result = train("trainer.limit_test_batches=0.05", f"data.root={root}", cwd=tmp_path)
-    assert (result.status, result.err.count("\n")) == (1, 1)
-    assert "trainer.limit_test_batches=0.05: less than one of 10 batches in the test split" in result.err
-    assert not (tmp_path / "outputs").exists()
-
-
 def test_a_data_root_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "a_file").write_text("")
     result = train("data.root=a_file", cwd=tmp_path)
     assert result.status == 1
     assert result.err.startswith("error: data: a_file/MNIST/raw")
     assert "data.root=" in result.err
-
-
-@pytest.mark.slow
-def test_the_next_command_works_as_printed_in_a_strange_place(tmp_path: Path, root: Path) -> None:
-    """`=`, spaces and brackets in the path, and a working directory that is not the project's."""
-    outputs = "my outputs=[1], really"
-    first = train("stage=autoencoder", *TINY, f"data.root={root}", override_arg("outputs", outputs), cwd=tmp_path)
-    assert first.status == 0, first.err
-    (command,) = [line for line in first.out.splitlines() if line.startswith("next: ")]
-    typed = shlex.split(command)[3:]
-    second = train(*typed, *TINY, f"data.root={root}", cwd=tmp_path)
-    assert second.status == 0, second.err
-    run = only(tmp_path / "outputs" / "classifier")
-    assert metrics(run)["ckpt"].startswith(f"{outputs}/autoencoder/")
-    # and its weights do not need stage 1's directory any more
-    (tmp_path / outputs).rename(tmp_path / "gone")
-    again = train("stage=test", f"ckpt={run}", "trainer.limit_test_batches=2", f"data.root={root}", cwd=tmp_path)
-    assert again.status == 0, again.err
-    assert metrics(only(tmp_path / "outputs" / "test"))["final"] == {
-        k: v for k, v in metrics(run)["final"].items() if k.startswith("test/")
-    }
 
 
 @pytest.mark.slow
@@ -197,12 +145,6 @@ def test_a_value_may_stand_for_another(tmp_path: Path, root: Path) -> None:
     assert "classifier.max_epochs=${autoencoder.max_epochs}" in found["overrides"]
     again = train("resume=run", cwd=tmp_path)
     assert again.status == 0, again.err
-
-
-def override_arg(key: str, value: str) -> str:
-    """One argument, as the shell would pass it on."""
-    (argument,) = shlex.split(override(key, value))
-    return argument
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,15 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPO, metrics, python, train
-from same_runs import wait_for
+from conftest import metrics, train
 
 from aeprobe.models import checkpoints
 
 SHORT = ("stage=autoencoder", "trainer.figures=false", "trainer.limit_train_batches=40")
-LONG = (*SHORT, "autoencoder.max_epochs=200")
 
 
 def finite(checkpoint: Path) -> bool:
@@ -64,45 +61,6 @@ def test_a_full_disk_stops_the_run_in_a_line_and_it_goes_on_when_there_is_room(
     goes_on(run, tmp_path, 3)
 
 
-FULL_BY_THEN = """
-import runpy, sys
-from aeprobe_tools.figures.gallery import Gallery
-show = Gallery.show
-def fill(self, *given):
-    with open({filler!r}, "wb", buffering=0) as file:
-        try:
-            while file.write(bytes(2**10)):
-                pass
-        except OSError:
-            pass
-    show(self, *given)
-Gallery.show = fill
-sys.argv = ["train.py", *{arguments!r}]
-runpy.run_path({train!r}, run_name="__main__")
-"""
-
-
-@pytest.mark.slow
-def test_a_disk_that_is_full_when_the_figures_are_drawn_costs_no_result(
-    tmp_path: Path, root: Path, small_disk: Path
-) -> None:
-    run = small_disk / "run"
-    arguments = [*SHORT[:1], *SHORT[2:], "autoencoder.max_epochs=1", f"data.root={root}", f"hydra.run.dir={run}"]
-    filler = small_disk / "filler"
-    code = FULL_BY_THEN.format(filler=str(filler), arguments=arguments, train=str(REPO / "train.py"))
-    done = python("-c", code, cwd=tmp_path)
-    assert (done.status, done.err) == (0, "")
-    assert "not drawn: class histogram (OSError: [Errno 28] No space left on device)" in done.out
-    found = metrics(run)
-    assert (found["status"], found["not_drawn"]) == ("completed", None)
-    assert found["final"]["test/loss"] > 0
-    filler.unlink()
-    result = train(f"resume={run}", cwd=tmp_path)
-    assert (result.status, result.err) == (0, "")
-    assert metrics(run)["not_drawn"] == {}
-    assert metrics(run)["final"] == pytest.approx(found["final"])
-
-
 @pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, root: Path) -> None:
     run = tmp_path / "run"
@@ -132,19 +90,3 @@ def test_a_damaged_data_file_is_named_with_both_checksums(tmp_path: Path, root: 
     assert "expected" in line
     assert len(re.findall(r"[0-9a-f]{64}", line)) == 2
     assert not (tmp_path / "outputs").exists() or not [*(tmp_path / "outputs").rglob("metrics.json")]
-
-
-@pytest.mark.slow
-def test_a_second_run_keeps_out_while_the_first_lives(tmp_path: Path, root: Path) -> None:
-    command = [sys.executable, str(REPO / "train.py"), *LONG, f"data.root={root}", "hydra.run.dir=run"]
-    with subprocess.Popen(command, cwd=tmp_path) as running:
-        wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists())
-        new = [*SHORT, f"data.root={root}", "hydra.run.dir=run"]
-        for asked, reason in ((["resume=run"], "another process is running it"), (new, "already holds a run")):
-            second = train(*asked, cwd=tmp_path)
-            assert second.status == 1
-            (line,) = second.err.splitlines()
-            assert reason in line
-        running.kill()
-    resumed = train("resume=run", "autoencoder.max_epochs=201", "trainer.limit_train_batches=2", cwd=tmp_path)
-    assert "another process" not in resumed.err  # the lock of a killed process keeps nobody out

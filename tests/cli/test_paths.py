@@ -45,36 +45,6 @@ def test_a_tilde_is_the_home_directory(place: Path, typed: list[str]) -> None:
     assert metrics(runs[0].path)["data"]["root"] == str(place.parent / "home" / "images")
 
 
-@pytest.mark.slow
-def test_a_tilde_in_a_file_of_ones_own(place: Path) -> None:
-    conf = place.parent / "conf"
-    shutil.copytree(REPO / "conf", conf)
-    (conf / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\noutputs: ~/runs\ndata:\n  root: ~/images\n"
-    )
-    with contextlib.chdir(place):
-        for typed in (["experiment=mine"], ["-m", "experiment=mine", "sweep=s"]):
-            done = command(f"--config-dir={conf}", *typed, *ONE)
-            assert done.status == 0, done.err
-    assert names(place) == []
-    assert names(place.parent / "home") == ["runs"]
-    assert names(place.parent / "home" / "runs") == ["autoencoder", "sweeps"]
-
-
-def test_a_folder_called_tilde_stays_one(place: Path) -> None:
-    with contextlib.chdir(place):
-        first = command('outputs="./~"', *ONE, "data.root=images")
-        assert first.status == 0, first.err
-        next_one = shlex.split(first.out.partition("next: ")[2])[2:]
-        second = command(*next_one, *SMALL, "data.root=images")
-        assert second.status == 0, second.err
-        run = only(place / "~" / "autoencoder")
-        again = command(f'resume="./~/autoencoder/{run.name}"')
-        assert again.status == 0, again.err
-    assert names(place) == ["outputs", "~"]
-    assert names(place.parent / "home") == []
-
-
 def test_tables_and_pages_take_a_tilde(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with contextlib.chdir(place):
         assert command("outputs=~/runs", *ONE, "data.root=images").status == 0

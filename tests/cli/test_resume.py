@@ -72,7 +72,6 @@ def resumed(path: Path, *more: str) -> str:
     ("stage", "epoch", "index", "how", "status"),
     [
         ("autoencoder", 0, 10, "SIGKILL", -9),
-        ("autoencoder", 2, 29, "SIGKILL", -9),
         ("autoencoder", 3, 3, "SIGTERM", -2),
     ],
 )

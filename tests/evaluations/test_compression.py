@@ -20,10 +20,9 @@ from PIL import Image
 from aeprobe.data.datamodule import ImageDataset
 from aeprobe.errors import AeprobeError
 from aeprobe.evaluation import Subject
-from aeprobe.models import checkpoints
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.models.networks import ConvAutoencoder
-from aeprobe_tools.evaluations.compression import Compression, _classifier, curves, measured, psnr
+from aeprobe_tools.evaluations.compression import Compression, curves, measured, psnr
 from aeprobe_tools.evaluations.quantizer import Quantizer, entropy
 
 NODE = {"compression": {"_target_": "aeprobe_tools.evaluations.compression.Compression"}}
@@ -91,15 +90,6 @@ def test_files_have_the_bytes_that_they_have_on_disk(tmp_path: Path) -> None:
         assert (row["psnr"] is None) == (name == "PNG")
     assert {row["quality"] for row in rows if row["format"] == "JPEG"} >= {1, 95}
     assert measured(test[:, :2]) == (0, [])
-
-
-def test_of_many_images_some_are_written_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    test = torch.zeros(2501, 1, 4, 4, dtype=torch.uint8)
-    test[1250:] = torch.randint(0, 256, (1251, 1, 4, 4), generator=torch.Generator().manual_seed(0)).byte()
-    monkeypatch.setattr("aeprobe_tools.evaluations.compression.FORMATS", [("JPEG", 1, {"quality": 1})])
-    count, (row,) = measured(test)
-    assert 800 <= count <= 1000
-    assert row["mse"] > 0.01  # the first thousand alone are black, and lose nothing
 
 
 def test_the_rates_of_a_module_are_those_of_its_own_reconstructions() -> None:
@@ -188,18 +178,6 @@ def test_measured_again_from_the_command_line(tmp_path: Path) -> None:
     assert "With 8 bits for each number an image takes 30 bytes" in again.text
     assert again.table("Beyond the report · Codes of 300 test images")["8"][0] == "30"
     assert drawn["alt"] in [picture["alt"] for picture in again.pictures]
-
-
-def test_no_accuracy_of_a_classifier_on_another_encoder(trained: Path, tmp_path: Path) -> None:
-    file = next((trained / "autoencoder" / "checkpoints").glob("*.ckpt"))
-    own = checkpoints.load(trained / "autoencoder")
-    assert isinstance(own, Autoencoder)
-    splits = {"train": images(5, 1, 28, 28), "test": images(5, 1, 28, 28)}
-    assert _classifier(Subject(own, splits, 0, ckpt=file), own) is not None
-    assert _classifier(Subject(own, splits, 0), own) is None
-    assert _classifier(Subject(own, splits, 0, ckpt=tmp_path / "a.ckpt"), own) is None
-    next(own.encoder.parameters()).data += 1
-    assert _classifier(Subject(own, splits, 0, ckpt=file), own) is None
 
 
 def numbers_of(mse: float, code: int = 30) -> dict[str, Any]:

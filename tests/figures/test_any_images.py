@@ -1,6 +1,5 @@
 """Figures of images in any shape and colours, whose classes have names, and the components that they vary in."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -99,20 +98,6 @@ def test_long_names_stay_inside_their_figures(count: int) -> None:
         drawing.figure.draw_without_rendering()
         box, (width, height) = drawing.figure.get_tightbbox(), drawing.figure.get_size_inches()
         assert min(box.x0, box.y0, width - box.x1, height - box.y1) > -1e-6, (drawing.title, box)
-
-
-def test_words_below_small_images_do_not_cover_each_other() -> None:
-    shape, errors = (1, 30, 6), np.linspace(0.5, 0.1, 10)
-    module = Autoencoder(MLPAutoencoder(shape, [180, 4]), shape)
-    drawing = pictures.best_and_worst(module, dataset(10, 3, *shape), errors)
-    assert drawing is not None
-    figure = drawing.figure
-    figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in figure.texts if text.get_text().startswith("0.")]
-    places = sorted((box.y0, box.x0, box.x1) for box in boxes)
-    assert len(places) == 10
-    for (row, _, end), (next_row, start, _) in pairwise(places):
-        assert row != next_row or end < start
 
 
 @pytest.mark.parametrize("features", [60, FEW + 100])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import metrics, run_here
 from images import write_folder
-from launches import DOUBLE, TORCHRUN, srun, together
+from launches import DOUBLE, TORCHRUN, agree, srun, together
 from warm import TRAIN
 
 SHORT = (
@@ -37,17 +37,6 @@ def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for file in (path / "tested").glob("t10k*"):
             file.replace(path / name / file.name)
     return path
-
-
-def agree(one: Path, several: Path) -> None:
-    for stage in ("autoencoder", "classifier"):
-        a, b = metrics(one / stage), metrics(several / stage)
-        assert (a["status"], b["status"]) == ("completed", "completed")
-        assert b["final"] == pytest.approx(a["final"], abs=1e-6)
-        for row, other in zip(a["epochs"], b["epochs"], strict=True):
-            assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, abs=1e-6)
-    for key in ("confusion_matrix", "test_batch_accuracy"):
-        assert a[key] == b[key]
 
 
 @pytest.mark.slow

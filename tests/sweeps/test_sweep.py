@@ -77,7 +77,7 @@ def test_a_job_with_other_settings_or_other_images_is_never_taken_for_done(tmp_p
         multirun.before(job, config)
 
 
-@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_sweep_goes_on_where_it_was_ended(tmp_path: Path, ended_by: signal.Signals) -> None:
     write_folder(tmp_path / "folder")
     job = ["-m", "sweep=s", "seed=0,1", "stage=autoencoder", *TINY, "data=folder", "data.root=folder"]

@@ -87,12 +87,6 @@ def test_two_commands_give_the_classifier_of_stage_all(trained: Path, tmp_path: 
     assert without_times(metrics(tmp_path / "two")) == without_times(metrics(trained / "classifier"))
 
 
-def test_another_seed_gives_another_run(trained: Path, tmp_path: Path, root: Path) -> None:
-    run_here(tmp_path / "run", ["stage=autoencoder", "seed=0", *TINY, f"data.root={root}"])
-    assert metrics(tmp_path / "run")["seed"] == 0
-    assert not same_weights(find_checkpoint(tmp_path / "run", ""), find_checkpoint(trained, "autoencoder"))
-
-
 def test_losses_are_means_over_samples_when_the_last_batch_is_smaller(tmp_path: Path) -> None:
     """250 training images in batches of 100, 50 held out in batches of 40, 300 test images in batches of 40."""
     folder = write_folder(tmp_path / "own")

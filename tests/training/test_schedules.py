@@ -180,3 +180,12 @@ def test_the_second_stages_schedule_is_looked_at_before_the_first_trains(tmp_pat
     run_here(tmp_path / "first", [*small, "stage=autoencoder", "data.val_size=0"])
     with pytest.raises(AeprobeError, match=r"classifier.scheduler: .* test set's"):  # the checkpoint says so
         run_here(tmp_path / "run", [*small, "stage=classifier", f"ckpt={tmp_path / 'first'}", plateau])
+
+
+def test_betas_beside_onecycle_change_the_weights(tmp_path: Path, few: Path) -> None:
+    weights = []
+    for betas in ("[0.9,0.999]", "[0.5,0.999]"):
+        typed = [*choose("onecycle"), f"autoencoder.optimizer.betas={betas}", "autoencoder.max_epochs=2"]
+        run_here(tmp_path / betas, [*RUN, *typed, f"data.root={few}"])
+        weights.append(checkpoints.read(tmp_path / betas / "checkpoints" / "last.ckpt")["state_dict"])
+    assert not same(*weights)

@@ -1,7 +1,5 @@
 """`aeprobe encode` and `aeprobe decode`: pictures to a file of codes and back, and files that are none."""
 
-import gzip
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,13 +180,6 @@ def test_what_cannot_be_encoded_is_said_in_a_line_and_nothing_written(
     assert "there is no such file" in refused(aeprobe("encode", tmp_path / "no", good, "-o", file))
     assert not file.exists()
     assert (tmp_path / "old.npz").read_text() == "mine"
-
-
-def test_images_of_an_idx_file_keep_their_numbers(digits: Path, tmp_path: Path, aeprobe: Call) -> None:
-    content = struct.pack(">4I", 2051, 5, 28, 28) + idx_images(digits)[:5].tobytes()
-    (tmp_path / "few.gz").write_bytes(gzip.compress(content))
-    assert aeprobe("encode", digits / "run", tmp_path / "few.gz", "-o", tmp_path / "few.npz").status == 0
-    assert codes.read(tmp_path / "few.npz").names == [f"few-{i:05}" for i in range(5)]
 
 
 def test_what_fails_halfway_leaves_nothing(

@@ -231,21 +231,6 @@ def test_fingers_draw_and_drag_without_scrolling_the_page(best: Path, browser: A
     page.close()
 
 
-def test_strokes_can_be_taken_back(opened: Opened) -> None:
-    before = opened.page.evaluate(SHOWN, "input")
-    draw(opened, *SEVEN)
-    seven = opened.page.evaluate(SHOWN, "input")
-    draw(opened, (0.2, 0.5), (0.8, 0.5))
-    assert opened.page.evaluate(SHOWN, "input") not in (before, seven)
-    opened.page.click("#undo")
-    opened.settle()
-    assert opened.page.evaluate(SHOWN, "input") == seven
-    opened.page.click("#clear")
-    opened.settle()
-    assert opened.page.evaluate(SHOWN, "input") == before
-    assert opened.page.is_disabled("#clear")
-
-
 def test_a_box_is_a_drawing_and_no_frame(opened: Opened) -> None:
     draw(opened, (0.25, 0.1), (0.75, 0.1), (0.75, 0.9), (0.25, 0.9), (0.25, 0.1))
     assert "Your drawing, brought" in opened.page.text_content("#source")
