@@ -43,14 +43,18 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+def assert_equal_stages(one: Path, other: Path) -> None:
+    assert scalars(one) == scalars(other)
+    for name in ("best", "last"):
+        a, b = (checkpoints.read(run / "checkpoints" / f"{name}.ckpt") for run in (one, other))
+        for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
+            assert same(a[key], b[key]), (one, name, key)
+
+
 def assert_equal_runs(one: Path, other: Path) -> None:
     for stage in ("autoencoder", "classifier"):
         assert without_times(one / stage) == without_times(other / stage)
-        assert scalars(one / stage) == scalars(other / stage)
-        for name in ("best", "last"):
-            a, b = (checkpoints.read(run / stage / "checkpoints" / f"{name}.ckpt") for run in (one, other))
-            for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
-                assert same(a[key], b[key]), (stage, name, key)
+        assert_equal_stages(one / stage, other / stage)
 
 
 def wait_for(condition: Any, seconds: float = 120) -> None:

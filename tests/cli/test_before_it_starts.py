@@ -36,10 +36,7 @@ SMALL = ("data=folder", "data.val_size=20", "trainer.figures=false", "trainer.li
             ["classifier.loss={_target_: torch.nn.CrossEntropyLoss, reduction: sum}"],
             "classifier.loss: is no mean over images",
         ),
-        (
-            ["classifier.head.widths=[30,20,2]"],
-            r"classifier.head has 2 outputs, but the labels go up to 2",
-        ),
+        (["classifier.head.widths=[30,20,2]"], r"classifier.head has 2 outputs, but the labels go up to 2"),
         (
             ["autoencoder.network.widths=[784,31]", "classifier.head.widths=[30,10]"],
             r"the head does not take \(2, 31\)",

@@ -1,10 +1,13 @@
 """The command line as a person meets it: help, wrong input, quoting, directories."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import REPO, TYPED, metrics, train
+from finished_runs import write_run
 from hydra import compose, initialize_config_dir
 
 from aeprobe.cli.train import _say_result
@@ -152,10 +155,7 @@ def test_a_value_may_stand_for_another(tmp_path: Path, root: Path) -> None:
     [
         ("ckpt=notes.ckpt", "ckpt=notes.ckpt: is not a checkpoint"),
         ("ckpt=RUN/classifier", "holds a classifier, but stage=classifier starts from an autoencoder"),
-        (
-            "ckpt=RUN autoencoder.network.widths=[784,64,30]",
-            "widths=[784, 500, 200, 100, 30]; drop the override",
-        ),
+        ("ckpt=RUN autoencoder.network.widths=[784,64,30]", "widths=[784, 500, 200, 100, 30]; drop the override"),
     ],
     ids=["no checkpoint", "wrong stage", "other architecture"],
 )
@@ -227,3 +227,31 @@ def test_after_a_multirun_comes_the_table(tmp_path: Path) -> None:
     done = train("-m", "seed=-1", "sweep=s", cwd=tmp_path)
     words = "next: python -m aeprobe results outputs/sweeps/s"
     assert [line for line in done.out.splitlines() if line.startswith("next: ")] == [words]
+
+
+def shell(line: str, cwd: Path, **environment: str) -> tuple[int, str]:
+    """The exit status of the first command of a pipe, and what came on standard error."""
+    done = subprocess.run(
+        ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"],
+        cwd=cwd,
+        env=os.environ | {"PYTHON": sys.executable} | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.slow
+def test_a_table_whose_reader_has_gone_ends_silently(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"run{seed}", seed) for seed in range(3)]
+    names = " ".join(map(str, runs))
+    for form in ("", "--json"):
+        status, err = shell(f"(sleep 1; exec $PYTHON -m aeprobe results {names} {form}) | true", tmp_path)
+        assert status in (1, 141)  # 1: rich, which draws the table, has its own word
+        assert "rror" not in err
+
+
+def test_hydra_full_error_is_asked_for_by_1_alone(tmp_path: Path) -> None:
+    done = train("seed=-1", cwd=tmp_path, environment={"HYDRA_FULL_ERROR": "0"})
+    assert done.err == "error: seed=-1: must be between 0 and 4294967295\n"

@@ -70,10 +70,7 @@ def resumed(path: Path, *more: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "epoch", "index", "how", "status"),
-    [
-        ("autoencoder", 0, 10, "SIGKILL", -9),
-        ("autoencoder", 3, 3, "SIGTERM", -2),
-    ],
+    [("autoencoder", 0, 10, "SIGKILL", -9), ("autoencoder", 3, 3, "SIGTERM", -2)],
 )
 def test_a_killed_run_ends_as_the_uninterrupted_one(
     whole: Path, tmp_path: Path, root: Path, stage: str, epoch: int, index: int, how: str, status: int

@@ -130,13 +130,7 @@ def test_two_processes_unpack_at_once_and_a_wrong_file_is_named_with_both_checks
 
 @pytest.mark.parametrize(
     ("size", "batch", "sizes"),
-    [
-        (100, 33, [33, 33, 34]),
-        (101, 33, [33, 33, 33, 2]),
-        (99, 33, [33, 33, 33]),
-        (1, 33, [1]),
-        (3, 1, [1, 1, 1]),
-    ],
+    [(100, 33, [33, 33, 34]), (101, 33, [33, 33, 33, 2]), (99, 33, [33, 33, 33]), (1, 33, [1]), (3, 1, [1, 1, 1])],
 )
 def test_one_image_that_is_left_over_joins_the_last_batch(size: int, batch: int, sizes: list[int]) -> None:
     batches = EpochBatches(size, batch, seed=0)

@@ -188,14 +188,8 @@ def test_a_class_without_a_picture_that_can_be_read_is_refused(tmp_path: Path) -
 BAD = {
     "no folder": (lambda _own: None, "data.root=.*nowhere: there is no such directory"),
     "no classes": (lambda own: own.mkdir(), "nowhere has no picture"),
-    "an empty class": (
-        lambda own: (write_pictures(own, 2) / "violet").mkdir(),
-        "violet has no picture",
-    ),
-    "train alone": (
-        lambda own: write_pictures(own / "train", 2),
-        "has a folder train or test, but not the other",
-    ),
+    "an empty class": (lambda own: (write_pictures(own, 2) / "violet").mkdir(), "violet has no picture"),
+    "train alone": (lambda own: write_pictures(own / "train", 2), "has a folder train or test, but not the other"),
     "a class of test alone": (
         lambda own: (write_pictures(own / "train", 2), write_pictures(own / "test" / "more", 2)),
         "test/more is of a class that train does not have",

@@ -74,10 +74,7 @@ def test_a_source_without_files_is_told_apart_by_its_images_and_its_names() -> N
 
 
 WRONG = {
-    "floats": (
-        lambda _s, x, y: (x.float(), y),
-        r"train: gives torch.float32 \[20, 2, 3, 4\] and ",
-    ),
+    "floats": (lambda _s, x, y: (x.float(), y), r"train: gives torch.float32 \[20, 2, 3, 4\] and "),
     "no channels": (lambda _s, x, y: (x[:, 0], y), r"gives torch.uint8 \[20, 3, 4\] and .*expected images, uint8"),
     "int32": (lambda _s, x, y: (x, y.int()), r"and torch.int32 \[20\]: expected .*labels, int64 \(N,\)"),
     "a list": (lambda _s, x, y: (x, y.tolist()), "and <class 'list'> .*: expected"),

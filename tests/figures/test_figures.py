@@ -16,7 +16,7 @@ from drawn_words import words
 from images import write_folder
 from matplotlib.image import imread
 
-from aeprobe.data.datamodule import ImageDataModule, ImageDataset
+from aeprobe.data.datamodule import ImageDataset
 from aeprobe.errors import AeprobeError
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe_tools.figures import charts, pictures
@@ -189,34 +189,6 @@ def test_the_shown_images_are_one_of_each_class() -> None:
     chosen = pictures.one_of_each(labels, 0)
     assert labels[chosen].tolist() == [0, 1, 3]
     assert len(pictures.one_of_each(torch.arange(40) % 26, 0)) == 10
-
-
-@pytest.mark.slow
-def test_titles_and_words_stay_inside_their_figures(root: Path) -> None:
-    data = ImageDataModule(root=str(root))
-    data.setup()
-    module, test = modules.autoencoder([784, 40, 30]).eval(), data.splits["test"]
-    codes, errors = measured(module, test, 100)
-    rows = [{"epoch": 1, "train/loss": 0.5, "train/loss_last": 0.4, "val/loss": 0.45}]
-    steep = History(rows, {"step": range(1, 6001), "train/loss_step": range(1, 6001)}, [6000])
-    for drawn in (
-        pictures.class_histogram(data.splits),
-        pictures.samples(test, np.arange(5)),
-        architecture(module),
-        steep.loss_per_epoch("MSE per pixel"),
-        steep.training(1, 9, "loss", "MSE per pixel"),
-        steep.validation(1, 10, "loss", "MSE per pixel"),
-        pictures.codes(codes, test.labels.numpy()),
-        pictures.pca_baseline(module, data.splits, errors),
-        pictures.best_and_worst(module, test, errors),
-        charts.error_histogram(errors),
-        charts.confusion_matrix(np.full((10, 10), 1000)),
-        charts.batch_accuracy(np.linspace(0, 1, 100), 10_000),
-    ):
-        assert drawn is not None
-        box = drawn.figure.get_tightbbox()
-        width, height = drawn.figure.get_size_inches()
-        assert min(box.x0, box.y0, width - box.x1, height - box.y1) > -1e-6, f"{drawn.title}: {box}"
 
 
 NAMES = {

@@ -65,11 +65,7 @@ def test_the_encoder_sees_normalized_pixels_and_the_loss_is_of_pixels() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [
-        images().float(),
-        images() / 255 * 2 - 1,
-        torch.full((6, 1, 28, 28), float("nan")),
-    ],
+    [images().float(), images() / 255 * 2 - 1, torch.full((6, 1, 28, 28), float("nan"))],
     ids=["bytes", "-1 to 1", "nan"],
 )
 def test_floats_that_are_no_pixels_are_refused(wrong: torch.Tensor) -> None:

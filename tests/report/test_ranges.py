@@ -41,8 +41,7 @@ def test_ranges_are_written_and_say_where_they_come_from(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("shift", "verdict"),
-    [(0.0005, "inside the range of 5 seeds"), (0.02, "outside the range of 5 seeds")],
+    ("shift", "verdict"), [(0.0005, "inside the range of 5 seeds"), (0.02, "outside the range of 5 seeds")]
 )
 def test_verdict_against_the_seeds(tmp_path: Path, shift: float, verdict: str) -> None:
     on_file(tmp_path)

@@ -73,11 +73,7 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
     put(tmp_path / "outputs" / "notes.txt")
     before = content(tmp_path)
     with contextlib.chdir(tmp_path):
-        for typed in (
-            "hydra.run.dir=new/er/run",
-            "outputs=outputs",
-            "outputs=deep/er",
-        ):
+        for typed in ("hydra.run.dir=new/er/run", "outputs=outputs", "outputs=deep/er"):
             assert command(typed, "seed=-1").status == 1
             assert content(tmp_path) == before, typed
         with contextlib.chdir(tmp_path / "outputs"):

@@ -78,19 +78,6 @@ def test_a_failing_trial_does_not_end_the_search_and_another_study_is_refused(tm
 
 
 @pytest.mark.slow
-def test_two_trials_at_a_time_of_whole_numbers(tmp_path: Path, root: Path) -> None:
-    sizes = "autoencoder.batch_size=tag(log,int(interval(5e1,2e2)))"
-    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2")
-    done = search(tmp_path, root, *launcher, sizes, "hydra.sweeper.n_trials=2")
-    assert done.status == 0, done.err
-    drawn = [params["autoencoder.batch_size"] for state, params, _ in trials(tmp_path) if state == "COMPLETE"]
-    runs = [metrics(path.parent) for path in (tmp_path / "outputs").rglob("metrics.json")]
-    assert sorted(run["config"]["autoencoder"]["batch_size"] for run in runs) == sorted(drawn)  # type: ignore[type-var]
-    assert all(isinstance(size, int) and 50 <= size <= 200 for size in drawn)
-    assert len({*drawn}) == 2
-
-
-@pytest.mark.slow
 def test_the_encoder_of_a_search_over_stage_2_decides_what_is_held_out(tmp_path: Path) -> None:
     """The split is the checkpoint's, whatever the configuration says."""
     write_folder(tmp_path / "folder")

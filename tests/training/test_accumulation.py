@@ -60,11 +60,7 @@ def by_hand(case: str, folder: Path, encoder: Path | None = None) -> tuple[dict[
         module.encoder.load_state_dict(checkpoints.load(encoder).encoder.state_dict())
     module.double()
     weights = [weight for weight in module.parameters() if weight.requires_grad]
-    optimizer, order, steps = (
-        torch.optim.SGD(weights, lr=0.5),
-        EpochBatches(len(labels), size, SEED),
-        0,
-    )
+    optimizer, order, steps = (torch.optim.SGD(weights, lr=0.5), EpochBatches(len(labels), size, SEED), 0)
     for epoch in range(EPOCHS):
         order.set_epoch(epoch)
         batches = list(order)

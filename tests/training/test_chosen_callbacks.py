@@ -63,8 +63,7 @@ def test_they_go_on_to_the_same_bits_and_do_what_they_say(tmp_path: Path, root: 
     assert (resumed.status, resumed.err) == (0, "")
     whole, run = last(tmp_path / "whole"), last(tmp_path / "run")
     for part in ("state_dict", "current_model_state", "averaging_state"):
-        assert whole[part].keys() == run[part].keys()  # type: ignore[attr-defined]
-        assert all(torch.equal(whole[part][key], run[part][key]) for key in whole[part])  # type: ignore[index]
+        assert same(whole[part], run[part]), part
     assert not torch.equal(
         whole["state_dict"]["encoder.0.weight"], whole["current_model_state"]["encoder.0.weight"]
     )  # type: ignore[index]
@@ -80,9 +79,8 @@ def test_the_average_is_what_is_tested_and_handed_on(tmp_path: Path, root: Path)
     typed = [*SHORT, f"data.root={root}", "autoencoder.max_epochs=2", "callbacks@autoencoder.callbacks=ema"]
     run_here(tmp_path / "run", [*typed, "autoencoder.callbacks.ema.decay=0.5"])
     kept = last(tmp_path / "run")
-    module = load(tmp_path / "run")
     assert metrics(tmp_path / "run")["checkpoint"] == "best"
-    assert all(torch.equal(value, kept["state_dict"][key]) for key, value in module.state_dict().items())  # type: ignore[index]
+    assert same({**load(tmp_path / "run").state_dict()}, {**kept["state_dict"]})  # type: ignore[dict-item]
     tested = run_here(
         tmp_path / "test", ["stage=test", f"ckpt={tmp_path / 'run'}", FEW[-1], "trainer.figures=false"]
     )

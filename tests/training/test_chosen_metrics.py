@@ -115,12 +115,7 @@ def test_no_other_images_have_such_halves(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_best_checkpoint_follows_the_metric_that_is_chosen(tmp_path: Path, root: Path) -> None:
-    typed = [
-        "stage=autoencoder",
-        "trainer.figures=false",
-        f"data.root={root}",
-        CHOSEN[0],
-    ]
+    typed = ["stage=autoencoder", "trainer.figures=false", f"data.root={root}", CHOSEN[0]]
     typed += ["autoencoder.max_epochs=5", "trainer.limit_train_batches=2", "autoencoder.optimizer.lr=0.05"]
     run_here(tmp_path / "run", [*typed, "autoencoder.monitor=val/ssim", "trainer.limit_val_batches=1"])
     found = metrics(tmp_path / "run")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import metrics, run_here, scalars, train
+from same_runs import same
 from torch import nn
 from torch.nn.functional import binary_cross_entropy, mse_loss
 
@@ -109,8 +110,7 @@ def test_a_run_goes_on_to_the_same_bits(name: str, runs: dict[str, Path], root: 
         checkpoints.read(path / "checkpoints" / "last.ckpt")["state_dict"]
         for path in (runs[name] / "run" / "autoencoder", tmp_path / "run")
     )
-    assert whole.keys() == again.keys()
-    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert same(whole, again)
 
 
 @pytest.mark.parametrize("name", CHOSEN)
@@ -136,7 +136,7 @@ def test_what_was_measured_is_what_a_loaded_module_gives(
     right = (logits.argmax(1) == labels).float().mean().item()
     assert metrics(run / "classifier")["final"]["test/accuracy"] == pytest.approx(right, abs=1e-3)
     kept, frozen = autoencoder.encoder.state_dict(), classifier.encoder.state_dict()
-    assert all(torch.equal(kept[key], frozen[key]) for key in kept), "statistics of a batch norm too"
+    assert same(kept, frozen), "statistics of a batch norm too"
 
 
 @pytest.mark.parametrize("name", CHOSEN)
@@ -207,10 +207,7 @@ FAULTS = [
     (["autoencoder.loss=mae"], "autoencoder.loss=mae: must be mse or bce or l1, or a node"),
     (["network@autoencoder.network=conv", "autoencoder.network.channels=[2,2,2,2,2,2]"], "single pixel after 5"),
     (["network@autoencoder.network=wide"], r"the decoder makes \(2, 1, 28, 29\) of two codes: expected"),
-    (
-        ["network@autoencoder.network=narrow"],
-        r"the encoder does not take \(2, 1, 28, 28\): mat1 and mat2",
-    ),
+    (["network@autoencoder.network=narrow"], r"the encoder does not take \(2, 1, 28, 28\): mat1 and mat2"),
     (["network@autoencoder.network=picture"], r"the encoder makes \(2, 1, 28, 28\)"),
     (["head@classifier.head=four"], r"the head does not take \(2, 30\)"),
     (["classifier.head.widths=[30,20,9]"], "classifier.head has 9 outputs, but the labels go up to 9"),

@@ -33,8 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, trained: Path, root: Path) ->
     path = tmp_path_factory.mktemp("encoders")
     for kind in KINDS:
         run_here(
-            path / kind,
-            [*FEW, f"ckpt={trained}/autoencoder", f"classifier.encoder={kind}", f"data.root={root}"],
+            path / kind, [*FEW, f"ckpt={trained}/autoencoder", f"classifier.encoder={kind}", f"data.root={root}"]
         )
     return path
 
@@ -101,8 +100,7 @@ def test_its_rate_is_its_own_and_a_schedule_serves_both(
 ) -> None:
     typed = [*FEW, f"ckpt={trained}/autoencoder", "classifier.encoder=finetuned", f"data.root={root}"]
     run_here(
-        tmp_path / "run",
-        [*typed, f"scheduler@classifier.scheduler={schedule}", "classifier.encoder_lr=1e-6"],
+        tmp_path / "run", [*typed, f"scheduler@classifier.scheduler={schedule}", "classifier.encoder_lr=1e-6"]
     )
     file = tmp_path / "run" / "checkpoints" / "last.ckpt"
     before = encoder_of(trained / "autoencoder" / "checkpoints" / "best.ckpt")

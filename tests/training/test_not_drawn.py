@@ -2,14 +2,14 @@
 
 import errno
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
 import pytest
-from conftest import REPO, metrics, run_here
+from command import command
+from conftest import metrics, run_here
 from images import write_folder
 from page_reader import made
 
@@ -127,21 +127,9 @@ def test_an_interruption_while_drawing_is_one(monkeypatch: pytest.MonkeyPatch) -
     assert found["final"]["test/loss"] > 0
 
 
-def test_a_page_that_cannot_be_made_costs_no_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_page_that_cannot_be_made_costs_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "sections", broken("page"))
-    monkeypatch.setattr(sys, "argv", ["train.py", *SHORT, "hydra.run.dir=run", "trainer.figures=false"])
-    assert command() == 0
-    assert "no report: page is broken; " in capsys.readouterr().out
+    done = command(*SHORT, "hydra.run.dir=run", "trainer.figures=false")
+    assert done.status == 0
+    assert "no report: page is broken; " in done.out
     assert json.loads(Path("run/classifier/metrics.json").read_text())["status"] == "completed"
-
-
-def command() -> int:
-    import runpy
-
-    try:
-        runpy.run_path(str(REPO / "train.py"), run_name="__main__")
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import REPO, TINY, metrics, run_here, train
 from images import folder_data, write_folder
+from same_runs import same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.functional import cross_entropy, mse_loss
 
@@ -22,8 +23,7 @@ EXPERIMENTS = sorted(path.stem for path in (REPO / "conf" / "experiment").glob("
 
 
 def same_weights(a: Path, b: Path) -> bool:
-    first, second = (checkpoints.read(path)["state_dict"] for path in (a, b))
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    return same(checkpoints.read(a)["state_dict"], checkpoints.read(b)["state_dict"])
 
 
 def without_times(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 import pytest
 from conftest import composed, metrics, run_here, scalars
-from same_runs import resume_here, same
+from same_runs import assert_equal_stages, resume_here, same
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aeprobe.errors import AeprobeError
@@ -111,15 +111,7 @@ def test_a_resumed_schedule_goes_on_to_the_same_bits(typed: list[str], tmp_path:
         runner.run(runner.Request(composed(overrides), tmp_path / "part", overrides, callbacks=[Cut()]))
     assert len(metrics(tmp_path / "part")["epochs"]) == 2
     resume_here(tmp_path / "part")
-    assert_same_runs(tmp_path / "whole", tmp_path / "part")
-
-
-def assert_same_runs(one: Path, other: Path) -> None:
-    assert scalars(one) == scalars(other)
-    for name in ("best", "last"):
-        a, b = (checkpoints.read(run / "checkpoints" / f"{name}.ckpt") for run in (one, other))
-        for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
-            assert same(a[key], b[key]), (name, key)
+    assert_equal_stages(tmp_path / "whole", tmp_path / "part")
 
 
 def test_a_schedule_without_a_length_may_be_lengthened(tmp_path: Path, few: Path) -> None:
@@ -127,7 +119,7 @@ def test_a_schedule_without_a_length_may_be_lengthened(tmp_path: Path, few: Path
     run_here(tmp_path / "long", [*overrides, "autoencoder.max_epochs=3"])
     run_here(tmp_path / "run", [*overrides, "autoencoder.max_epochs=1"])
     resume_here(tmp_path / "run", "autoencoder.max_epochs=3")
-    assert_same_runs(tmp_path / "long", tmp_path / "run")
+    assert_equal_stages(tmp_path / "long", tmp_path / "run")
 
 
 FIXED = [

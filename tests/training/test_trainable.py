@@ -117,10 +117,7 @@ def test_an_optimizer_of_two_groups_keeps_its_rates(few: Path, tmp_path: Path) -
     [
         ("{_target_: torch.nn.MSELoss, reduction: sum}", "is no mean over images: "),
         (f"{{_target_: {__name__}.Summed}}", "is no mean over images: "),
-        (
-            "{_target_: torch.nn.L1Loss, reduction: none}",
-            "does not fit the autoencoder: a Tensor with 6272",
-        ),
+        ("{_target_: torch.nn.L1Loss, reduction: none}", "does not fit the autoencoder: a Tensor with 6272"),
         ("{_target_: torch.nn.NLLLoss}", "does not fit the autoencoder: "),
     ],
 )
@@ -130,12 +127,7 @@ def test_a_loss_that_is_no_mean_over_images_is_refused(loss: str, words: str, fe
 
 
 @pytest.mark.parametrize(
-    "loss",
-    [
-        nn.CrossEntropyLoss(torch.tensor([1.0, 0, 2, 3]), label_smoothing=0.1),
-        nn.MultiMarginLoss(),
-        None,
-    ],
+    "loss", [nn.CrossEntropyLoss(torch.tensor([1.0, 0, 2, 3]), label_smoothing=0.1), nn.MultiMarginLoss(), None]
 )
 def test_a_weighted_mean_is_one(loss: nn.Module | None) -> None:
     modules.classifier([784, 8], [8, 4], loss=loss).require_mean_loss(IMAGES, LABELS)

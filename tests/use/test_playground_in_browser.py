@@ -33,12 +33,12 @@ KINDS = {
 }
 COMPUTED = """text => {
   const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0)), size = 784, found = [];
-  const { encode, decode, classify } = window.aeprobe, start = performance.now();
+  const { encode, decode, classify } = window.aeprobe;
   for (let i = 0; i < bytes.length; i += size) {
     const code = encode(Float32Array.from(bytes.subarray(i, i + size), b => b / 255));
     found.push([[...code], [...classify(code)], [...decode(code)]]);
   }
-  return [(performance.now() - start) * size / bytes.length, found];
+  return found;
 }"""
 SHOWN = """id => {
   const canvas = document.getElementById(id), { width, height } = canvas;
@@ -101,12 +101,12 @@ def rounded(module: Autoencoder | Classifier) -> None:
             layer.weight.copy_(layer.weight.half())
 
 
-def test_it_computes_what_torch_does(run: Path, browser: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_computes_what_torch_does(run: Path, browser: Any) -> None:
     autoencoder, classifier, test = modules(run)
     images = test.images[:1000]
     opened = Opened(browser, run / "playground.html", 1200)
     text = base64.b64encode(images.numpy().tobytes()).decode()
-    milliseconds, found = opened.page.evaluate(COMPUTED, text)
+    found = opened.page.evaluate(COMPUTED, text)
     code, probabilities, reconstruction = (torch.tensor(part) for part in zip(*found, strict=True))
     theirs = autoencoder.predict(images) | classifier.predict(images)
     difference = (probabilities - theirs["probabilities"]).abs().max()
@@ -123,8 +123,6 @@ def test_it_computes_what_torch_does(run: Path, browser: Any, capsys: pytest.Cap
     for name, found in (("code", code), ("probabilities", probabilities), ("reconstruction", reconstruction)):
         assert (found - theirs[name].flatten(1)).abs().max() <= 1e-4 * theirs[name].abs().max(), name
     assert torch.equal(labels, theirs["label"])
-    with capsys.disabled():
-        print(f"\n{run.parent.parent.parent.name}: {milliseconds:.2f} ms to encode, decode and classify an image")
     opened.page.close()
 
 
@@ -219,14 +217,6 @@ def test_fingers_draw_and_drag_without_scrolling_the_page(best: Path, browser: A
     assert changed[1:] == own[1:]
     assert page.evaluate(SHOWN, "edited") != shown
     assert page.evaluate("scrollY") == before
-    touch(
-        "Start", place("#number-2", 0.97, 0.5)
-    )  # beside the knob: scrolls the page, as a finger does that means to
-    for up in (0, -1, -2, -3):
-        touch("Move", place("#number-2", 0.97, up))
-    touch("End")
-    opened.settle()
-    assert page.evaluate("[...aeprobe.state.edited]") == changed
     assert opened.failures == []
     page.close()
 
