@@ -205,13 +205,3 @@ def test_a_folder_of_another_form_is_told_in_a_line(tmp_path: Path, case: str) -
         read(tmp_path / "nowhere")
     assert "\n" not in str(caught.value)
     assert not [*Path("data/images").glob("*.npz")]
-
-
-@pytest.mark.parametrize(
-    ("argument", "words"),
-    [({"size": 0}, "size=0: must be from 1 to 1024"), ({"size": 8.0}, "size=8.0"), ({"channels": 2}, "channels=2")]
-    + [({"test_share": share}, "above 0 and below 1") for share in (0, 1)],
-)
-def test_arguments_out_of_range(argument: dict[str, float], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        ImageFolder("own", **argument)  # type: ignore[arg-type]

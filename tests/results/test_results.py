@@ -154,18 +154,6 @@ def test_no_number_is_cut_off_on_a_narrow_screen(
     assert "stage=" not in re.sub("row .*", "", capsys.readouterr().out)
 
 
-def test_a_column_is_there_while_one_of_its_settings_alone_is_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_run(tmp_path / "one", ["autoencoder.optimizer.lr=1e-3"], 0)
-    write_run(tmp_path / ":100:", ["autoencoder.optimizer.lr=3e-3"], 0, status="running", final={})
-    assert main([str(tmp_path)]) == 0
-    table = capsys.readouterr().out
-    assert "autoencoder.optimizer.lr" in table
-    assert "0.001 " in table
-    assert f"running: {tmp_path / ':100:'}" in table
-
-
 def test_an_mse_that_is_the_loss_stands_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, mse in ((0, 0.02), (1, 0.02), (2, 0.03)):
         write_run(tmp_path / f"{mse}-{seed}", [], seed, final={"val/loss": 0.02, "val/mse": mse})

@@ -126,9 +126,6 @@ def test_the_grid_shows_what_was_seen(knows_digits: Path, digits: Path, tmp_path
     done = say(knows_digits, digits, "--save", output)
     assert (done.status, done.out, "grid.png exists: give another path" in done.err) == (1, "", True)
     assert "No such file or directory" in say(knows_digits, digits, "--save", tmp_path / "no" / "grid.png").err
-    Image.new("L", (3, 1000), 0).save(tmp_path / "thin.png")
-    done = say(knows_digits, tmp_path / "thin.png", "--as-is", "--save", tmp_path / "thin_grid.png")
-    assert (done.status, (tmp_path / "thin_grid.png").exists()) == (0, True)
 
 
 def test_broken_pictures_are_named_and_the_others_answered(
