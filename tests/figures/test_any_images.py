@@ -11,8 +11,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from aeprobe.data.datamodule import ImageDataset
 from aeprobe.data.sources import Classes
-from aeprobe.models.autoencoder import Autoencoder
-from aeprobe.models.networks import MLPAutoencoder
 from aeprobe_tools.figures import charts, gallery, pictures
 from aeprobe_tools.figures.pca import FEW, principal_components
 
