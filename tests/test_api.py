@@ -45,8 +45,9 @@ def imported(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
         assert again == runs[0] and again.path.is_absolute()
 
         import torch
+        os.mkdir("empty")
         for call, typed in ((aeprobe.train, ["seed=-1"]), (aeprobe.train, ["-m", "seed=1,2"]),
-                            (aeprobe.load, ["nowhere"]), (aeprobe.results, ["."])):
+                            (aeprobe.load, ["nowhere"]), (aeprobe.results, ["empty"])):
             try:
                 call(*typed)
             except aeprobe.Error as error:
@@ -101,7 +102,7 @@ def test_what_a_script_gets_of_a_run(imported: Path) -> None:
     assert refused[0].startswith("seed=-1: must be ")
     assert refused[1].startswith("-m: aeprobe.train has one run")
     assert refused[2] == "ckpt=nowhere: there is no such file or directory"
-    assert refused[3].startswith(".: no run below it")
+    assert refused[3].startswith("empty: no run below it")
     assert lines.count(next(line for line in lines if line.startswith("autoencoder epoch 1/1"))) >= 1
     assert sum(line.startswith("run directory: ") for line in lines) == 1
     assert f"{run.relative_to(imported / 'work')} is completed: nothing is left to do" in lines
