@@ -106,7 +106,9 @@ class ImageDataModule(L.LightningDataModule):
         test_images, test_labels, test_files = checked(self.source, "test")
         if test_images.shape[1:] != self.shape or [*self.source.class_names] != self.class_names:
             raise AeprobeError(
-                f"data.source={type(self.source).__name__}: shape or classes differ in train and test"
+                f"data.source ({type(self.source).__name__}): its training images are {self.shape} of "
+                f"{len(self.class_names)} named classes, its test images {tuple(test_images.shape[1:])} of "
+                f"{len(self.source.class_names)}: they must agree"
             )
         count, held_out = len(images), self.val_size
         if isinstance(held_out, float):
