@@ -128,8 +128,9 @@ def loss(runs: Sequence[StageRun]) -> Table:
         columns = {"Report": [*map(number, reported["loss"])]} | columns
         if run.stage == "classifier":
             softmax = run.setting("classifier.loss_on") == "softmax"
-            columns["Last batch"] = _column(runs, softmax_key(runs), _hundredth)
-            columns["Mean"] = _column(runs, "train/loss", _hundredth if softmax else number)
+            columns["Last batch"] = _column(runs, softmax_key(runs), lambda value: number(value / 100))
+            if softmax:
+                columns["Mean"] = _column(runs, "train/loss", lambda value: number(value / 100))
             note = (
                 " The report's loss and that of our last batch are a cross-entropy of softmax outputs divided by "
                 f"100, at least {reported['loss_minimum']}; our mean is that of the loss that was trained"
@@ -221,10 +222,6 @@ def _plain(value: Any) -> str:
 
 def _column(runs: Sequence[StageRun], key: str, form: Form = number) -> list[str]:
     return [shown(value, form, len(runs)) for value in across(runs, key)]
-
-
-def _hundredth(value: float) -> str:
-    return number(value / 100)
 
 
 def _per_epoch(

@@ -21,24 +21,18 @@ from aeprobe_tools.results.stage_run import StageRun, spread
 
 @dataclass
 class Run:
-    """One run; the two stages of a `stage=all` run together, their metrics named "STAGE METRIC".
-
-    Attributes:
-        settings: what it was trained with, by dotted keys, without the seed and what changes no number.
-        status: "completed", "running", "interrupted" or "failed"; of two stages the less finished one.
-        remark: on parts of the test images that were measured apart, whose metrics are test/METRIC/PART.
-    """
+    """One run; the two stages of a `stage=all` run together, their metrics named "STAGE METRIC"."""
 
     path: Path
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # by dotted keys, without the seed and what changes no number
     typed: dict[str, str]  # the overrides that made it, by key
     seed: str
-    status: str = "completed"
+    status: str = "completed"  # of two stages that of the less finished one
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     objective: str | None = None  # the name of the metric that its search looked at
     higher_is_better: dict[str, bool] = field(default_factory=dict)
-    remark: str = ""
+    remark: str = ""  # on parts of the test images, whose metrics are test/METRIC/PART
     fingerprint: str = ""  # equal for runs of the same settings
 
     def value(self, key: str) -> str:
@@ -113,16 +107,10 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def summarize(runs: Sequence[Run], by: str | None = None, metric: str | None = None) -> list[dict[str, Any]]:
-    """Return one row per setting, the best first. Runs of the same settings and seed count once, with their mean.
+    """Return one row per setting of the completed runs, as `aeprobe.results` does, the best first.
 
-    Args:
-        runs: from `find_runs`; the completed ones count.
-        by: a single key to group by, instead of all that vary.
-        metric: the name to sort by and to show alone; by default the runs' objective, and all are shown.
-
-    Returns:
-        Rows as of `aeprobe.results`; "repeated" has the number of runs of each seed that was run more than once,
-        "mixed" the settings that differ within the row, where `by` was given.
+    Runs of the same settings and seed count once, with their mean: "repeated" counts them by seed. With `by`, a
+    single key to group by, "mixed" has the settings that differ within a row. `metric` is shown alone.
     """
     if by and by != "seed" and not any(by in run.settings or by in run.typed for run in runs):
         keys = ", ".join(["seed", *varying_keys(runs)])

@@ -2,17 +2,8 @@
 
     aeprobe export RUN [-o DIR] [--format onnx,torch] [--input uint8]
 
-Of `stage=all` both stages, each as NAME.onnx and NAME.pt2:
-
-    autoencoder   images -> code, float32 (N, code); reconstruction, float32 (N, channels, height, width) in [0, 1]
-    classifier    images -> code; probabilities, float32 (N, classes) in [0, 1]; label, int64 (N,)
-
-The one input is `images`, (N, channels, height, width) of any N, uint8 as image files have them, or with
-`--input float` float32 in [0, 1]: an input of a graph has one type. Mean and std of the run are inside. ONNX is of
-opset 18 and needs the packages of the extra `export`; a .pt2 needs torch alone, of the version that wrote it or a
-newer one.
-
-Both hold metadata, in ONNX as text by key (`metadata_props`), in a .pt2 as one extra file (`metadata.json`).
+Of `stage=all` both stages, each as NAME.onnx and NAME.pt2; docs/EXPORT.md has their inputs, outputs and metadata.
+ONNX needs the packages of the extra `export`; a .pt2 needs torch alone, as new as the one that wrote it.
 
 Before a file is written, it is run on 1,000 test images, in batches of one, seven and all others, and must give
 what the run gives.

@@ -61,13 +61,7 @@ class Playground(After):
 
 
 def write_playground(run: Path, output: Path | None = None, plugins: Sequence[str] = ()) -> Path:
-    """Write the page of a run, complete or not at all, and return its path.
-
-    Args:
-        run: the directory of a run of `stage=all`, or of an autoencoder's, whose page names no digit.
-        output: the file; `playground.html` in the run's directory by default.
-        plugins: packages of your own that a checkpoint may name classes of.
-    """
+    """Write the page of a run of `stage=all`, or of an autoencoder's, which names no digit; return its path."""
     if run.is_file():
         raise AeprobeError(f"{run} is a file: a playground is of a run directory")
     file = output or run / PLAYGROUND
@@ -232,12 +226,7 @@ def plain(network: nn.Module, shape: tuple[int, ...], name: str) -> list[Plain]:
     "from" and "to" are the shapes of its input and its output; numbers are in torch's order, so none is reshaped.
     Weights of linear layers and convolutions are 16-bit floats, all other numbers 32-bit ones, little-endian, in
     base64. Batch normalisation, and each other step that scales and shifts, is "affine": one scale and one shift
-    for each channel.
-
-    Args:
-        network: in eval mode, on the CPU.
-        shape: of its input for one sample, such as (1, 28, 28).
-        name: of the network, for the one line that refuses a layer.
+    for each channel. The network is in eval mode, on the CPU; `shape` is that of one sample, such as (1, 28, 28).
     """
     layers, sample = [], torch.zeros(1, *shape)
     for module in _flat(network):

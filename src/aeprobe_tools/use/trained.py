@@ -23,21 +23,13 @@ from aeprobe.runs.metrics import Metrics, find_checkpoint, read_metrics
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A stage that was trained.
+    """A stage that was trained."""
 
-    Attributes:
-        path: of its checkpoint.
-        module: in eval mode, on the CPU.
-        data: its data's settings, as the checkpoint holds them.
-        metrics: what metrics.json says of it; empty for a .ckpt file that lies alone.
-        plugins: packages of which the checkpoint may name classes, too.
-    """
-
-    path: Path
-    module: Autoencoder | Classifier
-    data: dict[str, Any]
-    metrics: Metrics
-    plugins: Sequence[str]
+    path: Path  # of its checkpoint
+    module: Autoencoder | Classifier  # in eval mode, on the CPU
+    data: dict[str, Any]  # its data's settings, as the checkpoint holds them
+    metrics: Metrics  # empty for a .ckpt file that lies alone
+    plugins: Sequence[str]  # packages of which the checkpoint may name classes, too
 
     @property
     def classes(self) -> Classes:
