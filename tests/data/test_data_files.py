@@ -117,7 +117,7 @@ def test_a_folder_that_changes_between_the_stages_ends_the_run_in_a_line(
     folder = write_folder(tmp_path / "images", 120)
     second = build._build_classifier
 
-    def changed(*args: object, **more: object) -> build.Experiment:
+    def changed(*args: object, **more: object) -> object:
         flip(folder / LABELS, 50)
         return second(*args, **more)  # type: ignore[arg-type]
 
