@@ -37,9 +37,8 @@ def test_a_preset_keeps_the_reports_widths_and_has_its_ranges_on_file(name: str)
     config = plain(composition)
     on_file = OmegaConf.to_container(OmegaConf.load(comparison.RANGES))
     assert isinstance(on_file, dict)
-    # What these two are for is not a classifier of all labels: see docs/LABELS.md and docs/DENOISING.md.
-    alone = name in ("few_labels", "denoising")
-    assert on_file[name].keys() == {"autoencoder"} if alone else {"autoencoder", "classifier"}
+    stages = {"autoencoder"} if name == "denoising" else {"autoencoder", "classifier"}  # see docs/DENOISING.md
+    assert on_file[name].keys() == stages
     for stage in on_file[name]:
         run = StageRun(Path(), {"stage": stage, "config": config})
         assert on_file[name][stage]["settings"] == fingerprint(run.settings())
