@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aeprobe.runtime  # noqa: F401
 
@@ -115,13 +116,14 @@ def test_a_folder_that_changes_between_the_stages_ends_the_run_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_folder(tmp_path / "images", 120)
-    second = build._build_classifier
+    read = build._build_data
 
-    def changed(*args: object, **more: object) -> object:
-        flip(folder / LABELS, 50)
-        return second(*args, **more)  # type: ignore[arg-type]
+    def changed(config: Any, seed: int, size: int, origin: build.Origin | None, typed: Any) -> Any:
+        if origin:  # of stage 2
+            flip(folder / LABELS, 50)
+        return read(config, seed, size, origin, typed)
 
-    monkeypatch.setattr(build, "_build_classifier", changed)
+    monkeypatch.setattr(build, "_build_data", changed)
     with pytest.raises(AeprobeError, match=f"data: {LABELS} in"):
         run_here(tmp_path / "run", [*SMALL, f"data.root={folder}"])
     assert metrics(tmp_path / "run" / "autoencoder")["status"] == "completed"

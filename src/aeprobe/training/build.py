@@ -178,7 +178,9 @@ class Origin:
             if isinstance(wanted, list) and isinstance(had, list) and len(wanted) == len(had):
                 wanted = [before if now == "auto" else now for now, before in zip(wanted, had, strict=True)]
             if place in fixed and wanted != had:
-                raise AeprobeError(f"{override}: the checkpoint {path} was trained with {key}={had}")
+                raise AeprobeError(
+                    f"{override}: the checkpoint {path} was trained with {key}={had}; drop the override"
+                )
 
     def restore(self, **training: Any) -> Any:
         """Return the checkpoint's module, in eval mode; with arguments of training, to go on with it."""
