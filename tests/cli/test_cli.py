@@ -122,8 +122,7 @@ def test_a_data_root_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "a_file").write_text("")
     result = train("data.root=a_file", cwd=tmp_path)
     assert result.status == 1
-    assert result.err.startswith("error: data: a_file/MNIST/raw")
-    assert "data.root=" in result.err
+    assert result.err == "error: a_file/MNIST/raw: cannot be used (Not a directory); choose another path\n"
 
 
 @pytest.mark.slow
