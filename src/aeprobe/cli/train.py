@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ from aeprobe.paths import CONF, operand, shortest, typed_command
 from aeprobe.processes import launch
 from aeprobe.runs.metrics import Metrics, numbers
 from aeprobe.runs.rundir import discard_unused
+
+EXTRAS = {
+    "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    "hydra/launcher=slurm": "hydra_plugins.hydra_submitit_launcher",
+    "search=optuna": "optuna",
+}
 
 log = logging.getLogger("aeprobe")
 
@@ -99,6 +106,12 @@ def checked(arguments: Sequence[str]) -> list[str]:
     search = next((one for one in arguments if one.startswith("search=")), None)
     if search and not {"-m", "--multirun"} & {*arguments}:
         raise AeprobeError(f"{search}: a search has many runs: {typed_command()} -m {search} sweep=NAME")
+    for typed, package in EXTRAS.items():
+        if typed in arguments and find_spec(package) is None:
+            raise AeprobeError(
+                f"{typed}: {package.rpartition('.')[2]} is not installed: .venv/bin/python -m pip install "
+                "--constraint constraints.txt --editable '.[sweep,slurm,optuna]'"
+            )
     return arguments
 
 
