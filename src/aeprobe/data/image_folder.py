@@ -187,7 +187,12 @@ def decoded(path: Path, channels: int, height: int, width: int) -> Pixels:
 
 def grey(path: Path, side: int) -> Pixels:
     """Decode a whole picture in grey, uint8 (height, width); a large one is reduced, not below the side."""
-    image = _open(path, "L", (side, side))
+    return whole(path, side, "L")
+
+
+def whole(path: Path, side: int, mode: str = "RGB") -> NDArray[np.uint8]:
+    """Decode a whole picture in its colours, uint8 (height, width, 3), or as Pillow's mode has it; see `grey`."""
+    image = _open(path, mode, (side, side))
     if (times := max(image.size) // side) > 1:
         image = image.reduce(times)
     return np.asarray(image)

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from aeprobe.data.image_folder import decoded, grey
+from aeprobe.data.image_folder import decoded, whole
 from aeprobe.errors import AeprobeError
+from aeprobe_tools.use.strokes import Grey, digit_alone, strong
 
 Pixels = NDArray[np.uint8]
-Grey = NDArray[np.float32]
 LARGEST = 320  # pixels of a side that are looked at; a digit has 20 in the end
 FAINT = 0.05  # of full ink: what is less is none, and a line of pixels with less than that of the fullest is empty
+NOTHING = 0.025  # of the difference of black and white: what differs less from the ground is not drawn
+ALMOST = 0.999  # of a pixel of full ink, which is what a thin pen has in a row
 FRAME = 0.85  # of each side of a frame differs from what is outside of it
 LEVEL = 14.0  # where MNIST's centres of mass lie, of rows and columns counted from 0, give or take half a pixel
 RIDGE = np.float32(1e-3) * np.eye(3, dtype=np.float32)  # for a picture of one line
@@ -34,7 +36,7 @@ def read_picture(path: Path, shape: tuple[int, ...], as_digit: bool = False) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if as_digit:
-                return prepared(grey(path, 2 * LARGEST), height)[None]
+                return prepared(whole(path, 2 * LARGEST), height)[None]
             return decoded(path, channels, height, width)
     except Exception as error:  # whatever a broken picture ends in
         why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
@@ -44,19 +46,19 @@ def read_picture(path: Path, shape: tuple[int, ...], as_digit: bool = False) -> 
 def prepared(picture: NDArray[Any], side: int = 28) -> Pixels:
     """Turn a picture of a digit into an image of MNIST's form, uint8 (side, side), as in LeCun et al. (1998).
 
-    The ground becomes black and the ink light, whichever was darker; a frame around it and the light's slope are
-    removed; the box of the ink is fitted to 20/28 of the side, in its proportions, and its centre of mass is moved
-    to the centre. An image that is so already stays as it is.
+    The ground becomes black and the ink light, whichever was darker; frames, lines and objects beside the digit
+    and the light's slope are removed; the box of the ink is fitted to 20/28 of the side, in its proportions, and
+    its centre of mass is moved to the centre. An image that is so already stays as it is.
 
     Args:
-        picture: (height, width), uint8, or floats in [0, 1].
+        picture: (height, width), or (height, width, 3) in colours; uint8, or floats in [0, 1].
         side: of the image, in pixels.
 
     Raises:
         ValueError: nothing is drawn on it.
     """
     values = picture.astype(np.float32) / np.float32(255 if picture.dtype == np.uint8 else 1)
-    ink = _ink(_without_frame(_reduced(values)))
+    ink = _ink(_without_frame(_reduced(_grey(values))))
     ink = ink[_ends(ink, FAINT)]
     box = round(side * 20 / 28)
     scale = box / max(ink.shape)
@@ -64,7 +66,21 @@ def prepared(picture: NDArray[Any], side: int = 28) -> Pixels:
     if max(ink.shape) != box:
         height, width = (max(1, round(n * scale)) for n in ink.shape)
         ink = _resized(ink, height, width)
-    return _placed(np.clip(ink / _strong(ink), 0, 1), side)
+    return _placed(np.clip(ink / strong(ink), 0, 1), side)
+
+
+def _grey(picture: Grey) -> Grey:
+    """Project colours on the direction in which they differ most; grey pixels keep their value."""
+    if picture.ndim == 2:
+        return picture
+    flat = picture.reshape(-1, 3)
+    differs = flat - np.median(flat, axis=0)
+    axis, spread = np.ones(3, np.float32), differs.T @ differs
+    for _ in range(20):  # towards the first principal axis, from the one of grey
+        axis = spread @ axis + np.float32(1e-6) * axis
+        axis /= np.linalg.norm(axis)
+    grey: Grey = (flat @ axis).reshape(picture.shape[:2]) / np.float32(3**0.5)
+    return grey
 
 
 def _reduced(picture: Grey) -> Grey:
@@ -99,19 +115,26 @@ def _without_frame(picture: Grey) -> Grey:
         differs = np.abs(picture - _ring_median(picture))
         if differs.max() < FAINT:
             break
-        other = differs > differs.max() / 4
-        within = _ends(other, 0)
-        inner = other[within]
-        blurred = inner[1:-1, 1:-1]  # where the outermost pixels are between both
-        large = all(2 * n >= whole for n, whole in zip(inner.shape, picture.shape, strict=True))
-        if not large or max(map(_least_of_ring, (inner, blurred))) < FRAME:
+        found = [
+            inner for share in (4, 8) if (inner := _inside(picture, differs > differs.max() / share)) is not None
+        ]
+        if not found:
             break
-        edge = 1 + min(inner.shape) // 50  # which is neither inside nor outside
-        found = picture[within][edge:-edge, edge:-edge]
-        if min(found.shape) < 8:
-            break
-        picture = found
+        picture = found[0]
     return picture
+
+
+def _inside(picture: Grey, other: NDArray[np.bool_]) -> Grey | None:
+    """Return what a closed frame of other pixels surrounds, if it is most of the picture."""
+    within = _ends(other, 0)
+    inner = other[within]
+    blurred = inner[1:-1, 1:-1]  # where the outermost pixels are between both
+    large = all(2 * n >= whole for n, whole in zip(inner.shape, picture.shape, strict=True))
+    if not large or max(map(_least_of_ring, (inner, blurred))) < FRAME:
+        return None
+    edge = 1 + min(inner.shape) // 50  # which is neither inside nor outside
+    found = picture[within][edge:-edge, edge:-edge]
+    return found if min(found.shape) >= 8 else None
 
 
 def _least_of_ring(marked: NDArray[np.bool_]) -> float:
@@ -120,17 +143,17 @@ def _least_of_ring(marked: NDArray[np.bool_]) -> float:
 
 
 def _ink(picture: Grey) -> Grey:
-    """Return the ink on each pixel, in [0, 1], without the ground's light and roughness."""
+    """Return the digit's ink on each pixel, in [0, 1], without the ground's light and roughness."""
     differs = picture - _ground(picture)
-    if -differs.min() > differs.max():  # the ink is darker
-        differs = -differs
-    rough = 4 * _ring_median(np.abs(differs))  # 2.7 standard deviations of normal noise
-    ink = np.maximum(differs - rough, 0)
-    if ink.max() < FAINT:
+    rough = 4 * float(np.median(np.abs(differs)))  # 2.7 standard deviations of normal noise
+    both = [np.maximum(one - rough, 0) for one in (differs, -differs)]  # the ink is lighter, or darker
+    digits = [digit_alone(ink, NOTHING) for ink in both if ink.max() >= NOTHING]
+    if not digits:
         raise ValueError("nothing is drawn on it")
-    whole: Grey = np.minimum(ink / _strong(ink), 1)
-    whole[whole < FAINT] = 0
-    return whole
+    ink = max(digits, key=lambda digit: float(np.square(digit).sum()))
+    full: Grey = np.minimum(ink / strong(ink), 1)
+    full[full < FAINT] = 0
+    return full
 
 
 def _ground(picture: Grey) -> Grey:
@@ -155,15 +178,10 @@ def _ground(picture: Grey) -> Grey:
     return ground
 
 
-def _strong(ink: Grey) -> float:
-    """Return the value of full ink: nearly the largest."""
-    return float(np.quantile(ink[ink > ink.max() / 2], 0.9))
-
-
 def _ends(values: NDArray[Any], share: float) -> tuple[slice, slice]:
-    """Return the rows and the columns from the first to the last with more than a share of the fullest one."""
+    """Return the rows and columns from the first to the last with more than a share of the fullest, or a pixel."""
     totals = (values.sum(1), values.sum(0))
-    rows, columns = ((total > share * total.max()).nonzero()[0] for total in totals)
+    rows, columns = ((total > min(share * total.max(), ALMOST)).nonzero()[0] for total in totals)
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
