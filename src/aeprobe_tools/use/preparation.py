@@ -148,9 +148,9 @@ def _ink(picture: Grey) -> Grey:
     rough = 4 * float(np.median(np.abs(differs)))  # 2.7 standard deviations of normal noise
     both = [np.maximum(one - rough, 0) for one in (differs, -differs)]  # the ink is lighter, or darker
     digits = [digit_alone(ink, NOTHING) for ink in both if ink.max() >= NOTHING]
-    if not digits:
+    ink = max(digits, key=lambda digit: float(np.square(digit).sum()), default=np.zeros((1, 1), np.float32))
+    if ink.max() < NOTHING:
         raise ValueError("nothing is drawn on it")
-    ink = max(digits, key=lambda digit: float(np.square(digit).sum()))
     full: Grey = np.minimum(ink / strong(ink), 1)
     full[full < FAINT] = 0
     return full

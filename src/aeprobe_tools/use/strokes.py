@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Grey = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-STROKE = 0.15  # of full ink: a pixel with more of it belongs to a stroke
+STROKES = (0.15, 0.25, 0.4)  # of full ink: a pixel with more of it belongs to a stroke
 LEAST = 0.15  # of the picture's longer side: a smaller piece is no digit
 FULL = 0.8  # of a row's pixels are those of a line that crosses the picture
 LINED = 40  # pixels of a side from which on such lines are looked for
@@ -49,18 +49,37 @@ def strong(ink: Grey) -> float:
 
 def digit_alone(ink: Grey, faint: float) -> Grey:
     """Return the ink of a digit, and 0 for lines and objects beside it; less ink than `faint` is none."""
+    for share in STROKES:
+        mask = ink > share * strong(ink)
+        if not _foreign(mask)[1].any():
+            return _near(mask, ink)
     for _ in range(4):  # without what is darker than the digit, more of the digit's own ink counts as full
-        mask = _without_lines(ink > STROKE * strong(ink))
-        labels, pieces = _pieces(mask)
-        foreign = _foreign(pieces, *mask.shape)
-        if not foreign:
-            break
-        gone = np.isin(labels, [1 + i for i in foreign])
-        rest = np.where(_grown(gone, 2) & ~_grown(mask & ~gone, 1), np.float32(0), ink)
-        if rest.max() < faint:
+        mask, gone = _foreign(ink > STROKES[1] * strong(ink))
+        rest = np.where(_grown(gone, 2) & ~_grown(mask, 1), np.float32(0), ink)
+        if not gone.any() or rest.max() < faint:
             break
         ink = rest
+    return _near(mask, ink)
+
+
+def _near(mask: Mask, ink: Grey) -> Grey:
+    """Return the ink on a mask and close to it, where strokes fade; 0 elsewhere."""
     return np.where(_grown(mask, min(max(max(mask.shape) // 28, 1), 3)), ink, np.float32(0))
+
+
+def _foreign(mask: Mask) -> tuple[Mask, Mask]:
+    """Divide a mask into the digit, and what is none of it."""
+    shape = mask.shape
+    labels, pieces = _pieces(mask)
+    foreign = _at_the_edge(pieces, *shape)
+    if not foreign:  # the digit may touch a line
+        strokes = _without_lines(mask)
+        labels, pieces = _pieces(strokes)
+        foreign = _at_the_edge(pieces, *shape) or _beside(pieces, max(shape)) or _scattered(pieces)
+        digit = strokes & ~np.isin(labels, [1 + i for i in foreign])
+        return digit, mask & ~digit
+    digit = mask & ~np.isin(labels, [1 + i for i in foreign])
+    return digit, mask & ~digit
 
 
 def _without_lines(mask: Mask) -> Mask:
@@ -126,17 +145,19 @@ def _pieces(mask: Mask) -> tuple[NDArray[np.int32], list[Piece]]:
     return labels, boxes
 
 
-def _foreign(pieces: Sequence[Piece], height: int, width: int) -> list[int]:
-    """Return the places of pieces that are no part of the digit."""
-    side = max(height, width)
+def _at_the_edge(pieces: Sequence[Piece], height: int, width: int) -> list[int]:
+    """Return the places of pieces that touch the picture's edge, if one that may be a digit does not."""
+    inside = [p.top > 0 and p.left > 0 and p.bottom < height and p.right < width for p in pieces]
+    large = any(within and p.size >= LEAST * max(height, width) for p, within in zip(pieces, inside, strict=True))
+    return [i for i, within in enumerate(inside) if large and not within]
+
+
+def _beside(pieces: Sequence[Piece], side: int) -> list[int]:
+    """Return the places of lines around the other large pieces, or beside them."""
     large = [piece for piece in pieces if piece.size >= LEAST * side]
-    inside = [p for p in pieces if p.top > 0 and p.left > 0 and p.bottom < height and p.right < width]
-    if len(inside) < len(pieces) and any(piece.size >= LEAST * side for piece in inside):
-        return [i for i, piece in enumerate(pieces) if piece not in inside]
-    beside = [
+    return [
         i for i, p in enumerate(pieces) if p in large and _is_beside(p, [q for q in large if q is not p], side)
     ]
-    return beside or _scattered(pieces)
 
 
 def _is_beside(piece: Piece, others: Sequence[Piece], side: int) -> bool:
