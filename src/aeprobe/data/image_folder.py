@@ -190,7 +190,7 @@ def grey(path: Path, side: int) -> Pixels:
     return whole(path, side, "L")
 
 
-def whole(path: Path, side: int, mode: str = "RGB") -> NDArray[np.uint8]:
+def whole(path: Path, side: int, mode: str = "RGB") -> Pixels:
     """Decode a whole picture in its colours, uint8 (height, width, 3), or as Pillow's mode has it; see `grey`."""
     image = _open(path, mode, (side, side))
     if (times := max(image.size) // side) > 1:

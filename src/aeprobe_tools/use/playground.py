@@ -37,7 +37,7 @@ MOST_BYTES = 4_000_000  # of the page
 MOST_IMAGES = 100
 MOST_IMAGE_BYTES = 400_000  # of all of them
 MOST_CODES = 2_000  # training images whose codes give the ranges
-SCRIPTS = ("network.js", "pictures.js", "prepare.js", "drawing.js", "page.js", "input.js", "sections.js")
+SCRIPTS = "network pictures prepare strokes drawing page input sections"  # of the page, in this order
 Plain = dict[str, Any]
 SILENT = (nn.Identity, nn.Dropout, GaussianNoise, nn.Flatten, nn.Unflatten)  # once a network is trained
 ACTIVATIONS: dict[type[nn.Module], tuple[str, ...]] = {  # with their settings
@@ -102,7 +102,7 @@ def _page(runs: Runs, name: str, plugins: Sequence[str]) -> str:
     }
     folder = files("aeprobe_tools") / "assets" / "playground"
     style = folder.joinpath("playground.css").read_text(encoding="utf-8")
-    script = "\n".join(folder.joinpath(file).read_text(encoding="utf-8") for file in SCRIPTS)
+    script = "\n".join(folder.joinpath(f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS.split())
     return template("playground/playground.html.j2").render(
         name=name,
         words=_words(runs, module, classifier, without),

@@ -51,10 +51,10 @@ def digit_alone(ink: Grey, faint: float) -> Grey:
     """Return the ink of a digit, and 0 for lines and objects beside it; less ink than `faint` is none."""
     for share in STROKES:
         mask = ink > share * strong(ink)
-        if not _foreign(mask)[1].any():
+        if not _divided(mask)[1].any():
             return _near(mask, ink)
     for _ in range(4):  # without what is darker than the digit, more of the digit's own ink counts as full
-        mask, gone = _foreign(ink > STROKES[1] * strong(ink))
+        mask, gone = _divided(ink > STROKES[1] * strong(ink))
         rest = np.where(_grown(gone, 2) & ~_grown(mask, 1), np.float32(0), ink)
         if not gone.any() or rest.max() < faint:
             break
@@ -67,18 +67,14 @@ def _near(mask: Mask, ink: Grey) -> Grey:
     return np.where(_grown(mask, min(max(max(mask.shape) // 28, 1), 3)), ink, np.float32(0))
 
 
-def _foreign(mask: Mask) -> tuple[Mask, Mask]:
+def _divided(mask: Mask) -> tuple[Mask, Mask]:
     """Divide a mask into the digit, and what is none of it."""
-    shape = mask.shape
     labels, pieces = _pieces(mask)
-    foreign = _at_the_edge(pieces, *shape)
+    foreign = _at_the_edge(pieces, *mask.shape)
     if not foreign:  # the digit may touch a line
-        strokes = _without_lines(mask)
-        labels, pieces = _pieces(strokes)
-        foreign = _at_the_edge(pieces, *shape) or _beside(pieces, max(shape)) or _scattered(pieces)
-        digit = strokes & ~np.isin(labels, [1 + i for i in foreign])
-        return digit, mask & ~digit
-    digit = mask & ~np.isin(labels, [1 + i for i in foreign])
+        labels, pieces = _pieces(_without_lines(mask))
+        foreign = _at_the_edge(pieces, *mask.shape) or _beside(pieces, max(mask.shape)) or _scattered(pieces)
+    digit = (labels > 0) & ~np.isin(labels, [1 + i for i in foreign])
     return digit, mask & ~digit
 
 

@@ -55,10 +55,10 @@ function pixelsOf(picture) {
 // makers would have found nothing drawn.
 function prepared({ width, height, data: rgba }, drawn = false) {
   const [channels, tall, wide] = data.shape;
-  const weights = channels === 3 ? [[1, 0, 0], [0, 1, 0], [0, 0, 1]] : [[0.299, 0.587, 0.114]];
+  const colours = channels === 3 || data.digits, weights = colours ? [[1, 0, 0], [0, 1, 0], [0, 0, 1]] : [[0.299, 0.587, 0.114]];
   const parts = weights.map(([red, green, blue]) => grey(height, width, (_, i) =>
     Math.round(red * rgba[4 * i] + green * rgba[4 * i + 1] + blue * rgba[4 * i + 2]) / 255));
-  if (data.digits) return preparedGrey(parts[0], tall, !drawn);
+  if (data.digits) return preparedGrey(greyOf(parts), tall, !drawn);
   if (drawn && onDark()) parts.forEach(part => part.values.forEach((value, i) => { part.values[i] = 1 - value; }));
   const scale = Math.min(height / tall, width / wide), rows = Math.round(tall * scale), columns = Math.round(wide * scale);
   const top = (height - rows) >> 1, left = (width - columns) >> 1;

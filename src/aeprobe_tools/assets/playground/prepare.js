@@ -1,7 +1,7 @@
 // A drawn or photographed digit as MNIST's makers would have had it: the same as `aeprobe predict` does in
 // aeprobe_tools/use/preparation.py, which says why. Change both. A grey picture is {height, width, values}, values in [0, 1].
 
-const LARGEST = 320, FAINT = 0.05, FRAME = 0.85, LEVEL = 14, THIN = 1.6;
+const LARGEST = 320, FAINT = 0.05, NOTHING = 0.025, ALMOST = 0.999, FRAME = 0.85, LEVEL = 14, THIN = 1.6;
 
 const grey = (height, width, value) => ({ height, width, values: Float32Array.from({ length: height * width }, value) });
 const largest = values => values.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -45,6 +45,21 @@ function preparedGrey(picture, side, framed) {
   return placed(ink, side);
 }
 
+// Colours on the direction in which they differ most, from three pictures of red, green and blue.
+function greyOf(parts) {
+  const middle = parts.map(({ values }) => quantile(values, 0.5));
+  const differs = parts.map(({ values }, c) => values.map(value => value - middle[c]));
+  const spread = differs.map(a => differs.map(b => a.reduce((sum, value, i) => sum + value * b[i], 0)));
+  let axis = [1, 1, 1];
+  for (let turn = 0; turn < 20; turn++) {
+    axis = spread.map((row, c) => row.reduce((sum, value, k) => sum + value * axis[k], 1e-6 * axis[c]));
+    const length = Math.hypot(...axis);
+    axis = axis.map(value => value / length);
+  }
+  const { height, width } = parts[0];
+  return grey(height, width, (_, i) => parts.reduce((sum, { values }, c) => sum + axis[c] * values[i], 0) / Math.sqrt(3));
+}
+
 function reduced(picture) {
   const { height, width } = picture, scale = LARGEST / Math.max(height, width);
   if (scale >= 1) return picture;
@@ -82,17 +97,23 @@ function withoutFrame(picture) {
     const { height, width } = picture, ground = ringMedian(picture);
     const differs = picture.values.map(value => Math.abs(value - ground)), most = largest(differs);
     if (most < FAINT) break;
-    const other = { height, width, values: differs.map(value => (value > most / 4 ? 1 : 0)) };
-    const [top, bottom, left, right] = endsOf(other, 0);
-    const inner = cut(other, top, bottom, left, right), large = 2 * inner.height >= height && 2 * inner.width >= width;
-    const blurred = cut(inner, 1, inner.height - 1, 1, inner.width - 1);
-    if (!large || Math.max(leastOfRing(inner), leastOfRing(blurred)) < FRAME) break;
-    const edge = 1 + Math.floor(Math.min(inner.height, inner.width) / 50);
-    const found = cut(picture, top + edge, bottom - edge, left + edge, right - edge);
-    if (Math.min(found.height, found.width) < 8) break;
+    const other = share => ({ height, width, values: differs.map(value => (value > most / share ? 1 : 0)) });
+    const found = insideOf(picture, other(4)) ?? insideOf(picture, other(8));
+    if (!found) break;
     picture = found;
   }
   return picture;
+}
+
+// What a closed frame of other pixels surrounds, if it is most of the picture.
+function insideOf(picture, other) {
+  const [top, bottom, left, right] = endsOf(other, 0), inner = cut(other, top, bottom, left, right);
+  const large = 2 * inner.height >= picture.height && 2 * inner.width >= picture.width;
+  const blurred = cut(inner, 1, inner.height - 1, 1, inner.width - 1);
+  if (!large || Math.max(leastOfRing(inner), leastOfRing(blurred)) < FRAME) return null;
+  const edge = 1 + Math.floor(Math.min(inner.height, inner.width) / 50);
+  const found = cut(picture, top + edge, bottom - edge, left + edge, right - edge);
+  return Math.min(found.height, found.width) < 8 ? null : found;
 }
 
 function leastOfRing(marked) {
@@ -100,16 +121,17 @@ function leastOfRing(marked) {
   return Math.min(...ring(marked).map(part => part.reduce((a, b) => a + b) / part.length));
 }
 
-// How much ink there is on each pixel, less what the ground's light and roughness are.
+// How much of the digit's ink there is on each pixel, less what the ground's light and roughness are.
 function inkOf(picture) {
-  const ground = groundOf(picture), { height, width } = picture;
-  let differs = picture.values.map((value, i) => value - ground[i]);
-  if (largest(differs.map(value => -value)) > largest(differs)) differs = differs.map(value => -value);
-  const rough = 4 * ringMedian({ height, width, values: differs.map(Math.abs) });
-  const ink = differs.map(value => Math.max(value - rough, 0));
-  if (largest(ink) < FAINT) throw new RangeError("Nothing is drawn on it");
-  const strong = strongest(ink), whole = ink.map(value => Math.min(value / strong, 1));
-  return { height, width, values: whole.map(value => (value < FAINT ? 0 : value)) };
+  const ground = groundOf(picture), differs = picture.values.map((value, i) => value - ground[i]);
+  const rough = 4 * quantile(differs.map(Math.abs), 0.5);
+  const both = [1, -1].map(sign => ({ ...picture, values: differs.map(value => Math.max(sign * value - rough, 0)) }));
+  const digits = both.filter(ink => largest(ink.values) >= NOTHING).map(ink => digitAlone(ink, NOTHING));
+  const total = ink => ink.values.reduce((sum, value) => sum + value * value, 0);
+  const ink = digits.reduce((a, b) => (a && total(a) >= total(b) ? a : b), null);
+  if (!ink || largest(ink.values) < NOTHING) throw new RangeError("Nothing is drawn on it");
+  const strong = strongest(ink.values), full = ink.values.map(value => Math.min(value / strong, 1));
+  return { ...ink, values: full.map(value => (value < FAINT ? 0 : value)) };
 }
 
 // The plane that the ground's brightness is: fitted to all that is near it, ever nearer.
@@ -152,7 +174,7 @@ function strongest(ink) {
 
 const boxOf = ink => endsOf(ink, FAINT);
 
-// Top, bottom, left and right of the lines that have more than a share of the fullest one.
+// Top, bottom, left and right of the lines that have more than a share of the fullest one, or a pixel.
 function endsOf({ height, width, values }, share) {
   const rows = new Float32Array(height), columns = new Float32Array(width);
   values.forEach((value, i) => {
@@ -160,7 +182,7 @@ function endsOf({ height, width, values }, share) {
     columns[i % width] += value;
   });
   return [rows, columns].flatMap(total => {
-    const least = share * largest(total), full = value => value > least;
+    const least = Math.min(share * largest(total), ALMOST), full = value => value > least;
     return [total.findIndex(full), total.findLastIndex(full) + 1];
   });
 }
