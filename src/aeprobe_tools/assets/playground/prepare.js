@@ -3,7 +3,12 @@
 
 const LARGEST = 320, FAINT = 0.05, NOTHING = 0.025, ALMOST = 0.999, FRAME = 0.85, LEVEL = 14, THIN = 1.6;
 
-const grey = (height, width, value) => ({ height, width, values: Float32Array.from({ length: height * width }, value) });
+function grey(height, width, value) {
+  const values = new Float32Array(height * width);
+  for (let i = 0; i < values.length; i++) values[i] = value(undefined, i);
+  return { height, width, values };
+}
+
 const largest = values => values.reduce((a, b) => Math.max(a, b), -Infinity);
 const span = (value, least, most) => Math.min(Math.max(value, least), most);
 

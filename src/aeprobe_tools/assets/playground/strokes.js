@@ -3,7 +3,12 @@
 
 const STROKES = [0.15, 0.25, 0.4], LEAST = 0.15, FULL = 0.8, LINED = 40;
 
-const masked = (picture, marks) => ({ ...picture, values: Uint8Array.from(picture.values, (value, i) => marks(value, i)) });
+function masked({ height, width, values }, marks) {
+  const marked = new Uint8Array(values.length);
+  for (let i = 0; i < marked.length; i++) marked[i] = marks(values[i], i);
+  return { height, width, values: marked };
+}
+
 const inked = (ink, share) => {
   const least = share * strongest(ink.values);
   return masked(ink, value => value > least);
