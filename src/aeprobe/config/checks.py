@@ -141,6 +141,12 @@ def _check_contradictions(config: Config, typed: Mapping[str, str]) -> None:
             f"classifier.class_weights={weights}: weighs the cross-entropy alone; give your loss its own weights: "
             "'classifier.loss={_target_: torch.nn.CrossEntropyLoss, weight: [1, 2, …]}'"
         )
+    augmentation = config.classifier.augmentation.get("_target_")
+    if augmentation and stage.trains("classifier") and not config.classifier.encoder.trains:
+        raise AeprobeError(
+            f"classifier.augmentation={augmentation}: the codes of a frozen encoder are computed once; use "
+            "classifier.encoder=finetuned, or scratch"
+        )
     for key, override in typed.items():
         owner, group = [*key.split("."), ""][:2]
         if owner == "probe" and stage != Stage.probe:

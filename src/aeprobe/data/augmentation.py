@@ -8,7 +8,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample, pad
+from torch.nn.functional import affine_grid, grid_sample, interpolate, max_pool2d, pad
 
 
 class RandomShift(nn.Module):
@@ -65,11 +65,43 @@ class Masking(nn.Module):
         return images * (torch.rand_like(images) >= self.share)
 
 
-def randomly_deformed(images: Tensor) -> Tensor:
+class Handwriting(nn.Module):
+    """Changes digits as other hands and pens would have written them.
+
+    Each image is turned, slanted, scaled and moved as `randomly_deformed` does, and bent smoothly; some images get
+    strokes that are wider or thinner by up to a pixel at each side.
+
+    Args:
+        bend: standard deviation of the bending at 5 x 5 places, as a share of half the image's width.
+        thicker: the share of images whose strokes become wider, and the share of those where they become thinner.
+        epochs: only in the first so many epochs; None: in all of them.
+    """
+
+    def __init__(self, bend: float = 0.05, thicker: float = 0.25, epochs: int | None = None) -> None:
+        super().__init__()
+        if not (bend >= 0 and 0 <= thicker <= 0.5):
+            raise ValueError(f"bend={bend} thicker={thicker}: must be at least 0, and from 0 to 0.5")
+        self.bend, self.thicker, self.epochs = bend, thicker, epochs
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Change images, float (N, channels, height, width), light on black."""
+        count = len(images)
+        bends = self.bend * torch.randn(count, 2, 5, 5).to(images)
+        images = randomly_deformed(
+            images, interpolate(bends, images.shape[2:], mode="bicubic", align_corners=True)
+        )
+        chance, strength = torch.rand(2, count, 1, 1, 1).to(images)
+        wide, thin = max_pool2d(images, 3, 1, 1), -max_pool2d(-images, 3, 1, 1)
+        thinner = torch.where(chance > 1 - self.thicker, images + 0.7 * strength * (thin - images), images)
+        return torch.where(chance < self.thicker, images + strength * (wide - images), thinner)
+
+
+def randomly_deformed(images: Tensor, bends: Tensor | None = None) -> Tensor:
     """Turn each image by up to 15°, slant it by up to 0.3, scale it by about a fifth, move it by about 2 pixels.
 
     One digit as two people write it differs by as much. Zeros move in; each axis has its own scale, which
-    stretches the move too. Images are float (N, channels, height, width).
+    stretches the move too. Images are float (N, channels, height, width); bends, (N, 2, height, width), move each
+    pixel besides, along the row and along the column, where an image is 2 wide.
     """
     count, _, _, width = images.shape
     most = torch.tensor([math.radians(15), 0.3, 0.2, 0.2, 4 / width, 4 / width])  # an image is 2 wide
@@ -78,4 +110,6 @@ def randomly_deformed(images: Tensor) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
     rows = [(1 + wide) * cos, (1 + high) * (slant - sin), right, (1 + wide) * sin, (1 + high) * cos, down]
     grid = affine_grid(torch.stack(rows, 1).view(count, 2, 3), list(images.shape), align_corners=False)
+    if bends is not None:
+        grid = grid + bends.movedim(1, -1)
     return grid_sample(images, grid, align_corners=False)

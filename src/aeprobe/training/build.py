@@ -212,6 +212,8 @@ def build(
         module = _build_autoencoder(config, data, origin)
     else:
         module = _build_classifier(config, data, origin, bool(directory.last))
+    if settings:
+        data.augmentation = nodes.build_or_none(settings.augmentation, f"{name}.augmentation", nn.Module)
     if probed:
         data.require_labels("train", "test")
     else:
@@ -249,7 +251,6 @@ def _build_autoencoder(config: Config, data: ImageDataModule, own: Origin | None
         "regularizer": nodes.build_or_none(settings.regularizer, "autoencoder.regularizer", Regularizer),
         "optimization": _optimization(config, "autoencoder", data),
     }
-    data.augmentation = nodes.build_or_none(settings.augmentation, "autoencoder.augmentation", nn.Module)
     aeprobe.runtime.seed(config.seed)
     if own:
         return own.restore(**training)
