@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bench.digit_pictures import KINDS as DIGIT_PICTURES
 from browser import CONTRASTS, IN_BROWSER, Opened, chromium
 from conftest import TINY, only, train
-from digit_pictures import KINDS as DIGIT_PICTURES
 from pictures_made import write_pictures
 from PIL import Image, ImageOps
 

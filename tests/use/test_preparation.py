@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from digit_pictures import KINDS, Pixels, Random
+from bench.digit_pictures import KINDS, Pixels, Random
 from PIL import Image, ImageDraw
 
 from aeprobe import load

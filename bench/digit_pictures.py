@@ -12,15 +12,18 @@ LIGHT = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue are
 
 
 def enlarged(digit: Pixels, random: Random) -> Image.Image:
+    """Enlarge it, light on black."""
     side = 28 * int(random.integers(3, 21))
     return Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def inverted(digit: Pixels, random: Random) -> Image.Image:
+    """Enlarge it, black on white."""
     return ImageOps.invert(enlarged(digit, random))
 
 
 def moved(digit: Pixels, random: Random) -> Image.Image:
+    """Put it somewhere on a larger ground."""
     drawn = enlarged(digit, random)
     width, height = (int(n * random.uniform(1.2, 3)) for n in drawn.size)
     ground = Image.new("L", (width, height))
@@ -29,7 +32,7 @@ def moved(digit: Pixels, random: Random) -> Image.Image:
 
 
 def outlined(digit: Pixels, random: Random) -> Image.Image:
-    """Within a drawn rectangle."""
+    """Draw a rectangle around it."""
     drawn = ImageOps.expand(inverted(digit, random).resize((280, 280)), int(random.integers(5, 40)), 255)
     inset = int(random.integers(0, 12))
     corners = (inset, inset, drawn.width - 1 - inset, drawn.height - 1 - inset)
@@ -39,7 +42,7 @@ def outlined(digit: Pixels, random: Random) -> Image.Image:
 
 
 def framed(digit: Pixels, random: Random) -> Image.Image:
-    """As it is, with a line around it."""
+    """Put a line around it."""
     drawn = Image.fromarray(digit)
     light = random.random() < 0.5
     return ImageOps.expand(drawn if light else ImageOps.invert(drawn), int(random.integers(1, 4)), 255 * light)
@@ -48,7 +51,7 @@ def framed(digit: Pixels, random: Random) -> Image.Image:
 def paper(
     digit: Pixels, random: Random, ground: float = 235, ink: float = 60, slope: float = 60, noise: float = 8
 ) -> Image.Image:
-    """On unevenly lit, rough paper, out of focus."""
+    """Write it on unevenly lit, rough paper, out of focus."""
     drawn = np.asarray(ImageOps.contain(moved(digit, random), (400, 400)), np.float32) / 255
     drawn = 1 - drawn if np.median(drawn) > 0.5 else drawn
     height, width = drawn.shape
@@ -60,23 +63,24 @@ def paper(
 
 
 def rough(digit: Pixels, random: Random) -> Image.Image:
+    """Draw it on rougher paper."""
     return paper(digit, random, noise=20)
 
 
 def board(digit: Pixels, random: Random) -> Image.Image:
-    """Chalk."""
+    """Write it in chalk."""
     return paper(digit, random, ground=70, ink=220, slope=30)
 
 
 def sheet(digit: Pixels, random: Random) -> Image.Image:
-    """Paper on a dark table."""
+    """Put its paper on a dark table."""
     return ImageOps.expand(paper(digit, random, slope=20, noise=5), 30, int(random.integers(100)))
 
 
 def written(
     digit: Pixels, random: Random, ground: float = 235, ink: float = 40, noise: float = 6
 ) -> tuple[NDArray[np.float64], int]:
-    """Ink on paper with some room around it, floats to 255, and the side of the digit's image in pixels."""
+    """Return ink on paper with room around it, floats to 255, and the side of the digit's image in pixels."""
     side = 28 * int(random.integers(5, 12))
     drawn = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)) / 255
     height, width = (int(side * random.uniform(1.3, 2)) for _ in range(2))
@@ -87,10 +91,12 @@ def written(
 
 
 def photo(values: NDArray[np.float64]) -> Image.Image:
+    """Return values to 255 as a picture."""
     return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
 
 def object_at_an_edge(digit: Pixels, random: Random) -> Image.Image:
+    """Put another object along one edge."""
     picture, _ = written(digit, random)
     turns, share = int(random.integers(4)), random.uniform(0.03, 0.12)
     turned = np.rot90(picture, turns)
@@ -99,6 +105,7 @@ def object_at_an_edge(digit: Pixels, random: Random) -> Image.Image:
 
 
 def white_spot(digit: Pixels, random: Random) -> Image.Image:
+    """Put a white spot beside it, on grey paper."""
     picture, side = written(digit, random, ground=150, ink=90, noise=3)
     wide, empty = side // 12, False
     while not empty:
@@ -110,6 +117,7 @@ def white_spot(digit: Pixels, random: Random) -> Image.Image:
 
 
 def margin_line(digit: Pixels, random: Random) -> Image.Image:
+    """Draw a line at its left."""
     picture, side = written(digit, random)
     height, end = len(picture), int(random.integers(len(picture) // 12))
     picture = np.hstack([random.normal(235, 6, (height, side // 2)), picture])
@@ -119,6 +127,7 @@ def margin_line(digit: Pixels, random: Random) -> Image.Image:
 
 
 def four_dots(digit: Pixels, random: Random) -> Image.Image:
+    """Put a dot into each corner."""
     drawn = photo(written(digit, random)[0])
     for top in (8, drawn.height - 14):
         for left in (8, drawn.width - 14):
@@ -127,9 +136,10 @@ def four_dots(digit: Pixels, random: Random) -> Image.Image:
 
 
 def underlined(digit: Pixels, random: Random) -> Image.Image:
+    """Draw a line below it."""
     picture, side = written(digit, random)
     picture = np.vstack([picture, random.normal(235, 6, (side // 3, picture.shape[1]))])
-    rows, columns = ((picture < 130).any(axis).nonzero()[0] for axis in (1, 0))
+    rows, columns = (np.flatnonzero((picture < 130).any(axis)) for axis in (1, 0))
     top, ends = int(rows[-1] + side * random.uniform(0.04, 0.15)), (side * random.uniform(0, 0.3, 2)).astype(int)
     line = slice(max(columns[0] - ends[0], 0), columns[-1] + ends[1])
     picture[top : top + int(random.integers(2, 7)), line] = random.integers(30, 110)
@@ -137,6 +147,7 @@ def underlined(digit: Pixels, random: Random) -> Image.Image:
 
 
 def ruled(digit: Pixels, random: Random, dark: int = 130) -> Image.Image:
+    """Write it on ruled paper."""
     picture, side = written(digit, random, ground=225)
     step, wide = int(side * random.uniform(0.35, 0.8)), int(random.integers(1, 4))
     for top in range(int(random.integers(step)), len(picture), step):
@@ -146,10 +157,12 @@ def ruled(digit: Pixels, random: Random, dark: int = 130) -> Image.Image:
 
 
 def lightly_ruled(digit: Pixels, random: Random) -> Image.Image:
+    """Write it on paper that is ruled in a light grey."""
     return ruled(digit, random, 190)
 
 
 def squared(digit: Pixels, random: Random) -> Image.Image:
+    """Write it on squared paper."""
     picture, side = written(digit, random, ground=225)
     step, wide = int(side * random.uniform(0.15, 0.4)), int(random.integers(1, 3))
     dark = int(random.integers(130, 195))
@@ -160,7 +173,7 @@ def squared(digit: Pixels, random: Random) -> Image.Image:
 
 
 def coloured(digit: Pixels, random: Random) -> Image.Image:
-    """A colour on another one of the same brightness."""
+    """Write it in a colour, on another one of the same brightness."""
     ink, ground = (np.array(colour, float) for colour in COLOURS[random.integers(len(COLOURS))])
     ground = (ground * (ink @ LIGHT) / (ground @ LIGHT)).clip(0, 255)
     drawn = written(digit, random, ground=0, ink=1, noise=0)[0][..., None]
@@ -169,7 +182,7 @@ def coloured(digit: Pixels, random: Random) -> Image.Image:
 
 
 def thin_pen(digit: Pixels, random: Random) -> Image.Image:
-    """One pixel wide, on 200 x 200."""
+    """Draw it one pixel wide, on 200 x 200."""
     drawn = np.asarray(Image.fromarray(digit).resize((140, 140), Image.Resampling.BICUBIC)) > 127
     above, left = random.integers(61, size=2)
     rows, columns = (above, 60 - above), (left, 60 - left)
@@ -177,11 +190,12 @@ def thin_pen(digit: Pixels, random: Random) -> Image.Image:
 
 
 def sheet_on_white(digit: Pixels, random: Random) -> Image.Image:
+    """Put its grey sheet on a white ground."""
     return ImageOps.expand(photo(written(digit, random, ground=200, ink=50)[0]), int(random.integers(15, 40)), 255)
 
 
 def plotted(digit: Pixels, random: Random) -> Image.Image:
-    """Between the axes of a plot."""
+    """Put it between the axes of a plot."""
     picture = np.pad(written(digit, random, ground=255, ink=0, noise=0)[0], 30, constant_values=255)
     picture[25:-25, 25:27] = picture[-27:-25, 25:-25] = 0
     picture[40:-30:30, 18:25] = picture[-25:-18, 40:-30:30] = 0
@@ -189,6 +203,7 @@ def plotted(digit: Pixels, random: Random) -> Image.Image:
 
 
 def faint(digit: Pixels, random: Random) -> Image.Image:
+    """Write it in faint ink."""
     return photo(written(digit, random, ink=215, noise=2)[0])
 
 
