@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from aeprobe.errors import AeprobeError
+from aeprobe.errors import AeprobeError, first_line
 
 T = TypeVar("T")
 WRITES = re.compile("dir|path|file|uri|url")  # in the name of an argument that says where something is written
@@ -38,8 +38,7 @@ def found(target: str, name: str) -> Any:
     try:
         return getattr(import_module(module), own)  # Hydra's get_class would print the error, too
     except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise AeprobeError(f"{name}._target_={target}: there is no such class ({reason})") from error
+        raise AeprobeError(f"{name}._target_={target}: there is no such class ({first_line(error)})") from error
 
 
 def bound(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> "partial[T]":
@@ -69,7 +68,7 @@ def build(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T:
     try:
         return make(**_tensors(make))
     except (TypeError, ValueError) as error:
-        raise AeprobeError(f"{name}: {str(error).partition(chr(10))[0]}") from error
+        raise AeprobeError(f"{name}: {first_line(error)}") from error
 
 
 def build_or_none(node: Mapping[str, Any], name: str, kind: type[T], **ours: Any) -> T | None:

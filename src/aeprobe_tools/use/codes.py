@@ -24,7 +24,7 @@ from torch import Tensor
 from aeprobe.data.datamodule import PART
 from aeprobe.data.image_folder import ENDS, below
 from aeprobe.data.mnist import read_idx
-from aeprobe.errors import AeprobeError
+from aeprobe.errors import AeprobeError, first_line
 from aeprobe.files import checksum, filled, write_atomically
 from aeprobe.models.autoencoder import Autoencoder
 from aeprobe.paths import shortest
@@ -117,8 +117,9 @@ def read(path: Path) -> Codes:
     except OSError as error:
         raise AeprobeError(f"{path} cannot be read ({error.strerror or error})") from None
     except Exception as error:  # what a damaged archive ends in can be any
-        what = str(error).partition("\n")[0]
-        raise AeprobeError(f"{path} is no file of codes ({what:.100}): give one of aeprobe encode") from None
+        raise AeprobeError(
+            f"{path} is no file of codes ({first_line(error):.100}): give one of aeprobe encode"
+        ) from None
 
 
 def _codes(arrays: Mapping[str, Any]) -> Codes:

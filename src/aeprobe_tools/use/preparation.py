@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aeprobe.data.image_folder import decoded, whole
-from aeprobe.errors import AeprobeError
+from aeprobe.errors import AeprobeError, first_line
 from aeprobe_tools.use.strokes import Grey, digit_alone, strong
 
 Pixels = NDArray[np.uint8]
@@ -39,7 +39,7 @@ def read_picture(path: Path, shape: tuple[int, ...], as_digit: bool = False) -> 
                 return prepared(whole(path, 2 * LARGEST), height)[None]
             return decoded(path, channels, height, width)
     except Exception as error:  # whatever a broken picture ends in
-        why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+        why = getattr(error, "strerror", None) or first_line(error)
         raise AeprobeError(f"{path} cannot be used ({why:.100})") from None
 
 
