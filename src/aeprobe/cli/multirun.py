@@ -87,6 +87,8 @@ def _tried(config: DictConfig, groups_only: bool) -> Iterator[Config]:
         lines[key] = [f"{key}={v}" for v in parsed.sweep_string_iterator()] if varies else [str(parsed.input_line)]
         if groups_only and not loader.get_group_options(parsed.key_or_group):
             del lines[key][1:]
+    if groups_only and all(len(choices) == 1 for choices in lines.values()):
+        return
     first = {key: choices[0] for key, choices in lines.items()}
     for job in [first, *(first | {key: line} for key, choices in lines.items() for line in choices[1:])]:
         composed = loader.load_sweep_config(config, [*job.values()])

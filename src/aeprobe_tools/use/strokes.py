@@ -71,20 +71,16 @@ def _divided(mask: Mask) -> tuple[Mask, Mask]:
     """Divide a mask into the digit, and what is none of it."""
     labels, pieces = _pieces(mask)
     foreign = _at_the_edge(pieces, *mask.shape)
-    if not foreign:  # the digit may touch a line
-        labels, pieces = _pieces(_without_lines(mask))
-        foreign = _at_the_edge(pieces, *mask.shape) or _beside(pieces, max(mask.shape)) or _scattered(pieces)
+    if not foreign and (lines := _lines(mask) | _lines(mask.T).T).any():  # the digit may touch one
+        labels, pieces = _pieces(mask & ~lines)
+        foreign = _at_the_edge(pieces, *mask.shape)
+    foreign = foreign or _beside(pieces, max(mask.shape)) or _scattered(pieces)
     digit = (labels > 0) & ~np.isin(labels, [1 + i for i in foreign])
     return digit, mask & ~digit
 
 
-def _without_lines(mask: Mask) -> Mask:
-    """Remove straight lines that cross the picture from side to side, but where a stroke crosses them."""
-    return mask & ~_lines(mask) & ~_lines(mask.T).T
-
-
 def _lines(mask: Mask) -> Mask:
-    """Mark the pixels of lines along the rows that have no longer column of stroke through them."""
+    """Mark lines that cross the picture along its rows, but where a longer column of stroke goes through them."""
     height, found = len(mask), np.zeros_like(mask)
     full = np.flatnonzero(mask.mean(1) >= FULL)
     if height < LINED or not 0 < len(full) < height / 2:

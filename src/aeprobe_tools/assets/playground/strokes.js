@@ -42,11 +42,13 @@ function nearTo(mask, ink) {
 // The digit, and what is none of it.
 function divided(mask) {
   let { labels, pieces } = piecesOf(mask), foreign = atTheEdge(pieces, mask);
-  if (!foreign.length) {
-    ({ labels, pieces } = piecesOf(withoutLines(mask)));
-    const ways = [atTheEdge(pieces, mask), besideOthers(pieces, Math.max(mask.height, mask.width)), scattered(pieces)];
-    foreign = ways.find(way => way.length) ?? [];
+  const strokes = foreign.length ? mask : withoutLines(mask);
+  if (strokes.values.some((value, i) => value !== mask.values[i])) {
+    ({ labels, pieces } = piecesOf(strokes));
+    foreign = atTheEdge(pieces, mask);
   }
+  if (!foreign.length) foreign = besideOthers(pieces, Math.max(mask.height, mask.width));
+  if (!foreign.length) foreign = scattered(pieces);
   const kept = new Set(pieces.map((_, i) => i + 1).filter(label => !foreign.includes(label - 1)));
   const digit = masked(mask, (_, i) => kept.has(labels[i]));
   return [digit, masked(mask, (value, i) => value && !digit.values[i])];
